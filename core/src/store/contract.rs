@@ -1,0 +1,423 @@
+//! The contract: all that a backend implements.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use uuid::Uuid;
+
+use super::{Digest, DocPage, Filter, Find, IndexedValues, Link, ReadRows, Result, RowCursor, Schema, Value};
+
+/// A place in commit order; rises by one with each commit that changes something.
+pub type Seq = u64;
+/// The revision of one document; 1 when created. A document that is deleted and created again begins at 1.
+pub type Rev = u64;
+/// A declared kind, lane, set of latest values or column.
+pub type Name = &'static str;
+
+/// Names a document, or a latest value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The kind of document, or the set of latest values.
+    pub kind: Name,
+    /// Its id.
+    pub id: Uuid,
+}
+
+impl Key {
+    /// Names a document.
+    pub const fn new(kind: Name, id: Uuid) -> Self {
+        Self { kind, id }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.id)
+    }
+}
+
+/// A stored document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doc {
+    /// Its name.
+    pub key: Key,
+    /// How often it was written since it was created.
+    pub rev: Rev,
+    /// The commit that wrote it last.
+    pub seq: Seq,
+    /// Canonical JSON, byte for byte as it was written.
+    pub body: Bytes,
+}
+
+/// What a write demands of the document as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Expect {
+    /// Nothing.
+    Any,
+    /// That there is none.
+    Absent,
+    /// That there is one.
+    Present,
+    /// That it is at this revision.
+    Rev(Rev),
+}
+
+impl Expect {
+    /// Whether a document at `found` meets the demand.
+    pub fn holds(self, found: Option<Rev>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Absent => found.is_none(),
+            Self::Present => found.is_some(),
+            Self::Rev(rev) => found == Some(rev),
+        }
+    }
+}
+
+impl fmt::Display for Expect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("anything"),
+            Self::Absent => f.write_str("nothing"),
+            Self::Present => f.write_str("a document"),
+            Self::Rev(rev) => write!(f, "revision {rev}"),
+        }
+    }
+}
+
+/// One write of a batch. A batch writes each key at most once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Creates or replaces a document.
+    Put {
+        /// Its name.
+        key: Key,
+        /// What it must be now.
+        expect: Expect,
+        /// Canonical JSON.
+        body: Bytes,
+        /// Its index values, as the kind's indexer computes them from the body.
+        index: IndexedValues,
+    },
+    /// Removes a document. Removing one that is not there is no error under [`Expect::Any`], and no change.
+    Delete {
+        /// Its name.
+        key: Key,
+        /// What it must be now.
+        expect: Expect,
+    },
+    /// Changes nothing and only fails the batch: the guard against write skew.
+    Check {
+        /// Its name.
+        key: Key,
+        /// What it must be now.
+        expect: Expect,
+    },
+    /// Removes a latest value, as when its device is deleted. Makes no feed entry of its own.
+    DropLatest {
+        /// Its name.
+        key: Key,
+    },
+}
+
+impl Write {
+    /// What the write names.
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key, .. } | Self::Check { key, .. } | Self::DropLatest { key } => {
+                *key
+            }
+        }
+    }
+}
+
+/// A row of a lane, named by stream, time and number. Its time comes from its sender, never from arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What the row belongs to: a device, a run, a batch.
+    pub stream: Uuid,
+    /// Microseconds since 1970.
+    pub at: i64,
+    /// Tells rows of one time apart.
+    pub n: u32,
+    /// Canonical JSON.
+    pub body: Bytes,
+    /// One value per declared column.
+    pub index: Vec<Value>,
+}
+
+/// A row as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRow {
+    /// The row.
+    pub row: Row,
+    /// Its link, in a chained lane.
+    pub link: Option<Link>,
+}
+
+/// A latest value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latest {
+    /// Its name.
+    pub key: Key,
+    /// Canonical JSON.
+    pub body: Bytes,
+}
+
+/// A unit of change: all of it or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Makes the commit idempotent: a repeated id with the same contents returns the first answer.
+    pub id: Uuid,
+    /// Changes to documents.
+    pub writes: Vec<Write>,
+    /// Rows to append. An identical row that is there already is skipped; a differing one fails the batch.
+    pub rows: Vec<(Name, Row)>,
+}
+
+impl Batch {
+    /// What identifies the contents, to tell a repeat from a reuse of the id.
+    pub fn fingerprint(&self) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        for write in &self.writes {
+            let (tag, expect, body): (&[u8], Option<Expect>, &[u8]) = match write {
+                Write::Put { expect, body, .. } => (b"put", Some(*expect), body),
+                Write::Delete { expect, .. } => (b"delete", Some(*expect), &[]),
+                Write::Check { expect, .. } => (b"check", Some(*expect), &[]),
+                Write::DropLatest { .. } => (b"drop", None, &[]),
+            };
+            part(tag);
+            part(write.key().kind.as_bytes());
+            part(write.key().id.as_bytes());
+            part(expect.map(|expect| expect.to_string()).unwrap_or_default().as_bytes());
+            part(body);
+        }
+        for (lane, row) in &self.rows {
+            part(lane.as_bytes());
+            part(row.stream.as_bytes());
+            part(&row.at.to_le_bytes());
+            part(&row.n.to_le_bytes());
+            part(&row.body);
+        }
+        let mut fingerprint = [0; 16];
+        fingerprint.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        fingerprint
+    }
+}
+
+/// The answer to a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its place in commit order. A batch that changes nothing (checks, deletes of nothing, repeated rows) takes no place
+    /// and answers with the newest one.
+    pub seq: Seq,
+    /// For each write, the document's revision afterwards; none where there is no document, and for latest values.
+    pub revs: Vec<Option<Rev>>,
+}
+
+/// Writes of the hot path. All of them or nothing; no revision, no place in commit order, no feed entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ingest {
+    /// Replace what is there; within one call and between calls the later wins.
+    pub latest: Vec<Latest>,
+    /// Rows to append, as in a batch.
+    pub rows: Vec<(Name, Row)>,
+}
+
+/// What a commit touched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Touched {
+    /// A document was written or removed.
+    Document {
+        /// Its name.
+        key: Key,
+        /// Its revision afterwards; when it was removed, the last one it had.
+        rev: Rev,
+        /// Whether it was removed.
+        deleted: bool,
+    },
+    /// Rows were appended to a stream.
+    Stream {
+        /// The lane.
+        lane: Name,
+        /// The stream.
+        stream: Uuid,
+    },
+}
+
+/// One entry of the feed. The entries of one commit follow each other: documents in the order of the batch, then streams
+/// in the order of their first new row, each once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Change {
+    /// The commit.
+    pub seq: Seq,
+    /// What it touched.
+    pub touched: Touched,
+}
+
+/// A page of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowPage {
+    /// The rows, in the direction asked for.
+    pub rows: Vec<StoredRow>,
+    /// Continues the reading; none at its end.
+    pub next: Option<RowCursor>,
+}
+
+/// One record of an export. Order: documents by kind and id; latest values by set and id; rows by lane, stream, time and
+/// number; one `End`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A document.
+    Doc(Doc),
+    /// A latest value.
+    Latest(Latest),
+    /// A row of a lane.
+    Row(Name, StoredRow),
+    /// The end: what came before, in one digest.
+    End {
+        /// Where commit order stands.
+        seq: Seq,
+        /// How many records came before.
+        count: u64,
+        /// The digest over them.
+        digest: Digest,
+    },
+}
+
+/// What a backend says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Its name, such as `sqlite`.
+    pub backend: Name,
+    /// The version of its format on disk.
+    pub format: u32,
+    /// Where the data is, without secrets.
+    pub location: String,
+    /// Whether what it acknowledges survives a loss of power.
+    pub durable: bool,
+    /// Whether several processes may use it at once.
+    pub shared: bool,
+}
+
+/// What preparing a schema changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SchemaReport {
+    /// Kinds, lanes and latest values that were not there before.
+    pub created: Vec<String>,
+    /// Columns that were added and filled, as `kind.column`.
+    pub filled: Vec<String>,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// An index or a count is wrong; the data itself is intact.
+    Repairable,
+    /// Data is damaged or missing.
+    Damage,
+}
+
+/// What `check` found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where: a key, a lane, a file.
+    pub subject: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// All that a backend implements. Everything typed stands on top of it, once.
+///
+/// Rules that hold for every method: calls are checked against the schema first ([`Schema::check_batch`],
+/// [`super::check_find`], …) and fail with [`super::Error::Invalid`] or [`super::Error::NoIndex`] before anything is
+/// touched; a dropped future leaves either the whole write or none of it; concurrent writes are grouped so that they share
+/// one synchronisation with the disk.
+#[async_trait]
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// What it is.
+    fn info(&self) -> Info;
+
+    /// Creates or extends what the schema needs; filling a new column is resumable. Called once before anything else;
+    /// calling it again with the same schema changes nothing.
+    async fn prepare(&self, schema: &Schema) -> Result<SchemaReport>;
+
+    /// A consistent view of the newest commit. It is short-lived: a backend may end one that is held over a minute.
+    async fn view(&self) -> Result<Box<dyn View>>;
+
+    /// All or nothing, durable on return. Never lingers.
+    async fn commit(&self, batch: Batch) -> Result<Committed>;
+
+    /// The hot path. All or nothing, durable on return; may linger a moment (20 ms by default, or 512 items) to share the
+    /// synchronisation with others.
+    async fn ingest(&self, ingest: Ingest) -> Result<()>;
+
+    /// Removes the rows of a lane before a time, in slices; returns how many. Refused for a chained lane.
+    async fn trim(&self, lane: Name, before: i64) -> Result<u64>;
+
+    /// The changes after a place in commit order: those that are there, then those to come, in commit order, without gap or
+    /// repeat. The first item is [`super::Error::Compacted`] when the feed no longer reaches back.
+    async fn changes(&self, after: Seq) -> Result<BoxStream<'static, Result<Change>>>;
+
+    /// Forgets feed entries and batch ids of commits up to and including `upto`; returns how many commits.
+    async fn compact(&self, upto: Seq) -> Result<u64>;
+
+    /// Takes or renews a named lease. Returns a fencing number while `holder` has it: the same number on renewal, a greater
+    /// one for each new holder or after a lapse. A `ttl` of zero gives it up.
+    async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>>;
+
+    /// Fills an empty store from an export; returns the `End` of what was stored, to compare. Fails with
+    /// [`super::Error::Refused`] when the store is not empty; a store whose import did not finish is refused at
+    /// `prepare`.
+    async fn import(&self, records: BoxStream<'static, Result<Record>>) -> Result<Record>;
+
+    /// Looks for damage: the engine's own check, then index values against bodies, then chains.
+    async fn check(&self) -> Result<Vec<Finding>>;
+
+    /// Finishes what was accepted and closes. Later calls fail with [`super::Error::Unavailable`].
+    async fn close(&self) -> Result<()>;
+}
+
+/// One place in commit order: pages, counts and exports taken from it agree with each other. Latest values and ingested rows
+/// are those of the moment at which the view was taken.
+#[async_trait]
+pub trait View: Send {
+    /// The newest commit that the view shows.
+    fn seq(&self) -> Seq;
+
+    /// The documents of these keys, in their order.
+    async fn get(&mut self, keys: &[Key]) -> Result<Vec<Option<Doc>>>;
+
+    /// The latest values of these keys, in their order.
+    async fn latest(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>>;
+
+    /// The latest values of a set by id, after `after`.
+    async fn latest_page(&mut self, set: Name, after: Option<Uuid>, limit: usize) -> Result<Vec<Latest>>;
+
+    /// A page of documents.
+    async fn find(&mut self, find: &Find) -> Result<DocPage>;
+
+    /// How many documents match.
+    async fn count(&mut self, kind: Name, filter: &Filter) -> Result<u64>;
+
+    /// How many documents match, by value of a column, in the order of the values. A document counts once for each value
+    /// that it has in a many-valued column.
+    async fn tally(&mut self, kind: Name, filter: &Filter, by: Name) -> Result<Vec<(Value, u64)>>;
+
+    /// A page of a lane.
+    async fn rows(&mut self, read: &ReadRows) -> Result<RowPage>;
+
+    /// The last link of a chained lane.
+    async fn chain_head(&mut self, lane: Name) -> Result<Option<Link>>;
+
+    /// Everything, as records.
+    fn export(self: Box<Self>) -> BoxStream<'static, Result<Record>>;
+}

@@ -1,0 +1,40 @@
+//! Storage: one narrow contract, a reference backend in memory, and everything typed above it.
+//!
+//! ```text
+//!   Store, Query<T>, Tx            typed: entities, actors, audit     (typed/)
+//!   ───────────────────────────────────────────────────────────────
+//!   Backend, View                  the contract                       (contract.rs)
+//!   schema · value · query · chain · digest    rules all backends share
+//!   ───────────────────────────────────────────────────────────────
+//!   memory/   fleet-storage-sqlite   -json   -postgres                backends
+//! ```
+//!
+//! A backend stores **documents** (kind, id, revision, canonical JSON, declared columns), **lanes** (append-only rows),
+//! **latest values**, one **commit order** and one **change feed**. It never sees a domain type. What an index value
+//! is, how values are ordered, whether a query is served: all of it is decided here, so that every engine gives equal
+//! answers.
+
+mod chain;
+mod contract;
+mod digest;
+mod error;
+pub mod memory;
+mod query;
+mod schema;
+mod value;
+
+pub use chain::{ChainBreak, Link, verify_chain};
+pub use contract::{
+    Backend, Batch, Change, Committed, Doc, Expect, Finding, Info, Ingest, Key, Latest, Name, Record, Rev, Row,
+    RowPage, SchemaReport, Seq, Severity, StoredRow, Touched, View, Write,
+};
+pub use digest::{Digest, ExportDigest};
+pub use error::{BoxError, Error, Result};
+pub use query::{
+    Cursor, Direction, DocPage, Filter, Find, ReadRows, RowCursor, Term, check_filter, check_find, check_rows,
+    check_tally, doc_matches, matches, row_matches,
+};
+pub use schema::{
+    Column, ColumnType, IndexedValues, Indexer, KindSchema, LaneSchema, LatestSchema, Schema, SchemaError, limits,
+};
+pub use value::Value;
