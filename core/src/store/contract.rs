@@ -169,11 +169,14 @@ pub struct Latest {
 /// A unit of change: all of it or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Makes the commit idempotent: a repeated id with the same contents returns the first answer.
+    /// Makes the commit idempotent: a repeated id with the same contents returns the first answer. That holds for a batch
+    /// that changed nothing too (its id is remembered with the place that it answered), since a late repeat of it could
+    /// change something by now. A batch that failed is not remembered.
     pub id: Uuid,
     /// Changes to documents.
     pub writes: Vec<Write>,
-    /// Rows to append. An identical row that is there already is skipped; a differing one fails the batch.
+    /// Rows to append. An identical row that is there already, or earlier in the batch, is skipped; a differing one fails
+    /// the batch. Rows are identical when their bodies are: index values follow from the body.
     pub rows: Vec<(Name, Row)>,
 }
 
@@ -215,9 +218,11 @@ impl Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// Its place in commit order. A batch that changes nothing (checks, deletes of nothing, repeated rows) takes no place
-    /// and answers with the newest one.
+    /// and answers with the newest one. A put always changes something, also with an unchanged body; so does dropping a
+    /// latest value that is there.
     pub seq: Seq,
-    /// For each write, the document's revision afterwards; none where there is no document, and for latest values.
+    /// For each write (checks too), the document's revision afterwards; none where there is no document, and for latest
+    /// values.
     pub revs: Vec<Option<Rev>>,
 }
 
@@ -242,7 +247,7 @@ pub enum Touched {
         /// Whether it was removed.
         deleted: bool,
     },
-    /// Rows were appended to a stream.
+    /// New rows were appended to a stream.
     Stream {
         /// The lane.
         lane: Name,
@@ -266,7 +271,7 @@ pub struct Change {
 pub struct RowPage {
     /// The rows, in the direction asked for.
     pub rows: Vec<StoredRow>,
-    /// Continues the reading; none at its end.
+    /// Continues the reading; none at its end, also when the last page is full.
     pub next: Option<RowCursor>,
 }
 
@@ -341,13 +346,20 @@ pub struct Finding {
 /// [`super::check_find`], …) and fail with [`super::Error::Invalid`] or [`super::Error::NoIndex`] before anything is
 /// touched; a dropped future leaves either the whole write or none of it; concurrent writes are grouped so that they share
 /// one synchronisation with the disk.
+///
+/// When several things are wrong with one batch, the first of these is the answer: `Invalid`, `BatchReused`, `Conflict`
+/// (of the first write that fails), `Taken`, `RowConflict`. A unique column is judged by what the store would hold after the
+/// batch, whatever the order of its writes: a value may be freed and taken, or swapped, in one batch.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// What it is.
     fn info(&self) -> Info;
 
     /// Creates or extends what the schema needs; filling a new column is resumable. Called once before anything else;
-    /// calling it again with the same schema changes nothing.
+    /// calling it again with the same schema changes nothing. Kinds, lanes and sets that are stored and not in the schema
+    /// make it fail with [`super::Error::Refused`] (a newer version wrote them); a column that is not declared any more is
+    /// forgotten. Fails with [`super::Error::Corrupt`] when an indexer refuses a stored body, and with
+    /// [`super::Error::Taken`] when a new unique column would clash.
     async fn prepare(&self, schema: &Schema) -> Result<SchemaReport>;
 
     /// A consistent view of the newest commit. It is short-lived: a backend may end one that is held over a minute.
@@ -360,29 +372,36 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// synchronisation with others.
     async fn ingest(&self, ingest: Ingest) -> Result<()>;
 
-    /// Removes the rows of a lane before a time, in slices; returns how many. Refused for a chained lane.
+    /// Removes the rows of a lane before a time, in slices; returns how many. [`super::Error::Invalid`] for a chained lane.
+    /// No feed entry, no place in commit order. A row that was trimmed may be appended again.
     async fn trim(&self, lane: Name, before: i64) -> Result<u64>;
 
     /// The changes after a place in commit order: those that are there, then those to come, in commit order, without gap or
-    /// repeat. The first item is [`super::Error::Compacted`] when the feed no longer reaches back.
+    /// repeat. The first item is [`super::Error::Compacted`], with the newest place that is forgotten, when the feed no longer
+    /// reaches back; so is the last item of a stream that a compaction overtook. `after` may lie ahead of the newest commit.
+    /// A stream ends when the store is closed.
     async fn changes(&self, after: Seq) -> Result<BoxStream<'static, Result<Change>>>;
 
-    /// Forgets feed entries and batch ids of commits up to and including `upto`; returns how many commits.
+    /// Forgets feed entries and batch ids of commits up to and including `upto` (at most the newest); returns how many
+    /// places in commit order that newly were. Changes after `upto` itself can still be followed.
     async fn compact(&self, upto: Seq) -> Result<u64>;
 
     /// Takes or renews a named lease. Returns a fencing number while `holder` has it: the same number on renewal, a greater
-    /// one for each new holder or after a lapse. A `ttl` of zero gives it up.
+    /// one for each new holder, after a lapse and after it was given up. A `ttl` of zero gives it up, if `holder` has it, and
+    /// returns none. It has lapsed when the clock shows its end. A name is 1 to [`super::limits::TEXT`] bytes without U+0000.
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>>;
 
-    /// Fills an empty store from an export; returns the `End` of what was stored, to compare. Fails with
-    /// [`super::Error::Refused`] when the store is not empty; a store whose import did not finish is refused at
-    /// `prepare`.
+    /// Fills an empty store (commit order at 0, nothing held) from an export; returns the `End` of what was stored, to
+    /// compare. Revisions, places in commit order and links are carried; the feed begins after the `End`'s place. Fails with
+    /// [`super::Error::Refused`] when the store is not empty, and with [`super::Error::Corrupt`] when records are damaged,
+    /// out of order, missing or follow the `End`. After a failure nothing of it may be seen: the store is empty again, or
+    /// refuses to be used; a store whose import did not finish is refused at `prepare`.
     async fn import(&self, records: BoxStream<'static, Result<Record>>) -> Result<Record>;
 
     /// Looks for damage: the engine's own check, then index values against bodies, then chains.
     async fn check(&self) -> Result<Vec<Finding>>;
 
-    /// Finishes what was accepted and closes. Later calls fail with [`super::Error::Unavailable`].
+    /// Finishes what was accepted and closes. Later calls fail with [`super::Error::Unavailable`]; closing again is no error.
     async fn close(&self) -> Result<()>;
 }
 
@@ -399,7 +418,7 @@ pub trait View: Send {
     /// The latest values of these keys, in their order.
     async fn latest(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>>;
 
-    /// The latest values of a set by id, after `after`.
+    /// The latest values of a set by id, after `after`; `limit` is as for a page of documents.
     async fn latest_page(&mut self, set: Name, after: Option<Uuid>, limit: usize) -> Result<Vec<Latest>>;
 
     /// A page of documents.
@@ -408,8 +427,8 @@ pub trait View: Send {
     /// How many documents match.
     async fn count(&mut self, kind: Name, filter: &Filter) -> Result<u64>;
 
-    /// How many documents match, by value of a column, in the order of the values. A document counts once for each value
-    /// that it has in a many-valued column.
+    /// How many documents match, by value of a column, in the order of the values; null is a value of a single-valued
+    /// column. A document counts once for each value that it has in a many-valued column.
     async fn tally(&mut self, kind: Name, filter: &Filter, by: Name) -> Result<Vec<(Value, u64)>>;
 
     /// A page of a lane.

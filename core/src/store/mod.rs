@@ -31,8 +31,8 @@ pub use contract::{
 pub use digest::{Digest, ExportDigest};
 pub use error::{BoxError, Error, Result};
 pub use query::{
-    Cursor, Direction, DocPage, Filter, Find, ReadRows, RowCursor, Term, check_filter, check_find, check_rows,
-    check_tally, doc_matches, matches, row_matches,
+    Cursor, Direction, DocPage, Filter, Find, ReadRows, RowCursor, Term, check_filter, check_find, check_keys,
+    check_latest, check_latest_page, check_lease, check_rows, check_tally, doc_matches, matches, row_matches,
 };
 pub use schema::{
     Column, ColumnType, IndexedValues, Indexer, KindSchema, LaneSchema, LatestSchema, Schema, SchemaError, limits,

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Column, ColumnType, Doc, Error, KindSchema, LaneSchema, Name, Result, Schema, Value, limits};
+use super::{Column, ColumnType, Doc, Error, Key, KindSchema, LaneSchema, Name, Result, Schema, Value, limits};
 
 /// A direction through an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub struct Cursor {
 pub struct DocPage {
     /// The documents, in order.
     pub docs: Vec<Doc>,
-    /// Continues the list; none at its end.
+    /// Continues the list; none at its end, also when the last page is full.
     pub next: Option<Cursor>,
 }
 
@@ -170,6 +170,46 @@ pub fn check_rows<'s>(schema: &'s Schema, read: &ReadRows) -> Result<&'s LaneSch
     check_limit(read.limit, limits::PAGE)?;
     check_filter(lane.name, &lane.columns, &read.filter)?;
     Ok(lane)
+}
+
+/// Checks that these documents may be asked for.
+pub fn check_keys(schema: &Schema, keys: &[Key]) -> Result<()> {
+    check_count(keys.len())?;
+    keys.iter().try_for_each(|key| schema.kind(key.kind).map(drop))
+}
+
+/// Checks that these latest values may be asked for.
+pub fn check_latest(schema: &Schema, keys: &[Key]) -> Result<()> {
+    check_count(keys.len())?;
+    keys.iter().try_for_each(|key| schema.latest(key.kind).map(drop))
+}
+
+/// Checks that a page of latest values may be asked for.
+pub fn check_latest_page(schema: &Schema, set: &str, limit: usize) -> Result<()> {
+    schema.latest(set)?;
+    check_limit(limit, limits::PAGE)
+}
+
+/// Checks the name of a lease.
+pub fn check_lease(name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > limits::TEXT || name.contains('\0') {
+        return Err(Error::Invalid(format!(
+            "a lease's name is 1 to {} bytes without U+0000",
+            limits::TEXT
+        )));
+    }
+    Ok(())
+}
+
+fn check_count(keys: usize) -> Result<()> {
+    if keys <= limits::KEYS {
+        Ok(())
+    } else {
+        Err(Error::Invalid(format!(
+            "{keys} keys; at most {} are allowed",
+            limits::KEYS
+        )))
+    }
 }
 
 /// Checks that every part of a filter names a declared column and a value of its type.
