@@ -1,7 +1,19 @@
 //! **fleet-core**: the domain of fleet, its storage contract and its services. It opens no sockets, reads no files, knows no
 //! SQL and prints nothing: what it needs from outside is handed in.
+//!
+//! Begin with [`Fleet`], the façade over everything.
 
 #![warn(missing_docs)]
 
+// The derive macro names this crate by its public path, also from within.
+extern crate self as fleet_core;
+
+pub mod access;
+mod fleet;
 pub mod kernel;
+pub mod modules;
+pub mod search;
 pub mod store;
+
+pub use fleet::{Fleet, FleetBuilder};
+pub use fleet_core_derive::Entity;

@@ -106,7 +106,7 @@ impl FromStr for Timestamp {
         }
         let at: jiff::Timestamp = text.parse().map_err(|_| TimestampParseError)?;
         let micros = at.as_microsecond();
-        if micros < Self::MIN.0 || micros > Self::MAX.0 {
+        if !(Self::MIN.0..=Self::MAX.0).contains(&micros) {
             return Err(TimestampParseError);
         }
         Ok(Self(micros))

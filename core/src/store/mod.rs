@@ -21,6 +21,7 @@ mod error;
 pub mod memory;
 mod query;
 mod schema;
+mod typed;
 mod value;
 
 pub use chain::{ChainBreak, Link, verify_chain};
@@ -36,5 +37,9 @@ pub use query::{
 };
 pub use schema::{
     Column, ColumnType, IndexedValues, Indexer, KindSchema, LaneSchema, LatestSchema, Schema, SchemaError, limits,
+};
+pub use typed::{
+    Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, Query, Reader, STALE, Store, TAKEN, ToColumn,
+    Tx, Versioned, decode, encode, kind_schema, lane_schema, latest_schema, one_value, sorted_values,
 };
 pub use value::Value;

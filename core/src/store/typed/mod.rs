@@ -1,0 +1,18 @@
+//! The typed layer: entities instead of bytes, written once over any backend.
+//!
+//! [`Entity`] says how a type is stored (derive it), [`Store`] reads, [`Tx`] writes. A `Tx` cannot exist without an actor
+//! and a reason, and commits its evidence with the change.
+
+mod entity;
+mod lane;
+mod list;
+mod reader;
+mod store;
+mod tx;
+
+pub use entity::{Entity, JsonObject, ToColumn, Versioned, decode, encode, kind_schema, one_value, sorted_values};
+pub use lane::{LaneRow, LatestValue, lane_schema, latest_schema};
+pub use list::{Field, LaneQuery, Query};
+pub use reader::Reader;
+pub use store::Store;
+pub use tx::{Evidence, STALE, TAKEN, Tx};
