@@ -9,6 +9,7 @@
 extern crate self as fleet_core;
 
 pub mod access;
+pub mod devices;
 mod fleet;
 pub mod kernel;
 pub mod modules;

@@ -5,6 +5,7 @@
 
 pub mod canonical;
 mod clock;
+pub mod ed25519;
 mod error;
 mod id;
 mod page;
@@ -13,6 +14,7 @@ mod seal;
 mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use ed25519::{PublicKey, Signature, SigningKey};
 pub use error::{Class, Code, Error, FieldError, INTERNAL, INVALID, Result};
 pub use id::{EntityId, IdParseError, define_id};
 pub use page::{

@@ -1,0 +1,199 @@
+//! Ed25519 (RFC 8032) keys and signatures.
+//!
+//! Every signature is made over a *tag* and a message, so that what was signed for one purpose proves nothing in another.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ed25519_dalek::Signer as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use zeroize::Zeroizing;
+
+use super::{Randomness, random_bytes};
+
+/// What a text is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not {0} in base64url")]
+pub struct Ed25519ParseError(&'static str);
+
+/// A private key. Shows itself only by its public half.
+#[derive(Clone)]
+pub struct SigningKey(ed25519_dalek::SigningKey);
+
+impl SigningKey {
+    /// Makes a new key.
+    pub fn generate(random: &dyn Randomness) -> Self {
+        Self::from_bytes(&Zeroizing::new(random_bytes(random)))
+    }
+
+    /// The key of these 32 secret bytes.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(bytes))
+    }
+
+    /// The 32 secret bytes, to be sealed or kept in a file that only its owner can read.
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs a message for the purpose that `tag` names.
+    pub fn sign(&self, tag: &str, message: &[u8]) -> Signature {
+        Signature(self.0.sign(&tagged(tag, message)).to_bytes())
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey(of {})", self.public())
+    }
+}
+
+/// A public key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublicKey([u8; 32]);
+
+impl PublicKey {
+    /// The key of these 32 bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether `signature` was made by this key over this message for this purpose. Weak keys verify nothing.
+    #[must_use]
+    pub fn verifies(&self, tag: &str, message: &[u8], signature: &Signature) -> bool {
+        ed25519_dalek::VerifyingKey::from_bytes(&self.0).is_ok_and(|key| {
+            key.verify_strict(
+                &tagged(tag, message),
+                &ed25519_dalek::Signature::from_bytes(&signature.0),
+            )
+            .is_ok()
+        })
+    }
+}
+
+/// A signature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Signature([u8; 64]);
+
+impl Signature {
+    /// The signature of these 64 bytes.
+    pub const fn from_bytes(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its 64 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+fn tagged(tag: &str, message: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(8 + tag.len() + message.len());
+    bytes.extend_from_slice(&(tag.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(tag.as_bytes());
+    bytes.extend_from_slice(message);
+    bytes
+}
+
+macro_rules! text_form {
+    ($type:ident, $length:literal, $what:literal) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($type), "({})"), self)
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = Ed25519ParseError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let mut bytes = [0; $length];
+                match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+                    Ok($length) => Ok(Self(bytes)),
+                    _ => Err(Ed25519ParseError($what)),
+                }
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $type {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                String::schema()
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $type {}
+    };
+}
+text_form!(PublicKey, 32, "a public key of 32 bytes");
+text_form!(Signature, 64, "a signature of 64 bytes");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::SeededRandom;
+
+    #[test]
+    fn a_signature_holds_for_its_key_purpose_and_message_only() {
+        let random = SeededRandom::new(1);
+        let (key, other) = (SigningKey::generate(&random), SigningKey::generate(&random));
+        let signature = key.sign("fleet test", b"message");
+        assert!(key.public().verifies("fleet test", b"message", &signature));
+        assert!(!key.public().verifies("fleet tes", b"tmessage", &signature));
+        assert!(!key.public().verifies("fleet test", b"messagf", &signature));
+        assert!(!other.public().verifies("fleet test", b"message", &signature));
+        for bit in 0..512 {
+            let mut bytes = *signature.as_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                !key.public()
+                    .verifies("fleet test", b"message", &Signature::from_bytes(bytes))
+            );
+        }
+    }
+
+    #[test]
+    fn texts_are_read_back_and_hostile_ones_refused() {
+        let key = SigningKey::generate(&SeededRandom::new(2)).public();
+        assert_eq!(key.to_string().parse(), Ok(key));
+        for text in ["", "x", "!!!", &"A".repeat(44), &"A".repeat(10_000)] {
+            assert!(text.parse::<PublicKey>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_of_low_order_verify_nothing() {
+        let weak = PublicKey::from_bytes([0; 32]);
+        assert!(!weak.verifies("fleet test", b"message", &Signature::from_bytes([0; 64])));
+    }
+}
