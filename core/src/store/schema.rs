@@ -119,6 +119,11 @@ impl KindSchema {
     pub fn position(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|declared| declared.name == column)
     }
+
+    /// The index values of a stored body, checked; [`super::Error::Corrupt`] when there are none.
+    pub fn index(&self, body: &[u8]) -> super::Result<IndexedValues> {
+        checked_index(self.name, &self.columns, &self.indexer, body)
+    }
 }
 
 impl fmt::Debug for KindSchema {
@@ -149,6 +154,12 @@ impl LaneSchema {
     /// The place of a column among the index values.
     pub fn position(&self, column: &str) -> Option<usize> {
         self.columns.iter().position(|declared| declared.name == column)
+    }
+
+    /// The index values of a stored row's body, checked; [`super::Error::Corrupt`] when there are none.
+    pub fn index(&self, body: &[u8]) -> super::Result<Vec<Value>> {
+        let values = checked_index(self.name, &self.columns, &self.indexer, body)?;
+        Ok(values.into_iter().flatten().collect())
     }
 }
 
@@ -406,6 +417,14 @@ fn check_value(subject: &str, column: &Column, value: &Value) -> super::Result<(
         Value::Text(text) if text.contains('\0') => invalid("the text holds U+0000"),
         _ => Ok(()),
     }
+}
+
+fn checked_index(subject: &str, columns: &[Column], indexer: &Indexer, body: &[u8]) -> super::Result<IndexedValues> {
+    let corrupt = |problem: &dyn fmt::Display| super::Error::Corrupt(format!("{subject}: {problem}"));
+    check_body(body).map_err(|error| corrupt(&error))?;
+    let values = indexer(body).map_err(|error| corrupt(&error))?;
+    check_values(subject, columns, &values).map_err(|error| corrupt(&error))?;
+    Ok(values)
 }
 
 fn check_values(subject: &str, columns: &[Column], index: &[Vec<Value>]) -> super::Result<()> {
