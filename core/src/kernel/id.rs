@@ -111,7 +111,12 @@ macro_rules! define_id {
         #[cfg(feature = "openapi")]
         impl ::utoipa::PartialSchema for $name {
             fn schema() -> ::utoipa::openapi::RefOr<::utoipa::openapi::schema::Schema> {
-                <::uuid::Uuid as ::utoipa::PartialSchema>::schema()
+                ::utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(::utoipa::openapi::schema::Type::String)
+                    .format(Some(::utoipa::openapi::SchemaFormat::KnownFormat(
+                        ::utoipa::openapi::KnownFormat::Uuid,
+                    )))
+                    .into()
             }
         }
 
