@@ -4,7 +4,7 @@
 //!   Store, Query<T>, Tx            typed: entities, actors, audit     (typed/)
 //!   ───────────────────────────────────────────────────────────────
 //!   Backend, View                  the contract                       (contract.rs)
-//!   schema · value · query · chain · digest    rules all backends share
+//!   schema · value · query · chain · digest · group    rules all backends share
 //!   ───────────────────────────────────────────────────────────────
 //!   memory/   fleet-storage-sqlite   -json   -postgres                backends
 //! ```
@@ -18,6 +18,7 @@ mod chain;
 mod contract;
 mod digest;
 mod error;
+pub mod group;
 pub mod memory;
 mod query;
 mod schema;
