@@ -1,12 +1,21 @@
 //! The façade that embedders, the API server and tests all use.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::Future, sync::Arc};
+
+use uuid::Uuid;
 
 use crate::{
     access::{PermissionEntry, audit::AuditService},
+    devices::DeviceId,
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
+    live::Signals,
     modules::{self, Job, Module},
     store::{Backend, Store},
+    work::{
+        BatchService, Operations, RunId, RunService,
+        delivery::DeliveryService,
+        output::{OutputMeter, OutputService},
+    },
 };
 
 /// A fleet: its store, its clock, its secrets and its services. Cheap to clone.
@@ -22,6 +31,12 @@ struct Inner {
     sealer: Sealer,
     permissions: Vec<PermissionEntry>,
     jobs: Vec<Job>,
+    operations: Operations,
+    /// Names this process among several that share a store.
+    server: Uuid,
+    device_signals: Signals<DeviceId>,
+    run_signals: Signals<RunId>,
+    output_meter: OutputMeter,
 }
 
 impl fmt::Debug for Fleet {
@@ -77,6 +92,8 @@ impl FleetBuilder {
             .iter()
             .flat_map(|module| module.jobs.iter().cloned())
             .collect();
+        let operations = Operations::new(self.modules.iter().flat_map(|module| module.operations.iter().copied()))?;
+        let server = store.new_uuid();
         let inner = Inner {
             store,
             clock: self.clock,
@@ -84,6 +101,11 @@ impl FleetBuilder {
             sealer: Sealer::new(self.master_key),
             permissions,
             jobs,
+            operations,
+            server,
+            device_signals: Signals::default(),
+            run_signals: Signals::default(),
+            output_meter: OutputMeter::default(),
         };
         Ok(Fleet { inner: Arc::new(inner) })
     }
@@ -134,6 +156,58 @@ impl Fleet {
     /// Reads the audit.
     pub fn audit(&self) -> AuditService<'_> {
         AuditService::new(&self.inner.store)
+    }
+
+    /// The kinds of operation.
+    pub fn operations(&self) -> &Operations {
+        &self.inner.operations
+    }
+
+    /// Creates and reads batches.
+    pub fn batches(&self) -> BatchService<'_> {
+        BatchService::new(&self.inner.store, &self.inner.operations, &self.inner.device_signals)
+    }
+
+    /// Reads and cancels runs.
+    pub fn runs(&self) -> RunService<'_> {
+        RunService::new(&self.inner.store, &self.inner.device_signals, &self.inner.run_signals)
+    }
+
+    /// Reads and watches what runs print.
+    pub fn output(&self) -> OutputService<'_> {
+        OutputService::new(&self.inner.store, &self.inner.run_signals)
+    }
+
+    /// Hands work to devices and takes their answers.
+    pub fn delivery(&self) -> DeliveryService<'_> {
+        let inner = &self.inner;
+        DeliveryService::new(
+            &inner.store,
+            &inner.operations,
+            &inner.device_signals,
+            &inner.run_signals,
+            &inner.output_meter,
+        )
+    }
+
+    /// Wakes whoever waits for work of a device.
+    pub fn device_signals(&self) -> &Signals<DeviceId> {
+        &self.inner.device_signals
+    }
+
+    /// Wakes whoever waits for something to happen to a run.
+    pub fn run_signals(&self) -> &Signals<RunId> {
+        &self.inner.run_signals
+    }
+
+    /// Names this process among several that share a store.
+    pub fn server(&self) -> Uuid {
+        self.inner.server
+    }
+
+    /// Drives the jobs of all modules until `stop` completes. Several servers may do so at once: each job has a lease.
+    pub async fn run(&self, stop: impl Future<Output = ()>) {
+        crate::jobs::run(self, stop).await;
     }
 
     /// Finishes what was accepted and closes the store.

@@ -11,10 +11,14 @@ extern crate self as fleet_core;
 pub mod access;
 pub mod devices;
 mod fleet;
+mod jobs;
 pub mod kernel;
+pub mod live;
 pub mod modules;
+pub mod protocol;
 pub mod search;
 pub mod store;
+pub mod work;
 
 pub use fleet::{Fleet, FleetBuilder};
 pub use fleet_core_derive::Entity;

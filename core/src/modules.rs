@@ -12,6 +12,7 @@ use crate::{
     access::{Action, PermissionEntry},
     kernel::{Error, Result},
     store::{KindSchema, LaneSchema, LatestSchema, Schema},
+    work::OperationKind,
 };
 
 /// What a part of the domain brings along.
@@ -29,6 +30,8 @@ pub struct Module {
     pub permissions: Vec<PermissionEntry>,
     /// Audit actions.
     pub actions: Vec<Action>,
+    /// Kinds of operation.
+    pub operations: Vec<OperationKind>,
     /// Work in the background.
     pub jobs: Vec<Job>,
 }
@@ -55,7 +58,7 @@ impl fmt::Debug for Job {
 
 /// The built-in modules.
 pub fn built_in() -> Vec<Module> {
-    vec![crate::access::module()]
+    vec![crate::access::module(), crate::work::module()]
 }
 
 /// The schema of all modules.

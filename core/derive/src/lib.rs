@@ -4,7 +4,7 @@
 //! #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 //! #[entity(kind = "device", version = 1)]
 //! #[entity(computed(terms, text, many, with = Device::terms))]
-//! #[entity(index(state, due))]
+//! #[entity(index = "state, due")]
 //! pub struct Device {
 //!     #[entity(id)]
 //!     pub id: DeviceId,
@@ -19,7 +19,10 @@
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
-use syn::{Data, DeriveInput, Error, Fields, Ident, LitInt, LitStr, Path, Result, meta::ParseNestedMeta, parse_macro_input};
+use syn::{
+    Data, DeriveInput, Error, Fields, Ident, LitInt, LitStr, Path, Result, Token, meta::ParseNestedMeta,
+    parse_macro_input, punctuated::Punctuated,
+};
 
 /// See the crate's page.
 #[proc_macro_derive(Entity, attributes(entity))]
@@ -48,7 +51,9 @@ struct ColumnOptions {
 impl ColumnOptions {
     /// Reads one word of a column's declaration; false when it is not one.
     fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<bool> {
-        let Some(word) = meta.path.get_ident() else { return Ok(false) };
+        let Some(word) = meta.path.get_ident() else {
+            return Ok(false);
+        };
         match word.to_string().as_str() {
             "int" => self.r#type = Some(format_ident!("Int")),
             "text" => self.r#type = Some(format_ident!("Text")),
@@ -64,8 +69,12 @@ impl ColumnOptions {
 
 fn expand(input: &DeriveInput) -> Result<Tokens> {
     let name = &input.ident;
-    let Data::Struct(data) = &input.data else { return Err(Error::new_spanned(name, "an entity is a struct")) };
-    let Fields::Named(fields) = &data.fields else { return Err(Error::new_spanned(name, "an entity has named fields")) };
+    let Data::Struct(data) = &input.data else {
+        return Err(Error::new_spanned(name, "an entity is a struct"));
+    };
+    let Fields::Named(fields) = &data.fields else {
+        return Err(Error::new_spanned(name, "an entity has named fields"));
+    };
 
     let mut kind: Option<LitStr> = None;
     let mut version: Option<LitInt> = None;
@@ -80,7 +89,11 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
         members.push(ident.to_string());
         let mut options = ColumnOptions::default();
         let mut is_id = false;
-        for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("entity")) {
+        for attribute in field
+            .attrs
+            .iter()
+            .filter(|attribute| attribute.path().is_ident("entity"))
+        {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("id") {
                     is_id = true;
@@ -94,11 +107,21 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
             id = Some((ident.clone(), field.ty.clone()));
         } else if let Some(r#type) = options.r#type {
             let values = quote!(::fleet_core::store::ToColumn::to_values(&self.#ident));
-            columns.push(Column { name: ident.clone(), r#type, many: options.many, unique: options.unique, values });
+            columns.push(Column {
+                name: ident.clone(),
+                r#type,
+                many: options.many,
+                unique: options.unique,
+                values,
+            });
         }
     }
 
-    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("entity")) {
+    for attribute in input
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("entity"))
+    {
         attribute.parse_nested_meta(|meta| {
             if meta.path.is_ident("kind") {
                 kind = Some(meta.value()?.parse()?);
@@ -107,11 +130,11 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
             } else if meta.path.is_ident("upgrade") {
                 upgrade = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("index") {
-                let mut names = Vec::new();
-                meta.parse_nested_meta(|part| {
-                    names.push(part.path.require_ident()?.clone());
-                    Ok(())
-                })?;
+                let text: LitStr = meta.value()?.parse()?;
+                let names = text
+                    .parse_with(Punctuated::<Ident, Token![,]>::parse_terminated)?
+                    .into_iter()
+                    .collect();
                 indexes.push(names);
             } else if meta.path.is_ident("computed") {
                 let mut column: Option<Ident> = None;
@@ -126,7 +149,13 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
                     return Err(meta.error("expected computed(name, type, with = function)"));
                 };
                 let values = quote!(::fleet_core::store::ToColumn::to_values(&#with(self)));
-                columns.push(Column { name: column, r#type, many: options.many, unique: options.unique, values });
+                columns.push(Column {
+                    name: column,
+                    r#type,
+                    many: options.many,
+                    unique: options.unique,
+                    values,
+                });
             } else {
                 return Err(meta.error("expected kind, version, upgrade, index or computed"));
             }
@@ -145,14 +174,22 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
         }
     });
 
-    let declared = columns.iter().map(|Column { name, r#type, many, unique, .. }| {
-        let text = name.to_string();
-        quote! {
-            ::fleet_core::store::Column {
-                name: #text, r#type: ::fleet_core::store::ColumnType::#r#type, many: #many, unique: #unique,
+    let declared = columns.iter().map(
+        |Column {
+             name,
+             r#type,
+             many,
+             unique,
+             ..
+         }| {
+            let text = name.to_string();
+            quote! {
+                ::fleet_core::store::Column {
+                    name: #text, r#type: ::fleet_core::store::ColumnType::#r#type, many: #many, unique: #unique,
+                }
             }
-        }
-    });
+        },
+    );
     let constants = columns.iter().map(|column| {
         let text = column.name.to_string();
         let constant = format_ident!("{}", text.to_uppercase());
@@ -163,7 +200,11 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
         }
     });
     let values = columns.iter().map(|Column { values, many, .. }| {
-        if *many { quote!(::fleet_core::store::sorted_values(#values)) } else { quote!(::fleet_core::store::one_value(#values)) }
+        if *many {
+            quote!(::fleet_core::store::sorted_values(#values))
+        } else {
+            quote!(::fleet_core::store::one_value(#values))
+        }
     });
     let indexes = indexes.iter().map(|names| {
         let names = names.iter().map(Ident::to_string);

@@ -40,7 +40,7 @@ pub use schema::{
     Column, ColumnType, IndexedValues, Indexer, KindSchema, LaneSchema, LatestSchema, Schema, SchemaError, limits,
 };
 pub use typed::{
-    Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, Query, Reader, STALE, Store, TAKEN, ToColumn,
-    Tx, Versioned, decode, encode, kind_schema, lane_schema, latest_schema, one_value, sorted_values,
+    Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, Query, ROW_CONFLICT, Reader, STALE, Store,
+    TAKEN, ToColumn, Tx, Versioned, decode, encode, kind_schema, lane_schema, latest_schema, one_value, sorted_values,
 };
 pub use value::Value;

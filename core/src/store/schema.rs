@@ -15,7 +15,7 @@ pub mod limits {
     /// Bytes of a body.
     pub const BODY: usize = 4 * 1024 * 1024;
     /// Writes and rows of one batch, and items of one ingest.
-    pub const BATCH: usize = 10_000;
+    pub const BATCH: usize = 16_384;
     /// Documents or rows of one page.
     pub const PAGE: usize = 10_000;
     /// Keys of one `get`.

@@ -152,6 +152,9 @@ impl From<crate::store::Error> for Error {
                     column.replace('_', " ")
                 ))
                 .with_field(format!("/{column}"), "already taken"),
+            Storage::RowConflict { .. } => super::ROW_CONFLICT
+                .error("other data stands at the same place")
+                .caused_by(error),
             Storage::Unavailable(_) | Storage::Unknown(_) => super::tx::UNAVAILABLE
                 .error("storage cannot be reached; try again")
                 .caused_by(error),

@@ -15,6 +15,8 @@ use crate::{
 pub const STALE: Code = Code::new("storage.stale", Class::Conflict);
 /// A unique value belongs to somebody else.
 pub const TAKEN: Code = Code::new("storage.taken", Class::Conflict);
+/// Another row stands at the same place of a lane.
+pub const ROW_CONFLICT: Code = Code::new("storage.row_conflict", Class::Conflict);
 /// Storage cannot be reached.
 pub const UNAVAILABLE: Code = Code::new("storage.unavailable", Class::Unavailable);
 

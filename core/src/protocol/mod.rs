@@ -1,0 +1,47 @@
+//! What server and agent say to each other. They share this and nothing else.
+//!
+//! ```text
+//! enrol      POST /agent/v1/enrol            once, with a token and the device's new key
+//! link       GET  /agent/v1/link             WebSocket, one frame per text message
+//!            POST /agent/v1/exchange         the same frames by polling: frames in, frames out
+//! reports    POST /agent/v1/reports/{section}  one inventory section, zstd
+//! ```
+//!
+//! Every request but `enrol` carries an [`Assertion`]: the device proves its key anew each time, and no secret of it is on
+//! the server. The server proves itself in [`Welcome`], signed over the agent's nonce with the identity key that the
+//! enrolment token named. Every [`Offer`] of work is signed with the dispatch key.
+//!
+//! Unknown members are ignored; unknown kinds of frame become [`AgentFrame::Unknown`] or [`ServerFrame::Unknown`] and are
+//! counted. The shapes are pinned by snapshot tests.
+
+mod assertion;
+mod frames;
+mod offer;
+mod welcome;
+
+pub use assertion::{Assertion, AssertionError, Claims, MAX_SKEW, body_digest};
+pub use frames::{
+    Accepted, AgentFrame, Announce, Beat, Bye, Cancel, Exchange, ExchangeAnswer, Finished, Gauges, Hello, Output,
+    OutputChunk, OutputStream, Recorded, Refused, Result as RunResult, ServerFrame, Started, Want,
+};
+pub use offer::{Offer, OfferBody, OfferError};
+pub use welcome::{Welcome, WelcomeBody};
+
+/// The version of the protocol that this code speaks.
+pub const PROTOCOL: u32 = 1;
+/// The oldest version that it still understands.
+pub const PROTOCOL_MIN: u32 = 1;
+/// The largest frame, in bytes.
+pub const MAX_FRAME: usize = 64 * 1024;
+/// The most frames of one exchange.
+pub const MAX_FRAMES: usize = 64;
+/// The largest body of an exchange, in bytes.
+pub const MAX_EXCHANGE: usize = 1024 * 1024;
+/// The largest report, in bytes, as sent (compressed).
+pub const MAX_REPORT: usize = 8 * 1024 * 1024;
+/// The largest report, in bytes, unpacked.
+pub const MAX_REPORT_UNPACKED: usize = 64 * 1024 * 1024;
+/// The most text of one output chunk, in bytes; with its frame it stays below [`MAX_FRAME`] however it is escaped.
+pub const MAX_CHUNK: usize = 8 * 1024;
+/// The header that carries an assertion.
+pub const ASSERTION_HEADER: &str = "x-fleet-assertion";

@@ -1,0 +1,134 @@
+//! The plan and the batch.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Entity, access::Actor, devices::DeviceId, kernel::Timestamp, work::run::StateCount};
+
+crate::define_id!(
+    /// Names a plan.
+    PlanId,
+    "plan"
+);
+crate::define_id!(
+    /// Names a batch.
+    BatchId,
+    "batch"
+);
+
+/// Why work exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Somebody asked for it.
+    Manual,
+}
+
+/// Which devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Targets {
+    /// These devices.
+    pub devices: Vec<DeviceId>,
+}
+
+/// Why work exists and what it is: an operation, its parameters and its targets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
+#[entity(kind = "plan", version = 1)]
+pub struct Plan {
+    /// Its id.
+    #[entity(id)]
+    pub id: PlanId,
+    /// Why it exists.
+    pub cause: Cause,
+    /// The kind of operation.
+    #[entity(text)]
+    pub operation: String,
+    /// Its parameters.
+    pub params: serde_json::Value,
+    /// Which devices.
+    pub targets: Targets,
+    /// Who made it.
+    pub created_by: Actor,
+    /// When.
+    #[entity(int)]
+    pub created_at: Timestamp,
+}
+
+/// One expansion of a plan: its targets are frozen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
+#[entity(kind = "batch", version = 1)]
+pub struct Batch {
+    /// Its id.
+    #[entity(id)]
+    pub id: BatchId,
+    /// Its plan.
+    #[entity(reference)]
+    pub plan: PlanId,
+    /// The kind of operation.
+    #[entity(text)]
+    pub operation: String,
+    /// Its parameters, frozen.
+    pub params: serde_json::Value,
+    /// How many runs it has.
+    pub runs: u64,
+    /// BLAKE3 over the ids of its runs, in order: what the audit entry stands for.
+    pub runs_digest: String,
+    /// What identifies the request, to tell a repeat from another request with the same key.
+    pub request_digest: String,
+    /// Who asked for it.
+    pub created_by: Actor,
+    /// When.
+    #[entity(int)]
+    pub created_at: Timestamp,
+}
+
+/// A request for work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"operation": "shell", "params": {"script": "uname -a"}, "targets": {"devices": ["019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41"]}})))]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// The kind of operation, such as `shell`.
+    pub operation: String,
+    /// Its parameters.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub params: serde_json::Value,
+    /// Which devices.
+    pub targets: Targets,
+    /// How long a run may take, in seconds; the kind's default when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub timeout_seconds: Option<u32>,
+    /// How long a run waits for a device that is offline, in seconds; the kind's default when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub expires_in_seconds: Option<u32>,
+}
+
+/// A batch as people and programs see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BatchView {
+    /// Its id.
+    pub id: BatchId,
+    /// Its plan.
+    pub plan: PlanId,
+    /// The kind of operation.
+    pub operation: String,
+    /// Its parameters.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub params: serde_json::Value,
+    /// Who asked for it.
+    pub created_by: Actor,
+    /// When.
+    pub created_at: Timestamp,
+    /// How many runs it has.
+    pub runs: u64,
+    /// How many runs stand in each state.
+    pub states: Vec<StateCount>,
+    /// Whether every run has ended.
+    pub finished: bool,
+}

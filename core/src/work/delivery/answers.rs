@@ -1,0 +1,200 @@
+//! What devices answer about their runs.
+
+use super::offers::DeliveryService;
+use crate::{
+    access::{Actor, Context, Origin},
+    devices::DeviceId,
+    kernel::{EntityId, Result, Timestamp},
+    protocol::{Finished, Output, Refused, RunResult},
+    store::{Evidence, Versioned},
+    work::{
+        Run, RunId, State,
+        output::store_chunks,
+        run::{Edge, Ending, Step, step_run},
+    },
+};
+
+/// What became of an answer. Only what failed for a passing reason is an error of the call; everything else is final, so that
+/// the agent does not send it for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is stored.
+    Stored,
+    /// It was stored before.
+    Repeat,
+    /// It is about a run that the device never had, or contradicts what is stored. The agent may forget it.
+    Rejected,
+}
+
+impl DeliveryService<'_> {
+    /// The device has the run in its journal.
+    pub async fn accepted(&self, device: DeviceId, run: RunId) -> Result<Answer> {
+        self.step(
+            device,
+            run,
+            Edge::Accept,
+            |run, now| run.delivery.receipt_at = Some(now),
+            None,
+        )
+        .await
+    }
+
+    /// The device has begun the run. Its clock is not trusted beyond now.
+    pub async fn started(&self, device: DeviceId, run: RunId, at: Timestamp) -> Result<Answer> {
+        let set = move |run: &mut Run, now: Timestamp| {
+            run.delivery.receipt_at.get_or_insert(now);
+            run.started_at = Some(at.clamp(run.created_at, now));
+        };
+        self.step(device, run, Edge::Start, set, None).await
+    }
+
+    /// The device will never execute the run.
+    pub async fn refused(&self, device: DeviceId, refused: Refused) -> Result<Answer> {
+        let end = if refused.code == "offer.expired" {
+            State::Expired
+        } else {
+            State::Failed
+        };
+        let reason = format!("refused by the device: {}", refused.code);
+        let ending = Ending {
+            code: Some(bounded(refused.code, 64)),
+            message: Some(bounded(refused.message, 1_000)),
+            ..Ending::default()
+        };
+        self.step(
+            device,
+            refused.run,
+            Edge::Finish(end),
+            move |run, _| run.ending = Some(ending.clone()),
+            Some(reason),
+        )
+        .await
+    }
+
+    /// The run has ended.
+    pub async fn finished(&self, device: DeviceId, finished: Finished) -> Result<Answer> {
+        let end = match finished.result {
+            RunResult::Succeeded => State::Succeeded,
+            RunResult::Failed => State::Failed,
+            RunResult::TimedOut => State::TimedOut,
+            RunResult::Cancelled => State::Cancelled,
+            RunResult::Indeterminate => State::Indeterminate,
+        };
+        let ending = Ending {
+            exit_code: finished.exit_code,
+            signal: finished.signal,
+            code: finished.code.map(|code| bounded(code, 64)),
+            message: finished.message.map(|message| bounded(message, 1_000)),
+            chunks: finished.chunks,
+            truncated_bytes: finished.truncated_bytes,
+        };
+        let (started_at, finished_at) = (finished.started_at, finished.finished_at);
+        let set = move |run: &mut Run, now: Timestamp| {
+            run.delivery.receipt_at.get_or_insert(now);
+            if run.started_at.is_none() {
+                run.started_at = started_at.map(|at| at.clamp(run.created_at, now));
+            }
+            run.finished_at = Some(finished_at.clamp(run.started_at.unwrap_or(run.created_at), now));
+            run.ending = Some(ending.clone());
+        };
+        self.step(device, finished.run, Edge::Finish(end), set, None).await
+    }
+
+    /// Output of the run; returns the place after the last chunk that need not be sent again.
+    pub async fn output(&self, device: DeviceId, output: Output) -> Result<u32> {
+        let after = output
+            .chunks
+            .iter()
+            .map(|chunk| chunk.sequence.saturating_add(1))
+            .max()
+            .unwrap_or(0);
+        match self.store.get::<Run>(output.run).await? {
+            Some(run)
+                if run.device == device
+                    && !matches!(
+                        run.state,
+                        State::Draft | State::AwaitingApproval | State::Scheduled | State::Queued
+                    ) =>
+            {
+                match store_chunks(self.store, self.meter, self.runs, &run.value, output.chunks).await {
+                    // The device sent other bytes for a chunk that is stored: what is stored stays.
+                    Err(error) if error.code() == crate::store::ROW_CONFLICT => {
+                        tracing::warn!(%device, run = %output.run, "a chunk of output came again with other contents");
+                        Ok(after)
+                    }
+                    outcome => outcome,
+                }
+            }
+            _ => {
+                tracing::warn!(%device, run = %output.run, "output of a run that the device never had");
+                Ok(after)
+            }
+        }
+    }
+
+    async fn step(
+        &self,
+        device: DeviceId,
+        id: RunId,
+        edge: Edge,
+        set: impl Fn(&mut Run, Timestamp) + Send + Sync,
+        reason: Option<String>,
+    ) -> Result<Answer> {
+        let context = Context::new(
+            Actor::Device {
+                id: device.uuid(),
+                name: String::new(),
+            },
+            Origin::default(),
+            std::sync::Arc::default(),
+        );
+        let (set, reason) = (&set, &reason);
+        let answer = self
+            .store
+            .change(&context, Evidence::Observed, |mut tx| async move {
+                let Some(before) = tx.get::<Run>(id).await?.filter(|run| run.device == device) else {
+                    tracing::warn!(%device, run = %id, "an answer about a run that the device never had");
+                    return Ok(Answer::Rejected);
+                };
+                let answer = decide(&before, edge);
+                if answer == Answer::Stored {
+                    let mut run = before.value.clone();
+                    let now = tx.now();
+                    // The step first: it keeps times that the device tells better.
+                    let Step::To(_) = run.state.after(edge) else { return Ok(Answer::Rejected) };
+                    set(&mut run, now);
+                    step_run(&mut tx, &before, &mut run, edge, reason.clone())?;
+                    tx.commit().await?;
+                } else if answer == Answer::Rejected {
+                    tracing::warn!(%device, run = %id, state = before.state.name(), ?edge, "an answer that contradicts what is stored");
+                }
+                Ok(answer)
+            })
+            .await?;
+        if answer == Answer::Stored {
+            self.runs.signal(id);
+            if matches!(edge, Edge::Finish(_)) {
+                // The lane is free: the next run may go.
+                self.devices.signal(device);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+fn decide(run: &Versioned<Run>, edge: Edge) -> Answer {
+    match run.state.after(edge) {
+        Step::To(_) => Answer::Stored,
+        Step::Repeat => Answer::Repeat,
+        Step::Illegal => Answer::Rejected,
+    }
+}
+
+/// Foreign text, cut to a bound and without what cannot be stored.
+fn bounded(text: String, limit: usize) -> String {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].replace('\0', "\u{fffd}")
+}

@@ -1,0 +1,153 @@
+//! Offers and requests to stop, for one device in one session.
+
+use super::rules::choose;
+use crate::{
+    access::Context,
+    devices::DeviceId,
+    kernel::{EntityId, Error, PageRequest, Result, SigningKey},
+    live::Signals,
+    protocol::{Offer, OfferBody},
+    store::{Direction, Evidence, Query, Store, Tx, Versioned},
+    work::{
+        Operations, Run, RunId, State,
+        operations::Lane,
+        output::OutputMeter,
+        run::{Edge, step_run},
+    },
+};
+
+/// The most open runs of a device that are looked at in one go.
+const MAX_OPEN: usize = 100;
+/// How many times the edge of being offered again may be repeated.
+const MAX_ATTEMPTS: u32 = 1_000;
+
+/// Hands work to devices and takes their answers. Used by the link, never by people.
+#[derive(Debug)]
+pub struct DeliveryService<'a> {
+    pub(super) store: &'a Store,
+    pub(super) operations: &'a Operations,
+    pub(super) devices: &'a Signals<DeviceId>,
+    pub(super) runs: &'a Signals<RunId>,
+    pub(super) meter: &'a OutputMeter,
+}
+
+/// What a device is to do now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pending {
+    /// Work, signed, in due order. Each offer is committed before it stands here.
+    pub offers: Vec<Offer>,
+    /// Runs to stop.
+    pub cancels: Vec<RunId>,
+}
+
+impl<'a> DeliveryService<'a> {
+    pub(crate) fn new(
+        store: &'a Store,
+        operations: &'a Operations,
+        devices: &'a Signals<DeviceId>,
+        runs: &'a Signals<RunId>,
+        meter: &'a OutputMeter,
+    ) -> Self {
+        Self {
+            store,
+            operations,
+            devices,
+            runs,
+            meter,
+        }
+    }
+
+    /// What a device is to do, as of now. Offers are committed before they are returned; a crash between commit and sending
+    /// is mended by the next session, which offers them again.
+    pub async fn pending(&self, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
+        let open = open_runs(device, self.store).await?;
+        if open.is_empty() {
+            return Ok(Pending::default());
+        }
+        let now = self.store.clock().now();
+        let refs: Vec<_> = open.iter().map(|run| &run.value).collect();
+        let cancels = refs
+            .iter()
+            .filter(|run| run.state.is_with_device() && run.cancel_requested_at.is_some())
+            .map(|run| run.id)
+            .collect();
+        let chosen = choose(&refs, self.operations, epoch, now);
+        if chosen.is_empty() {
+            return Ok(Pending {
+                offers: Vec::new(),
+                cancels,
+            });
+        }
+        let ids: &Vec<RunId> = &chosen.into_iter().map(|place| refs[place].id).collect();
+        let context = Context::system("delivery");
+        let offered = self
+            .store
+            .change(&context, Evidence::Observed, |mut tx| async move {
+                let runs = tx.reader().get_many::<Run>(ids).await?;
+                let mut offered = Vec::new();
+                for before in runs.into_iter().flatten() {
+                    if let Some(run) = offer(&mut tx, &before, epoch)? {
+                        offered.push(run);
+                    }
+                }
+                tx.commit().await?;
+                Ok(offered)
+            })
+            .await?;
+        let offers = offered
+            .into_iter()
+            .map(|run| self.sign(run, device, epoch, dispatch))
+            .collect::<Result<_>>()?;
+        Ok(Pending { offers, cancels })
+    }
+
+    fn sign(&self, run: Run, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Offer> {
+        let kind = self.operations.kind(&run.operation)?;
+        let body = OfferBody {
+            run: run.id,
+            device,
+            epoch,
+            kind: run.operation,
+            params: run.params,
+            expires_at: run.expires_at,
+            timeout_seconds: run.timeout_seconds,
+            output_limit_bytes: run.output_limit_bytes,
+            idempotent: kind.idempotent,
+            exclusive: kind.lane == Lane::Exclusive,
+        };
+        Offer::sign(body, dispatch).map_err(Error::internal)
+    }
+}
+
+/// A device's open runs, the oldest first.
+async fn open_runs(device: DeviceId, store: &Store) -> Result<Vec<Versioned<Run>>> {
+    let states = [State::Queued, State::Offered, State::Accepted, State::Running].map(State::name);
+    let query = Query::<Run>::all()
+        .filter(Run::DEVICE.eq(device.uuid()))
+        .filter(Run::STATE.one_of(states))
+        .order(Run::CREATED_AT, Direction::Ascending);
+    let page = PageRequest::new(Some(MAX_OPEN), None)?;
+    Ok(store.reader().await?.list(&query, &page).await?.items)
+}
+
+/// Marks a run as offered in this session; none when it has moved on meanwhile.
+fn offer(tx: &mut Tx, before: &Versioned<Run>, epoch: u64) -> Result<Option<Run>> {
+    let mut run = before.value.clone();
+    let (now, from) = (tx.now(), run.state);
+    if !matches!(from, State::Queued | State::Offered)
+        || run.cancel_requested_at.is_some()
+        || run.delivery.attempts >= MAX_ATTEMPTS
+    {
+        return Ok(None);
+    }
+    run.delivery.epoch = Some(epoch);
+    run.delivery.attempts += 1;
+    run.delivery.offered_at = Some(now);
+    if from == State::Queued {
+        step_run(tx, before, &mut run, Edge::Offer, None)?;
+    } else {
+        crate::work::run::event(tx, &run, from, from, now, Some("offered again".into()))?;
+        tx.update(before, &run)?;
+    }
+    Ok(Some(run))
+}

@@ -1,0 +1,32 @@
+//! Work: one lifecycle for everything that happens on a device.
+//!
+//! An **operation** is a registered kind of work. A **plan** says why; a **batch** is one expansion of a plan with frozen
+//! targets; a **run** is one operation on one device. A run's state moves forward only, by one table
+//! ([`State::after`]), with compare-and-set in storage; every edge leaves a row of lane `run_event` in the same commit.
+//!
+//! ```text
+//! operations/  what can be run, and how its parameters are checked
+//! batch/       plans and batches: creation, with idempotency keys
+//! run/         the run, its states and edges; reading and cancelling
+//! delivery/    offers to devices, what devices answer, the sweep
+//! output/      what runs print
+//! ```
+
+pub mod batch;
+pub mod delivery;
+mod module;
+pub mod operations;
+pub mod output;
+pub mod run;
+
+pub use batch::{Batch, BatchId, BatchRequest, BatchService, BatchView, Plan, PlanId};
+pub use module::module;
+pub use operations::{OperationKind, Operations};
+pub use run::{Run, RunFilter, RunId, RunService, RunView, State};
+
+use crate::access::Permission;
+
+/// See runs and their output.
+pub const RUNS_READ: Permission = Permission::new("runs:read");
+/// Cancel runs.
+pub const RUNS_CANCEL: Permission = Permission::new("runs:cancel");

@@ -1,0 +1,56 @@
+//! What this part brings along.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Batch, Plan, RUNS_CANCEL, RUNS_READ, Run,
+    batch::BATCH_CREATE,
+    delivery,
+    operations::{refresh, shell},
+    output::Chunk,
+    run::{RUN_CANCEL, RunEvent},
+};
+use crate::{
+    access::{PermissionEntry, Role},
+    modules::{Job, Module},
+    store::{kind_schema, lane_schema},
+};
+
+/// What `work` brings along.
+pub fn module() -> Module {
+    Module {
+        name: "work",
+        kinds: vec![kind_schema::<Plan>(), kind_schema::<Batch>(), kind_schema::<Run>()],
+        lanes: vec![lane_schema::<RunEvent>(), lane_schema::<Chunk>()],
+        permissions: vec![
+            PermissionEntry {
+                permission: RUNS_READ,
+                allows: "see runs and their output",
+                least: Role::Viewer,
+            },
+            PermissionEntry {
+                permission: RUNS_CANCEL,
+                allows: "stop runs",
+                least: Role::Operator,
+            },
+            PermissionEntry {
+                permission: shell::SHELL_RUN,
+                allows: "run scripts on devices, as root",
+                least: Role::Operator,
+            },
+            PermissionEntry {
+                permission: refresh::REFRESH_RUN,
+                allows: "have devices collect their inventory anew",
+                least: Role::Operator,
+            },
+        ],
+        actions: vec![BATCH_CREATE, RUN_CANCEL],
+        operations: vec![shell::KIND, refresh::KIND],
+        jobs: vec![Job {
+            name: "work.sweep",
+            every: Duration::from_secs(5),
+            tick: Arc::new(|fleet| Box::pin(delivery::sweep(fleet))),
+        }],
+        ..Module::default()
+    }
+}

@@ -1,0 +1,7 @@
+//! Kinds of operation.
+
+mod model;
+pub mod refresh;
+pub mod shell;
+
+pub use model::{INVALID_PARAMS, Lane, OperationKind, Operations, UNKNOWN_KIND};

@@ -1,0 +1,93 @@
+//! The registry of operation kinds.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    access::Permission,
+    kernel::{Class, Code, Error, Result},
+};
+
+/// No module registers such a kind.
+pub const UNKNOWN_KIND: Code = Code::new("operation.unknown", Class::Invalid);
+/// The parameters do not fit the kind.
+pub const INVALID_PARAMS: Code = Code::new("operation.params_invalid", Class::Invalid);
+
+/// Which other work on the same device a run waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// One at a time: it changes the device.
+    Exclusive,
+    /// Beside others: it only looks.
+    Shared,
+}
+
+/// A kind of operation. The engine never asks which kind a run is; it asks the kind.
+#[derive(Clone, Copy, Debug)]
+pub struct OperationKind {
+    /// Its name, such as `shell` or `packages.upgrade`.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub title: &'static str,
+    /// Who may run it.
+    pub permission: Permission,
+    /// Which other work it waits for.
+    pub lane: Lane,
+    /// Whether an interrupted run may simply run again.
+    pub idempotent: bool,
+    /// How long it may run when nobody says, in seconds.
+    pub timeout_seconds: u32,
+    /// How long it may run at most, in seconds.
+    pub max_timeout_seconds: u32,
+    /// How long an offer waits for a device that is offline when nobody says, in seconds.
+    pub expiry_seconds: u32,
+    /// Checks parameters and gives back their normal form.
+    pub check: fn(serde_json::Value) -> std::result::Result<serde_json::Value, String>,
+}
+
+/// All kinds of operation.
+#[derive(Clone, Debug, Default)]
+pub struct Operations {
+    kinds: BTreeMap<&'static str, OperationKind>,
+}
+
+impl Operations {
+    /// Registers kinds; fails on a name that is registered twice.
+    pub fn new(kinds: impl IntoIterator<Item = OperationKind>) -> Result<Self> {
+        let mut registry = Self::default();
+        for kind in kinds {
+            if registry.kinds.insert(kind.name, kind).is_some() {
+                return Err(Error::internal(format!("operation {} is registered twice", kind.name)));
+            }
+        }
+        Ok(registry)
+    }
+
+    /// A kind by name.
+    pub fn kind(&self, name: &str) -> Result<&OperationKind> {
+        self.kinds.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.kinds.keys().copied().collect();
+            UNKNOWN_KIND
+                .error(format!(
+                    "there is no operation {name:.60}; there are {}",
+                    known.join(", ")
+                ))
+                .with_field("/operation", "unknown")
+        })
+    }
+
+    /// All kinds, by name.
+    pub fn all(&self) -> impl Iterator<Item = &OperationKind> {
+        self.kinds.values()
+    }
+}
+
+impl OperationKind {
+    /// Checks parameters and gives back their normal form.
+    pub fn check_params(&self, params: serde_json::Value) -> Result<serde_json::Value> {
+        (self.check)(params).map_err(|problem| {
+            INVALID_PARAMS
+                .error(format!("{}: {problem}", self.name))
+                .with_field("/params", problem)
+        })
+    }
+}

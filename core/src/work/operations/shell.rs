@@ -1,0 +1,141 @@
+//! `shell`: runs a script on a device.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Lane, OperationKind};
+use crate::access::Permission;
+
+/// Run scripts on devices. Whoever has it owns the devices.
+pub const SHELL_RUN: Permission = Permission::new("operations.shell:run");
+
+/// The name of the kind.
+pub const NAME: &str = "shell";
+/// The longest script, in bytes. With its offer it fits a frame.
+pub const MAX_SCRIPT: usize = 32 * 1024;
+
+/// The parameters of `shell`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ShellParams {
+    /// The text of the script; at most 32 KiB.
+    pub script: String,
+    /// The program that reads the script, with an absolute path.
+    #[serde(default = "default_interpreter")]
+    pub interpreter: String,
+    /// Arguments of the script.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
+    /// Where it runs; the user's home by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub working_directory: Option<String>,
+    /// Additions to its environment. Not for secrets: parameters are readable to everybody who may see the run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// The user that it runs as; the agent's own by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub run_as: Option<String>,
+}
+
+fn default_interpreter() -> String {
+    "/bin/sh".into()
+}
+
+impl ShellParams {
+    fn problem(&self) -> Option<&'static str> {
+        let name = |name: &str| {
+            !name.is_empty()
+                && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
+                && !name.starts_with(|c: char| c.is_ascii_digit())
+        };
+        if self.script.trim().is_empty() {
+            Some("the script is empty")
+        } else if self.script.len() > MAX_SCRIPT {
+            Some("the script is longer than 32 KiB")
+        } else if !self.interpreter.starts_with('/') {
+            Some("the interpreter is an absolute path")
+        } else if self
+            .working_directory
+            .as_ref()
+            .is_some_and(|path| !path.starts_with('/'))
+        {
+            Some("the working directory is an absolute path")
+        } else if self.arguments.len() > 64 || self.arguments.iter().map(String::len).sum::<usize>() > 8 * 1024 {
+            Some("at most 64 arguments of 8 KiB in all")
+        } else if self.environment.len() > 64
+            || self
+                .environment
+                .iter()
+                .map(|(key, value)| key.len() + value.len())
+                .sum::<usize>()
+                > 8 * 1024
+        {
+            Some("at most 64 environment variables of 8 KiB in all")
+        } else if !self.environment.keys().all(|key| name(key)) {
+            Some("names of environment variables are letters, digits and _, and begin with no digit")
+        } else if self.run_as.as_ref().is_some_and(|user| {
+            user.is_empty() || user.len() > 32 || user.starts_with('-') || !user.bytes().all(|c| c.is_ascii_graphic())
+        }) {
+            Some("the user's name has 1 to 32 characters")
+        } else {
+            None
+        }
+    }
+}
+
+fn check(params: serde_json::Value) -> Result<serde_json::Value, String> {
+    let params: ShellParams = serde_json::from_value(params).map_err(|error| error.to_string())?;
+    if let Some(problem) = params.problem() {
+        return Err(problem.into());
+    }
+    let params = serde_json::to_value(params).map_err(|error| error.to_string())?;
+    // What an engine cannot store is refused here, where it can be explained.
+    crate::kernel::canonical::from_value(&params).map_err(|error| error.to_string())?;
+    Ok(params)
+}
+
+/// The kind.
+pub const KIND: OperationKind = OperationKind {
+    name: NAME,
+    title: "run a script",
+    permission: SHELL_RUN,
+    lane: Lane::Exclusive,
+    idempotent: false,
+    timeout_seconds: 300,
+    max_timeout_seconds: 86_400,
+    expiry_seconds: 3_600,
+    check,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check_params(params: serde_json::Value, fits: bool) {
+        assert_eq!(KIND.check_params(params.clone()).is_ok(), fits, "{params}");
+    }
+
+    #[test]
+    fn parameters_are_checked_before_anything_is_stored() {
+        check_params(json!({"script": "uname -a"}), true);
+        check_params(
+            json!({"script": "id", "run_as": "nobody", "environment": {"A_1": "x"}}),
+            true,
+        );
+        check_params(json!({"script": "  "}), false);
+        check_params(json!({"script": "x", "interpreter": "sh"}), false);
+        check_params(json!({"script": "x", "environment": {"1A": "x"}}), false);
+        check_params(json!({"script": "x", "environment": {"A=B": "x"}}), false);
+        check_params(json!({"script": "x", "run_as": "-u"}), false);
+        check_params(json!({"script": "x\u{0}y"}), false);
+        check_params(json!({"script": "x", "surprise": 1}), false);
+        check_params(json!("uname"), false);
+        check_params(json!({"script": "x".repeat(MAX_SCRIPT + 1)}), false);
+    }
+}

@@ -1,0 +1,212 @@
+//! Storing, reading and watching output.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use super::{Chunk, ChunkView};
+use crate::{
+    access::Context,
+    kernel::{EntityId, MAX_LIMIT, Page, PageRequest, Result},
+    live::{Signals, Subscription},
+    protocol::{MAX_CHUNK, OutputChunk},
+    store::{Ingest, LaneQuery, LaneRow, Reader, Store},
+    work::{
+        RUNS_READ, Run, RunId,
+        run::{RUN_NOT_FOUND, RunView},
+    },
+};
+
+/// The most chunks of one run.
+const MAX_CHUNKS: u32 = 65_536;
+/// A watcher looks by itself this often, in case that a signal was lost or came to another server.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Counts the bytes that runs have sent since this process began, so that no device can fill the disk. Bounded: when it is
+/// full, it starts anew, and each run may send its limit once more.
+#[derive(Debug, Default)]
+pub struct OutputMeter {
+    bytes: Mutex<HashMap<RunId, u64>>,
+}
+
+impl OutputMeter {
+    const RUNS: usize = 20_000;
+
+    fn admit(&self, run: &Run, bytes: u64) -> bool {
+        let mut all = self.bytes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if all.len() >= Self::RUNS && !all.contains_key(&run.id) {
+            all.clear();
+        }
+        let sum = all.entry(run.id).or_default();
+        // The agent's marker of what it cut comes on top of the limit, and replacement characters make text longer.
+        if *sum + bytes > run.output_limit_bytes.saturating_mul(3) + 65_536 {
+            return false;
+        }
+        *sum += bytes;
+        true
+    }
+}
+
+/// Stores chunks as a device sent them; returns the place after the last one that need not be sent again.
+pub(crate) async fn store_chunks(
+    store: &Store,
+    meter: &OutputMeter,
+    runs: &Signals<RunId>,
+    run: &Run,
+    chunks: Vec<OutputChunk>,
+) -> Result<u32> {
+    let after = chunks
+        .iter()
+        .map(|chunk| chunk.sequence.saturating_add(1))
+        .max()
+        .unwrap_or(0);
+    let bytes = chunks.iter().map(|chunk| chunk.text.len() as u64).sum();
+    if !meter.admit(run, bytes) {
+        tracing::warn!(run = %run.id, "output beyond the limit dropped");
+        return Ok(after);
+    }
+    let mut ingest = Ingest::default();
+    for chunk in chunks {
+        if chunk.sequence < MAX_CHUNKS && chunk.text.len() <= MAX_CHUNK {
+            let text = chunk.text.replace('\0', "\u{fffd}");
+            ingest.append(
+                run.id.uuid(),
+                run.created_at,
+                chunk.sequence,
+                &Chunk {
+                    stream: chunk.stream,
+                    text,
+                },
+            )?;
+        }
+    }
+    store.ingest(ingest).await?;
+    runs.signal(run.id);
+    Ok(after)
+}
+
+/// Reads output.
+#[derive(Debug)]
+pub struct OutputService<'a> {
+    store: &'a Store,
+    runs: &'a Signals<RunId>,
+}
+
+impl<'a> OutputService<'a> {
+    pub(crate) fn new(store: &'a Store, runs: &'a Signals<RunId>) -> Self {
+        Self { store, runs }
+    }
+
+    /// A page of a run's output, from its beginning.
+    pub async fn page(&self, context: &Context, run: RunId, page: &PageRequest) -> Result<Page<ChunkView>> {
+        context.require(RUNS_READ)?;
+        let mut reader = self.store.reader().await?;
+        reader
+            .get::<Run>(run)
+            .await?
+            .ok_or_else(|| RUN_NOT_FOUND.error(format!("there is no run {run}")))?;
+        let (rows, next) = reader
+            .stored_rows(&LaneQuery::<Chunk>::oldest_first().stream(run.uuid()), page)
+            .await?;
+        let items = rows
+            .iter()
+            .map(|stored| chunk_view(&stored.row))
+            .collect::<Result<_>>()?;
+        Ok(Page { items, next })
+    }
+
+    /// Watches a run's output from the chunk `from` on, until the run has ended.
+    pub async fn watch(&self, context: &Context, run: RunId, from: u32) -> Result<OutputWatch> {
+        context.require(RUNS_READ)?;
+        // Subscribing comes before the first look, so that nothing falls between.
+        let subscription = self.runs.subscribe(run);
+        self.store
+            .get::<Run>(run)
+            .await?
+            .ok_or_else(|| RUN_NOT_FOUND.error(format!("there is no run {run}")))?;
+        Ok(OutputWatch {
+            store: self.store.clone(),
+            subscription,
+            run,
+            next: from,
+            token: None,
+            ended: false,
+        })
+    }
+}
+
+/// A running watch. It reads storage, so a late or slow watcher misses nothing and costs no memory.
+#[derive(Debug)]
+pub struct OutputWatch {
+    store: Store,
+    subscription: Subscription<RunId>,
+    run: RunId,
+    next: u32,
+    token: Option<crate::kernel::PageToken>,
+    ended: bool,
+}
+
+/// What a watch saw.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// More output, in order.
+    Chunks(Vec<ChunkView>),
+    /// The run has ended, and there is no more output.
+    Ended(Box<RunView>),
+}
+
+impl OutputWatch {
+    /// Waits for the next thing to see; none after the end.
+    pub async fn next(&mut self) -> Result<Option<Seen>> {
+        if self.ended {
+            return Ok(None);
+        }
+        loop {
+            let mut reader = self.store.reader().await?;
+            let run = reader
+                .get::<Run>(self.run)
+                .await?
+                .ok_or_else(|| RUN_NOT_FOUND.error(format!("there is no run {}", self.run)))?;
+            let chunks = self.read(&mut reader).await?;
+            if !chunks.is_empty() {
+                return Ok(Some(Seen::Chunks(chunks)));
+            }
+            if run.state.is_terminal() {
+                self.ended = true;
+                return Ok(Some(Seen::Ended(Box::new(run.value.into()))));
+            }
+            drop(reader);
+            self.subscription.wait(POLL).await;
+        }
+    }
+
+    async fn read(&mut self, reader: &mut Reader) -> Result<Vec<ChunkView>> {
+        let query = LaneQuery::<Chunk>::oldest_first().stream(self.run.uuid());
+        loop {
+            let page = PageRequest::new(Some(MAX_LIMIT), self.token.clone())?;
+            let (rows, next) = reader.stored_rows(&query, &page).await?;
+            let chunks: Vec<_> = rows
+                .iter()
+                .map(|stored| chunk_view(&stored.row))
+                .collect::<Result<_>>()?;
+            let chunks: Vec<_> = chunks.into_iter().filter(|chunk| chunk.sequence >= self.next).collect();
+            match next {
+                // A full page is behind us for good; the last one is read again when it has grown.
+                Some(next) => self.token = Some(next),
+                None if chunks.is_empty() => return Ok(chunks),
+                None => {}
+            }
+            if let Some(last) = chunks.last() {
+                self.next = last.sequence + 1;
+                return Ok(chunks);
+            }
+        }
+    }
+}
+
+fn chunk_view(row: &crate::store::Row) -> Result<ChunkView> {
+    let chunk = Chunk::from_row(row)?;
+    Ok(ChunkView {
+        sequence: row.n,
+        stream: chunk.stream,
+        text: chunk.text,
+    })
+}

@@ -1,0 +1,11 @@
+//! Runs: one operation on one device.
+
+mod model;
+mod service;
+mod state;
+
+pub use model::{Delivery, Ending, Run, RunEvent, RunId, RunView, StateCount};
+pub use service::{RUN_CANCEL, RUN_NOT_FOUND, RunFilter, RunService};
+pub use state::{EDGES, Edge, State, Step};
+
+pub(crate) use service::{event, step_run};

@@ -1,0 +1,250 @@
+//! The run.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Edge, State, Step};
+use crate::{
+    Entity,
+    access::Actor,
+    devices::DeviceId,
+    kernel::Timestamp,
+    store::{Column, ColumnType, LaneRow, Name, Value},
+    work::BatchId,
+};
+
+crate::define_id!(
+    /// Names a run.
+    RunId,
+    "run"
+);
+
+/// How far an offer got.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Delivery {
+    /// The session in which it was offered last.
+    pub epoch: Option<u64>,
+    /// How often it was offered.
+    pub attempts: u32,
+    /// When it was offered last.
+    pub offered_at: Option<Timestamp>,
+    /// When the agent confirmed that it has it.
+    pub receipt_at: Option<Timestamp>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Ending {
+    /// The exit code, where there is one.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, where one did.
+    pub signal: Option<i32>,
+    /// A stable code, where it failed for a reason other than its own exit code.
+    pub code: Option<String>,
+    /// What people read about it.
+    pub message: Option<String>,
+    /// How many chunks of output there are.
+    pub chunks: u32,
+    /// How many bytes of output were cut.
+    pub truncated_bytes: u64,
+}
+
+/// One operation on one device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
+#[entity(kind = "run", version = 1)]
+#[entity(index = "device, state")]
+#[entity(index = "batch, state")]
+#[entity(computed(attention_at, int, with = Run::attention_at))]
+pub struct Run {
+    /// Its id.
+    #[entity(id)]
+    pub id: RunId,
+    /// The batch that it belongs to.
+    #[entity(reference)]
+    pub batch: BatchId,
+    /// Its device.
+    #[entity(reference)]
+    pub device: DeviceId,
+    /// The device's name when the run was created.
+    pub device_name: String,
+    /// The kind of operation.
+    #[entity(text)]
+    pub operation: String,
+    /// Its parameters, frozen.
+    pub params: serde_json::Value,
+    /// Where it stands.
+    #[entity(text)]
+    pub state: State,
+    /// How far its offer got.
+    pub delivery: Delivery,
+    /// When it was created.
+    #[entity(int)]
+    pub created_at: Timestamp,
+    /// It is offered until this time.
+    pub expires_at: Timestamp,
+    /// How long it may run, in seconds.
+    pub timeout_seconds: u32,
+    /// How much output is kept, in bytes.
+    pub output_limit_bytes: u64,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When somebody asked to stop it.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// How it ended.
+    pub ending: Option<Ending>,
+}
+
+/// What the sweep allows beyond a deadline: for the agent to stop the run and for its answer to travel.
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
+
+impl Run {
+    /// When the sweep has to look at the run, if nothing happens before.
+    pub fn attention_at(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Draft => None,
+            State::AwaitingApproval | State::Scheduled | State::Queued => Some(self.expires_at),
+            // The agent may accept until the offer expires; its answer needs a moment more.
+            State::Offered => Some(self.expires_at.plus(GRACE)),
+            State::Accepted => Some(self.deadline(self.delivery.receipt_at)),
+            State::Running => Some(self.deadline(self.started_at)),
+            _ => None,
+        }
+    }
+
+    fn deadline(&self, from: Option<Timestamp>) -> Timestamp {
+        from.unwrap_or(self.created_at)
+            .plus(Duration::from_secs(u64::from(self.timeout_seconds)))
+            .plus(GRACE)
+    }
+
+    /// Moves the run along an edge. Returns what happened; a repeat and an illegal edge change nothing.
+    pub fn step(&mut self, edge: Edge, now: Timestamp) -> Step {
+        let step = self.state.after(edge);
+        if let Step::To(state) = step {
+            self.state = state;
+            if state == State::Running && self.started_at.is_none() {
+                self.started_at = Some(now);
+            }
+            if state.is_terminal() && self.finished_at.is_none() {
+                self.finished_at = Some(now);
+            }
+        }
+        step
+    }
+}
+
+/// A move of a run, in lane `run_event`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunEvent {
+    /// The run.
+    pub run: RunId,
+    /// Its device.
+    pub device: DeviceId,
+    /// Its batch.
+    pub batch: BatchId,
+    /// From where.
+    pub from: State,
+    /// To where.
+    pub to: State,
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub actor: Actor,
+    /// Why, where there is something to say.
+    pub reason: Option<String>,
+}
+
+impl LaneRow for RunEvent {
+    const LANE: Name = "run_event";
+    const VERSION: u32 = 1;
+
+    fn columns() -> Vec<Column> {
+        vec![
+            Column::one("device", ColumnType::Id),
+            Column::one("batch", ColumnType::Id),
+        ]
+    }
+
+    fn index(&self) -> Vec<Value> {
+        use crate::kernel::EntityId as _;
+        vec![self.device.uuid().into(), self.batch.uuid().into()]
+    }
+}
+
+/// A run as people and programs see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunView {
+    /// Its id.
+    pub id: RunId,
+    /// The batch that it belongs to.
+    pub batch: BatchId,
+    /// Its device.
+    pub device: DeviceId,
+    /// The device's name when the run was created.
+    pub device_name: String,
+    /// The kind of operation.
+    pub operation: String,
+    /// Its parameters.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub params: serde_json::Value,
+    /// Where it stands. An open set: be ready for values that come later.
+    pub state: State,
+    /// Whether nothing more happens.
+    pub terminal: bool,
+    /// How far its offer got.
+    pub delivery: Delivery,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// It is offered until this time.
+    pub expires_at: Timestamp,
+    /// How long it may run, in seconds.
+    pub timeout_seconds: u32,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When somebody asked to stop it.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// How it ended.
+    pub ending: Option<Ending>,
+}
+
+impl From<Run> for RunView {
+    fn from(run: Run) -> Self {
+        Self {
+            id: run.id,
+            batch: run.batch,
+            device: run.device,
+            device_name: run.device_name,
+            operation: run.operation,
+            params: run.params,
+            state: run.state,
+            terminal: run.state.is_terminal(),
+            delivery: run.delivery,
+            created_at: run.created_at,
+            expires_at: run.expires_at,
+            timeout_seconds: run.timeout_seconds,
+            started_at: run.started_at,
+            finished_at: run.finished_at,
+            cancel_requested_at: run.cancel_requested_at,
+            ending: run.ending,
+        }
+    }
+}
+
+/// How many runs stand in a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StateCount {
+    /// The state.
+    pub state: State,
+    /// How many.
+    pub runs: u64,
+}

@@ -1,0 +1,153 @@
+//! Reading and cancelling runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Edge, Run, RunEvent, RunId, RunView, State, Step};
+use crate::{
+    access::{Action, Actor, Context},
+    devices::DeviceId,
+    kernel::{Class, Code, EntityId, Error, Page, PageRequest, Result, Timestamp},
+    live::Signals,
+    store::{Direction, Evidence, LaneQuery, Query, Store, Tx, Versioned},
+    work::{BatchId, RUNS_CANCEL, RUNS_READ},
+};
+
+/// There is no such run.
+pub const RUN_NOT_FOUND: Code = Code::new("run.not_found", Class::NotFound);
+/// Somebody asked to stop a run.
+pub const RUN_CANCEL: Action = Action::new("run.cancel");
+
+/// Which runs are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFilter {
+    /// Only of this device.
+    pub device: Option<DeviceId>,
+    /// Only of this batch.
+    pub batch: Option<BatchId>,
+    /// Only in one of these states.
+    pub states: Vec<State>,
+    /// Only of this kind of operation.
+    pub operation: Option<String>,
+}
+
+/// Reads and cancels runs.
+#[derive(Debug)]
+pub struct RunService<'a> {
+    store: &'a Store,
+    devices: &'a Signals<DeviceId>,
+    runs: &'a Signals<RunId>,
+}
+
+impl<'a> RunService<'a> {
+    pub(crate) fn new(store: &'a Store, devices: &'a Signals<DeviceId>, runs: &'a Signals<RunId>) -> Self {
+        Self { store, devices, runs }
+    }
+
+    /// A page of runs, newest first.
+    pub async fn list(&self, context: &Context, filter: &RunFilter, page: &PageRequest) -> Result<Page<RunView>> {
+        context.require(RUNS_READ)?;
+        let mut query = Query::<Run>::all().order(Run::CREATED_AT, Direction::Descending);
+        if let Some(device) = filter.device {
+            query = query.filter(Run::DEVICE.eq(device.uuid()));
+        }
+        if let Some(batch) = filter.batch {
+            query = query.filter(Run::BATCH.eq(batch.uuid()));
+        }
+        if !filter.states.is_empty() {
+            query = query.filter(Run::STATE.one_of(filter.states.iter().map(|state| state.name())));
+        }
+        if let Some(operation) = &filter.operation {
+            query = query.filter(Run::OPERATION.eq(operation.as_str()));
+        }
+        let page = self.store.reader().await?.list(&query, page).await?;
+        Ok(page.map(|run| run.value.into()))
+    }
+
+    /// One run and its revision.
+    pub async fn show(&self, context: &Context, id: RunId) -> Result<(RunView, u64)> {
+        context.require(RUNS_READ)?;
+        let run = self.store.get::<Run>(id).await?.ok_or_else(|| not_found(id))?;
+        Ok((run.value.into(), run.rev))
+    }
+
+    /// What happened to a run, oldest first.
+    pub async fn events(&self, context: &Context, id: RunId, page: &PageRequest) -> Result<Page<RunEvent>> {
+        context.require(RUNS_READ)?;
+        let mut reader = self.store.reader().await?;
+        reader.get::<Run>(id).await?.ok_or_else(|| not_found(id))?;
+        reader
+            .rows(&LaneQuery::<RunEvent>::oldest_first().stream(id.uuid()), page)
+            .await
+    }
+
+    /// Stops a run: at once when it is still here, otherwise as soon as its device hears of it. Stopping what has ended, or
+    /// is being stopped, changes nothing.
+    pub async fn cancel(&self, context: &Context, id: RunId) -> Result<RunView> {
+        context.require(RUNS_CANCEL)?;
+        let run = self
+            .store
+            .change(context, Evidence::Audit(RUN_CANCEL), |mut tx| async move {
+                let before = tx.get::<Run>(id).await?.ok_or_else(|| not_found(id))?;
+                let mut run = before.value.clone();
+                if !run.state.is_terminal() && run.cancel_requested_at.is_none() {
+                    run.cancel_requested_at = Some(tx.now());
+                    tx.subject::<Run>(id, format!("{} on {}", run.operation, run.device_name));
+                    if run.state.is_with_device() {
+                        tx.update(&before, &run)?;
+                    } else {
+                        step_run(&mut tx, &before, &mut run, Edge::Withdraw, None)?;
+                    }
+                }
+                tx.commit().await?;
+                Ok(run)
+            })
+            .await?;
+        self.devices.signal(run.device);
+        self.runs.signal(id);
+        Ok(run.into())
+    }
+}
+
+pub(crate) fn not_found(id: RunId) -> Error {
+    RUN_NOT_FOUND.error(format!("there is no run {id}"))
+}
+
+/// Moves a run inside a change: the document and its event in one commit. A repeat changes nothing.
+pub(crate) fn step_run(
+    tx: &mut Tx,
+    before: &Versioned<Run>,
+    run: &mut Run,
+    edge: Edge,
+    reason: Option<String>,
+) -> Result<Step> {
+    let (from, now) = (run.state, tx.now());
+    let step = run.step(edge, now);
+    if let Step::To(to) = step {
+        event(tx, run, from, to, now, reason)?;
+        tx.update(before, run)?;
+    }
+    Ok(step)
+}
+
+/// Appends the event of a move, or of an offer that is repeated.
+pub(crate) fn event(
+    tx: &mut Tx,
+    run: &Run,
+    from: State,
+    to: State,
+    at: Timestamp,
+    reason: Option<String>,
+) -> Result<()> {
+    let actor: Actor = tx.context().actor().clone();
+    let event = RunEvent {
+        run: run.id,
+        device: run.device,
+        batch: run.batch,
+        from,
+        to,
+        at,
+        actor,
+        reason,
+    };
+    tx.append(run.id.uuid(), at, to as u32, &event)
+}
