@@ -1,1 +1,4 @@
-//! .
+//! **fleet-agent-lib**: what an agent is made of.
+
+pub mod journal;
+pub mod state;
