@@ -1,4 +1,5 @@
 //! **fleet-agent-lib**: what an agent is made of.
 
+pub mod collect;
 pub mod journal;
 pub mod state;

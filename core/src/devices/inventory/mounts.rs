@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Mounted file systems (section `mounts`); kernel interfaces such as `proc` and `cgroup` are left out.
+/// The room changes from minute to minute, so this section is sent in full nearly every time; it is small.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Mounts {
