@@ -275,6 +275,16 @@ pub(super) mod tests {
         got.sort();
         // An upgrade may leave back what `list` names (a conflict, a staged roll-out), never the other way round.
         assert!(got.iter().all(|update| said.contains(update)), "{got:?} and {said:?}");
-        assert_eq!(got.is_empty(), said.is_empty());
+        let summary = std::process::Command::new("apt-get")
+            .args(["--just-print", "--ignore-hold", "dist-upgrade"])
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
+        let summary = String::from_utf8(summary.stdout).unwrap();
+        // `80 upgraded, 0 newly installed, 0 to remove and 0 not upgraded.`
+        let upgraded = summary
+            .lines()
+            .find_map(|line| line.split_once(" upgraded, ")?.0.parse().ok());
+        assert_eq!(Some(got.len()), upgraded);
     }
 }

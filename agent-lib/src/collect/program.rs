@@ -172,16 +172,30 @@ mod tests {
     async fn endless_output_and_endless_time_are_ended() {
         let endless = run("yes", 100_000, Duration::from_secs(60)).await;
         assert!(matches!(endless, Err(CollectError::TooLarge { .. })));
+        let slow = run("sleep 1000", 100, Duration::from_millis(20)).await;
+        assert!(matches!(slow, Err(CollectError::Program { .. })));
+    }
 
-        // The grandchild holds the pipe open; it is of the same group and dies too.
+    #[tokio::test]
+    async fn what_a_program_started_ends_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let pid_file = folder.path().join("pid");
         let script = format!("sleep 1000 & echo $! >{}; wait", pid_file.display());
-        let slow = run(&script, 100, Duration::from_millis(1_500)).await;
-        assert!(matches!(slow, Err(CollectError::Program { .. })));
-        let pid = std::fs::read_to_string(&pid_file).unwrap();
-        let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).ok();
-        while state().is_some_and(|stat| !stat.contains(") Z ")) {
+        let started = async {
+            loop {
+                match std::fs::read_to_string(&pid_file) {
+                    Ok(pid) if pid.ends_with('\n') => return pid,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        // Given up, as at the time limit of a section.
+        let pid = tokio::select! {
+            pid = started => pid,
+            ended = run(&script, 100, Duration::from_secs(600)) => panic!("{ended:?}"),
+        };
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).ok();
+        while stat().is_some_and(|stat| !stat.contains(") Z ")) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
