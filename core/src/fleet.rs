@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     access::{PermissionEntry, audit::AuditService},
-    devices::DeviceId,
+    devices::{DeviceGroupService, DeviceId, DeviceService, EnrolmentService},
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     live::Signals,
     modules::{self, Job, Module},
@@ -156,6 +156,21 @@ impl Fleet {
     /// Reads the audit.
     pub fn audit(&self) -> AuditService<'_> {
         AuditService::new(&self.inner.store)
+    }
+
+    /// Reads and changes devices.
+    pub fn devices(&self) -> DeviceService<'_> {
+        DeviceService::new(&self.inner.store)
+    }
+
+    /// Reads and changes groups of devices.
+    pub fn device_groups(&self) -> DeviceGroupService<'_> {
+        DeviceGroupService::new(&self.inner.store)
+    }
+
+    /// Enrolment and its tokens.
+    pub fn enrolment(&self) -> EnrolmentService<'_> {
+        EnrolmentService::new(&self.inner.store)
     }
 
     /// The kinds of operation.

@@ -58,7 +58,7 @@ impl fmt::Debug for Job {
 
 /// The built-in modules.
 pub fn built_in() -> Vec<Module> {
-    vec![crate::access::module(), crate::work::module()]
+    vec![crate::access::module(), crate::devices::module(), crate::work::module()]
 }
 
 /// The schema of all modules.

@@ -1,6 +1,35 @@
 //! Devices: enrolment, presence, labels and groups, inventory.
+//!
+//! ```text
+//!   device/       the device, its summary (what lists read), labels, deletion, counts
+//!   groups/       static groups
+//!   enrolment/    tokens, and how a machine becomes a device
+//!   presence/     heartbeats, online and offline, which connection counts
+//!   inventory/    sections and package sets: their shapes, and how they are kept and asked
+//!   event.rs      the timeline of devices
+//!   permissions.rs
+//! ```
 
+pub mod device;
+pub mod enrolment;
+mod event;
+pub mod groups;
 pub mod inventory;
+mod module;
+mod permissions;
+pub mod presence;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use device::{Device, DeviceService, DeviceSummary, DeviceSummaryView, DeviceView, Presence};
+pub use enrolment::{EnrolmentService, EnrolmentToken, EnrolmentTokenId, EnrolmentTokenView};
+pub use event::*;
+pub use groups::{DeviceGroup, DeviceGroupId, DeviceGroupService, DeviceGroupView};
+pub use module::module;
+pub use permissions::{
+    DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, GROUPS_READ, GROUPS_WRITE, TOKENS_READ, TOKENS_WRITE,
+};
+pub use presence::{DeviceLink, DeviceState, DeviceStateView};
 
 crate::define_id!(
     /// Names a device.
@@ -8,25 +37,9 @@ crate::define_id!(
     "device"
 );
 
-// The devices part is being written next door; it brings the real `Device` and presence. `work` needs these two names.
-mod placeholder {
-    /// A device.
-    #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, crate::Entity)]
-    #[entity(kind = "device", version = 1)]
-    pub struct Device {
-        /// Its id.
-        #[entity(id)]
-        pub id: super::DeviceId,
-        /// Its name.
-        #[entity(text)]
-        pub name: String,
-    }
-
-    impl crate::Fleet {
-        /// Whether the device is heard of (the sweep of runs asks).
-        pub(crate) fn is_online(&self, _device: super::DeviceId) -> bool {
-            true
-        }
+impl crate::Fleet {
+    /// Whether the device is heard of (the sweep of runs asks). Until presence is there, every device is.
+    pub(crate) fn is_online(&self, _device: DeviceId) -> bool {
+        true
     }
 }
-pub use placeholder::Device;

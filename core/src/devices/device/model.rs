@@ -1,0 +1,78 @@
+//! What is stored of a device.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Entity,
+    devices::{DeviceGroupId, DeviceId, EnrolmentTokenId},
+    kernel::{PublicKey, Timestamp},
+    store::{ToColumn, Value},
+};
+
+/// A device: what is decided about it, and how it proves itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Entity)]
+#[entity(kind = "device", version = 1)]
+#[entity(computed(public_key, text, unique, with = Device::key_text))]
+pub struct Device {
+    /// Its id.
+    #[entity(id)]
+    pub id: DeviceId,
+    /// The name that lists show; two devices may have the same.
+    pub name: String,
+    /// What the machine calls itself for good, such as the text of `/etc/machine-id`; by it a machine whose agent lost its
+    /// key is recognised. None where the machine has no such name.
+    #[entity(text, unique)]
+    pub machine_id: Option<String>,
+    /// The key that the device proves itself with.
+    pub public_key: PublicKey,
+    /// When it was enrolled first.
+    pub enrolled_at: Timestamp,
+    /// The token that it was enrolled with last.
+    pub enrolled_by: EnrolmentTokenId,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The groups that it was put into.
+    pub groups: BTreeSet<DeviceGroupId>,
+    /// Whether it is kept from connecting.
+    pub disabled: bool,
+    /// The version of its agent, as far as it is known.
+    pub agent_version: String,
+}
+
+impl Device {
+    fn key_text(&self) -> String {
+        self.public_key.to_string()
+    }
+}
+
+/// Whether a device is heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// It is heard of regularly.
+    Online,
+    /// It was not heard of for too long.
+    Offline,
+    /// It was never heard of since it was enrolled.
+    Never,
+}
+
+impl Presence {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Never => "never",
+        }
+    }
+}
+
+impl ToColumn for Presence {
+    fn to_values(&self) -> Vec<Value> {
+        vec![self.name().into()]
+    }
+}

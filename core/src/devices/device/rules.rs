@@ -1,0 +1,111 @@
+//! Names and labels: what is allowed.
+
+use std::collections::BTreeMap;
+
+use super::{DEVICE_LABEL_INVALID, DEVICE_NAME_INVALID};
+use crate::kernel::Result;
+
+/// The longest name of a device or group, in bytes.
+pub const MAX_NAME_BYTES: usize = 255;
+/// The most labels of one device.
+pub const MAX_LABELS: usize = 64;
+/// The longest name of a label, in bytes.
+const MAX_LABEL_NAME: usize = 63;
+/// The longest value of a label, in bytes.
+const MAX_LABEL_VALUE: usize = 255;
+
+/// Checks a name that people give: 1 to 255 bytes, no control characters, no white space at its ends.
+pub fn check_name(name: &str) -> Result<()> {
+    let fits = !name.is_empty()
+        && name.len() <= MAX_NAME_BYTES
+        && name.trim().len() == name.len()
+        && !name.chars().any(char::is_control);
+    if fits {
+        return Ok(());
+    }
+    let why = format!("a name is 1 to {MAX_NAME_BYTES} bytes without control characters or white space at its ends");
+    Err(DEVICE_NAME_INVALID.error(why.clone()).with_field("/name", why))
+}
+
+/// Checks one label: its name is 1 to 63 of `a-z`, `0-9`, `.`, `_`, `/`, `-`; its value at most 255 bytes without control
+/// characters.
+pub fn check_label(name: &str, value: &str) -> Result<()> {
+    check_label_name(name)?;
+    if value.len() > MAX_LABEL_VALUE || value.chars().any(char::is_control) {
+        let why = format!("a label's value is at most {MAX_LABEL_VALUE} bytes without control characters");
+        return Err(DEVICE_LABEL_INVALID
+            .error(why.clone())
+            .with_field(format!("/labels/{}", name.replace('/', "~1")), why));
+    }
+    Ok(())
+}
+
+/// Checks the name of a label.
+pub(super) fn check_label_name(name: &str) -> Result<()> {
+    let fits = !name.is_empty()
+        && name.len() <= MAX_LABEL_NAME
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'/' | b'-'));
+    if fits {
+        return Ok(());
+    }
+    let why = format!("a label's name is 1 to {MAX_LABEL_NAME} of a-z, 0-9 and . _ / -");
+    Err(DEVICE_LABEL_INVALID.error(why.clone()).with_field("/labels", why))
+}
+
+/// Checks all labels of a device: each one, and that there are at most 64.
+pub fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
+    if labels.len() > MAX_LABELS {
+        let why = format!("a device has at most {MAX_LABELS} labels");
+        return Err(DEVICE_LABEL_INVALID.error(why.clone()).with_field("/labels", why));
+    }
+    labels.iter().try_for_each(|(name, value)| check_label(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &str, value: &str, fits: bool) {
+        assert_eq!(check_label(name, value).is_ok(), fits, "{name}={value}");
+    }
+
+    #[test]
+    fn labels_keep_to_their_alphabet_and_length() {
+        check("site", "Berlin – Süd", true);
+        check("example.org/team_1", "", true);
+        check(&"a".repeat(63), &"v".repeat(255), true);
+        check(&"a".repeat(64), "", false);
+        check("a", &"v".repeat(256), false);
+        for name in ["", "Site", "a b", "a=b", "ä", "a\0"] {
+            check(name, "", false);
+        }
+        check("a", "x\0y", false);
+        check("a", "x\ny", false);
+    }
+
+    #[test]
+    fn a_device_has_at_most_64_labels() {
+        let labels = |count: usize| (0..count).map(|n| (format!("l{n}"), String::new())).collect();
+        assert!(check_labels(&labels(64)).is_ok());
+        assert_eq!(check_labels(&labels(65)).unwrap_err().code(), DEVICE_LABEL_INVALID);
+    }
+
+    #[test]
+    fn names_are_for_people_and_bounded() {
+        for (name, fits) in [
+            ("web 1", true),
+            ("Größe", true),
+            ("", false),
+            (" web", false),
+            ("a\tb", false),
+            ("a\0b", false),
+        ] {
+            assert_eq!(check_name(name).is_ok(), fits, "{name:?}");
+        }
+        assert!(check_name(&"x".repeat(255)).is_ok());
+        assert!(check_name(&"x".repeat(256)).is_err());
+    }
+}

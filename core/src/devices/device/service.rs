@@ -1,0 +1,226 @@
+//! Use cases over devices.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Bulk, BulkOutcome, DEVICE_CHANGED, DEVICE_DELETE, DEVICE_DISABLED, DEVICE_GONE, DEVICE_LABEL_REMOVE,
+    DEVICE_LABEL_SET, DEVICE_UPDATE, Device, DeviceFilter, DeviceOrder, DeviceSummary, DeviceSummaryView, DeviceView,
+    FleetCounts, bulk, change_many, check_labels, check_name, rules::check_label_name,
+};
+use crate::{
+    access::{AuditEntry, Context},
+    devices::{
+        DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, DeviceId, DeviceState,
+        permissions::{in_scope, not_found, require_in_scope},
+    },
+    kernel::{EntityId as _, Page, PageRequest, Result},
+    store::{Evidence, Filter, LaneQuery, Rev, Store, Tx, Value, Versioned},
+};
+
+/// What may be set of a device; what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct DeviceChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// Whether it is kept from connecting.
+    pub disabled: Option<bool>,
+    /// All of its labels: those that are not named here are removed.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// Reads and changes devices.
+#[derive(Debug)]
+pub struct DeviceService<'a> {
+    store: &'a Store,
+}
+
+impl<'a> DeviceService<'a> {
+    pub(crate) fn new(store: &'a Store) -> Self {
+        Self { store }
+    }
+
+    /// A page of devices.
+    pub async fn list(
+        &self,
+        context: &Context,
+        filter: &DeviceFilter,
+        order: DeviceOrder,
+        page: &PageRequest,
+    ) -> Result<Page<DeviceSummaryView>> {
+        let query = order.query(filter.build(&context.require(DEVICES_READ)?)?);
+        let found = self.store.reader().await?.list(&query, page).await?;
+        Ok(found.map(|summary| summary.value.into()))
+    }
+
+    /// How many devices match.
+    pub async fn count(&self, context: &Context, filter: &DeviceFilter) -> Result<u64> {
+        let filter = filter.build(&context.require(DEVICES_READ)?)?;
+        self.store.reader().await?.count::<DeviceSummary>(&filter).await
+    }
+
+    /// Counts over the fleet, for the first page.
+    pub async fn counts(&self, context: &Context) -> Result<FleetCounts> {
+        let filter = in_scope(&context.require(DEVICES_READ)?);
+        FleetCounts::read(&mut self.store.reader().await?, &filter).await
+    }
+
+    /// One device.
+    pub async fn show(&self, context: &Context, id: DeviceId) -> Result<DeviceView> {
+        require_in_scope(&context.require(DEVICES_READ)?, id)?;
+        let mut reader = self.store.reader().await?;
+        let device = reader.get::<Device>(id).await?.ok_or_else(|| not_found(id))?;
+        let summary = reader.get::<DeviceSummary>(id).await?;
+        let summary = summary.map_or_else(|| DeviceSummary::new(&device.value), |summary| summary.value);
+        let state = reader.latest::<DeviceState>(&[id]).await?.pop().flatten();
+        Ok(DeviceView::new(device, summary, state.map(Into::into)))
+    }
+
+    /// The device of an agent that calls, to verify its key: the one question that is asked before anybody is recognised.
+    /// A deleted device is [`DEVICE_GONE`], which no one else is told.
+    pub async fn of_agent(&self, id: DeviceId) -> Result<Versioned<Device>> {
+        let mut reader = self.store.reader().await?;
+        if let Some(device) = reader.get::<Device>(id).await? {
+            if device.disabled {
+                return Err(DEVICE_DISABLED.error("this device is disabled on the server"));
+            }
+            return Ok(device);
+        }
+        // A server that was set back to an older state must not make agents believe that they were deleted: the audit says.
+        let deleted = LaneQuery::<AuditEntry>::newest_first()
+            .filter(Filter::Eq(AuditEntry::SUBJECT, Value::Id(id.uuid())))
+            .filter(Filter::Eq(AuditEntry::ACTION, DEVICE_DELETE.name().into()));
+        let page = PageRequest::new(Some(1), None)?;
+        if reader.rows(&deleted, &page).await?.items.is_empty() {
+            Err(not_found(id))
+        } else {
+            Err(DEVICE_GONE.error("this device was deleted on the server; enrol it anew to use it again"))
+        }
+    }
+
+    /// Changes one device. With `expected`, only if nobody changed it since that revision.
+    pub async fn set(
+        &self,
+        context: &Context,
+        id: DeviceId,
+        expected: Option<Rev>,
+        change: &DeviceChange,
+    ) -> Result<DeviceView> {
+        let scope = context.require(DEVICES_WRITE)?;
+        require_in_scope(&scope, id)?;
+        if let Some(name) = &change.name {
+            check_name(name)?;
+        }
+        if let Some(labels) = &change.labels {
+            check_labels(labels)?;
+        }
+        self.store
+            .change(context, Evidence::Audit(DEVICE_UPDATE), |mut tx| async move {
+                let before = existing(&mut tx, id, expected).await?;
+                let summary = tx.get::<DeviceSummary>(id).await?;
+                let mut after = before.value.clone();
+                if let Some(name) = &change.name {
+                    after.name.clone_from(name);
+                }
+                if let Some(labels) = &change.labels {
+                    after.labels.clone_from(labels);
+                }
+                after.disabled = change.disabled.unwrap_or(after.disabled);
+                for (member, altered) in [
+                    ("name", before.value.name != after.name),
+                    ("labels", before.value.labels != after.labels),
+                    ("disabled", before.value.disabled != after.disabled),
+                ] {
+                    if altered {
+                        tx.changed(member);
+                    }
+                }
+                tx.subject::<Device>(id, after.name.clone());
+                if before.value.disabled != after.disabled {
+                    tx.detail("disabled", after.disabled);
+                }
+                bulk::write(&mut tx, &before, &after, summary)?;
+                tx.commit().await
+            })
+            .await?;
+        // Whoever may write may read what was written.
+        let reading = Context::system("devices");
+        self.show(&reading, id).await
+    }
+
+    /// Sets labels of devices, at most 500 at once; labels that are not named stay.
+    pub async fn set_labels(
+        &self,
+        context: &Context,
+        ids: &[DeviceId],
+        labels: &BTreeMap<String, String>,
+    ) -> Result<BulkOutcome> {
+        let scope = context.require(DEVICES_WRITE)?;
+        check_labels(labels)?;
+        let names: Vec<_> = labels.keys().cloned().collect();
+        let bulk = Bulk {
+            context,
+            scope: &scope,
+            action: DEVICE_LABEL_SET,
+            member: "labels",
+            details: &[("labels", names.into())],
+            group: None,
+        };
+        change_many(self.store, &bulk, ids, |device| {
+            device
+                .labels
+                .extend(labels.iter().map(|(name, value)| (name.clone(), value.clone())));
+            check_labels(&device.labels)
+        })
+        .await
+    }
+
+    /// Removes labels of devices, at most 500 at once.
+    pub async fn remove_labels(&self, context: &Context, ids: &[DeviceId], names: &[String]) -> Result<BulkOutcome> {
+        let scope = context.require(DEVICES_WRITE)?;
+        names.iter().try_for_each(|name| check_label_name(name))?;
+        let bulk = Bulk {
+            context,
+            scope: &scope,
+            action: DEVICE_LABEL_REMOVE,
+            member: "labels",
+            details: &[("labels", names.to_vec().into())],
+            group: None,
+        };
+        change_many(self.store, &bulk, ids, |device| {
+            device.labels.retain(|name, _| !names.contains(name));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a device with all that is known of it; what happened on it stays in the audit. Its agent is turned away from
+    /// then on.
+    pub async fn delete(&self, context: &Context, id: DeviceId, expected: Option<Rev>) -> Result<()> {
+        require_in_scope(&context.require(DEVICES_DELETE)?, id)?;
+        self.store
+            .change(context, Evidence::Audit(DEVICE_DELETE), |mut tx| async move {
+                let device = existing(&mut tx, id, expected).await?;
+                tx.subject::<Device>(id, device.name.clone());
+                tx.delete(&device);
+                tx.remove::<DeviceSummary>(id);
+                tx.drop_latest::<DeviceState>(id);
+                tx.commit().await
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+async fn existing(tx: &mut Tx, id: DeviceId, expected: Option<Rev>) -> Result<Versioned<Device>> {
+    let device = tx.get::<Device>(id).await?.ok_or_else(|| not_found(id))?;
+    match expected {
+        Some(rev) if rev != device.rev => {
+            Err(DEVICE_CHANGED.error("the device was changed since you read it; read it again"))
+        }
+        _ => Ok(device),
+    }
+}

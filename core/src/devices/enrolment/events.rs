@@ -1,0 +1,30 @@
+//! Audit actions and error codes of enrolment.
+
+use crate::{
+    access::Action,
+    kernel::{Class, Code},
+};
+
+/// An enrolment token was made.
+pub const TOKEN_CREATE: Action = Action::new("enrolment_token.create");
+/// An enrolment token was revoked.
+pub const TOKEN_REVOKE: Action = Action::new("enrolment_token.revoke");
+/// A machine became a device, or did so again with another token.
+pub const DEVICE_ENROLLED: Action = Action::new("device.enrolled");
+/// A machine that is known by its machine id came with a new key.
+pub const DEVICE_REKEYED: Action = Action::new("device.rekeyed");
+
+/// There is no such enrolment token.
+pub const TOKEN_NOT_FOUND: Code = Code::new("enrolment_token.not_found", Class::NotFound);
+/// What was presented is the secret of no token.
+pub const TOKEN_UNKNOWN: Code = Code::new("enrolment.token_unknown", Class::Unauthenticated);
+/// The token's time is over.
+pub const TOKEN_EXPIRED: Code = Code::new("enrolment.token_expired", Class::Denied);
+/// The token was used as often as it may be.
+pub const TOKEN_USED: Code = Code::new("enrolment.token_used", Class::Denied);
+/// The token was revoked.
+pub const TOKEN_REVOKED: Code = Code::new("enrolment.token_revoked", Class::Denied);
+/// The signature does not show that the agent has the key.
+pub const PROOF_INVALID: Code = Code::new("enrolment.proof_invalid", Class::Unauthenticated);
+/// The key belongs to a device with another machine id: a copied disk, most likely.
+pub const KEY_IN_USE: Code = Code::new("enrolment.key_in_use", Class::Conflict);

@@ -1,0 +1,23 @@
+//! Enrolment: how a machine becomes a device.
+//!
+//! Somebody makes an [`EnrolmentToken`] and takes its text ([`TokenText`]) to the machine. The agent makes its own key,
+//! proves that it has it ([`proof_message`]) and presents the token's secret; in one commit the token's use is counted and
+//! the device is there. The server keeps a hash of the secret, never the secret.
+
+mod events;
+mod model;
+mod proof;
+mod request;
+mod service;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tokens;
+
+pub use events::*;
+pub use model::{EnrolmentToken, EnrolmentTokenId, EnrolmentTokenView, TokenState};
+pub use proof::{EnrolmentSecret, PROOF_TAG, proof_message};
+pub use request::{EnrolRequest, Enrolled, Machine};
+pub use service::EnrolmentService;
+pub use text::{TOKEN_PREFIX, TokenText, TokenTextError};
+pub use tokens::{NewEnrolmentToken, TokenFilter};

@@ -1,0 +1,163 @@
+//! What is stored of an enrolment token, and how it is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{TOKEN_EXPIRED, TOKEN_REVOKED, TOKEN_USED};
+use crate::{
+    Entity,
+    access::Actor,
+    devices::DeviceGroupId,
+    kernel::{Result, Timestamp},
+    store::Versioned,
+};
+
+crate::define_id!(
+    /// Names an enrolment token.
+    EnrolmentTokenId,
+    "enrolment token"
+);
+
+/// A token that machines are enrolled with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Entity)]
+#[entity(kind = "enrolment_token", version = 1)]
+#[entity(computed(spent, int, with = EnrolmentToken::is_spent))]
+pub struct EnrolmentToken {
+    /// Its id.
+    #[entity(id)]
+    pub id: EnrolmentTokenId,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// The first characters of the secret, by which people tell tokens apart.
+    #[entity(text)]
+    pub prefix: String,
+    /// The hash of the secret, in hexadecimal.
+    #[entity(text, unique)]
+    pub secret_hash: String,
+    /// How many machines may enrol with it.
+    pub max_uses: u32,
+    /// How many did.
+    pub uses: u32,
+    /// When its time is over.
+    #[entity(int)]
+    pub expires_at: Timestamp,
+    /// Labels of the devices that are enrolled with it.
+    pub labels: BTreeMap<String, String>,
+    /// Groups of the devices that are enrolled with it.
+    #[entity(reference, many)]
+    pub groups: BTreeSet<DeviceGroupId>,
+    /// When it was made.
+    #[entity(int)]
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub created_by: Actor,
+    /// When it was used last.
+    pub used_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[entity(int)]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Whether a token can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TokenState {
+    /// It can be used.
+    Usable,
+    /// It was used as often as it may be.
+    Used,
+    /// Its time is over.
+    Expired,
+    /// It was revoked.
+    Revoked,
+}
+
+impl EnrolmentToken {
+    fn is_spent(&self) -> bool {
+        self.uses >= self.max_uses
+    }
+
+    /// Whether it can be used. It is usable up to, and not at, the time that it expires at.
+    pub fn state(&self, now: Timestamp) -> TokenState {
+        if self.revoked_at.is_some() {
+            TokenState::Revoked
+        } else if self.is_spent() {
+            TokenState::Used
+        } else if now >= self.expires_at {
+            TokenState::Expired
+        } else {
+            TokenState::Usable
+        }
+    }
+
+    /// Refuses a token that cannot be used, with the reason.
+    pub fn check_usable(&self, now: Timestamp) -> Result<()> {
+        Err(match self.state(now) {
+            TokenState::Usable => return Ok(()),
+            TokenState::Used => TOKEN_USED.error("this enrolment token was used as often as it may be; make a new one"),
+            TokenState::Expired => TOKEN_EXPIRED.error("this enrolment token has expired; make a new one"),
+            TokenState::Revoked => TOKEN_REVOKED.error("this enrolment token was revoked"),
+        })
+    }
+}
+
+/// An enrolment token without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EnrolmentTokenView {
+    /// Its id.
+    pub id: EnrolmentTokenId,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// The first characters of its secret, by which people tell tokens apart.
+    pub prefix: String,
+    /// Whether it can be used.
+    pub state: TokenState,
+    /// How many machines may enrol with it.
+    pub max_uses: u32,
+    /// How many did.
+    pub uses: u32,
+    /// When its time is over.
+    pub expires_at: Timestamp,
+    /// Labels of the devices that are enrolled with it.
+    pub labels: BTreeMap<String, String>,
+    /// Groups of the devices that are enrolled with it.
+    pub groups: BTreeSet<DeviceGroupId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub created_by: Actor,
+    /// When it was used last; null when it never was.
+    pub used_at: Option<Timestamp>,
+    /// When it was revoked; null when it was not.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl EnrolmentTokenView {
+    pub(super) fn new(token: Versioned<EnrolmentToken>, now: Timestamp) -> Self {
+        let state = token.state(now);
+        let token = token.value;
+        Self {
+            id: token.id,
+            name: token.name,
+            description: token.description,
+            prefix: token.prefix,
+            state,
+            max_uses: token.max_uses,
+            uses: token.uses,
+            expires_at: token.expires_at,
+            labels: token.labels,
+            groups: token.groups,
+            created_at: token.created_at,
+            created_by: token.created_by,
+            used_at: token.used_at,
+            revoked_at: token.revoked_at,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! How inventories are kept and asked.
+
+mod ids;
+
+pub use ids::PackageSetId;

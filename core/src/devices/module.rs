@@ -1,0 +1,46 @@
+//! What this part brings along.
+
+use super::{
+    Device, DeviceEvent, DeviceGroup, DeviceLink, DeviceState, DeviceSummary, EnrolmentToken,
+    device::{DEVICE_DELETE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET, DEVICE_UPDATE},
+    enrolment::{DEVICE_ENROLLED, DEVICE_REKEYED, TOKEN_CREATE, TOKEN_REVOKE},
+    groups::{GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_UPDATE},
+    permissions,
+};
+use crate::{
+    modules::Module,
+    store::{kind_schema, lane_schema, latest_schema},
+};
+
+/// What `devices` brings along.
+pub fn module() -> Module {
+    Module {
+        name: "devices",
+        kinds: vec![
+            kind_schema::<Device>(),
+            kind_schema::<DeviceSummary>(),
+            kind_schema::<DeviceGroup>(),
+            kind_schema::<EnrolmentToken>(),
+            kind_schema::<DeviceLink>(),
+        ],
+        lanes: vec![lane_schema::<DeviceEvent>()],
+        latest: vec![latest_schema::<DeviceState>()],
+        permissions: permissions::table(),
+        actions: vec![
+            DEVICE_UPDATE,
+            DEVICE_LABEL_SET,
+            DEVICE_LABEL_REMOVE,
+            DEVICE_DELETE,
+            DEVICE_ENROLLED,
+            DEVICE_REKEYED,
+            TOKEN_CREATE,
+            TOKEN_REVOKE,
+            GROUP_CREATE,
+            GROUP_UPDATE,
+            GROUP_DELETE,
+            GROUP_MEMBERS_ADD,
+            GROUP_MEMBERS_REMOVE,
+        ],
+        ..Module::default()
+    }
+}

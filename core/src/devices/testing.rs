@@ -1,0 +1,142 @@
+//! What the tests of devices have in common: a fleet in memory whose clock and randomness the test decides.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    DeviceId,
+    enrolment::{EnrolRequest, Enrolled, EnrolmentSecret, Machine, NewEnrolmentToken},
+};
+use crate::{
+    Fleet,
+    access::{AuditEntry, Context, Grants, Origin, Role, audit::AuditFilter},
+    kernel::{Code, ManualClock, MasterKey, PageRequest, Result, SeededRandom, SigningKey, Timestamp},
+    store::memory::MemoryStore,
+};
+
+/// A fleet in memory at a standing clock.
+pub(crate) struct TestFleet {
+    pub fleet: Fleet,
+    pub clock: Arc<ManualClock>,
+    pub random: Arc<SeededRandom>,
+}
+
+impl TestFleet {
+    pub async fn new() -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_800_000_000)));
+        let backend = Arc::new(MemoryStore::new(clock.clone()));
+        Self::over(backend, clock).await
+    }
+
+    async fn over(backend: Arc<MemoryStore>, clock: Arc<ManualClock>) -> Self {
+        let random = Arc::new(SeededRandom::new(1));
+        let key = MasterKey::generate(&SeededRandom::new(7));
+        let fleet = Fleet::builder(backend, key)
+            .clock(clock.clone())
+            .random(random.clone())
+            .open()
+            .await
+            .unwrap();
+        Self { fleet, clock, random }
+    }
+
+    /// Somebody of a role.
+    pub fn role(&self, role: Role) -> Context {
+        let grants = role.grants(self.fleet.permissions());
+        Context::new(crate::access::Actor::Anonymous, Origin::default(), Arc::new(grants))
+    }
+
+    pub fn admin(&self) -> Context {
+        self.role(Role::Admin)
+    }
+
+    /// Somebody who may do nothing.
+    pub fn nobody(&self) -> Context {
+        Context::new(
+            crate::access::Actor::Anonymous,
+            Origin::default(),
+            Arc::new(Grants::default()),
+        )
+    }
+
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// The secret of a new token.
+    pub async fn token(&self, new: NewEnrolmentToken) -> EnrolmentSecret {
+        self.fleet
+            .enrolment()
+            .create_token(&self.admin(), &new)
+            .await
+            .unwrap()
+            .1
+    }
+
+    pub fn key(&self) -> SigningKey {
+        SigningKey::generate(&*self.random)
+    }
+
+    pub async fn enrol_as(
+        &self,
+        secret: &EnrolmentSecret,
+        key: &SigningKey,
+        name: &str,
+        machine_id: Option<&str>,
+    ) -> Result<Enrolled> {
+        let machine = Machine {
+            hostname: name.to_owned(),
+            machine_id: machine_id.map(str::to_owned),
+            agent_version: "1.0.0".into(),
+        };
+        let request = EnrolRequest::prove(secret.clone(), key, [9; 32], machine);
+        self.fleet.enrolment().enrol(&request, Origin::default()).await
+    }
+
+    /// A new device with a token and a key of its own.
+    pub async fn device(&self, name: &str) -> DeviceId {
+        let secret = self.token(NewEnrolmentToken::default()).await;
+        self.enrol_as(&secret, &self.key(), name, None).await.unwrap().device_id
+    }
+
+    /// Several devices with one token.
+    pub async fn devices(&self, count: usize) -> Vec<DeviceId> {
+        let secret = self
+            .token(NewEnrolmentToken {
+                max_uses: 100_000,
+                ..NewEnrolmentToken::default()
+            })
+            .await;
+        let mut ids = Vec::new();
+        for n in 0..count {
+            let name = format!("device {n:04}");
+            let enrolled = self.enrol_as(&secret, &self.key(), &name, None).await.unwrap();
+            ids.push(enrolled.device_id);
+        }
+        ids
+    }
+
+    /// The actions of the audit, oldest first.
+    pub async fn actions(&self) -> Vec<String> {
+        let mut entries = self.audit().await;
+        entries.reverse();
+        entries.into_iter().map(|entry| entry.action).collect()
+    }
+
+    /// The newest 500 entries of the audit, newest first.
+    pub async fn audit(&self) -> Vec<AuditEntry> {
+        let page = PageRequest::new(Some(500), None).unwrap();
+        let (audit, admin) = (self.fleet.audit(), self.admin());
+        audit.list(&admin, &AuditFilter::default(), &page).await.unwrap().items
+    }
+
+    /// Where commit order stands: equal before and after means that nothing was committed.
+    pub async fn seq(&self) -> u64 {
+        self.fleet.store().reader().await.unwrap().seq()
+    }
+}
+
+/// Whether it failed with this code.
+#[track_caller]
+pub(crate) fn fails<T: std::fmt::Debug>(result: Result<T>, code: Code) {
+    assert_eq!(result.unwrap_err().code(), code);
+}
