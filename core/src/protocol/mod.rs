@@ -15,11 +15,13 @@
 //! counted. The shapes are pinned by snapshot tests.
 
 mod assertion;
+mod enrolment;
 mod frames;
 mod offer;
 mod welcome;
 
 pub use assertion::{Assertion, AssertionError, Claims, MAX_SKEW, body_digest};
+pub use enrolment::{EnrolAnswer, EnrolAnswerBody};
 pub use frames::{
     Accepted, AgentFrame, Announce, Beat, Bye, Cancel, Exchange, ExchangeAnswer, Finished, Gauges, Hello, Output,
     OutputChunk, OutputStream, Recorded, Refused, Result as RunResult, ServerFrame, Started, Want,
@@ -45,3 +47,5 @@ pub const MAX_REPORT_UNPACKED: usize = 64 * 1024 * 1024;
 pub const MAX_CHUNK: usize = 8 * 1024;
 /// The header that carries an assertion.
 pub const ASSERTION_HEADER: &str = "x-fleet-assertion";
+/// The header of each answer to an agent that tells the server's time (RFC 3339), for agents whose clock is off.
+pub const TIME_HEADER: &str = "x-fleet-time";
