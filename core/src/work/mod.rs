@@ -18,6 +18,8 @@ mod module;
 pub mod operations;
 pub mod output;
 pub mod run;
+#[cfg(test)]
+mod tests;
 
 pub use batch::{Batch, BatchId, BatchRequest, BatchService, BatchView, Plan, PlanId};
 pub use module::module;

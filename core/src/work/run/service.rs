@@ -149,5 +149,7 @@ pub(crate) fn event(
         actor,
         reason,
     };
-    tx.append(run.id.uuid(), at, to as u32, &event)
+    // Moves and repeated offers of one moment stand in the order in which they happen.
+    let number = ((to as u32) << 16) | (run.delivery.attempts & 0xffff);
+    tx.append(run.id.uuid(), at, number, &event)
 }

@@ -1,0 +1,172 @@
+//! Asking for work.
+
+use super::*;
+use crate::{
+    access::{Actor, Role},
+    work::batch::{MAX_TARGETS, batch_id_for_key},
+};
+
+#[track_caller]
+fn check_refused<T: std::fmt::Debug>(outcome: Result<T>, code: &str) {
+    assert_eq!(outcome.unwrap_err().code().name(), code);
+}
+
+#[tokio::test]
+async fn a_batch_has_a_queued_run_for_each_device_and_one_audit_entry() {
+    let work = Work::new().await;
+    let devices = work.test.devices(20).await;
+    let after_devices = work.test.actions().await.len();
+    work.advance(1);
+    let request = BatchRequest {
+        targets: Targets {
+            devices: devices.clone(),
+        },
+        ..work.request("true")
+    };
+    let batch = work.create(&request).await.unwrap();
+    assert_eq!((batch.runs, batch.finished), (20, false));
+    assert_eq!(
+        batch.states,
+        [crate::work::run::StateCount {
+            state: State::Queued,
+            runs: 20
+        }]
+    );
+    let actions = work.test.actions().await;
+    assert_eq!(actions[after_devices..], ["batch.create"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_and_nothing_is_written() {
+    let work = Work::new().await;
+    let audited = work.test.actions().await.len();
+    let unknown = BatchRequest {
+        operation: "reboot.the.moon".into(),
+        ..work.request("true")
+    };
+    check_refused(work.create(&unknown).await, "operation.unknown");
+    let wrong = BatchRequest {
+        params: serde_json::json!({"scrip": "true"}),
+        ..work.request("true")
+    };
+    check_refused(work.create(&wrong).await, "operation.params_invalid");
+    let nobody = BatchRequest {
+        targets: Targets { devices: vec![] },
+        ..work.request("true")
+    };
+    check_refused(work.create(&nobody).await, "request.invalid");
+    let stranger = DeviceId::new(work.now(), &crate::kernel::SeededRandom::new(99));
+    let other = BatchRequest {
+        targets: Targets {
+            devices: vec![work.device, stranger],
+        },
+        ..work.request("true")
+    };
+    check_refused(work.create(&other).await, "batch.target_not_found");
+    let random = crate::kernel::SeededRandom::new(98);
+    let many = (0..=MAX_TARGETS).map(|_| DeviceId::new(work.now(), &random)).collect();
+    check_refused(
+        work.create(&BatchRequest {
+            targets: Targets { devices: many },
+            ..work.request("true")
+        })
+        .await,
+        "request.invalid",
+    );
+    for timeout in [0, 86_401] {
+        check_refused(
+            work.create(&BatchRequest {
+                timeout_seconds: Some(timeout),
+                ..work.request("true")
+            })
+            .await,
+            "request.invalid",
+        );
+    }
+    let viewer = work.test.role(Role::Viewer);
+    check_refused(
+        work.test
+            .fleet
+            .batches()
+            .create(&viewer, &work.request("true"), None)
+            .await,
+        "access.denied",
+    );
+    assert_eq!(work.test.actions().await.len(), audited);
+    let runs = work
+        .test
+        .fleet
+        .runs()
+        .list(&work.test.admin(), &RunFilter::default(), &PageRequest::default())
+        .await
+        .unwrap();
+    assert!(runs.items.is_empty());
+}
+
+#[tokio::test]
+async fn a_device_named_twice_gets_one_run() {
+    let work = Work::new().await;
+    let request = BatchRequest {
+        targets: Targets {
+            devices: vec![work.device, work.device],
+        },
+        ..work.request("true")
+    };
+    assert_eq!(work.create(&request).await.unwrap().runs, 1);
+}
+
+#[tokio::test]
+async fn a_key_makes_one_batch_however_often_it_is_sent() {
+    let work = Work::new().await;
+    let (fleet, admin) = (&work.test.fleet, work.test.admin());
+    let key = batch_id_for_key(&Actor::Anonymous, "/batches", "k1");
+    let first = fleet
+        .batches()
+        .create(&admin, &work.request("true"), Some(key))
+        .await
+        .unwrap();
+    let again = fleet
+        .batches()
+        .create(&admin, &work.request("true"), Some(key))
+        .await
+        .unwrap();
+    assert_eq!((first.id, first.runs), (again.id, again.runs));
+    check_refused(
+        fleet.batches().create(&admin, &work.request("false"), Some(key)).await,
+        "idempotency.key_reused",
+    );
+    assert_ne!(key, batch_id_for_key(&Actor::Anonymous, "/batches", "k2"));
+    assert_ne!(
+        key,
+        batch_id_for_key(&Actor::System { part: "x".into() }, "/batches", "k1")
+    );
+    let runs = fleet
+        .runs()
+        .list(&admin, &RunFilter::default(), &PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(runs.items.len(), 1);
+}
+
+#[tokio::test]
+async fn many_at_once_with_one_key_make_one_batch() {
+    let work = Work::new().await;
+    let key = batch_id_for_key(&Actor::Anonymous, "/batches", "race");
+    let (admin, request, fleet) = (work.test.admin(), work.request("true"), &work.test.fleet);
+    let tries = futures::future::join_all((0..8).map(|_| {
+        let (admin, request) = (&admin, &request);
+        async move { fleet.batches().create(admin, request, Some(key)).await }
+    }))
+    .await;
+    assert!(
+        tries
+            .iter()
+            .all(|batch| batch.as_ref().is_ok_and(|batch| batch.runs == 1))
+    );
+    let runs = fleet
+        .runs()
+        .list(&admin, &RunFilter::default(), &PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(runs.items.len(), 1);
+}
