@@ -1,1 +1,55 @@
-//! .
+//! **The storage conformance suite**: what every storage backend of fleet runs, ours and yours.
+//!
+//! # Testing a backend of your own
+//!
+//! Say how a store is opened, and expand two macros in `tests/conformance.rs` of your crate:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use fleet_core::{kernel::{ManualClock, Timestamp}, store::memory::MemoryStore};
+//! use fleet_storage_conformance::{Guard, Harness, Opened, async_trait};
+//!
+//! struct Mine;
+//!
+//! #[async_trait]
+//! impl Harness for Mine {
+//!     // A new, empty, unprepared store for each case: cases run at the same time, each on its own. The guard (here: nothing)
+//!     // is what keeps its resources, such as a `tempfile::TempDir`; it is dropped at the end of the case.
+//!     async fn open(&self) -> Opened {
+//!         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_000_000)));
+//!         Opened::new(MemoryStore::new(clock.clone()), ()).with_clock(clock)
+//!     }
+//!
+//!     // A durable backend answers `true` to `reopens` and opens what the guard keeps once more in `reopen`.
+//!     fn reopens(&self) -> bool { false }
+//! }
+//!
+//! fleet_storage_conformance::conformance_tests!(Mine); // one #[test] per case, named group::case
+//! # fn main() {}
+//! ```
+//!
+//! What a backend cannot do (reopen, take a clock) is skipped, and each skipped case says so on standard error. Everything else
+//! is required; there are no levels of conformance. A case ends with `check()`, which must find nothing.
+//!
+//! # Map
+//!
+//! [`Harness`] opens stores · [`CASES`] is the list of cases, made in one place (`cases/mod.rs`) · `dsl.rs` is the small
+//! language that they are written in.
+
+#![warn(missing_docs)]
+// A failed expectation is a failed test: panicking is what this crate is for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cases;
+mod dsl;
+mod harness;
+mod run;
+
+pub use async_trait::async_trait;
+
+pub use self::{
+    cases::CASES,
+    harness::{Guard, Harness, Opened},
+    run::{Case, Lab, run_case, try_case},
+};

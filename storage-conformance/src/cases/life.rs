@@ -1,0 +1,207 @@
+//! Preparing, checking, closing.
+
+use fleet_core::store::{Column, ColumnType, Error, Filter, Ingest, LatestSchema, Schema};
+use futures::{StreamExt as _, stream};
+
+use crate::{Lab, dsl::*};
+
+pub(crate) async fn info_says_what_it_is(lab: &mut Lab) {
+    let info = lab.store().info();
+    assert!(!info.backend.is_empty() && info.format > 0, "{info:?}");
+}
+
+pub(crate) async fn first_preparation_creates_everything(lab: &mut Lab) {
+    let opened = lab.another().await;
+    let mut report = opened.backend.prepare(&schema()).await.unwrap();
+    report.created.sort();
+    assert_eq!(
+        report.created,
+        ["bare", "gauge", "ledger", "log", "other", "state", "tape", "thing"]
+    );
+    assert_eq!(report.filled, [""; 0]);
+}
+
+pub(crate) async fn second_preparation_changes_nothing(lab: &mut Lab) {
+    lab.ok([put("a").name("x")]).await;
+    let report = lab.store().prepare(&schema()).await.unwrap();
+    assert_eq!((report.created.len(), report.filled.len()), (0, 0), "{report:?}");
+    assert_eq!(lab.list(list(eq("name", "x"))).await, "a");
+    assert_eq!(lab.seq().await, 1);
+}
+
+fn small(columns: Vec<Column>) -> Schema {
+    let lanes = lane(
+        "log",
+        columns
+            .iter()
+            .copied()
+            .filter(|column| !column.many && !column.unique)
+            .collect(),
+        false,
+    );
+    Schema::default()
+        .with_kind(kind("thing", columns))
+        .and_then(|schema| schema.with_lane(lanes))
+        .unwrap()
+}
+
+const NAME: Column = Column::one("name", ColumnType::Text);
+const SIZE: Column = Column::one("size", ColumnType::Int);
+const TAG: Column = Column::many("tag", ColumnType::Text);
+const CODE: Column = Column::unique("code", ColumnType::Text);
+
+pub(crate) async fn added_column_is_filled(lab: &mut Lab) {
+    let opened = lab.another().await;
+    let store = &opened.backend;
+    store.prepare(&small(vec![NAME])).await.unwrap();
+    let cut = |step: Step| {
+        let named = step.body();
+        let body: serde_json::Value = serde_json::from_slice(&named).unwrap();
+        step.index(vec![vec![body["name"].as_str().into()]])
+    };
+    let things = (0..30).map(|n| cut(put(&format!("{n:02}")).name("x").size(n % 3).tags(["t", "u"])));
+    store.commit(batch(1, things)).await.unwrap();
+    store
+        .commit(batch(2, [cut(row("log", "s", 1).name("r").size(4))]))
+        .await
+        .unwrap();
+
+    let mut report = store.prepare(&small(vec![NAME, SIZE, TAG])).await.unwrap();
+    report.filled.sort();
+    assert_eq!(report.filled, ["log.size", "thing.size", "thing.tag"]);
+    assert_eq!(report.created, [""; 0]);
+    let mut view = store.view().await.unwrap();
+    assert_eq!(view.count("thing", &eq("size", 2)).await.unwrap(), 10);
+    assert_eq!(view.count("thing", &eq("tag", "u")).await.unwrap(), 30);
+    assert_eq!(view.count("thing", &eq("name", "x")).await.unwrap(), 30);
+    assert_eq!(read_all(&mut *view, read("log").filter(eq("size", 4))).await, "s@1.0");
+    assert_eq!(view.seq(), 2);
+    assert_eq!(store.check().await.unwrap(), []);
+}
+
+pub(crate) async fn added_kinds_lanes_and_sets_are_created(lab: &mut Lab) {
+    let more = schema()
+        .with_kind(kind("extra", vec![NAME]))
+        .and_then(|schema| schema.with_lane(lane("extra_log", Vec::new(), false)))
+        .and_then(|schema| schema.with_latest(LatestSchema { name: "extra_state" }))
+        .unwrap();
+    lab.ok([put("a")]).await;
+    let mut report = lab.store().prepare(&more).await.unwrap();
+    report.created.sort();
+    assert_eq!(report.created, ["extra", "extra_log", "extra_state"]);
+    let store = lab.store();
+    store
+        .commit(batch(
+            1 << 100,
+            [
+                put("e").kind("extra").name("n").index(vec![vec!["n".into()]]),
+                row("extra_log", "s", 1),
+            ],
+        ))
+        .await
+        .unwrap();
+    let mut view = store.view().await.unwrap();
+    assert_eq!(view.count("extra", &eq("name", "n")).await.unwrap(), 1);
+    assert_eq!(view.count("thing", &Filter::All).await.unwrap(), 1);
+}
+
+pub(crate) async fn added_unique_column_must_not_clash(lab: &mut Lab) {
+    let opened = lab.another().await;
+    let store = &opened.backend;
+    store.prepare(&small(vec![NAME])).await.unwrap();
+    let cut = |name: &str| put(name).name(name).code("same").index(vec![vec![name.into()]]);
+    store.commit(batch(1, [cut("a"), cut("b")])).await.unwrap();
+    assert_eq!(fails(store.prepare(&small(vec![NAME, CODE])).await), "Taken");
+    store.prepare(&small(vec![NAME])).await.unwrap();
+    assert_eq!(
+        store.view().await.unwrap().count("thing", &Filter::All).await.unwrap(),
+        2
+    );
+}
+
+pub(crate) async fn stored_kind_that_is_not_declared_is_refused(lab: &mut Lab) {
+    lab.ok([put("a"), put("o").kind("other"), row("log", "s", 1)]).await;
+    assert_eq!(fails(lab.store().prepare(&small(thing_columns())).await), "Refused");
+    lab.store().prepare(&schema()).await.unwrap();
+    assert_eq!(lab.count(Filter::All).await, 1);
+}
+
+pub(crate) async fn clean_store_has_no_findings(lab: &mut Lab) {
+    assert_eq!(lab.store().check().await.unwrap(), []);
+    lab.ok([
+        put("a").name("x").tags(["t"]).code("c"),
+        put("b"),
+        row("log", "s", 1).level(1),
+        row("ledger", "s", 1),
+    ])
+    .await;
+    lab.ok([put("a").name("y").tags(["u"]), delete("b"), row("ledger", "s", 0)])
+        .await;
+    lab.ingest([latest("gauge", "a", 1), row("log", "s", 2)]).await.unwrap();
+    lab.store().trim("log", 2).await.unwrap();
+    lab.store().compact(1).await.unwrap();
+    assert_eq!(lab.store().check().await.unwrap(), []);
+}
+
+pub(crate) async fn index_values_that_differ_from_the_body_are_found(lab: &mut Lab) {
+    let null = || vec![fleet_core::store::Value::Null];
+    let wrong = vec![vec!["y".into()], null(), null(), vec![], vec![], null(), null()];
+    lab.ok([put("a").name("x").index(wrong)]).await;
+    let findings = lab.store().check().await.unwrap();
+    assert!(
+        !findings.is_empty(),
+        "an index value that the body does not give is found"
+    );
+    lab.ok([delete("a")]).await;
+}
+
+pub(crate) async fn closed_store_is_unavailable(lab: &mut Lab) {
+    lab.ok([put("a")]).await;
+    let store = lab.store().clone();
+    store.close().await.unwrap();
+    lab.closed = true;
+    let unavailable = |what: &str, answer: &str| assert_eq!(answer, "Unavailable", "{what}");
+    unavailable("commit", fails(lab.commit([put("a")]).await));
+    unavailable("ingest", fails(store.ingest(Ingest::default()).await));
+    unavailable("view", fails(store.view().await.map(|_| ())));
+    unavailable("trim", fails(store.trim("log", 0).await));
+    unavailable("changes", fails(store.changes(0).await.map(|_| ())));
+    unavailable("compact", fails(store.compact(0).await));
+    unavailable("lease", fails(store.lease("job", id("a"), PATIENCE).await));
+    unavailable("import", fails(store.import(stream::empty().boxed()).await));
+    unavailable("check", fails(store.check().await));
+    unavailable("prepare", fails(store.prepare(&schema()).await));
+    store.close().await.expect("closing again is no error");
+}
+
+pub(crate) async fn closing_finishes_what_was_accepted(lab: &mut Lab) {
+    let store = lab.store().clone();
+    let writers: Vec<_> = (0..20_u128)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { (n, store.commit(batch(n, [put(&format!("d{n}"))])).await) })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    store.close().await.unwrap();
+    lab.closed = true;
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        match writer.await.unwrap() {
+            (n, Ok(_)) => acknowledged.push(n),
+            (_, Err(Error::Unavailable(_))) => {}
+            (n, Err(error)) => panic!("writer {n}: {error}"),
+        }
+    }
+    drop(store);
+    if lab.reopen().await {
+        lab.closed = false;
+        let mut found: Vec<u128> = Vec::new();
+        for n in 0..20 {
+            if lab.get(&format!("d{n}")).await.is_some() {
+                found.push(n);
+            }
+        }
+        assert_eq!(found, acknowledged, "exactly what was acknowledged is there");
+    }
+}
