@@ -162,10 +162,8 @@ pub(crate) async fn largest_ingest_is_taken_and_a_larger_one_is_invalid(lab: &mu
     let steps = |count: usize| (0..count).map(|n| row("tape", "s", n as i64));
     assert_eq!(fails(lab.ingest(steps(limits::BATCH + 1)).await), "Invalid");
     lab.ingest(steps(limits::BATCH)).await.unwrap();
-    assert_eq!(
-        lab.stored_rows(read("tape").limit(limits::PAGE)).await.len(),
-        limits::BATCH
-    );
+    let rows = lab.rows(read("tape").limit(limits::PAGE)).await;
+    assert_eq!(rows.split(' ').count(), limits::BATCH);
 }
 
 pub(crate) async fn refused_ingest_does_not_harm_its_neighbours(lab: &mut Lab) {
