@@ -1,0 +1,162 @@
+//! What the tests need beyond the sources: said, and installed where we may.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace::Workspace;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Leave a part out: rust or python. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub without: Vec<String>,
+}
+
+/// A part of the setup: its name, what it is for, and what makes it so.
+struct Part {
+    name: &'static str,
+    for_what: &'static str,
+    install: fn(&Workspace) -> Result<String>,
+}
+
+const PARTS: &[Part] = &[
+    Part {
+        name: "rust",
+        for_what: "a C compiler for SQLite and the TLS library, rustfmt, clippy",
+        install: rust,
+    },
+    Part {
+        name: "python",
+        for_what: "the validator of the OpenAPI document",
+        install: python,
+    },
+];
+
+/// What the Python tools are, to the exact version.
+const PYTHON_PACKAGES: &[&str] = &["openapi-spec-validator==0.9.0"];
+
+/// Installs what is missing.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    for name in &arguments.without {
+        if !PARTS.iter().any(|part| part.name == name) {
+            let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+            bail!("setup has no part {name}; there are {}", names.join(", "));
+        }
+    }
+    for part in PARTS {
+        if arguments.without.iter().any(|name| name == part.name) {
+            eprintln!("setup: {:<7} left out ({})", part.name, part.for_what);
+            continue;
+        }
+        let begun = Instant::now();
+        let found = (part.install)(workspace).with_context(|| format!("setup of {} ({})", part.name, part.for_what))?;
+        eprintln!(
+            "setup: {:<7} {found} ({:.1} s)",
+            part.name,
+            begun.elapsed().as_secs_f32()
+        );
+    }
+    Ok(())
+}
+
+fn rust(workspace: &Workspace) -> Result<String> {
+    if !works("cc", &["--version"]) {
+        apt_install(&["gcc", "libc6-dev"])?;
+    }
+    for (component, probe) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if !succeeds(workspace.cargo().args([probe, "--version"])) {
+            eprintln!("setup: installing {component} with rustup");
+            must_succeed(Command::new("rustup").args(["component", "add", component]))?;
+        }
+    }
+    let nextest = succeeds(workspace.cargo().args(["nextest", "--version"]));
+    Ok(format!(
+        "cc, rustfmt, clippy are there; tests run with {}",
+        if nextest {
+            "cargo nextest"
+        } else {
+            "cargo test (cargo-nextest is not installed)"
+        }
+    ))
+}
+
+fn python(workspace: &Workspace) -> Result<String> {
+    let venv = workspace.venv();
+    let wanted = PYTHON_PACKAGES.join("\n");
+    let stamp = venv.join("installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) && venv.join("bin/python").exists() {
+        return Ok(format!("{} is there", PYTHON_PACKAGES.join(", ")));
+    }
+    if !works("python3", &["-c", "import venv, ensurepip"]) {
+        apt_install(&["python3", "python3-venv"])?;
+    }
+    eprintln!(
+        "setup: installing {} into {}",
+        PYTHON_PACKAGES.join(", "),
+        venv.display()
+    );
+    if venv.exists() {
+        fs::remove_dir_all(&venv).with_context(|| format!("removing {}", venv.display()))?;
+    }
+    must_succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+    must_succeed(
+        Command::new(venv.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(PYTHON_PACKAGES),
+    )?;
+    fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))?;
+    Ok(format!("{} installed", PYTHON_PACKAGES.join(", ")))
+}
+
+/// Installs Debian packages when we are root, else says how.
+fn apt_install(packages: &[&str]) -> Result<()> {
+    let line = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("please install {} (on Debian: {line})", packages.join(", "));
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("please run: sudo {line}");
+    }
+    eprintln!("setup: {line}");
+    must_succeed(Command::new("apt-get").args(["update", "--quiet=2"]))?;
+    must_succeed(
+        Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
+            .args(packages),
+    )
+}
+
+fn works(program: &str, arguments: &[&str]) -> bool {
+    succeeds(Command::new(program).args(arguments))
+}
+
+/// Whether a command succeeds; what it prints is thrown away.
+pub fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn must_succeed(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    // Standard output belongs to results: what installers say goes beside it.
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("{program} does not start"))?;
+    if !status.success() {
+        bail!("{program} failed: {status}");
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The one list of the parts of `cargo xtask test`.
+
+use std::process::Command;
+
+use super::Settings;
+use crate::{openapi, setup, workspace::Workspace};
+
+/// A part: commands that run one after another until one fails.
+pub struct Part {
+    pub name: &'static str,
+    pub what: &'static str,
+    pub steps: fn(&Workspace, &Settings) -> Vec<Step>,
+}
+
+/// A step of a part.
+pub enum Step {
+    Run(Command),
+    /// The part cannot be run here, and that is no failure.
+    LeaveOut(String),
+}
+
+/// The part that needs the Python tools.
+pub const OPENAPI: &str = "openapi";
+
+/// The parts, in the order in which they run: what fails fastest comes first.
+pub const PARTS: &[Part] = &[
+    Part {
+        name: "fmt",
+        what: "the sources are formatted",
+        steps: |workspace, settings| vec![cargo(workspace, settings, &["fmt", "--all", "--check"])],
+    },
+    Part {
+        name: "clippy",
+        what: "no warnings",
+        steps: |workspace, settings| {
+            vec![cargo(
+                workspace,
+                settings,
+                &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+            )]
+        },
+    },
+    Part {
+        name: "build",
+        what: "everything builds, as the other parts use it",
+        steps: |workspace, settings| vec![cargo(workspace, settings, &["build", "--workspace"])],
+    },
+    Part {
+        name: "rust",
+        what: "tests and documentation examples",
+        steps: |workspace, settings| {
+            let tests: &[&str] = if settings.nextest {
+                &["nextest", "run", "--workspace", "--no-fail-fast"]
+            } else {
+                &["test", "--workspace", "--all-targets", "--no-fail-fast"]
+            };
+            vec![
+                cargo(workspace, settings, tests),
+                cargo(workspace, settings, &["test", "--workspace", "--doc"]),
+            ]
+        },
+    },
+    Part {
+        name: OPENAPI,
+        what: "the committed document is what the server says, and valid",
+        steps: |workspace, settings| {
+            let mut validate = workspace.command(workspace.venv().join("bin/openapi-spec-validator"));
+            validate.arg(openapi::DOCUMENT);
+            vec![
+                xtask(workspace, settings, &["openapi", "--check", "--no-build"]),
+                Step::Run(validate),
+            ]
+        },
+    },
+    Part {
+        name: "deny",
+        what: "licences, banned crates, sources",
+        steps: |workspace, settings| {
+            if setup::succeeds(workspace.cargo().args(["deny", "--version"])) {
+                // Advisories are fetched from the network: continuous integration has none.
+                vec![cargo(
+                    workspace,
+                    settings,
+                    &["deny", "check", "bans", "licenses", "sources"],
+                )]
+            } else {
+                vec![Step::LeaveOut("cargo-deny is not installed".into())]
+            }
+        },
+    },
+    Part {
+        name: "docs",
+        what: "the documentation of the library and its backends",
+        steps: |workspace, settings| {
+            let mut command = prepare(workspace.cargo(), settings);
+            command.env("RUSTDOCFLAGS", "-D warnings").args([
+                "doc",
+                "--no-deps",
+                "--package",
+                "fleet-core",
+                "--package",
+                "fleet-storage-sqlite",
+                "--package",
+                "fleet-storage-conformance",
+            ]);
+            vec![Step::Run(command)]
+        },
+    },
+    Part {
+        name: "examples",
+        what: "every example runs to its end",
+        steps: |workspace, _| {
+            vec![Step::Run(
+                workspace.command(workspace.binary("fleet-example-embed", false)),
+            )]
+        },
+    },
+    Part {
+        name: "up",
+        what: "this machine enrolled, seen and commanded",
+        steps: |workspace, settings| vec![xtask(workspace, settings, &["up", "--check", "--json", "--no-build"])],
+    },
+];
+
+fn cargo(workspace: &Workspace, settings: &Settings, arguments: &[&str]) -> Step {
+    let mut command = prepare(workspace.cargo(), settings);
+    command.args(arguments);
+    Step::Run(command)
+}
+
+fn xtask(workspace: &Workspace, settings: &Settings, arguments: &[&str]) -> Step {
+    let program = std::env::current_exe().unwrap_or_else(|_| workspace.binary("xtask", false));
+    let mut command = prepare(workspace.command(program), settings);
+    command.args(arguments);
+    Step::Run(command)
+}
+
+fn prepare(mut command: Command, settings: &Settings) -> Command {
+    command.env("CARGO_TERM_COLOR", settings.color());
+    if settings.long {
+        command.env("FLEET_TEST_LONG", "1").env("PROPTEST_CASES", "4096");
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_said_once() {
+        for (at, part) in PARTS.iter().enumerate() {
+            assert!(
+                !PARTS[..at].iter().any(|other| other.name == part.name),
+                "{}",
+                part.name
+            );
+        }
+    }
+}
