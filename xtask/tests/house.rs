@@ -59,7 +59,10 @@ const NOT_IN_CORE: &[(&str, &str)] = &[
 const SPAWNS: &[(&str, &str)] = &[];
 
 /// Files that may be longer than the limit, and why.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[(
+    "storage-conformance/src/dsl.rs",
+    "the vocabulary of the suite; to be split",
+)];
 
 /// Lines beyond which a file is two files.
 const MAX_LINES: usize = 600;
@@ -325,7 +328,7 @@ fn every_crate_takes_lints_versions_and_edition_from_the_workspace() {
 
 #[test]
 fn the_library_and_its_backends_document_every_public_item() {
-    let violations = ["core"]
+    let violations = ["core", "storage-conformance"]
         .into_iter()
         .map(|name| format!("{name}/src/lib.rs"))
         .filter(|name| {
