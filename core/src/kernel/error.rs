@@ -65,6 +65,7 @@ impl Code {
             code: self,
             message: message.into(),
             fields: Vec::new(),
+            retry_after_seconds: None,
             cause: None,
         }))
     }
@@ -93,6 +94,7 @@ struct Inner {
     code: Code,
     message: String,
     fields: Vec<FieldError>,
+    retry_after_seconds: Option<u64>,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -100,6 +102,8 @@ struct Inner {
 pub const INTERNAL: Code = Code::new("internal", Class::Internal);
 /// A value in the request is not allowed.
 pub const INVALID: Code = Code::new("request.invalid", Class::Invalid);
+/// The resource is not at the revision that the caller's condition names.
+pub const PRECONDITION_FAILED: Code = Code::new("request.precondition_failed", Class::Precondition);
 
 impl Error {
     /// A fault of ours: the caller learns only that it happened, the log gets the cause.
@@ -135,6 +139,18 @@ impl Error {
             message: message.into(),
         });
         self
+    }
+
+    /// Says after how many seconds the same request may succeed.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.0.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// After how many seconds the same request may succeed, where that is known.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.0.retry_after_seconds
     }
 
     /// The stable code.

@@ -53,6 +53,18 @@ impl IdParseError {
     }
 }
 
+/// The id of a document that there is only one of: it follows from kind and name (a UUIDv8, RFC 9562 §5.8).
+pub fn named_uuid(kind: &str, name: &str) -> Uuid {
+    let hash = blake3::Hasher::new_derive_key("fleet named id")
+        .update(&(kind.len() as u64).to_le_bytes())
+        .update(kind.as_bytes())
+        .update(name.as_bytes())
+        .finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_bytes()[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
 /// Defines a typed id: `define_id!(/// Names a device. DeviceId, "device");`
 #[macro_export]
 macro_rules! define_id {

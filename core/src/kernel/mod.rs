@@ -15,8 +15,8 @@ mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use ed25519::{PublicKey, Signature, SigningKey};
-pub use error::{Class, Code, Error, FieldError, INTERNAL, INVALID, Result};
-pub use id::{EntityId, IdParseError, define_id};
+pub use error::{Class, Code, Error, FieldError, INTERNAL, INVALID, PRECONDITION_FAILED, Result};
+pub use id::{EntityId, IdParseError, define_id, named_uuid};
 pub use page::{
     DEFAULT_LIMIT, MAX_LIMIT, PAGE_LIMIT_INVALID, PAGE_TOKEN_INVALID, Page, PageRequest, PageToken, query_fingerprint,
 };

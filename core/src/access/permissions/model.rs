@@ -86,6 +86,17 @@ impl Grants {
             .ok_or_else(|| DENIED.error(format!("this needs the permission {}", permission.name())))
     }
 
+    /// Whether everything that `other` grants is granted here too: nobody gives away what they do not have.
+    pub fn covers(&self, other: &Self) -> bool {
+        // There is one scope; a narrower one will have to be compared here.
+        self.everything
+            || !other.everything
+                && other
+                    .permissions
+                    .keys()
+                    .all(|permission| self.permissions.contains_key(permission))
+    }
+
     /// What is granted by both: a key can do no more than its owner.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {

@@ -45,6 +45,7 @@ pub struct Tx {
     now: Timestamp,
     writes: BTreeMap<Key, Write>,
     rows: Vec<(Name, Row)>,
+    outcome: Outcome,
     subject: Option<Subject>,
     changed: Vec<String>,
     details: BTreeMap<String, serde_json::Value>,
@@ -64,6 +65,7 @@ impl Tx {
             now,
             writes: BTreeMap::new(),
             rows: Vec::new(),
+            outcome: Outcome::Done,
             subject: None,
             changed: Vec::new(),
             details: BTreeMap::new(),
@@ -178,6 +180,11 @@ impl Tx {
         });
     }
 
+    /// Says that what was asked for is refused; what the commit writes is the account of it.
+    pub fn refused(&mut self) {
+        self.outcome = Outcome::Refused;
+    }
+
     /// Names a member that the change altered; never its value, which may be secret.
     pub fn changed(&mut self, member: impl Into<String>) {
         self.changed.push(member.into());
@@ -215,7 +222,7 @@ impl Tx {
                     actor: self.context.actor().clone(),
                     origin: self.context.origin().clone(),
                     action: action.name().to_owned(),
-                    outcome: Outcome::Done,
+                    outcome: self.outcome,
                     subject: self.subject.take(),
                     changed: std::mem::take(&mut self.changed),
                     details: std::mem::take(&mut self.details),
