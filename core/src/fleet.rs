@@ -5,11 +5,12 @@ use std::{fmt, future::Future, sync::Arc};
 use uuid::Uuid;
 
 use crate::{
-    access::{PermissionEntry, audit::AuditService},
+    access::{Access, PermissionEntry, audit::AuditService, server_keys::ServerKeys},
     devices::{DeviceGroupService, DeviceId, DeviceService, EnrolmentService},
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     live::Signals,
     modules::{self, Job, Module},
+    settings::{Overrides, Settings},
     store::{Backend, Store},
     work::{
         BatchService, Operations, RunId, RunService,
@@ -30,6 +31,9 @@ struct Inner {
     random: Arc<dyn Randomness>,
     sealer: Sealer,
     permissions: Vec<PermissionEntry>,
+    keys: ServerKeys,
+    settings: Settings,
+    access: Access,
     jobs: Vec<Job>,
     operations: Operations,
     /// Names this process among several that share a store.
@@ -55,6 +59,7 @@ pub struct FleetBuilder {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Randomness>,
     modules: Vec<Module>,
+    overrides: Overrides,
 }
 
 impl FleetBuilder {
@@ -79,6 +84,14 @@ impl FleetBuilder {
         self
     }
 
+    /// Settings that stand above the stored ones: from flags, environment and file. An unknown name, or a value that is not
+    /// allowed, makes [`FleetBuilder::open`] fail.
+    #[must_use]
+    pub fn settings(mut self, overrides: Overrides) -> Self {
+        self.overrides = overrides;
+        self
+    }
+
     /// Prepares the store and opens the fleet. Fails when the master key is not the one that sealed the store's secrets.
     pub async fn open(self) -> Result<Fleet> {
         let schema = modules::schema(&self.modules)?;
@@ -87,6 +100,16 @@ impl FleetBuilder {
         for created in &report.created {
             tracing::debug!(created, "storage extended");
         }
+        let sealer = Sealer::new(self.master_key);
+        let keys = ServerKeys::load_or_create(&store, &sealer).await?;
+        let definitions = self.modules.iter().flat_map(|module| module.settings.iter().cloned());
+        let settings = Settings::open(store.clone(), definitions.collect(), &self.overrides).await?;
+        let access = Access::new(
+            store.clone(),
+            permissions.clone(),
+            settings.clone(),
+            keys.tokens().clone(),
+        );
         let jobs = self
             .modules
             .iter()
@@ -98,8 +121,11 @@ impl FleetBuilder {
             store,
             clock: self.clock,
             random: self.random,
-            sealer: Sealer::new(self.master_key),
+            sealer,
             permissions,
+            keys,
+            settings,
+            access,
             jobs,
             operations,
             server,
@@ -120,6 +146,7 @@ impl Fleet {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             modules: modules::built_in(),
+            overrides: Overrides::new(),
         }
     }
 
@@ -151,6 +178,21 @@ impl Fleet {
     /// The jobs of all modules.
     pub fn jobs(&self) -> &[Job] {
         &self.inner.jobs
+    }
+
+    /// The server's own keys.
+    pub fn keys(&self) -> &ServerKeys {
+        &self.inner.keys
+    }
+
+    /// Users, sessions, API keys, and who presents a token.
+    pub fn access(&self) -> &Access {
+        &self.inner.access
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
     }
 
     /// Reads the audit.

@@ -17,6 +17,7 @@ pub mod live;
 pub mod modules;
 pub mod protocol;
 pub mod search;
+pub mod settings;
 pub mod store;
 pub mod work;
 

@@ -11,6 +11,7 @@ use crate::{
     Fleet,
     access::{Action, PermissionEntry},
     kernel::{Error, Result},
+    settings::SettingDefinition,
     store::{KindSchema, LaneSchema, LatestSchema, Schema},
     work::OperationKind,
 };
@@ -32,6 +33,8 @@ pub struct Module {
     pub actions: Vec<Action>,
     /// Kinds of operation.
     pub operations: Vec<OperationKind>,
+    /// Settings.
+    pub settings: Vec<SettingDefinition>,
     /// Work in the background.
     pub jobs: Vec<Job>,
 }
@@ -58,7 +61,12 @@ impl fmt::Debug for Job {
 
 /// The built-in modules.
 pub fn built_in() -> Vec<Module> {
-    vec![crate::access::module(), crate::devices::module(), crate::work::module()]
+    vec![
+        crate::access::module(),
+        crate::settings::module(),
+        crate::devices::module(),
+        crate::work::module(),
+    ]
 }
 
 /// The schema of all modules.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Grants, Permission, Scope};
-use crate::kernel::Result;
+use super::{DENIED, Grants, Permission, Scope, sessions::REQUIRED, users::UserId};
+use crate::kernel::{EntityId as _, Result};
 
 /// Who did something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,12 +78,38 @@ pub struct Context {
     actor: Actor,
     origin: Origin,
     grants: Arc<Grants>,
+    user: Option<Uuid>,
+    session: Option<Uuid>,
 }
 
 impl Context {
     /// A request of an actor.
     pub fn new(actor: Actor, origin: Origin, grants: Arc<Grants>) -> Self {
-        Self { actor, origin, grants }
+        let user = match &actor {
+            Actor::User { id, .. } => Some(*id),
+            _ => None,
+        };
+        Self {
+            actor,
+            origin,
+            grants,
+            user,
+            session: None,
+        }
+    }
+
+    /// The same, for the user that a key belongs to.
+    #[must_use]
+    pub fn on_behalf_of(mut self, user: Uuid) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// The same, within a session.
+    #[must_use]
+    pub fn in_session(mut self, session: Uuid) -> Self {
+        self.session = Some(session);
+        self
     }
 
     /// The server itself, which may do everything that it is programmed to do.
@@ -110,9 +136,29 @@ impl Context {
         &self.origin
     }
 
+    /// The user who answers for it: the one who is signed in, or the owner of the key.
+    pub fn user(&self) -> Option<Uuid> {
+        self.user
+    }
+
+    /// The session, when somebody is signed in through one.
+    pub fn session(&self) -> Option<Uuid> {
+        self.session
+    }
+
     /// The grants.
     pub fn grants(&self) -> &Grants {
         &self.grants
+    }
+
+    /// The user who is signed in as a person. A key acts for its owner, but is not the owner: it manages neither the
+    /// owner's password nor sessions nor keys.
+    pub fn signed_in(&self) -> Result<UserId> {
+        match &self.actor {
+            Actor::User { id, .. } => Ok(UserId::from_uuid(*id)),
+            Actor::Anonymous => Err(REQUIRED.error("sign in first")),
+            _ => Err(DENIED.error("only a user who is signed in may do this, not a key")),
+        }
     }
 
     /// The scope in which the actor has a permission, or a refusal that names it.

@@ -1,18 +1,69 @@
 //! What this part brings along.
 
-use super::{AuditEntry, PermissionEntry, Role, audit::AUDIT_READ};
-use crate::{modules::Module, store::lane_schema};
+use super::{
+    AuditEntry, Permission, PermissionEntry, Role,
+    audit::AUDIT_READ,
+    bootstrap::{self, BootstrapToken},
+    keys::{self, ApiKey, ApiKeySeen, KEYS_READ, KEYS_WRITE},
+    server_keys::{self, ServerKey},
+    sessions::{self, LoginThrottle, Session, SessionSeen},
+    settings::{SESSION_IDLE, SESSION_LIFETIME},
+    users::{self, USERS_READ, USERS_WRITE, User},
+};
+use crate::{
+    modules::Module,
+    store::{kind_schema, lane_schema, latest_schema},
+};
 
 /// What `access` brings along.
 pub fn module() -> Module {
+    let admin = |permission: Permission, allows| PermissionEntry {
+        permission,
+        allows,
+        least: Role::Admin,
+    };
     Module {
         name: "access",
+        kinds: vec![
+            kind_schema::<User>(),
+            kind_schema::<Session>(),
+            kind_schema::<LoginThrottle>(),
+            kind_schema::<ApiKey>(),
+            kind_schema::<BootstrapToken>(),
+            kind_schema::<ServerKey>(),
+        ],
         lanes: vec![lane_schema::<AuditEntry>()],
-        permissions: vec![PermissionEntry {
-            permission: AUDIT_READ,
-            allows: "read the audit",
-            least: Role::Admin,
-        }],
+        latest: vec![latest_schema::<SessionSeen>(), latest_schema::<ApiKeySeen>()],
+        permissions: vec![
+            admin(AUDIT_READ, "read the audit"),
+            admin(USERS_READ, "see users and their sessions"),
+            admin(
+                USERS_WRITE,
+                "create, change and delete users, set their passwords, end their sessions",
+            ),
+            admin(KEYS_READ, "see the API keys of others"),
+            admin(KEYS_WRITE, "create API keys for others and revoke theirs"),
+        ],
+        actions: vec![
+            users::CREATE,
+            users::SET,
+            users::SET_PASSWORD,
+            users::SET_PASSWORD_REFUSED,
+            users::DELETE,
+            sessions::LOGIN,
+            sessions::LOGIN_REFUSED,
+            sessions::LOCK,
+            sessions::LOGOUT,
+            sessions::REVOKE,
+            sessions::REVOKE_ALL,
+            keys::CREATE,
+            keys::REVOKE,
+            bootstrap::OFFER,
+            bootstrap::CLAIM,
+            bootstrap::REFUSE,
+            server_keys::CREATE,
+        ],
+        settings: vec![SESSION_LIFETIME.definition(), SESSION_IDLE.definition()],
         ..Module::default()
     }
 }

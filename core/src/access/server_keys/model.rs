@@ -1,0 +1,32 @@
+//! A key of the server as it is stored.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Entity,
+    kernel::{PublicKey, Sealed, Timestamp},
+};
+
+crate::define_id!(
+    /// Names a key of the server.
+    ServerKeyId,
+    "server key"
+);
+
+/// A key of the server: made at first start, sealed under the master key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
+#[entity(kind = "server_key", version = 1)]
+pub struct ServerKey {
+    /// Its id, which follows from its name.
+    #[entity(id)]
+    pub id: ServerKeyId,
+    /// What it is for.
+    #[entity(text, unique)]
+    pub name: String,
+    /// The 32 secret bytes.
+    pub sealed: Sealed,
+    /// The public half, where there is one.
+    pub public_key: Option<PublicKey>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,88 @@
+use super::*;
+use crate::{
+    access::server_keys::{ServerKey, ServerKeyId},
+    kernel::{EntityId as _, Error, named_uuid},
+    store::{Evidence, Query},
+};
+
+async fn open(world: &World, key: MasterKey) -> Result<Fleet, Error> {
+    Fleet::builder(world.backend.clone(), key)
+        .clock(world.clock.clone())
+        .open()
+        .await
+}
+
+#[tokio::test]
+async fn the_keys_are_made_once_and_found_again() {
+    let mut world = World::new().await;
+    let keys = world.fleet.keys().clone();
+    let made: Vec<_> = world.audit().await.iter().map(|entry| entry.action.clone()).collect();
+    assert_eq!(made, ["server_key.create"]);
+    world.restart().await;
+    let again = world.fleet.keys();
+    assert_eq!(keys.identity().public(), again.identity().public());
+    assert_eq!(keys.dispatch().public(), again.dispatch().public());
+    assert_ne!(keys.identity().public(), keys.dispatch().public());
+    assert_eq!(world.audit().await.len(), 1, "finding them changes nothing");
+}
+
+#[tokio::test]
+async fn another_master_key_is_refused_by_the_id_of_the_missing_one_and_nothing_is_written() {
+    let world = World::new().await;
+    let entries = world.audit().await.len();
+    let error = open(&world, master_key(2)).await.unwrap_err();
+    assert_eq!(error.code().name(), "secrets.master_key_wrong");
+    for part in [
+        master_key(1).id(),
+        master_key(2).id(),
+        "start with the key file".to_owned(),
+    ] {
+        assert!(error.message().contains(&part), "{error}");
+    }
+    assert_eq!(world.audit().await.len(), entries);
+    assert!(open(&world, master_key(1)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_store_with_some_of_the_keys_is_a_canary_for_a_new_master_key() {
+    let world = World::new().await;
+    forget(&world, "dispatch").await;
+    forget(&world, "identity").await;
+    let error = open(&world, master_key(2)).await.unwrap_err();
+    assert_eq!(
+        error.code().name(),
+        "secrets.master_key_wrong",
+        "no key is made beside one that does not open"
+    );
+    assert!(open(&world, master_key(1)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_that_was_moved_to_another_row_does_not_open() {
+    let world = World::new().await;
+    let id = |name| ServerKeyId::from_uuid(named_uuid("server_key", name));
+    let system = Context::system("test");
+    let action = Evidence::Audit(crate::access::Action::new("test.swap"));
+    let swap = world.fleet.store().change(&system, action, |mut tx| async move {
+        let identity = tx.get::<ServerKey>(id("identity")).await?.unwrap();
+        let dispatch = tx.get::<ServerKey>(id("dispatch")).await?.unwrap();
+        let mut after = dispatch.value.clone();
+        after.sealed = identity.sealed.clone();
+        tx.update(&dispatch, &after)?;
+        tx.commit().await
+    });
+    swap.await.unwrap();
+    check(open(&world, master_key(1)).await, "secrets.damaged");
+}
+
+async fn forget(world: &World, name: &str) {
+    let system = Context::system("test");
+    let action = Evidence::Audit(crate::access::Action::new("test.forget"));
+    let query = &Query::<ServerKey>::all().filter(ServerKey::NAME.eq(name));
+    let removed = world.fleet.store().change(&system, action, |mut tx| async move {
+        let key = tx.reader().first(query).await?.unwrap();
+        tx.delete(&key);
+        tx.commit().await
+    });
+    removed.await.unwrap();
+}
