@@ -1,5 +1,6 @@
 //! **fleet-agent-lib**: what an agent is made of.
 
 pub mod collect;
+pub mod executor;
 pub mod journal;
 pub mod state;

@@ -234,6 +234,11 @@ impl Journal {
         })
     }
 
+    /// The sequence number of a run's next output; 0 when the run is unknown.
+    pub fn next_sequence(&self, run: &Uuid) -> u64 {
+        self.index.get(run).map_or(0, |run| run.next)
+    }
+
     /// The result of a run, also after the server has acknowledged it, for as long as the run is remembered.
     ///
     /// # Errors
