@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     access::{Access, PermissionEntry, audit::AuditService, server_keys::ServerKeys},
-    devices::{DeviceGroupService, DeviceId, DeviceService, EnrolmentService},
+    devices::{DeviceGroupService, DeviceId, DeviceService, EnrolmentService, PresenceBoard, PresenceService},
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     live::Signals,
     modules::{self, Job, Module},
@@ -41,6 +41,7 @@ struct Inner {
     device_signals: Signals<DeviceId>,
     run_signals: Signals<RunId>,
     output_meter: OutputMeter,
+    presence: PresenceBoard,
 }
 
 impl fmt::Debug for Fleet {
@@ -117,6 +118,7 @@ impl FleetBuilder {
             .collect();
         let operations = Operations::new(self.modules.iter().flat_map(|module| module.operations.iter().copied()))?;
         let server = store.new_uuid();
+        let presence = PresenceBoard::load(&store).await?;
         let inner = Inner {
             store,
             clock: self.clock,
@@ -132,6 +134,7 @@ impl FleetBuilder {
             device_signals: Signals::default(),
             run_signals: Signals::default(),
             output_meter: OutputMeter::default(),
+            presence,
         };
         Ok(Fleet { inner: Arc::new(inner) })
     }
@@ -202,12 +205,17 @@ impl Fleet {
 
     /// Reads and changes devices.
     pub fn devices(&self) -> DeviceService<'_> {
-        DeviceService::new(&self.inner.store)
+        DeviceService::new(&self.inner.store, &self.inner.presence)
     }
 
     /// Reads and changes groups of devices.
     pub fn device_groups(&self) -> DeviceGroupService<'_> {
         DeviceGroupService::new(&self.inner.store)
+    }
+
+    /// Heartbeats, connections, and who is online.
+    pub fn presence(&self) -> PresenceService<'_> {
+        PresenceService::new(&self.inner.store, &self.inner.presence)
     }
 
     /// Enrolment and its tokens.

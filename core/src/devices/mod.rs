@@ -29,7 +29,7 @@ pub use module::module;
 pub use permissions::{
     DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, GROUPS_READ, GROUPS_WRITE, TOKENS_READ, TOKENS_WRITE,
 };
-pub use presence::{DeviceLink, DeviceState, DeviceStateView};
+pub use presence::{DeviceBeat, DeviceLink, DeviceState, DeviceStateView, PresenceBoard, PresenceService};
 
 crate::define_id!(
     /// Names a device.
@@ -38,8 +38,8 @@ crate::define_id!(
 );
 
 impl crate::Fleet {
-    /// Whether the device is heard of (the sweep of runs asks). Until presence is there, every device is.
-    pub(crate) fn is_online(&self, _device: DeviceId) -> bool {
-        true
+    /// Whether the device is heard of (the sweep of runs asks).
+    pub(crate) fn is_online(&self, device: DeviceId) -> bool {
+        self.presence().is_online(device)
     }
 }

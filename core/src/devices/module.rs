@@ -1,14 +1,17 @@
 //! What this part brings along.
 
+use std::sync::Arc;
+
 use super::{
     Device, DeviceEvent, DeviceGroup, DeviceLink, DeviceState, DeviceSummary, EnrolmentToken,
     device::{DEVICE_DELETE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET, DEVICE_UPDATE},
     enrolment::{DEVICE_ENROLLED, DEVICE_REKEYED, TOKEN_CREATE, TOKEN_REVOKE},
     groups::{GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_UPDATE},
     permissions,
+    presence::SWEEP_EVERY,
 };
 use crate::{
-    modules::Module,
+    modules::{Job, Module},
     store::{kind_schema, lane_schema, latest_schema},
 };
 
@@ -41,6 +44,11 @@ pub fn module() -> Module {
             GROUP_MEMBERS_ADD,
             GROUP_MEMBERS_REMOVE,
         ],
+        jobs: vec![Job {
+            name: "devices.presence",
+            every: SWEEP_EVERY,
+            tick: Arc::new(|fleet| Box::pin(async move { fleet.presence().sweep().await.map(drop) })),
+        }],
         ..Module::default()
     }
 }

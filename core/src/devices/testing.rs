@@ -3,14 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    DeviceId,
-    enrolment::{EnrolRequest, Enrolled, EnrolmentSecret, Machine, NewEnrolmentToken},
+    Device, DeviceId, DeviceSummary, EnrolmentTokenId,
+    enrolment::{DEVICE_ENROLLED, EnrolRequest, Enrolled, EnrolmentSecret, Machine, NewEnrolmentToken},
 };
 use crate::{
     Fleet,
     access::{AuditEntry, Context, Grants, Origin, Role, audit::AuditFilter, server_keys},
-    kernel::{Code, ManualClock, MasterKey, PageRequest, Result, SeededRandom, SigningKey, Timestamp},
-    store::memory::MemoryStore,
+    kernel::{
+        Code, ManualClock, MasterKey, PageRequest, PublicKey, Result, SeededRandom, SigningKey, Timestamp, random_bytes,
+    },
+    store::{Evidence, LaneQuery, memory::MemoryStore},
 };
 
 /// A fleet in memory at a standing clock.
@@ -18,6 +20,7 @@ pub(crate) struct TestFleet {
     pub fleet: Fleet,
     pub clock: Arc<ManualClock>,
     pub random: Arc<SeededRandom>,
+    pub backend: Arc<MemoryStore>,
 }
 
 impl TestFleet {
@@ -27,16 +30,27 @@ impl TestFleet {
         Self::over(backend, clock).await
     }
 
+    /// Another fleet over the same store, as after a restart.
+    pub async fn restarted(&self) -> Self {
+        Self::over(self.backend.clone(), self.clock.clone()).await
+    }
+
     async fn over(backend: Arc<MemoryStore>, clock: Arc<ManualClock>) -> Self {
-        let random = Arc::new(SeededRandom::new(1));
+        // Ids must differ from those of the run before.
+        let random = Arc::new(SeededRandom::new(Arc::strong_count(&backend) as u64));
         let key = MasterKey::generate(&SeededRandom::new(7));
-        let fleet = Fleet::builder(backend, key)
+        let fleet = Fleet::builder(backend.clone(), key)
             .clock(clock.clone())
             .random(random.clone())
             .open()
             .await
             .unwrap();
-        Self { fleet, clock, random }
+        Self {
+            fleet,
+            clock,
+            random,
+            backend,
+        }
     }
 
     /// Somebody of a role.
@@ -98,21 +112,35 @@ impl TestFleet {
         self.enrol_as(&secret, &self.key(), name, None).await.unwrap().device_id
     }
 
-    /// Several devices with one token.
+    /// Several devices, put into the store without enrolment.
     pub async fn devices(&self, count: usize) -> Vec<DeviceId> {
-        let secret = self
-            .token(NewEnrolmentToken {
-                max_uses: 100_000,
-                ..NewEnrolmentToken::default()
+        let now = self.fleet.clock().now();
+        let device = |n| Device {
+            id: DeviceId::new(now, &*self.random),
+            name: format!("device {n:04}"),
+            machine_id: None,
+            public_key: PublicKey::from_bytes(random_bytes(&*self.random)),
+            enrolled_at: now,
+            enrolled_by: EnrolmentTokenId::new(now, &*self.random),
+            labels: Default::default(),
+            groups: Default::default(),
+            disabled: false,
+            agent_version: "1.0.0".into(),
+        };
+        let devices: &Vec<_> = &(0..count).map(device).collect();
+        let context = Context::system("test");
+        let store = self.fleet.store();
+        store
+            .change(&context, Evidence::Audit(DEVICE_ENROLLED), |mut tx| async move {
+                for device in devices {
+                    tx.create(device)?;
+                    tx.create(&DeviceSummary::new(device))?;
+                }
+                tx.commit().await
             })
-            .await;
-        let mut ids = Vec::new();
-        for n in 0..count {
-            let name = format!("device {n:04}");
-            let enrolled = self.enrol_as(&secret, &self.key(), &name, None).await.unwrap();
-            ids.push(enrolled.device_id);
-        }
-        ids
+            .await
+            .unwrap();
+        devices.iter().map(|device| device.id).collect()
     }
 
     /// The actions of the audit, oldest first.
@@ -129,6 +157,21 @@ impl TestFleet {
         let mut entries = audit.list(&admin, &AuditFilter::default(), &page).await.unwrap().items;
         entries.retain(|entry| entry.action != server_keys::CREATE.name());
         entries
+    }
+
+    /// The types of the events on the timeline, oldest first.
+    pub async fn events(&self) -> Vec<super::DeviceEvent> {
+        let page = PageRequest::new(Some(500), None).unwrap();
+        let query = LaneQuery::oldest_first();
+        self.fleet
+            .store()
+            .reader()
+            .await
+            .unwrap()
+            .rows(&query, &page)
+            .await
+            .unwrap()
+            .items
     }
 
     /// Where commit order stands: equal before and after means that nothing was committed.

@@ -47,7 +47,10 @@ impl EnrolAnswer {
     /// Whether it comes from the pinned server, and answers this request of this key.
     #[must_use]
     pub fn verify(&self, identity: &PublicKey, nonce: &str, key: &PublicKey) -> bool {
-        canonical::to_vec(&self.body)
-            .is_ok_and(|message| self.body.nonce == nonce && self.body.public_key == *key && identity.verifies(TAG, &message, &self.signature))
+        canonical::to_vec(&self.body).is_ok_and(|message| {
+            self.body.nonce == nonce
+                && self.body.public_key == *key
+                && identity.verifies(TAG, &message, &self.signature)
+        })
     }
 }

@@ -20,8 +20,6 @@ pub const DEVICE_NOT_FOUND: Code = Code::new("device.not_found", Class::NotFound
 pub const DEVICE_GONE: Code = Code::new("device.gone", Class::NotFound);
 /// The device is disabled: it may not connect.
 pub const DEVICE_DISABLED: Code = Code::new("device.disabled", Class::Denied);
-/// The device was changed since the caller read it.
-pub const DEVICE_CHANGED: Code = Code::new("device.changed", Class::Precondition);
 /// A label's name or value breaks a rule, or there are too many.
 pub const DEVICE_LABEL_INVALID: Code = Code::new("device.label_invalid", Class::Invalid);
 /// A name breaks a rule.

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bulk, BulkOutcome, DEVICE_CHANGED, DEVICE_DELETE, DEVICE_DISABLED, DEVICE_GONE, DEVICE_LABEL_REMOVE,
-    DEVICE_LABEL_SET, DEVICE_UPDATE, Device, DeviceFilter, DeviceOrder, DeviceSummary, DeviceSummaryView, DeviceView,
-    FleetCounts, bulk, change_many, check_labels, check_name, rules::check_label_name,
+    Bulk, BulkOutcome, DEVICE_DELETE, DEVICE_DISABLED, DEVICE_GONE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET,
+    DEVICE_UPDATE, Device, DeviceFilter, DeviceOrder, DeviceSummary, DeviceSummaryView, DeviceView, FleetCounts, bulk,
+    change_many, check_labels, check_name, rules::check_label_name,
 };
 use crate::{
     access::{AuditEntry, Context},
     devices::{
-        DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, DeviceId, DeviceState,
+        DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, DeviceId, DeviceLink, DeviceState, PresenceBoard,
         permissions::{in_scope, not_found, require_in_scope},
     },
-    kernel::{EntityId as _, Page, PageRequest, Result},
+    kernel::{EntityId as _, PRECONDITION_FAILED, Page, PageRequest, Result},
     store::{Evidence, Filter, LaneQuery, Rev, Store, Tx, Value, Versioned},
 };
 
@@ -36,11 +36,12 @@ pub struct DeviceChange {
 #[derive(Debug)]
 pub struct DeviceService<'a> {
     store: &'a Store,
+    presence: &'a PresenceBoard,
 }
 
 impl<'a> DeviceService<'a> {
-    pub(crate) fn new(store: &'a Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: &'a Store, presence: &'a PresenceBoard) -> Self {
+        Self { store, presence }
     }
 
     /// A page of devices.
@@ -207,10 +208,12 @@ impl<'a> DeviceService<'a> {
                 tx.subject::<Device>(id, device.name.clone());
                 tx.delete(&device);
                 tx.remove::<DeviceSummary>(id);
+                tx.remove::<DeviceLink>(id);
                 tx.drop_latest::<DeviceState>(id);
                 tx.commit().await
             })
             .await?;
+        self.presence.forget(id);
         Ok(())
     }
 }
@@ -219,7 +222,7 @@ async fn existing(tx: &mut Tx, id: DeviceId, expected: Option<Rev>) -> Result<Ve
     let device = tx.get::<Device>(id).await?.ok_or_else(|| not_found(id))?;
     match expected {
         Some(rev) if rev != device.rev => {
-            Err(DEVICE_CHANGED.error("the device was changed since you read it; read it again"))
+            Err(PRECONDITION_FAILED.error("the device was changed since you read it; read it again"))
         }
         _ => Ok(device),
     }

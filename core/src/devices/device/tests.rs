@@ -106,7 +106,7 @@ async fn a_change_is_seen_in_device_and_summary_and_says_what_it_altered() {
 
     fails(
         devices.set(&admin, web, Some(before.revision), &change).await,
-        DEVICE_CHANGED,
+        crate::kernel::PRECONDITION_FAILED,
     );
     let seq = test.seq().await;
     devices.set(&admin, web, Some(after.revision), &change).await.unwrap();
@@ -191,7 +191,10 @@ async fn a_deleted_device_is_gone_for_its_agent_and_unknown_to_everybody_else() 
     let (test, [web, alpha, _]) = three().await;
     let (devices, admin) = (test.fleet.devices(), test.admin());
     assert!(devices.of_agent(web).await.is_ok());
-    fails(devices.delete(&admin, web, Some(99)).await, DEVICE_CHANGED);
+    fails(
+        devices.delete(&admin, web, Some(99)).await,
+        crate::kernel::PRECONDITION_FAILED,
+    );
     devices.delete(&admin, web, None).await.unwrap();
     assert_eq!(test.actions().await.last().unwrap(), "device.delete");
     check(&test, DeviceFilter::default(), &["Alpha", "db"]).await;

@@ -20,7 +20,5 @@ pub const GROUP_MEMBERS_REMOVE: Action = Action::new("device_group.members.remov
 pub const GROUP_NOT_FOUND: Code = Code::new("device_group.not_found", Class::NotFound);
 /// Another group has this name.
 pub const GROUP_NAME_TAKEN: Code = Code::new("device_group.name_taken", Class::Conflict);
-/// The group was changed since the caller read it.
-pub const GROUP_CHANGED: Code = Code::new("device_group.changed", Class::Precondition);
 /// The device is in as many groups as one may be in.
 pub const GROUP_TOO_MANY: Code = Code::new("device_group.too_many", Class::Invalid);

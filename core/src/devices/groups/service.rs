@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeviceGroup, DeviceGroupId, DeviceGroupView, GROUP_CHANGED, GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD,
-    GROUP_MEMBERS_REMOVE, GROUP_NAME_TAKEN, GROUP_TOO_MANY, GROUP_UPDATE, group_not_found,
+    DeviceGroup, DeviceGroupId, DeviceGroupView, GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE,
+    GROUP_NAME_TAKEN, GROUP_TOO_MANY, GROUP_UPDATE, group_not_found,
 };
 use crate::{
     access::{Context, Scope},
@@ -13,7 +13,7 @@ use crate::{
         device::{Bulk, BulkOutcome, DEVICE_NOT_FOUND, DeviceSummary, MAX_BULK, change_many, check_name, fold},
         permissions::in_scope,
     },
-    kernel::{EntityId as _, Error, Page, PageRequest, Result},
+    kernel::{EntityId as _, Error, PRECONDITION_FAILED, Page, PageRequest, Result},
     store::{Direction, Evidence, Filter, Query, Reader, Rev, Store, TAKEN, Versioned},
 };
 
@@ -287,7 +287,7 @@ fn check_description(text: &str) -> Result<()> {
 fn check_revision(group: &Versioned<DeviceGroup>, expected: Option<Rev>) -> Result<()> {
     match expected {
         Some(rev) if rev != group.rev => {
-            Err(GROUP_CHANGED.error("the group was changed since you read it; read it again"))
+            Err(PRECONDITION_FAILED.error("the group was changed since you read it; read it again"))
         }
         _ => Ok(()),
     }

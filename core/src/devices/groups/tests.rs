@@ -29,7 +29,10 @@ async fn groups_are_made_shown_changed_and_listed_by_name() {
     };
     let changed = groups.set(&admin, web.id, Some(web.revision), &change).await.unwrap();
     assert_eq!((changed.revision, changed.description.as_str()), (2, "in front"));
-    fails(groups.set(&admin, web.id, Some(1), &change).await, GROUP_CHANGED);
+    fails(
+        groups.set(&admin, web.id, Some(1), &change).await,
+        crate::kernel::PRECONDITION_FAILED,
+    );
     let taken = DeviceGroupChange {
         name: Some("DB".into()),
         description: None,

@@ -11,6 +11,17 @@ use crate::{
     store::{LatestValue, Name, Value},
 };
 
+/// A heartbeat.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeviceBeat {
+    /// The number of the connection that it came by.
+    pub epoch: u64,
+    /// The version of the agent.
+    pub agent_version: String,
+    /// What changes all the time.
+    pub gauges: Gauges,
+}
+
 /// The state of a device at its last heartbeat: a latest value, written with each beat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceState {
