@@ -26,16 +26,23 @@
 //! }
 //!
 //! fleet_storage_conformance::conformance_tests!(Mine); // one #[test] per case, named group::case
+//! fleet_storage_conformance::model_test!(Mine);        // drawn sequences, compared with MemoryStore
 //! # fn main() {}
 //! ```
 //!
 //! What a backend cannot do (reopen, take a clock) is skipped, and each skipped case says so on standard error. Everything else
 //! is required; there are no levels of conformance. A case ends with `check()`, which must find nothing.
 //!
+//! The model test draws sequences of commits, ingests, queries, trims, compactions, leases and reopenings over a small key
+//! space; the backend and [`MemoryStore`](fleet_core::store::memory::MemoryStore) must give equal answers, equal errors
+//! (by variant) and equal export digests. `CONFORMANCE_SEQUENCES` says how many (64 by default), `CONFORMANCE_SEED` where to
+//! begin (1 by default); sequence *i* has the seed `CONFORMANCE_SEED + i`, and a failure prints the line that repeats it.
+//!
 //! # Map
 //!
 //! [`Harness`] opens stores · [`CASES`] is the list of cases, made in one place (`cases/mod.rs`) · `dsl.rs` is the small
-//! language that they are written in.
+//! language that they are written in · `model.rs` is the model test. The suite itself is tested by `tests/broken.rs`: some
+//! thirty backends, each broken on purpose in one way, each caught by a named case.
 
 #![warn(missing_docs)]
 // A failed expectation is a failed test: panicking is what this crate is for.
@@ -44,6 +51,7 @@
 mod cases;
 mod dsl;
 mod harness;
+mod model;
 mod run;
 
 pub use async_trait::async_trait;
@@ -51,5 +59,6 @@ pub use async_trait::async_trait;
 pub use self::{
     cases::CASES,
     harness::{Guard, Harness, Opened},
+    model::check_model,
     run::{Case, Lab, run_case, try_case},
 };

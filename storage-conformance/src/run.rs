@@ -76,12 +76,20 @@ impl Lab {
         self.harness.open().await
     }
 
+    pub(crate) fn own_clock(&self) -> Option<Arc<ManualClock>> {
+        self.opened.as_ref().and_then(|opened| opened.clock.clone())
+    }
+
     pub(crate) fn clock(&self) -> Option<Arc<ManualClock>> {
-        let clock = self.opened.as_ref().and_then(|opened| opened.clock.clone());
+        let clock = self.own_clock();
         if clock.is_none() {
             self.skip("the backend takes no clock");
         }
         clock
+    }
+
+    pub(crate) fn reopens(&self) -> bool {
+        self.harness.reopens()
     }
 
     /// Closes the store and opens it again; false, and said aloud, where it cannot be.
@@ -163,6 +171,22 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 macro_rules! conformance_tests {
     ($harness:expr) => {
         $crate::__cases! { tests ($harness) }
+    };
+}
+
+/// Expands to the model test, run on stores of the given [`Harness`].
+#[macro_export]
+macro_rules! model_test {
+    ($harness:expr) => {
+        #[test]
+        #[allow(clippy::disallowed_methods)]
+        fn answers_like_the_model() {
+            let number = |name: &str, default: u64| {
+                std::env::var(name).map_or(default, |text| text.parse().expect("the variable holds a number"))
+            };
+            let sequences = number("CONFORMANCE_SEQUENCES", 64);
+            $crate::check_model($harness, number("CONFORMANCE_SEED", 1), sequences);
+        }
     };
 }
 

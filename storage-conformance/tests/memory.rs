@@ -19,3 +19,4 @@ impl Harness for Memory {
 }
 
 fleet_storage_conformance::conformance_tests!(Memory);
+fleet_storage_conformance::model_test!(Memory);
