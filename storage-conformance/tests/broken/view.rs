@@ -1,0 +1,196 @@
+//! A view that can be broken.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fleet_core::store::{
+    Backend, Cursor, Direction, Doc, DocPage, Error, ExportDigest, Filter, Find, Key, Latest, Link, Name, ReadRows,
+    Record, Result, RowPage, Seq, Value, View, memory::MemoryStore,
+};
+use fleet_storage_conformance::async_trait;
+use futures::{StreamExt as _, stream::BoxStream};
+use uuid::Uuid;
+
+use crate::Fault;
+
+pub struct BrokenView {
+    pub fault: Fault,
+    pub store: Arc<MemoryStore>,
+    pub view: Box<dyn View>,
+}
+
+impl BrokenView {
+    async fn refresh(&mut self) -> Result<()> {
+        if self.fault == Fault::MovingView {
+            self.view = self.store.view().await?;
+        }
+        Ok(())
+    }
+
+    fn filter(&self, filter: &Filter) -> Filter {
+        let inner = |filter: &Filter| self.filter(filter);
+        match (self.fault, filter) {
+            (_, Filter::And(parts)) => Filter::And(parts.iter().map(inner).collect()),
+            (Fault::OrOfThreeLosesOne, Filter::Or(parts)) if parts.len() > 1 => {
+                Filter::Or(parts[1..].iter().map(inner).collect())
+            }
+            (_, Filter::Or(parts)) => Filter::Or(parts.iter().map(inner).collect()),
+            (Fault::NotOfThreeValues, Filter::Not(part)) => {
+                let known = columns(part)
+                    .into_iter()
+                    .map(|name| Filter::Not(Box::new(Filter::Eq(name, Value::Null))));
+                Filter::And(known.chain([Filter::Not(part.clone())]).collect())
+            }
+            (_, Filter::Not(part)) => Filter::Not(Box::new(self.filter(part))),
+            (Fault::CaseInsensitive, Filter::Eq(name, Value::Text(text))) => {
+                let spellings = [text.clone(), text.to_lowercase(), text.to_uppercase()];
+                Filter::In(name, spellings.map(Value::Text).to_vec())
+            }
+            (Fault::PrefixAsPattern, Filter::Prefix(name, prefix)) => {
+                let plain = prefix.split(['%', '_']).next().unwrap_or_default();
+                Filter::Prefix(name, plain.to_owned())
+            }
+            (Fault::RangeWithItsEnd, Filter::Range(name, _, Some(to))) => {
+                Filter::Or(vec![filter.clone(), Filter::Eq(name, to.clone())])
+            }
+            (Fault::InOfOneValue, Filter::In(name, values)) => {
+                Filter::In(name, values.iter().take(1).cloned().collect())
+            }
+            _ => filter.clone(),
+        }
+    }
+
+    fn change_page(&self, find: &Find, page: &mut DocPage) {
+        let docs = &mut page.docs;
+        match self.fault {
+            Fault::WrongOrder if docs.len() > 1 && find.order.is_some() => {
+                let last = docs.len() - 1;
+                docs.swap(last, last - 1);
+            }
+            Fault::NullsLast if find.order.is_some_and(|term| term.direction == Direction::Ascending) => {
+                let column = find.order.map_or("", |term| term.column);
+                docs.sort_by_key(|doc| !has(doc, column));
+            }
+            Fault::SkippedDocument if find.after.is_some() && docs.len() > 1 => drop(docs.remove(0)),
+            Fault::RepeatedDocument if docs.len() > 1 => {
+                if let (Some(next), Some(doc)) = (&mut page.next, docs.get(docs.len() - 2)) {
+                    next.id = doc.key.id;
+                }
+            }
+            Fault::CursorBehindTheEnd if docs.len() == find.limit && page.next.is_none() => {
+                let value = Value::Null;
+                page.next = docs.last().map(|doc| Cursor { value, id: doc.key.id });
+            }
+            Fault::DocumentForEachMatch if matches!(find.filter, Filter::In("tag", _)) && docs.len() < find.limit => {
+                docs.extend(docs.first().cloned());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The columns that a filter names.
+fn columns(filter: &Filter) -> Vec<Name> {
+    match filter {
+        Filter::All => Vec::new(),
+        Filter::Eq(_, Value::Null) => Vec::new(),
+        Filter::Eq(name, _) | Filter::In(name, _) | Filter::Range(name, ..) | Filter::Prefix(name, _) => vec![name],
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().flat_map(columns).collect(),
+        Filter::Not(part) => columns(part),
+    }
+}
+
+fn has(doc: &Doc, column: &str) -> bool {
+    serde_json::from_slice::<serde_json::Value>(&doc.body).is_ok_and(|body| !body[column].is_null())
+}
+
+#[async_trait]
+impl View for BrokenView {
+    fn seq(&self) -> Seq {
+        self.view.seq()
+    }
+
+    async fn get(&mut self, keys: &[Key]) -> Result<Vec<Option<Doc>>> {
+        self.refresh().await?;
+        self.view.get(keys).await
+    }
+
+    async fn latest(&mut self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        self.refresh().await?;
+        self.view.latest(keys).await
+    }
+
+    async fn latest_page(&mut self, set: Name, after: Option<Uuid>, limit: usize) -> Result<Vec<Latest>> {
+        self.refresh().await?;
+        self.view.latest_page(set, after, limit).await
+    }
+
+    async fn find(&mut self, find: &Find) -> Result<DocPage> {
+        self.refresh().await?;
+        let mut asked = find.clone();
+        asked.filter = self.filter(&find.filter);
+        let mut result = self.view.find(&asked).await;
+        if self.fault == Fault::ScanInsteadOfNoIndex && matches!(result, Err(Error::NoIndex { .. })) {
+            (asked.order, asked.filter) = (None, Filter::All);
+            result = self.view.find(&asked).await;
+        }
+        if let Ok(page) = &mut result {
+            self.change_page(find, page);
+        }
+        result
+    }
+
+    async fn count(&mut self, kind: Name, filter: &Filter) -> Result<u64> {
+        self.refresh().await?;
+        let count = self.view.count(kind, &self.filter(filter)).await?;
+        Ok(if self.fault == Fault::CountOff && count > 3 {
+            count + 1
+        } else {
+            count
+        })
+    }
+
+    async fn tally(&mut self, kind: Name, filter: &Filter, by: Name) -> Result<Vec<(Value, u64)>> {
+        self.refresh().await?;
+        let mut tally = self.view.tally(kind, &self.filter(filter), by).await?;
+        match self.fault {
+            Fault::TallyOfFirstValues if by == "tag" => tally.truncate(1),
+            Fault::TallyWithoutNull => tally.retain(|(value, _)| *value != Value::Null),
+            _ => {}
+        }
+        Ok(tally)
+    }
+
+    async fn rows(&mut self, read: &ReadRows) -> Result<RowPage> {
+        self.refresh().await?;
+        let mut page = self.view.rows(read).await?;
+        if self.fault == Fault::RowsByArrival {
+            page.rows.sort_by_key(|stored| (stored.row.stream, stored.row.at));
+        }
+        Ok(page)
+    }
+
+    async fn chain_head(&mut self, lane: Name) -> Result<Option<Link>> {
+        self.refresh().await?;
+        self.view.chain_head(lane).await
+    }
+
+    fn export(self: Box<Self>) -> BoxStream<'static, Result<Record>> {
+        let records = self.view.export();
+        if self.fault != Fault::DigestWithoutRows {
+            return records;
+        }
+        let mut digest = Some(ExportDigest::default());
+        let digested = move |record| match record {
+            Ok(Record::End { seq, .. }) => Ok(digest.take().unwrap_or_default().end(seq)),
+            Ok(record) => {
+                if let (Some(digest), false) = (&mut digest, matches!(record, Record::Row(..))) {
+                    digest.add(&record);
+                }
+                Ok(record)
+            }
+            error => error,
+        };
+        records.map(digested).boxed()
+    }
+}
