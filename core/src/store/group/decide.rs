@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::{
     Batch, Change, Committed, Error, IndexedValues, Ingest, Key, Latest, Link, Name, Result, Rev, Row, Schema, Seq,
-    StoredRow, Touched, Value, Write,
+    StoredRow, Touched, Write,
 };
 use super::{Effects, Facts, Place, PutDoc, Remembered, UniqueValue, Work};
 
@@ -50,9 +50,12 @@ pub fn decide(schema: &Schema, facts: Facts, group: Vec<Work>) -> Outcome {
 struct Document {
     /// Whether it was there before the group.
     before: bool,
-    /// Its revision now, and what is to be stored where the group wrote it.
-    now: Option<(Rev, Option<(Seq, Bytes, IndexedValues)>)>,
+    /// How it stands now, where it is there.
+    now: Option<Current>,
 }
+
+/// A revision, and what is to be stored where the group wrote it.
+type Current = (Rev, Option<(Seq, Bytes, IndexedValues)>);
 
 /// The store as the group sees it: the facts, and what was accepted so far.
 struct State<'s> {
@@ -207,21 +210,8 @@ impl<'s> State<'s> {
     }
 
     fn unique_values(&self, key: Key, index: &IndexedValues) -> Vec<UniqueValue> {
-        let Ok(kind) = self.schema.kind(key.kind) else {
-            return Vec::new();
-        };
-        kind.columns
-            .iter()
-            .zip(index)
-            .filter(|(column, _)| column.unique)
-            .flat_map(|(column, values)| values.iter().map(move |value| (column, value)))
-            .filter(|(_, value)| **value != Value::Null)
-            .map(|(column, value)| UniqueValue {
-                kind: kind.name,
-                column: column.name,
-                value: value.clone(),
-            })
-            .collect()
+        let wanted = UniqueValue::wanted(self.schema, [(key, index)]).unwrap_or_default();
+        wanted.into_iter().map(|(value, _)| value).collect()
     }
 
     /// Which rows are new; fails when another row stands at the place of one.
@@ -332,7 +322,7 @@ impl<'s> State<'s> {
         self.feed.push(Change { seq: self.seq, touched });
     }
 
-    fn set_document(&mut self, key: Key, now: Option<(Rev, Option<(Seq, Bytes, IndexedValues)>)>) {
+    fn set_document(&mut self, key: Key, now: Option<Current>) {
         let document = self.documents.entry(key).or_insert(Document {
             before: false,
             now: None,

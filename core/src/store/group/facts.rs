@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::super::{Batch, Committed, Ingest, Key, Link, Name, Result, Rev, Row, Schema, Seq, Value, Write};
+use super::super::{
+    Batch, Committed, IndexedValues, Ingest, Key, Link, Name, Result, Rev, Row, Schema, Seq, Value, Write,
+};
 
 /// A piece of waiting work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,33 @@ pub struct UniqueValue {
     pub column: Name,
     /// The value; never null.
     pub value: Value,
+}
+
+impl UniqueValue {
+    /// The unique values of documents, each with the id of its document.
+    pub fn wanted<'d>(
+        schema: &Schema,
+        documents: impl IntoIterator<Item = (Key, &'d IndexedValues)>,
+    ) -> Result<Vec<(Self, Uuid)>> {
+        let mut wanted = Vec::new();
+        for (key, index) in documents {
+            let kind = schema.kind(key.kind)?;
+            for (column, values) in kind.columns.iter().zip(index) {
+                if column.unique {
+                    let held = values.iter().filter(|value| **value != Value::Null);
+                    wanted.extend(held.map(|value| {
+                        let value = Self {
+                            kind: kind.name,
+                            column: column.name,
+                            value: value.clone(),
+                        };
+                        (value, key.id)
+                    }));
+                }
+            }
+        }
+        Ok(wanted)
+    }
 }
 
 /// A batch that was committed, as long as its id is kept.
@@ -131,22 +160,8 @@ impl Needs {
         match write {
             Write::Put { key, index, .. } => {
                 self.documents.push(*key);
-                let kind = schema.kind(key.kind)?;
-                for (column, values) in kind.columns.iter().zip(index) {
-                    if column.unique {
-                        self.holders
-                            .extend(
-                                values
-                                    .iter()
-                                    .filter(|value| **value != Value::Null)
-                                    .map(|value| UniqueValue {
-                                        kind: kind.name,
-                                        column: column.name,
-                                        value: value.clone(),
-                                    }),
-                            );
-                    }
-                }
+                let wanted = UniqueValue::wanted(schema, [(*key, index)])?;
+                self.holders.extend(wanted.into_iter().map(|(value, _)| value));
             }
             Write::Delete { key, .. } | Write::Check { key, .. } => self.documents.push(*key),
             Write::DropLatest { key } => self.latest.push(*key),
