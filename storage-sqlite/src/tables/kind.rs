@@ -1,0 +1,272 @@
+//! The tables of a kind.
+
+use std::sync::Arc;
+
+use fleet_core::store::{Column, ColumnType, KindSchema, Name};
+
+use super::{add_column, sql_type};
+use crate::sql::{Ident, Sql, packed};
+
+/// A kind and its statements. `…(pack)` names the fields that the statement's [`crate::pack::Pack`] has.
+#[derive(Debug)]
+pub(crate) struct KindTable {
+    pub(crate) kind: Arc<KindSchema>,
+    pub(crate) table: Ident,
+    pub(crate) many: Vec<ManyTable>,
+    /// `id, rev, seq, body` of the documents (id).
+    pub(crate) get: Sql,
+    /// The same of one document; its id is bound.
+    pub(crate) get_one: Sql,
+    /// All of them, by id.
+    pub(crate) export: Sql,
+    /// `id, rev, _one, _many` (id).
+    pub(crate) facts: Sql,
+    /// By column: `value, id` of those who hold unique values (value).
+    pub(crate) holders: Vec<(Name, ColumnType, Sql)>,
+    /// Inserts or replaces all (id, rev, seq, one, many, single values …, body).
+    pub(crate) upsert: Sql,
+    /// Replaces all but the single values, of documents that are there (id, rev, seq, many, body).
+    pub(crate) touch: Sql,
+    /// Frees unique values, so that they may be swapped (id).
+    pub(crate) free: Option<Sql>,
+    /// Removes documents (id).
+    pub(crate) delete: Sql,
+    /// Sets single values and sums (id, one, many, single values …).
+    pub(crate) fill: Sql,
+    /// `id, rev, seq, _one, _many, body, single values …` after an id, at most so many.
+    pub(crate) walk: Sql,
+}
+
+impl KindTable {
+    pub(super) fn new(kind: &Arc<KindSchema>) -> Self {
+        let table = Ident::new(&["kind", kind.name]);
+        let ones: Vec<&Column> = kind.columns.iter().filter(|column| !column.many).collect();
+        let named = |of: &dyn Fn(&Ident) -> String| -> String {
+            ones.iter().map(|column| of(&Ident::new(&[column.name]))).collect()
+        };
+        let values = |first: usize| -> (String, usize) {
+            let text = ones
+                .iter()
+                .enumerate()
+                .map(|(n, column)| format!(", {}", packed::value(first + n, column.r#type)))
+                .collect();
+            (text, first + ones.len())
+        };
+        let from = "FROM json_each(?1) j";
+        let joined = format!("{from} CROSS JOIN {table} t ON t.id = {}", packed::id(0));
+        let ids = format!("id IN (SELECT {} {from})", packed::id(0));
+        let doc = "t.id, t.rev, t.seq, t.body";
+        let (upsert_values, upsert_body) = values(5);
+        let (fill_values, _) = values(3);
+        let uniques: Vec<&Column> = kind.columns.iter().filter(|column| column.unique).collect();
+        let free: Vec<String> = uniques
+            .iter()
+            .map(|column| format!("{} = NULL", Ident::new(&[column.name])))
+            .collect();
+        Self {
+            many: kind
+                .columns
+                .iter()
+                .enumerate()
+                .filter(|(_, column)| column.many)
+                .map(|(position, column)| ManyTable::new(kind.name, position, column))
+                .collect(),
+            get: Sql::new(format!("SELECT {doc} {joined}")),
+            get_one: Sql::new(format!("SELECT {doc} FROM {table} t WHERE t.id = ?1")),
+            export: Sql::new(format!("SELECT {doc} FROM {table} t ORDER BY t.id")),
+            facts: Sql::new(format!("SELECT t.id, t.rev, t._one, t._many {joined}")),
+            holders: uniques
+                .iter()
+                .map(|column| {
+                    let index = Ident::new(&["unique", kind.name, column.name]);
+                    let name = Ident::new(&[column.name]);
+                    let value = packed::value(0, column.r#type);
+                    let text = format!(
+                        "SELECT t.{name}, t.id {from} CROSS JOIN {table} t INDEXED BY {index} ON t.{name} = {value} \
+                         WHERE t.{name} IS NOT NULL"
+                    );
+                    (column.name, column.r#type, Sql::new(text))
+                })
+                .collect(),
+            upsert: Sql::new(format!(
+                "INSERT INTO {table} (id, rev, seq, _one, _many{names}, body) \
+                 SELECT {id}, {rev}, {seq}, {one}, {many}{upsert_values}, {body} {from} WHERE true \
+                 ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, seq = excluded.seq, _one = excluded._one, \
+                 _many = excluded._many{sets}, body = excluded.body",
+                names = named(&|name| format!(", {name}")),
+                id = packed::id(0),
+                rev = packed::plain(1),
+                seq = packed::plain(2),
+                one = packed::id(3),
+                many = packed::id(4),
+                body = packed::bytes(upsert_body),
+                sets = named(&|name| format!(", {name} = excluded.{name}")),
+            )),
+            // Written as an insert as well, so that the engine cannot choose to scan the table.
+            touch: Sql::new(format!(
+                "INSERT INTO {table} (id, rev, seq, _one, _many, body) \
+                 SELECT {id}, {rev}, {seq}, x'', {many}, {body} {from} WHERE true \
+                 ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, seq = excluded.seq, _many = excluded._many, \
+                 body = excluded.body",
+                id = packed::id(0),
+                rev = packed::plain(1),
+                seq = packed::plain(2),
+                many = packed::id(3),
+                body = packed::bytes(4),
+            )),
+            free: (!free.is_empty()).then(|| Sql::new(format!("UPDATE {table} SET {} WHERE {ids}", free.join(", ")))),
+            delete: Sql::new(format!("DELETE FROM {table} WHERE {ids}")),
+            fill: Sql::new(format!(
+                "INSERT INTO {table} (id, rev, seq, _one, _many{names}, body) \
+                 SELECT {id}, 0, 0, {one}, {many}{fill_values}, x'' {from} WHERE true \
+                 ON CONFLICT (id) DO UPDATE SET _one = excluded._one, _many = excluded._many{sets}",
+                names = named(&|name| format!(", {name}")),
+                id = packed::id(0),
+                one = packed::id(1),
+                many = packed::id(2),
+                sets = named(&|name| format!(", {name} = excluded.{name}")),
+            )),
+            walk: Sql::new(format!(
+                "SELECT t.id, t.rev, t.seq, t._one, t._many, t.body{} FROM {table} t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2",
+                named(&|name| format!(", t.{name}"))
+            )),
+            table,
+            kind: Arc::clone(kind),
+        }
+    }
+
+    /// The many-valued column's table.
+    pub(crate) fn many(&self, column: Name) -> Option<&ManyTable> {
+        self.many.iter().find(|many| many.column.name == column)
+    }
+
+    pub(crate) fn column_index(&self, column: Name) -> Ident {
+        Ident::new(&["kind", self.kind.name, column])
+    }
+
+    pub(crate) fn composite_index(&self, columns: &[Name]) -> Ident {
+        Ident::new(&[&["kind", self.kind.name], columns].concat())
+    }
+
+    /// Makes the table. Columns are added one by one, as they are to a table that is there.
+    pub(crate) fn create(&self) -> Sql {
+        Sql::new(format!(
+            "CREATE TABLE {} (id BLOB NOT NULL PRIMARY KEY, rev INTEGER NOT NULL, seq INTEGER NOT NULL, _one BLOB NOT NULL, \
+             _many BLOB NOT NULL, body BLOB NOT NULL) STRICT",
+            self.table
+        ))
+    }
+
+    /// Makes room for a column.
+    pub(crate) fn create_column(&self, column: &Column) -> Vec<Sql> {
+        match self.many(column.name) {
+            Some(many) => many.create(),
+            None => vec![add_column(&self.table, column)],
+        }
+    }
+
+    /// Makes the indexes of a column, once it is filled.
+    pub(crate) fn create_indexes(&self, column: &Column) -> Vec<Sql> {
+        if column.many {
+            return Vec::new();
+        }
+        let (table, name, index) = (&self.table, Ident::new(&[column.name]), self.column_index(column.name));
+        let mut all = vec![Sql::new(format!(
+            "CREATE INDEX IF NOT EXISTS {index} ON {table} ({name}, id)"
+        ))];
+        if column.unique {
+            let index = Ident::new(&["unique", self.kind.name, column.name]);
+            all.push(Sql::new(format!(
+                "CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} ({name}) WHERE {name} IS NOT NULL"
+            )));
+        }
+        all
+    }
+
+    /// The composite indexes: name and statement. One of a single column is the column's own.
+    pub(crate) fn composite_indexes(&self) -> Vec<(Ident, Sql)> {
+        self.kind
+            .indexes
+            .iter()
+            .filter(|columns| columns.len() > 1)
+            .map(|columns| {
+                let index = self.composite_index(columns);
+                let names: String = columns
+                    .iter()
+                    .map(|column| format!("{}, ", Ident::new(&[column])))
+                    .collect();
+                let text = format!("CREATE INDEX IF NOT EXISTS {index} ON {} ({names}id)", self.table);
+                (index, Sql::new(text))
+            })
+            .collect()
+    }
+
+    /// Two documents of one value of a column.
+    pub(crate) fn clash(&self, column: &Column) -> Sql {
+        let name = Ident::new(&[column.name]);
+        Sql::new(format!(
+            "SELECT min(t.id) FROM {} t WHERE t.{name} IS NOT NULL GROUP BY t.{name} HAVING count(*) > 1 LIMIT 1",
+            self.table
+        ))
+    }
+}
+
+/// The values of a many-valued column.
+#[derive(Debug)]
+pub(crate) struct ManyTable {
+    /// Its place among the kind's columns.
+    pub(crate) position: usize,
+    pub(crate) column: Column,
+    pub(crate) table: Ident,
+    /// Adds what is not there yet (value, place of the id).
+    pub(crate) insert: Sql,
+    /// Removes what documents have no longer: their ids as `?1` and `?2` (id), what they have now as `?3` and `?4` (value,
+    /// place of the id).
+    pub(crate) keep: Sql,
+    /// Removes all of some documents (id).
+    pub(crate) delete: Sql,
+    /// `id, value` after the first id, up to and including the second.
+    pub(crate) walk: Sql,
+}
+
+impl ManyTable {
+    fn new(kind: Name, position: usize, column: &Column) -> Self {
+        let table = Ident::new(&["many", kind, column.name]);
+        let value = packed::value(0, column.r#type);
+        let id = packed::id(1);
+        let kept = |piece: &str| piece.replace("?2", "?4");
+        Self {
+            insert: Sql::new(format!(
+                "INSERT OR IGNORE INTO {table} (value, id) SELECT {value}, {id} FROM json_each(?1) j WHERE true"
+            )),
+            keep: Sql::new(format!(
+                "DELETE FROM {table} WHERE id IN (SELECT {} FROM json_each(?1) j) \
+                 AND (value, id) NOT IN (SELECT {}, {} FROM json_each(?3) j)",
+                packed::id(0),
+                kept(&value),
+                kept(&id),
+            )),
+            delete: Sql::new(format!(
+                "DELETE FROM {table} WHERE id IN (SELECT {} FROM json_each(?1) j)",
+                packed::id(0)
+            )),
+            walk: Sql::new(format!(
+                "SELECT m.id, m.value FROM {table} m WHERE m.id > ?1 AND m.id <= ?2 ORDER BY m.id, m.value"
+            )),
+            table,
+            position,
+            column: *column,
+        }
+    }
+
+    fn create(&self) -> Vec<Sql> {
+        let (table, r#type) = (&self.table, sql_type(self.column.r#type));
+        let index = format!("\"{}.id\"", table.bare());
+        vec![
+            Sql::new(format!(
+                "CREATE TABLE {table} (value {type} NOT NULL, id BLOB NOT NULL, PRIMARY KEY (value, id)) STRICT, WITHOUT ROWID"
+            )),
+            Sql::new(format!("CREATE INDEX {index} ON {table} (id, value)")),
+        ]
+    }
+}

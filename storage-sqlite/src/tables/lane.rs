@@ -1,0 +1,149 @@
+//! The table of a lane.
+
+use std::sync::Arc;
+
+use fleet_core::store::{Column, LaneSchema, Name};
+
+use super::add_column;
+use crate::sql::{Ident, Sql, packed};
+
+/// A lane and its statements.
+#[derive(Debug)]
+pub(crate) struct LaneTable {
+    pub(crate) lane: Arc<LaneSchema>,
+    pub(crate) table: Ident,
+    /// `stream, at, n, body` of the rows (stream, at, n).
+    pub(crate) places: Sql,
+    /// Inserts rows (stream, at, n, values …, number and hash where chained, body).
+    pub(crate) insert: Sql,
+    /// `stream, at, n, body, [number, hash]`, by stream, time and number.
+    pub(crate) export: Sql,
+    /// Removes so many rows before a time.
+    pub(crate) trim: Sql,
+    /// Sets values (stream, at, n, values …).
+    pub(crate) fill: Sql,
+    /// `stream, at, n, body, [number, hash,] values …` after a place, at most so many.
+    pub(crate) walk: Sql,
+    /// `stream, at, n, body, number, hash` by number.
+    pub(crate) chain: Sql,
+}
+
+impl LaneTable {
+    pub(super) fn new(lane: &Arc<LaneSchema>) -> Self {
+        let table = Ident::new(&["lane", lane.name]);
+        let named = |of: &dyn Fn(&Ident) -> String| -> String {
+            lane.columns
+                .iter()
+                .map(|column| of(&Ident::new(&[column.name])))
+                .collect()
+        };
+        let mut values: String = lane
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(n, column)| format!(", {}", packed::value(3 + n, column.r#type)))
+            .collect();
+        let mut names = named(&|name| format!(", {name}"));
+        let fill_values = values.clone();
+        let fill_names = names.clone();
+        let mut body = 3 + lane.columns.len();
+        let link = if lane.chained { ", t._number, t._hash" } else { "" };
+        if lane.chained {
+            names.push_str(", _number, _hash");
+            values.push_str(&format!(", {}, {}", packed::plain(body), packed::bytes(body + 1)));
+            body += 3;
+        }
+        let place = format!("{}, {}, {}", packed::id(0), packed::plain(1), packed::plain(2));
+        let from = "FROM json_each(?1) j";
+        let index = Ident::new(&["lane", lane.name, "at"]);
+        let sets: Vec<String> = lane
+            .columns
+            .iter()
+            .map(|column| {
+                let name = Ident::new(&[column.name]);
+                format!("{name} = excluded.{name}")
+            })
+            .collect();
+        Self {
+            places: Sql::new(format!(
+                "SELECT t.stream, t.at, t.n, t.body {from} CROSS JOIN {table} t \
+                 ON t.stream = {} AND t.at = {} AND t.n = {}",
+                packed::id(0),
+                packed::plain(1),
+                packed::plain(2)
+            )),
+            insert: Sql::new(format!(
+                "INSERT INTO {table} (stream, at, n{names}, body) SELECT {place}{values}, {} {from}",
+                packed::bytes(body)
+            )),
+            export: Sql::new(format!(
+                "SELECT t.stream, t.at, t.n, t.body{link} FROM {table} t ORDER BY t.stream, t.at, t.n"
+            )),
+            trim: Sql::new(format!(
+                "DELETE FROM {table} WHERE (stream, at, n) IN (SELECT t.stream, t.at, t.n FROM {table} t INDEXED BY {index} \
+                 WHERE t.at < ?1 ORDER BY t.at, t.stream, t.n LIMIT ?2)"
+            )),
+            fill: Sql::new(if sets.is_empty() {
+                String::from("SELECT 1")
+            } else {
+                format!(
+                    "INSERT INTO {table} (stream, at, n{fill_names}, body) SELECT {place}{fill_values}, x'' {from} WHERE true \
+                     ON CONFLICT (stream, at, n) DO UPDATE SET {}",
+                    sets.join(", ")
+                )
+            }),
+            walk: Sql::new(format!(
+                "SELECT t.stream, t.at, t.n, t.body{link}{} FROM {table} t WHERE (t.stream, t.at, t.n) > (?1, ?2, ?3) \
+                 ORDER BY t.stream, t.at, t.n LIMIT ?4",
+                named(&|name| format!(", t.{name}"))
+            )),
+            chain: Sql::new(format!(
+                "SELECT t.stream, t.at, t.n, t.body{link} FROM {table} t{}",
+                if lane.chained { " ORDER BY t._number" } else { "" }
+            )),
+            table,
+            lane: Arc::clone(lane),
+        }
+    }
+
+    pub(crate) fn column_index(&self, column: Name) -> Ident {
+        Ident::new(&["lane", self.lane.name, column])
+    }
+
+    pub(crate) fn time_index(&self) -> Ident {
+        Ident::new(&["lane", self.lane.name, "at"])
+    }
+
+    pub(crate) fn create(&self) -> Vec<Sql> {
+        let table = &self.table;
+        // Nullable, so that filling a column later can be written as an upsert; the core gives every chained row a link.
+        let link = if self.lane.chained {
+            "_number INTEGER, _hash BLOB, "
+        } else {
+            ""
+        };
+        let mut all = vec![
+            Sql::new(format!(
+                "CREATE TABLE {table} (stream BLOB NOT NULL, at INTEGER NOT NULL, n INTEGER NOT NULL, {link}\
+                 body BLOB NOT NULL, PRIMARY KEY (stream, at, n)) STRICT, WITHOUT ROWID"
+            )),
+            Sql::new(format!("CREATE INDEX {} ON {table} (at, stream, n)", self.time_index())),
+        ];
+        if self.lane.chained {
+            let index = Ident::new(&["lane", self.lane.name, "link"]);
+            all.push(Sql::new(format!("CREATE UNIQUE INDEX {index} ON {table} (_number)")));
+        }
+        all
+    }
+
+    pub(crate) fn create_column(&self, column: &Column) -> Sql {
+        add_column(&self.table, column)
+    }
+
+    pub(crate) fn create_index(&self, column: &Column) -> Sql {
+        let (table, name, index) = (&self.table, Ident::new(&[column.name]), self.column_index(column.name));
+        Sql::new(format!(
+            "CREATE INDEX IF NOT EXISTS {index} ON {table} ({name}, at, stream, n)"
+        ))
+    }
+}
