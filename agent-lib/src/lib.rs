@@ -1,8 +1,28 @@
 //! **fleet-agent-lib**: what an agent is made of.
+//!
+//! ```text
+//! worker.rs     the agent: recovers, collects, keeps a session open
+//! enrol.rs      a token becomes an identity; identity.rs keeps it
+//! link/         sessions with the server, by socket or by polling; backoff.rs between them
+//! runs/         runs: taken into the journal, executed at most once, reported until the server has it all
+//! operations.rs what can be executed, by executor/; policy.rs says what may be
+//! journal/      the durable spool; state.rs holds the folder
+//! reports/      the inventory: announced by hashes, sent where wanted; collect/ reads it
+//! gauges.rs     what travels with each beat; clock.rs corrects the device's time
+//! ```
 
 pub mod backoff;
+pub mod clock;
 pub mod collect;
+pub mod enrol;
 pub mod executor;
+mod gauges;
+pub mod identity;
 pub mod journal;
+pub mod link;
+pub mod operations;
 pub mod policy;
+pub mod reports;
+pub mod runs;
 pub mod state;
+pub mod worker;

@@ -1,6 +1,10 @@
 //! The façade that embedders, the API server and tests all use.
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use uuid::Uuid;
 
@@ -8,6 +12,7 @@ use crate::{
     access::{Access, PermissionEntry, audit::AuditService, server_keys::ServerKeys},
     devices::{DeviceGroupService, DeviceId, DeviceService, EnrolmentService, PresenceBoard, PresenceService},
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
+    link::{LinkService, ReplayGuard, Sessions},
     live::Signals,
     modules::{self, Job, Module},
     settings::{Overrides, Settings},
@@ -42,6 +47,8 @@ struct Inner {
     run_signals: Signals<RunId>,
     output_meter: OutputMeter,
     presence: PresenceBoard,
+    sessions: Sessions,
+    replay_guard: Mutex<ReplayGuard>,
 }
 
 impl fmt::Debug for Fleet {
@@ -119,6 +126,7 @@ impl FleetBuilder {
         let operations = Operations::new(self.modules.iter().flat_map(|module| module.operations.iter().copied()))?;
         let server = store.new_uuid();
         let presence = PresenceBoard::load(&store).await?;
+        let now = self.clock.now();
         let inner = Inner {
             store,
             clock: self.clock,
@@ -135,6 +143,8 @@ impl FleetBuilder {
             run_signals: Signals::default(),
             output_meter: OutputMeter::default(),
             presence,
+            sessions: Sessions::default(),
+            replay_guard: Mutex::new(ReplayGuard::new(now)),
         };
         Ok(Fleet { inner: Arc::new(inner) })
     }
@@ -253,6 +263,21 @@ impl Fleet {
             &inner.run_signals,
             &inner.output_meter,
         )
+    }
+
+    /// Serves agents.
+    pub fn link(&self) -> LinkService<'_> {
+        LinkService::new(self)
+    }
+
+    /// The sessions of agents that are open here.
+    pub fn sessions(&self) -> &Sessions {
+        &self.inner.sessions
+    }
+
+    /// The assertions that were used.
+    pub(crate) fn replay_guard(&self) -> MutexGuard<'_, ReplayGuard> {
+        self.inner.replay_guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes whoever waits for work of a device.

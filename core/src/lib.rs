@@ -13,6 +13,7 @@ pub mod devices;
 mod fleet;
 mod jobs;
 pub mod kernel;
+pub mod link;
 pub mod live;
 pub mod modules;
 pub mod protocol;

@@ -46,21 +46,15 @@ impl<'a> RunService<'a> {
     /// A page of runs, newest first.
     pub async fn list(&self, context: &Context, filter: &RunFilter, page: &PageRequest) -> Result<Page<RunView>> {
         context.require(RUNS_READ)?;
-        let mut query = Query::<Run>::all().order(Run::CREATED_AT, Direction::Descending);
-        if let Some(device) = filter.device {
-            query = query.filter(Run::DEVICE.eq(device.uuid()));
-        }
-        if let Some(batch) = filter.batch {
-            query = query.filter(Run::BATCH.eq(batch.uuid()));
-        }
-        if !filter.states.is_empty() {
-            query = query.filter(Run::STATE.one_of(filter.states.iter().map(|state| state.name())));
-        }
-        if let Some(operation) = &filter.operation {
-            query = query.filter(Run::OPERATION.eq(operation.as_str()));
-        }
+        let query = query(filter);
         let page = self.store.reader().await?.list(&query, page).await?;
         Ok(page.map(|run| run.value.into()))
+    }
+
+    /// How many runs a filter matches.
+    pub async fn count(&self, context: &Context, filter: &RunFilter) -> Result<u64> {
+        context.require(RUNS_READ)?;
+        self.store.reader().await?.count::<Run>(query(filter).filters()).await
     }
 
     /// One run and its revision.
@@ -106,6 +100,24 @@ impl<'a> RunService<'a> {
         self.runs.signal(id);
         Ok(run.into())
     }
+}
+
+/// The list that a filter asks for.
+fn query(filter: &RunFilter) -> Query<Run> {
+    let mut query = Query::<Run>::all().order(Run::CREATED_AT, Direction::Descending);
+    if let Some(device) = filter.device {
+        query = query.filter(Run::DEVICE.eq(device.uuid()));
+    }
+    if let Some(batch) = filter.batch {
+        query = query.filter(Run::BATCH.eq(batch.uuid()));
+    }
+    if !filter.states.is_empty() {
+        query = query.filter(Run::STATE.one_of(filter.states.iter().map(|state| state.name())));
+    }
+    if let Some(operation) = &filter.operation {
+        query = query.filter(Run::OPERATION.eq(operation.as_str()));
+    }
+    query
 }
 
 pub(crate) fn not_found(id: RunId) -> Error {

@@ -1,0 +1,89 @@
+//! Enrolment: a token becomes an identity.
+
+use std::{path::Path, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use fleet_core::{
+    devices::enrolment::{EnrolRequest, Machine, TokenText},
+    kernel::{Class, Code, Error, Randomness, Result, SigningKey, random_bytes},
+    protocol::EnrolAnswer,
+};
+
+use crate::{
+    identity::Identity,
+    link::{LinkError, enrolment_client, read_answer, unreachable_error},
+};
+
+/// The token is not one.
+pub const TOKEN_INVALID: Code = Code::new("agent.token_invalid", Class::Invalid);
+/// The server cannot be reached or cannot be trusted.
+pub const ENROLMENT_FAILED: Code = Code::new("agent.enrolment_failed", Class::Unavailable);
+
+/// Enrols this device: makes its key, presents the token, checks that the answer comes from the server that the token names,
+/// and writes the identity into the state directory. The key is written first, so that a lost answer costs nothing: the
+/// next try with the same token gets the same device.
+///
+/// # Errors
+/// [`TOKEN_INVALID`], [`ENROLMENT_FAILED`], or what the server refused with.
+pub async fn enrol(state: &Path, token: &str, machine: Machine, random: &dyn Randomness) -> Result<Identity> {
+    let token = TokenText::decode(token.trim()).map_err(|error| TOKEN_INVALID.error(error.to_string()))?;
+    let key = pending_key(state, random)?;
+    let nonce: [u8; 32] = random_bytes(random);
+    let request = EnrolRequest::prove(token.secret.clone(), &key, nonce, machine);
+    let client = enrolment_client().map_err(failed)?;
+    let response = client
+        .post(format!("{}/agent/v1/enrol", token.address.trim_end_matches('/')))
+        .timeout(Duration::from_secs(30))
+        .json(&request)
+        .send()
+        .await
+        .map_err(|error| failed(unreachable_error(&error)))?;
+    let body = read_answer(response).await.map_err(failed)?;
+    let answer: EnrolAnswer = serde_json::from_slice(&body)
+        .map_err(|_| failed(LinkError::Untrusted("it is not an answer to an enrolment".into())))?;
+    if !answer.verify(&token.identity, &URL_SAFE_NO_PAD.encode(nonce), &key.public()) {
+        return Err(failed(LinkError::Untrusted(
+            "it is not signed by the server that the token names".into(),
+        )));
+    }
+    let identity = Identity {
+        device: answer.body.device,
+        name: answer.body.name,
+        address: token.address.trim_end_matches('/').to_owned(),
+        server: token.identity,
+        key,
+    };
+    identity.save(state)?;
+    let _ = std::fs::remove_file(state.join(PENDING));
+    Ok(identity)
+}
+
+const PENDING: &str = "key.pending";
+
+/// The key of an enrolment that has not succeeded yet, or a new one.
+fn pending_key(state: &Path, random: &dyn Randomness) -> Result<SigningKey> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let path = state.join(PENDING);
+    if let Ok(bytes) = std::fs::read(&path)
+        && let Ok(bytes) = <[u8; 32]>::try_from(bytes.as_slice())
+    {
+        return Ok(SigningKey::from_bytes(&bytes));
+    }
+    let key = SigningKey::generate(random);
+    let write = || {
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        file.write_all(&*key.to_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| ENROLMENT_FAILED.error(format!("{} cannot be written: {error}", path.display())))?;
+    Ok(key)
+}
+
+fn failed(error: LinkError) -> Error {
+    ENROLMENT_FAILED.error(error.to_string())
+}

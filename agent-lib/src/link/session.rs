@@ -1,0 +1,243 @@
+//! One session, from `hello` to its end.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use fleet_core::{
+    kernel::{Clock as _, PublicKey, Randomness, random_bytes},
+    protocol::{
+        AgentFrame, Announce, Beat, Bye, Hello, Offer, PROTOCOL, PROTOCOL_MIN, Refused, ServerFrame, WelcomeBody,
+    },
+};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::{Http, LinkError, Transport};
+use crate::{
+    clock::ServerClock,
+    reports::Reports,
+    runs::{Runs, Sent, Taken},
+};
+
+/// How long the server may take to say welcome.
+const WELCOME: Duration = Duration::from_secs(30);
+/// How long after a beat the server's answer may take.
+const BEAT_ANSWER: Duration = Duration::from_secs(15);
+/// The bounds of the beat that a server may ask for, in seconds.
+const BEAT: std::ops::RangeInclusive<u32> = 1..=3_600;
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// The connection broke or the server went silent.
+    Broken(LinkError),
+    /// The server ended it.
+    Bye(Bye),
+    /// The agent itself has a problem, in words for its log.
+    Local(String),
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session<'a> {
+    http: &'a Http,
+    clock: &'a ServerClock,
+    random: &'a dyn Randomness,
+    runs: &'a Runs,
+    reports: &'a Arc<Reports>,
+    welcome: WelcomeBody,
+    sent: Sent,
+}
+
+impl<'a> Session<'a> {
+    /// Says hello and checks the welcome.
+    ///
+    /// # Errors
+    /// When the connection breaks, the server refuses, or the welcome is not signed by the pinned server.
+    pub async fn open(
+        transport: &mut dyn Transport,
+        http: &'a Http,
+        clock: &'a ServerClock,
+        random: &'a dyn Randomness,
+        runs: &'a Runs,
+        reports: &'a Arc<Reports>,
+    ) -> Result<Self, End> {
+        let nonce = URL_SAFE_NO_PAD.encode(random_bytes::<16>(random));
+        let hello = Hello {
+            nonce: nonce.clone(),
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            operations: runs.kinds(),
+        };
+        transport
+            .send(vec![AgentFrame::Hello(hello)])
+            .await
+            .map_err(End::Broken)?;
+        let deadline = Instant::now() + WELCOME;
+        let silent = || End::Broken(LinkError::Unreachable("no welcome in time".into()));
+        let frames = tokio::time::timeout_at(deadline, transport.receive())
+            .await
+            .map_err(|_| silent())?
+            .map_err(End::Broken)?;
+        let mut frames = frames.into_iter();
+        let welcome = match frames.next() {
+            Some(ServerFrame::Welcome(welcome)) => welcome,
+            Some(ServerFrame::Bye(bye)) => return Err(End::Bye(bye)),
+            _ => {
+                return Err(End::Broken(LinkError::Untrusted(
+                    "it did not begin with a welcome".into(),
+                )));
+            }
+        };
+        if !welcome.verify(&http.identity().server, &nonce) || welcome.body.device != http.identity().device {
+            return Err(End::Broken(LinkError::Untrusted(
+                "the welcome is not signed by the server that this device was enrolled with".into(),
+            )));
+        }
+        transport.opened(welcome.body.epoch);
+        clock.learn(welcome.body.time);
+        tracing::info!(epoch = welcome.body.epoch, transport = ?transport.kind(), server = welcome.body.server_version, "session opened");
+        let mut session = Self {
+            http,
+            clock,
+            random,
+            runs,
+            reports,
+            welcome: welcome.body,
+            sent: Sent::default(),
+        };
+        for frame in frames {
+            session.take(transport, frame).await?;
+        }
+        Ok(session)
+    }
+
+    /// The time between two beats.
+    fn beat_every(&self) -> Duration {
+        Duration::from_secs(u64::from(
+            self.welcome.heartbeat_seconds.clamp(*BEAT.start(), *BEAT.end()),
+        ))
+    }
+
+    fn dispatch_key(&self) -> &PublicKey {
+        &self.welcome.dispatch_key
+    }
+
+    /// Lives until the session ends.
+    pub async fn run(mut self, transport: &mut dyn Transport) -> End {
+        match self.live(transport).await {
+            Ok(never) => never,
+            Err(end) => end,
+        }
+    }
+
+    async fn live(&mut self, transport: &mut dyn Transport) -> Result<End, End> {
+        let every = self.beat_every();
+        // The first beat goes at once, the next ones at a phase of this device's own.
+        let phase = every.mul_f64(f64::from(random_bytes::<1>(self.random)[0]) / 256.0);
+        self.beat(transport).await?;
+        let mut beats = tokio::time::interval_at(Instant::now() + phase, every);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        let patience = every + BEAT_ANSWER;
+        let mut announced = None;
+        loop {
+            transport.busy(self.runs.is_busy());
+            self.flush(transport).await?;
+            let sections = self.reports.hashes();
+            if !sections.is_empty() && announced.as_ref() != Some(&sections) {
+                announced = Some(sections.clone());
+                transport
+                    .send(vec![AgentFrame::Announce(Announce { sections })])
+                    .await
+                    .map_err(End::Broken)?;
+            }
+            tokio::select! {
+                frames = transport.receive() => {
+                    heard = Instant::now();
+                    for frame in frames.map_err(End::Broken)? {
+                        self.take(transport, frame).await?;
+                    }
+                }
+                () = self.runs.changed() => {}
+                () = self.reports.changed() => {}
+                _ = beats.tick() => self.beat(transport).await?,
+                () = tokio::time::sleep_until(heard + patience) => {
+                    return Err(End::Broken(LinkError::Unreachable("the server went silent".into())));
+                }
+            }
+        }
+    }
+
+    async fn beat(&self, transport: &mut dyn Transport) -> Result<(), End> {
+        let beat = AgentFrame::Beat(Beat {
+            gauges: crate::gauges::read().await,
+        });
+        transport.send(vec![beat]).await.map_err(End::Broken)
+    }
+
+    async fn flush(&mut self, transport: &mut dyn Transport) -> Result<(), End> {
+        let frames = self
+            .runs
+            .due(&mut self.sent)
+            .await
+            .map_err(|error| End::Local(error.log()))?;
+        if frames.is_empty() {
+            Ok(())
+        } else {
+            transport.send(frames).await.map_err(End::Broken)
+        }
+    }
+
+    async fn take(&mut self, transport: &mut dyn Transport, frame: ServerFrame) -> Result<(), End> {
+        match frame {
+            ServerFrame::Beat { time } => self.clock.learn(time),
+            ServerFrame::Offer(offer) => {
+                if let Some(refused) = self.offer(*offer).await? {
+                    tracing::warn!(run = %refused.run, code = refused.code, "an offer was refused");
+                    transport
+                        .send(vec![AgentFrame::Refused(refused)])
+                        .await
+                        .map_err(End::Broken)?;
+                }
+            }
+            ServerFrame::Cancel(cancel) => {
+                if let Some(frame) = self.runs.cancel(cancel.run) {
+                    transport.send(vec![frame]).await.map_err(End::Broken)?;
+                }
+            }
+            ServerFrame::Recorded(recorded) => self
+                .runs
+                .recorded(&recorded)
+                .await
+                .map_err(|error| End::Local(error.log()))?,
+            ServerFrame::Want(want) => self.reports.wanted(self.http, want),
+            ServerFrame::Bye(bye) => return Err(End::Bye(bye)),
+            ServerFrame::Welcome(_) => return Err(End::Broken(LinkError::Untrusted("a second welcome".into()))),
+            ServerFrame::Unknown => tracing::debug!("a frame of an unknown kind"),
+        }
+        Ok(())
+    }
+
+    /// Takes an offer, or says why not. What is not signed for this device, this session and this time is refused.
+    async fn offer(&self, offer: Offer) -> Result<Option<Refused>, End> {
+        let run = offer.body.run;
+        if let Err(error) = offer.verify(
+            self.dispatch_key(),
+            self.http.identity().device,
+            self.welcome.epoch,
+            self.clock.now(),
+        ) {
+            return Ok(Some(Refused {
+                run,
+                code: error.code().into(),
+                message: error.to_string(),
+            }));
+        }
+        match self.runs.take(offer.body).await {
+            Ok(Taken::Accepted) => Ok(None),
+            Ok(Taken::Refused(refused)) => Ok(Some(refused)),
+            Err(error) => Err(End::Local(error.log())),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What executes a run.
+
+use async_trait::async_trait;
+use fleet_core::protocol::{MAX_CHUNK, OfferBody, OutputStream, RunResult};
+use tokio::sync::{mpsc, watch};
+
+/// How an execution ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// How.
+    pub result: RunResult,
+    /// The exit code, where there is one.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, where one did.
+    pub signal: Option<i32>,
+    /// A stable code, where it failed for a reason of the agent's.
+    pub code: Option<String>,
+    /// What people read about it.
+    pub message: Option<String>,
+    /// How many bytes of output were cut.
+    pub truncated_bytes: u64,
+}
+
+impl Ending {
+    /// An ending without exit code.
+    pub fn of(result: RunResult) -> Self {
+        Self {
+            result,
+            exit_code: None,
+            signal: None,
+            code: None,
+            message: None,
+            truncated_bytes: 0,
+        }
+    }
+
+    /// A failure for a reason of the agent's.
+    pub fn failed(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: Some(code.into()),
+            message: Some(message.into()),
+            ..Self::of(RunResult::Failed)
+        }
+    }
+}
+
+/// Executes the kinds of operation that this agent knows.
+#[async_trait]
+pub trait Execute: Send + Sync + 'static {
+    /// The kinds.
+    fn kinds(&self) -> Vec<String>;
+
+    /// Executes a run to its end, within its timeout, stopping when it is cancelled.
+    async fn execute(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending;
+}
+
+/// Takes a run's output. Bounded: a slow disk slows the run, and memory does not grow.
+#[derive(Clone, Debug)]
+pub struct OutputSink {
+    chunks: mpsc::Sender<(OutputStream, String)>,
+}
+
+impl OutputSink {
+    pub(super) fn new(chunks: mpsc::Sender<(OutputStream, String)>) -> Self {
+        Self { chunks }
+    }
+
+    /// Takes text; cuts it into pieces that fit a frame.
+    pub async fn write(&self, stream: OutputStream, text: &str) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let mut end = rest.len().min(MAX_CHUNK);
+            while !rest.is_char_boundary(end) {
+                end -= 1;
+            }
+            let (piece, after) = rest.split_at(end);
+            // Nobody listens any more only when the agent stops.
+            let _ = self.chunks.send((stream, piece.to_owned())).await;
+            rest = after;
+        }
+    }
+}
+
+/// Tells a run that it is to stop.
+#[derive(Clone, Debug)]
+pub struct Cancellation {
+    requested: watch::Receiver<bool>,
+}
+
+impl Cancellation {
+    pub(super) fn new(requested: watch::Receiver<bool>) -> Self {
+        Self { requested }
+    }
+
+    /// The same as a channel.
+    pub fn receiver(&self) -> watch::Receiver<bool> {
+        self.requested.clone()
+    }
+
+    /// Whether the run is to stop.
+    pub fn is_requested(&self) -> bool {
+        *self.requested.borrow()
+    }
+
+    /// Waits until the run is to stop; for ever if it never is.
+    pub async fn requested(&mut self) {
+        if self.requested.wait_for(|requested| *requested).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The agent's worker: recovers, collects, and keeps a session open until it is told to stop.
+
+use std::{future::Future, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+
+use fleet_core::kernel::{Clock, Error, Randomness, Result};
+use futures::future::{Either, select};
+use tokio::time::Instant;
+
+use crate::{
+    backoff::{Backoff, BackoffLimits},
+    clock::ServerClock,
+    collect::{CollectContext, Collectors},
+    executor::{Executor, ExecutorConfig},
+    identity::Identity,
+    journal::{Journal, JournalWriter, Limits},
+    link::{Connector, End, Http, LinkError, Preference, Session, TransportKind},
+    operations::Operations,
+    policy::Policy,
+    reports::Reports,
+    runs::Runs,
+    state::StateDirectory,
+};
+
+/// A session that lived this long has proved that the link works.
+const PROVEN: Duration = Duration::from_secs(30);
+
+/// What a worker needs.
+#[derive(Debug)]
+pub struct WorkerConfig {
+    /// The state directory, held by this process.
+    pub state: Arc<StateDirectory>,
+    /// How to connect.
+    pub preference: Preference,
+    /// What this device lets be done to it.
+    pub policy: Policy,
+    /// Where scripts of other users are kept while they run.
+    pub shared_scripts: PathBuf,
+    /// The agent's environment; only the harmless part of it reaches scripts.
+    pub environment: Vec<(String, String)>,
+}
+
+/// How the worker ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was told to.
+    Asked,
+    /// The server no longer knows this device.
+    Gone,
+}
+
+/// Runs until `stop` completes, or the server has removed this device.
+///
+/// # Errors
+/// When the device is not enrolled, or its state cannot be used.
+pub async fn run(
+    config: WorkerConfig,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Randomness>,
+    stop: impl Future<Output = ()>,
+) -> Result<Stopped> {
+    let identity = Arc::new(Identity::load(config.state.path())?);
+    let clock = Arc::new(ServerClock::new(clock));
+    let (journal, recovered) = Journal::open(config.state.clone(), Limits::default(), clock.now())?;
+    for damage in &recovered.damage {
+        tracing::error!(?damage, "the journal was damaged");
+    }
+    // The thread ends with the last writer; nothing waits for it.
+    let (journal, _thread) = JournalWriter::start(journal)?;
+    let reports = Reports::new(Collectors::default(), CollectContext::device(clock.clone()));
+    let executor = Executor::new(
+        ExecutorConfig {
+            scripts: config.state.path().join("scripts"),
+            shared_scripts: config.shared_scripts,
+            environment: config.environment,
+        },
+        clock.clone(),
+    );
+    let operations = Arc::new(Operations::new(executor, reports.clone()));
+    let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, operations).await?;
+    let http = Http::new(identity, clock.clone(), random.clone()).map_err(Error::internal)?;
+    let mut connector = Connector::new(http.clone(), config.preference);
+
+    let link = async {
+        let mut backoff = Backoff::new(BackoffLimits::default());
+        loop {
+            let began = Instant::now();
+            let (end, kind) = one_session(&mut connector, &http, &clock, &*random, &runs, &reports).await;
+            let proven = kind.is_some() && began.elapsed() >= PROVEN;
+            if kind == Some(TransportKind::Socket) {
+                connector.ended(proven);
+            }
+            if proven {
+                backoff.proved();
+            }
+            let hint = match &end {
+                End::Bye(bye) if bye.code == "device.gone" => return Stopped::Gone,
+                End::Broken(error) if error.code() == Some("device.gone") => return Stopped::Gone,
+                End::Bye(bye) => bye
+                    .retry_after_seconds
+                    .map(|seconds| Duration::from_secs(u64::from(seconds))),
+                End::Broken(error) => error.retry_after(),
+                End::Local(_) => None,
+            };
+            if let Some(wait) = hint {
+                backoff.hint(wait);
+            }
+            let delay = backoff.next_delay(&*random);
+            tracing::warn!(
+                reason = reason(&end),
+                retry_in_seconds = delay.as_secs_f32(),
+                "no session"
+            );
+            tokio::time::sleep(delay).await;
+        }
+    };
+    let work = async {
+        tokio::select! {
+            stopped = link => stopped,
+            () = reports.run() => Stopped::Asked,
+        }
+    };
+    match select(pin!(work), pin!(stop)).await {
+        Either::Left((stopped, _)) => Ok(stopped),
+        Either::Right(_) => Ok(Stopped::Asked),
+    }
+}
+
+async fn one_session(
+    connector: &mut Connector,
+    http: &Http,
+    clock: &ServerClock,
+    random: &dyn Randomness,
+    runs: &Runs,
+    reports: &Arc<Reports>,
+) -> (End, Option<TransportKind>) {
+    let mut transport = match connector.open().await {
+        Ok(transport) => transport,
+        Err(error) => return (End::Broken(error), None),
+    };
+    let kind = transport.kind();
+    let end = match Session::open(&mut *transport, http, clock, random, runs, reports).await {
+        Ok(session) => session.run(&mut *transport).await,
+        Err(end) => end,
+    };
+    transport.close().await;
+    (end, Some(kind))
+}
+
+fn reason(end: &End) -> String {
+    match end {
+        End::Broken(LinkError::Refused { code, message, .. }) => format!("{message} ({code})"),
+        End::Broken(error) => error.to_string(),
+        End::Bye(bye) => format!("{} ({})", bye.message, bye.code),
+        End::Local(problem) => problem.clone(),
+    }
+}

@@ -1,0 +1,277 @@
+//! The commands.
+
+use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use fleet_agent_lib::{
+    collect::{CollectContext, collect_all, report},
+    enrol,
+    identity::{Identity, NOT_ENROLLED},
+    policy::Policy,
+    state::{STATE_LOCKED, StateDirectory},
+    worker::{self, Stopped, WorkerConfig},
+};
+use fleet_core::{
+    devices::enrolment::Machine,
+    kernel::{SystemClock, SystemRandom},
+};
+use serde_json::json;
+
+use crate::{
+    config::{Config, Flags},
+    logging::{self, print},
+};
+
+/// The version of this agent.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Joins a fleet.
+#[derive(Debug, Args)]
+pub(crate) struct Enrol {
+    #[command(flatten)]
+    flags: Flags,
+    /// The enrolment token; better given by --token-file or FLEET_TOKEN, where others cannot read it
+    #[arg(long, env = "FLEET_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// A file with the enrolment token; it is removed once the device is enrolled
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// The device's name [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Join anew although this device is enrolled already
+    #[arg(long)]
+    force: bool,
+}
+
+impl Enrol {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.flags)?;
+        logging::start(config.log_format);
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), _) => token.clone(),
+            (None, Some(path)) => {
+                fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?
+            }
+            (None, None) => bail!("an enrolment token is needed: --token-file FILE, or FLEET_TOKEN, or --token TOKEN"),
+        };
+        let state = open_state(&config)?;
+        if let Ok(identity) = Identity::load(state.path())
+            && !self.force
+        {
+            bail!(
+                "this device is enrolled already, as {} with {}; say --force to join anew",
+                identity.device,
+                identity.address
+            );
+        }
+        let machine = Machine {
+            hostname: self.name.unwrap_or_else(hostname),
+            machine_id: fs::read_to_string("/etc/machine-id")
+                .ok()
+                .map(|text| text.trim().to_owned())
+                .filter(|id| !id.is_empty()),
+            agent_version: VERSION.to_owned(),
+        };
+        let identity = runtime()?
+            .block_on(enrol::enrol(state.path(), &token, machine, &SystemRandom))
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
+        if let Some(path) = &self.token_file {
+            fs::remove_file(path)
+                .with_context(|| format!("enrolled, but the token file {} could not be removed", path.display()))?;
+        }
+        print(&format!(
+            "enrolled as {} ({}) with {}",
+            identity.name, identity.device, identity.address
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Runs the agent.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Run {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.flags)?;
+        logging::start(config.log_format);
+        let policy = Policy::load(&config.policy, agent_user()).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let worker = WorkerConfig {
+            state: Arc::new(open_state(&config)?),
+            preference: config.transport.into(),
+            policy,
+            shared_scripts: config.scripts.clone(),
+            environment: std::env::vars().collect(),
+        };
+        let stopped = runtime()?.block_on(worker::run(
+            worker,
+            Arc::new(SystemClock),
+            Arc::new(SystemRandom),
+            asked_to_stop(),
+        ));
+        match stopped.map_err(|error| anyhow::anyhow!(error.log()))? {
+            Stopped::Asked => Ok(ExitCode::SUCCESS),
+            Stopped::Gone => bail!("the server has removed this device; enrol it again if it should come back"),
+        }
+    }
+}
+
+/// Shows who this device is.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    flags: Flags,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.flags)?;
+        let identity = match Identity::load(&config.state) {
+            Ok(identity) => Some(identity),
+            Err(error) if error.code() == NOT_ENROLLED => None,
+            Err(error) => bail!("{error}"),
+        };
+        // Whoever holds the state directory is the agent.
+        let running = config.state.exists()
+            && matches!(StateDirectory::open(&config.state), Err(error) if error.code() == STATE_LOCKED);
+        if self.json {
+            let status = json!({
+                "version": VERSION,
+                "enrolled": identity.is_some(),
+                "running": running,
+                "device": identity.as_ref().map(|identity| identity.device),
+                "name": identity.as_ref().map(|identity| &identity.name),
+                "server": identity.as_ref().map(|identity| &identity.address),
+                "state": config.state,
+            });
+            print(&status.to_string());
+        } else {
+            match &identity {
+                Some(identity) => print(&format!(
+                    "enrolled as {} ({}) with {}",
+                    identity.name, identity.device, identity.address
+                )),
+                None => print("not enrolled"),
+            }
+            print(if running { "running" } else { "not running" });
+        }
+        Ok(if identity.is_some() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(3)
+        })
+    }
+}
+
+/// Forgets the fleet.
+#[derive(Debug, Args)]
+pub(crate) struct Uninstall {
+    #[command(flatten)]
+    flags: Flags,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Uninstall {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.flags)?;
+        if !config.state.exists() {
+            print("nothing to remove");
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !self.yes {
+            bail!(
+                "this removes {} with the device's identity and results that were not sent; say --yes to do it",
+                config.state.display()
+            );
+        }
+        // A running agent holds it, and must be stopped first.
+        let state = open_state(&config)?;
+        fs::remove_dir_all(state.path()).with_context(|| format!("{} could not be removed", state.path().display()))?;
+        print(&format!(
+            "removed {}; remove the device from the server as well: fleet devices delete",
+            config.state.display()
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Prints the inventory.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    #[command(flatten)]
+    flags: Flags,
+    /// Print JSON; there is no other form
+    #[arg(long)]
+    json: bool,
+}
+
+impl Report {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.flags)?;
+        logging::start(config.log_format);
+        let context = CollectContext::device(Arc::new(SystemClock));
+        let outcomes = runtime()?.block_on(collect_all(&context));
+        let failed = outcomes.iter().any(|outcome| outcome.result.is_err());
+        let report = report(outcomes);
+        print(&if self.json {
+            report.to_string()
+        } else {
+            serde_json::to_string_pretty(&report)?
+        });
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+fn open_state(config: &Config) -> anyhow::Result<StateDirectory> {
+    StateDirectory::open(&config.state).map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// The name of the user that the agent runs as, for the policy; its number where it has no name.
+fn agent_user() -> String {
+    let id = fs::metadata("/proc/self")
+        .map(|own| std::os::unix::fs::MetadataExt::uid(&own))
+        .unwrap_or_default();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&id.to_string().as_str()));
+    name.and_then(|fields| fields.first().map(|name| (*name).to_owned()))
+        .unwrap_or_else(|| id.to_string())
+}
+
+fn hostname() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// One thread is enough for an agent, and costs the device least.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

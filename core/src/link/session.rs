@@ -1,0 +1,77 @@
+//! Sessions, as this process knows them.
+
+use std::{collections::HashMap, sync::Mutex};
+
+use crate::devices::DeviceId;
+
+/// An agent's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The device.
+    pub device: DeviceId,
+    /// Its name when the session was opened.
+    pub name: String,
+    /// The session's number; a newer one wins.
+    pub epoch: u64,
+    /// The version of the agent.
+    pub agent_version: String,
+}
+
+/// The newest session of each device that was opened here. Bounded by the number of devices.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    current: Mutex<HashMap<DeviceId, Session>>,
+}
+
+impl Sessions {
+    /// Makes a session the current one, unless a newer one is there already.
+    pub(super) fn open(&self, session: &Session) {
+        let mut current = self.current();
+        if current
+            .get(&session.device)
+            .is_none_or(|known| known.epoch < session.epoch)
+        {
+            current.insert(session.device, session.clone());
+        }
+    }
+
+    /// The session of this device and number, if it is the current one.
+    pub(super) fn find(&self, device: DeviceId, epoch: u64) -> Option<Session> {
+        self.current()
+            .get(&device)
+            .filter(|session| session.epoch == epoch)
+            .cloned()
+    }
+
+    /// Whether no newer session of the device was opened here.
+    pub fn is_current(&self, session: &Session) -> bool {
+        self.current()
+            .get(&session.device)
+            .is_some_and(|known| known.epoch == session.epoch)
+    }
+
+    /// Forgets a session that has ended, if it is still the current one.
+    pub fn close(&self, session: &Session) {
+        let mut current = self.current();
+        if current
+            .get(&session.device)
+            .is_some_and(|known| known.epoch == session.epoch)
+        {
+            current.remove(&session.device);
+        }
+    }
+
+    /// How many devices have a session here.
+    pub fn len(&self) -> usize {
+        self.current().len()
+    }
+
+    /// Whether no device has a session here.
+    pub fn is_empty(&self) -> bool {
+        self.current().is_empty()
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, HashMap<DeviceId, Session>> {
+        self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
