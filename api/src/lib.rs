@@ -1,1 +1,18 @@
-//! .
+//! **fleet-api**: the HTTP face of fleet. Routes and answers only: every rule lives in `fleet-core`.
+//!
+//! ```text
+//! router.rs    the stack that every request passes; Routes in, Router out
+//! extract/     what handlers take from a request, with refusals as problem documents
+//! problem.rs   one shape for every failure, and the table from code to status
+//! codes.rs     the error codes of this crate
+//! limits.rs    bounds; tries by address
+//! live/        server-sent events
+//! health.rs    /healthz and /readyz
+//! openapi/     the document: normaliser, house rules, pages
+//! ```
+
+#![warn(missing_docs)]
+
+pub mod codes;
+pub mod extract;
+pub mod problem;
