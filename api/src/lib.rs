@@ -15,4 +15,5 @@
 
 pub mod codes;
 pub mod extract;
+pub mod openapi;
 pub mod problem;
