@@ -15,5 +15,6 @@
 
 pub mod codes;
 pub mod extract;
+pub mod live;
 pub mod openapi;
 pub mod problem;
