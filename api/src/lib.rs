@@ -15,6 +15,9 @@
 
 pub mod codes;
 pub mod extract;
+pub mod health;
+pub mod limits;
 pub mod live;
 pub mod openapi;
 pub mod problem;
+pub mod router;
