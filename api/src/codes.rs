@@ -21,11 +21,9 @@ pub const RATE_LIMITED: Code = Code::new("request.rate_limited", Class::RateLimi
 /// `Idempotency-Key` is empty, too long or not printable.
 pub const IDEMPOTENCY_KEY_INVALID: Code = Code::new("idempotency.key_invalid", Class::Invalid);
 /// The route changes something and wants to know which revision the caller saw. Answered with 428 (RFC 6585 §3).
-pub const PRECONDITION_REQUIRED: Code = Code::new("precondition.required", Class::Precondition);
+pub const PRECONDITION_REQUIRED: Code = Code::new("request.precondition_required", Class::Precondition);
 /// `If-Match` is not one entity tag.
-pub const PRECONDITION_INVALID: Code = Code::new("precondition.invalid", Class::Invalid);
-/// `If-Match` names another revision than the present one.
-pub const PRECONDITION_FAILED: Code = Code::new("precondition.failed", Class::Precondition);
+pub const PRECONDITION_INVALID: Code = Code::new("request.precondition_invalid", Class::Invalid);
 /// There is no such route.
 pub const ROUTE_NOT_FOUND: Code = Code::new("route.not_found", Class::NotFound);
 /// The route does not answer to this method. Answered with 405 and `Allow`.

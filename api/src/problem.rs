@@ -253,7 +253,10 @@ impl From<Error> for ApiError {
             code: error.code().name(),
             detail: error.message().to_owned(),
             errors: error.fields().to_vec(),
-            wait: default_wait(error.class()),
+            wait: error
+                .retry_after_seconds()
+                .map(Duration::from_secs)
+                .or_else(|| default_wait(error.class())),
             log: error.log(),
         }))
     }
@@ -356,5 +359,12 @@ mod tests {
             .retry_after(Duration::from_millis(1_001))
             .into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+    }
+
+    #[test]
+    fn the_domain_may_say_how_long_to_wait() {
+        let locked = codes::RATE_LIMITED.error("locked").with_retry_after(900);
+        let response = ApiError::from(locked).into_response();
+        assert_eq!(response.headers()[header::RETRY_AFTER], "900");
     }
 }

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header, request::Parts},
     response::{IntoResponseParts, ResponseParts},
 };
-use fleet_core::store::Rev;
+use fleet_core::{kernel::PRECONDITION_FAILED, store::Rev};
 
 use crate::{
     codes,
@@ -74,7 +74,7 @@ impl IfMatch {
         match tag.parse::<Rev>() {
             Ok(rev) if !weak && rev.to_string() == tag => Ok(Some(Self::Revision(rev))),
             _ => Err(ApiError::new(
-                codes::PRECONDITION_FAILED,
+                PRECONDITION_FAILED,
                 "the resource has no such revision; read it again",
             )),
         }
@@ -134,15 +134,15 @@ mod tests {
             "\"\"",
             "\"99999999999999999999999\"",
         ] {
-            check(&[tag], Err("precondition.failed"));
+            check(&[tag], Err("request.precondition_failed"));
         }
     }
 
     #[test]
     fn what_is_no_single_tag_is_refused() {
         for text in ["7", "\"7", "\"7\", \"8\"", "", "W/7"] {
-            check(&[text], Err("precondition.invalid"));
+            check(&[text], Err("request.precondition_invalid"));
         }
-        check(&["\"7\"", "\"7\""], Err("precondition.invalid"));
+        check(&["\"7\"", "\"7\""], Err("request.precondition_invalid"));
     }
 }

@@ -14,7 +14,6 @@ use axum::{
     http::{Request, Response, StatusCode},
 };
 use fleet_api::{
-    codes,
     extract::{ETag, IfMatch, Json, List, PageParams, Path, RequestContext},
     health::{PartReadiness, Readiness},
     limits::Limits,
@@ -23,7 +22,7 @@ use fleet_api::{
 };
 use fleet_core::{
     devices::DeviceId as ThingId,
-    kernel::{Error, ManualClock, Page, SeededRandom, Timestamp},
+    kernel::{Error, ManualClock, PRECONDITION_FAILED, Page, SeededRandom, Timestamp},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -120,10 +119,7 @@ async fn get_thing(Path(thing_id): Path<ThingId>) -> Json<Thing> {
 async fn delete_thing(Path(_id): Path<ThingId>, condition: IfMatch) -> ApiResult<StatusCode> {
     match condition.revision() {
         None | Some(7) => Ok(StatusCode::NO_CONTENT),
-        Some(_) => Err(ApiError::new(
-            codes::PRECONDITION_FAILED,
-            "somebody changed it meanwhile",
-        )),
+        Some(_) => Err(ApiError::new(PRECONDITION_FAILED, "somebody changed it meanwhile")),
     }
 }
 

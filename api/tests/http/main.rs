@@ -332,9 +332,23 @@ async fn changes_want_the_revision_that_was_seen() {
         }
         request
     };
-    check(&app, delete(None), 428, "precondition.required", Some("If-Match")).await;
-    check(&app, delete(Some("7")), 400, "precondition.invalid", Some("If-Match")).await;
-    check(&app, delete(Some("\"8\"")), 412, "precondition.failed", None).await;
+    check(
+        &app,
+        delete(None),
+        428,
+        "request.precondition_required",
+        Some("If-Match"),
+    )
+    .await;
+    check(
+        &app,
+        delete(Some("7")),
+        400,
+        "request.precondition_invalid",
+        Some("If-Match"),
+    )
+    .await;
+    check(&app, delete(Some("\"8\"")), 412, "request.precondition_failed", None).await;
     assert_eq!(send(&app, delete(Some("\"7\""))).await.status(), StatusCode::NO_CONTENT);
 }
 
