@@ -355,6 +355,42 @@ fn doing_it_twice_changes_nothing_more() {
 }
 
 #[test]
+fn all_steps_are_taken() {
+    let tag = |value: &str| object(json!({ "type": { "type": "string", "enum": [value] } }));
+    let mut document = document(
+        &["Page_Device", "Event", "Both"],
+        &["Device"],
+        json!({
+            "Device": object(json!({ "id": { "type": "string" } })),
+            "Page_Device": object(json!({ "first": object(json!({ "id": { "type": "string" } })) })),
+            "Event": { "oneOf": [tag("made"), tag("gone")] },
+            "Both": { "allOf": [reference("Device"), object(json!({ "site": { "type": ["string", "null"] } }))] },
+            "Lost": object(json!({})),
+            "Problem": { "type": "object", "required": ["b", "a"] },
+        }),
+    );
+    let operation = &mut document["paths"]["/x"]["post"];
+    operation["responses"]["204"] = json!({});
+    operation["parameters"] = json!([{ "in": "query", "name": "q", "schema": { "type": ["string", "null"] } }]);
+    normalise(&mut document, ROOTS);
+
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["DevicePage"]["properties"]["first"], reference("Device"));
+    assert_eq!(
+        schemas["Event"]["oneOf"],
+        json!([reference("EventMade"), reference("EventGone")])
+    );
+    assert_eq!(schemas["Both"]["required"], json!(["site"]));
+    assert!(schemas["Both"].get("allOf").is_none());
+    assert!(schemas.get("Lost").is_none());
+    assert_eq!(schemas["Problem"]["required"], json!(["a", "b"]));
+    let operation = &document["paths"]["/x"]["post"];
+    assert_eq!(operation["responses"]["204"]["description"], "No Content");
+    assert_eq!(operation["responses"]["415"], json!({ "$ref": PROBLEM }));
+    assert_eq!(operation["parameters"][0]["schema"], json!({ "type": "string" }));
+}
+
+#[test]
 fn data_that_looks_like_a_schema_is_left_alone() {
     let thing = object(json!({ "id": { "type": "string" } }));
     let mut with_example = thing.clone();
