@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use crate::{
     access::{Access, PermissionEntry, audit::AuditService, server_keys::ServerKeys},
-    devices::{DeviceGroupService, DeviceId, DeviceService, EnrolmentService, PresenceBoard, PresenceService},
+    devices::{
+        DeviceGroupService, DeviceId, DeviceService, EnrolmentService, InventoryService, PresenceBoard, PresenceService,
+    },
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     link::{LinkService, ReplayGuard, Sessions},
     live::Signals,
@@ -226,6 +228,11 @@ impl Fleet {
     /// Heartbeats, connections, and who is online.
     pub fn presence(&self) -> PresenceService<'_> {
         PresenceService::new(&self.inner.store, &self.inner.presence)
+    }
+
+    /// Takes inventories in and answers questions about them.
+    pub fn inventory(&self) -> InventoryService<'_> {
+        InventoryService::new(&self.inner.store)
     }
 
     /// Enrolment and its tokens.

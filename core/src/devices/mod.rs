@@ -25,6 +25,7 @@ pub use device::{Device, DeviceService, DeviceSummary, DeviceSummaryView, Device
 pub use enrolment::{EnrolmentService, EnrolmentToken, EnrolmentTokenId, EnrolmentTokenView};
 pub use event::*;
 pub use groups::{DeviceGroup, DeviceGroupId, DeviceGroupService, DeviceGroupView};
+pub use inventory::InventoryService;
 pub use module::module;
 pub use permissions::{
     DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, GROUPS_READ, GROUPS_WRITE, TOKENS_READ, TOKENS_WRITE,

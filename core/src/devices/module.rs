@@ -7,6 +7,7 @@ use super::{
     device::{DEVICE_DELETE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET, DEVICE_UPDATE},
     enrolment::{DEVICE_ENROLLED, DEVICE_REKEYED, TOKEN_CREATE, TOKEN_REVOKE},
     groups::{GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_UPDATE},
+    inventory::{CLEAN_EVERY, InventorySection, StoredMember, StoredSet},
     permissions,
     presence::SWEEP_EVERY,
 };
@@ -25,6 +26,9 @@ pub fn module() -> Module {
             kind_schema::<DeviceGroup>(),
             kind_schema::<EnrolmentToken>(),
             kind_schema::<DeviceLink>(),
+            kind_schema::<InventorySection>(),
+            kind_schema::<StoredMember>(),
+            kind_schema::<StoredSet>(),
         ],
         lanes: vec![lane_schema::<DeviceEvent>()],
         latest: vec![latest_schema::<DeviceState>()],
@@ -44,11 +48,18 @@ pub fn module() -> Module {
             GROUP_MEMBERS_ADD,
             GROUP_MEMBERS_REMOVE,
         ],
-        jobs: vec![Job {
-            name: "devices.presence",
-            every: SWEEP_EVERY,
-            tick: Arc::new(|fleet| Box::pin(async move { fleet.presence().sweep().await.map(drop) })),
-        }],
+        jobs: vec![
+            Job {
+                name: "devices.presence",
+                every: SWEEP_EVERY,
+                tick: Arc::new(|fleet| Box::pin(async move { fleet.presence().sweep().await.map(drop) })),
+            },
+            Job {
+                name: "devices.inventory_cleaning",
+                every: CLEAN_EVERY,
+                tick: Arc::new(|fleet| Box::pin(async move { fleet.inventory().clean().await.map(drop) })),
+            },
+        ],
         ..Module::default()
     }
 }

@@ -51,6 +51,13 @@ pub(crate) fn in_scope(scope: &Scope) -> Filter {
     }
 }
 
+/// The same for the sections of inventories, which have a column of their device.
+pub(crate) fn sections_in_scope(scope: &Scope) -> Filter {
+    match scope {
+        Scope::All => Filter::All,
+    }
+}
+
 /// Refuses a device that is out of scope as if it did not exist.
 pub(crate) fn require_in_scope(scope: &Scope, _device: DeviceId) -> Result<()> {
     match scope {

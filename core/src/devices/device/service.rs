@@ -13,6 +13,7 @@ use crate::{
     access::{AuditEntry, Context},
     devices::{
         DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, DeviceId, DeviceLink, DeviceState, PresenceBoard,
+        inventory::{InventorySection, InventorySectionId, Section},
         permissions::{in_scope, not_found, require_in_scope},
     },
     kernel::{EntityId as _, PRECONDITION_FAILED, Page, PageRequest, Result},
@@ -83,23 +84,7 @@ impl<'a> DeviceService<'a> {
     /// The device of an agent that calls, to verify its key: the one question that is asked before anybody is recognised.
     /// A deleted device is [`DEVICE_GONE`], which no one else is told.
     pub async fn of_agent(&self, id: DeviceId) -> Result<Versioned<Device>> {
-        let mut reader = self.store.reader().await?;
-        if let Some(device) = reader.get::<Device>(id).await? {
-            if device.disabled {
-                return Err(DEVICE_DISABLED.error("this device is disabled on the server"));
-            }
-            return Ok(device);
-        }
-        // A server that was set back to an older state must not make agents believe that they were deleted: the audit says.
-        let deleted = LaneQuery::<AuditEntry>::newest_first()
-            .filter(Filter::Eq(AuditEntry::SUBJECT, Value::Id(id.uuid())))
-            .filter(Filter::Eq(AuditEntry::ACTION, DEVICE_DELETE.name().into()));
-        let page = PageRequest::new(Some(1), None)?;
-        if reader.rows(&deleted, &page).await?.items.is_empty() {
-            Err(not_found(id))
-        } else {
-            Err(DEVICE_GONE.error("this device was deleted on the server; enrol it anew to use it again"))
-        }
+        of_agent(self.store, id).await
     }
 
     /// Changes one device. With `expected`, only if nobody changed it since that revision.
@@ -209,6 +194,9 @@ impl<'a> DeviceService<'a> {
                 tx.delete(&device);
                 tx.remove::<DeviceSummary>(id);
                 tx.remove::<DeviceLink>(id);
+                for section in Section::ALL {
+                    tx.remove::<InventorySection>(InventorySectionId::of(id, section));
+                }
                 tx.drop_latest::<DeviceState>(id);
                 tx.commit().await
             })
@@ -225,5 +213,26 @@ async fn existing(tx: &mut Tx, id: DeviceId, expected: Option<Rev>) -> Result<Ve
             Err(PRECONDITION_FAILED.error("the device was changed since you read it; read it again"))
         }
         _ => Ok(device),
+    }
+}
+
+/// [`DeviceService::of_agent`].
+pub(crate) async fn of_agent(store: &Store, id: DeviceId) -> Result<Versioned<Device>> {
+    let mut reader = store.reader().await?;
+    if let Some(device) = reader.get::<Device>(id).await? {
+        if device.disabled {
+            return Err(DEVICE_DISABLED.error("this device is disabled on the server"));
+        }
+        return Ok(device);
+    }
+    // A server that was set back to an older state must not make agents believe that they were deleted: the audit says.
+    let deleted = LaneQuery::<AuditEntry>::newest_first()
+        .filter(Filter::Eq(AuditEntry::SUBJECT, Value::Id(id.uuid())))
+        .filter(Filter::Eq(AuditEntry::ACTION, DEVICE_DELETE.name().into()));
+    let page = PageRequest::new(Some(1), None)?;
+    if reader.rows(&deleted, &page).await?.items.is_empty() {
+        Err(not_found(id))
+    } else {
+        Err(DEVICE_GONE.error("this device was deleted on the server; enrol it anew to use it again"))
     }
 }

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     access::Context,
     devices::{
-        DEVICE_CONNECTED, Device, DeviceEvent, DeviceId, DeviceService, DeviceSummary, Presence, inventory::clean_text,
-        permissions::not_found,
+        DEVICE_CONNECTED, Device, DeviceEvent, DeviceId, DeviceSummary, Presence, device::of_agent,
+        inventory::clean_text, permissions::not_found,
     },
     kernel::{Result, Timestamp},
     store::{Evidence, Ingest, Store},
@@ -142,7 +142,7 @@ impl<'a> PresenceService<'a> {
     async fn meet(&self, device: DeviceId) -> Result<Entry> {
         let Some(summary) = self.store.get::<DeviceSummary>(device).await? else {
             // Says whether it was deleted.
-            DeviceService::new(self.store, self.board).of_agent(device).await?;
+            of_agent(self.store, device).await?;
             return Err(not_found(device));
         };
         let mut entry = Entry::of(&summary);

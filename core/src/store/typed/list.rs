@@ -72,6 +72,7 @@ impl<T> Field<T> {
 pub struct Query<T> {
     filter: Filter,
     order: Option<Term>,
+    question: Option<[u8; 8]>,
     entity: PhantomData<fn() -> T>,
 }
 
@@ -80,6 +81,7 @@ impl<T: Entity> Default for Query<T> {
         Self {
             filter: Filter::All,
             order: None,
+            question: None,
             entity: PhantomData,
         }
     }
@@ -108,13 +110,22 @@ impl<T: Entity> Query<T> {
         self
     }
 
+    /// Binds page tokens to the question as it was asked, where the filter that answers it may differ from page to page.
+    pub fn asked(mut self, question: &impl Serialize) -> crate::kernel::Result<Self> {
+        self.question = Some(query_fingerprint(&(T::KIND, question, &self.order))?);
+        Ok(self)
+    }
+
     /// The filter as it stands.
     pub fn filters(&self) -> &Filter {
         &self.filter
     }
 
     pub(super) fn fingerprint(&self) -> crate::kernel::Result<[u8; 8]> {
-        query_fingerprint(&(T::KIND, &self.filter, &self.order))
+        match self.question {
+            Some(question) => Ok(question),
+            None => query_fingerprint(&(T::KIND, &self.filter, &self.order)),
+        }
     }
 
     pub(super) fn find(&self, page: &PageRequest) -> crate::kernel::Result<Find> {
