@@ -192,7 +192,19 @@ pub(crate) async fn tallied(view: &mut dyn View, filter: Filter, by: Name) -> St
 
 pub(crate) async fn exported(store: &dyn Backend) -> Vec<Record> {
     let view = store.view().await.expect("a view is given");
-    view.export().try_collect().await.expect("the export is complete")
+    view.export()
+        .map_ok(without_index)
+        .try_collect()
+        .await
+        .expect("the export is complete")
+}
+
+/// A record without the index values that an export may leave out.
+pub(crate) fn without_index(mut record: Record) -> Record {
+    if let Record::Row(_, stored) = &mut record {
+        stored.row.index.clear();
+    }
+    record
 }
 
 pub(crate) fn variant(error: &Error) -> &'static str {

@@ -6,7 +6,7 @@ use fleet_core::{
     kernel::{ManualClock, Timestamp},
     store::{Backend, Batch, Direction, Expect, Filter, Key, Name, RowCursor, Value, memory::MemoryStore},
 };
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use proptest::{
     collection::vec,
     option,
@@ -438,7 +438,7 @@ impl Side {
                 }
             }
             Op::Lease(name, holder, ttl) => told(store.lease(name, id(holder), Duration::from_secs(*ttl)).await),
-            Op::Export => told(view().await.export().try_collect::<Vec<_>>().await),
+            Op::Export => format!("{:?}", dsl::exported(store).await),
             Op::Advance(_) | Op::Reopen => String::new(),
         }
     }

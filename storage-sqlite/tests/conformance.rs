@@ -42,3 +42,4 @@ impl Harness for Sqlite {
 }
 
 fleet_storage_conformance::conformance_tests!(Sqlite);
+fleet_storage_conformance::model_test!(Sqlite);

@@ -283,7 +283,7 @@ pub enum Record {
     Doc(Doc),
     /// A latest value.
     Latest(Latest),
-    /// A row of a lane.
+    /// A row of a lane. Its index values follow from its body: an export may leave them out, and an import computes them.
     Row(Name, StoredRow),
     /// The end: what came before, in one digest.
     End {
