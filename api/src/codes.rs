@@ -36,3 +36,7 @@ pub const OVERLOADED: Code = Code::new("server.overloaded", Class::Unavailable);
 pub const NOT_READY: Code = Code::new("server.not_ready", Class::Unavailable);
 /// The session has as many streams as it may have.
 pub const TOO_MANY_STREAMS: Code = Code::new("live.too_many_streams", Class::RateLimited);
+/// A parameter or header has a value that is not allowed.
+pub const PARAMETER_INVALID: Code = Code::new("request.parameter_invalid", Class::Invalid);
+/// No token was sent, or not as `Authorization: Bearer …`.
+pub const AUTHORIZATION_MISSING: Code = Code::new("auth.required", Class::Unauthenticated);

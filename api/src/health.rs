@@ -57,10 +57,18 @@ struct Asked {
 
 /// The routes `/healthz` and `/readyz`.
 pub(crate) fn router(readiness: Arc<dyn Readiness>, patience: Duration) -> OpenApiRouter {
+    routes().with_state(Asked { readiness, patience })
+}
+
+/// What the document says of them.
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<Asked> {
     OpenApiRouter::new()
         .routes(routes!(get_health))
         .routes(routes!(get_readiness))
-        .with_state(Asked { readiness, patience })
 }
 
 /// Whether the process lives

@@ -1,6 +1,9 @@
 //! **fleet-api**: the HTTP face of fleet. Routes and answers only: every rule lives in `fleet-core`.
 //!
 //! ```text
+//! server.rs    everything together, on a listener
+//! state.rs     what handlers share, and who calls
+//! routes/      one file for each module of the domain
 //! router.rs    the stack that every request passes; Routes in, Router out
 //! extract/     what handlers take from a request, with refusals as problem documents
 //! problem.rs   one shape for every failure, and the table from code to status
@@ -21,3 +24,9 @@ pub mod live;
 pub mod openapi;
 pub mod problem;
 pub mod router;
+mod routes;
+mod server;
+mod state;
+
+pub use server::{openapi_document, router, serve};
+pub use state::{ApiConfig, ApiState, Caller};

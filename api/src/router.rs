@@ -35,17 +35,25 @@ use crate::{
 };
 
 /// The routes of a server, by how they may spend time. None of them has a fallback of its own.
-#[derive(Default)]
-pub struct Routes {
+pub struct Routes<S = ()> {
     /// Answered within [`Limits::request`].
-    pub ordinary: OpenApiRouter,
+    pub ordinary: OpenApiRouter<S>,
     /// Streams, sockets and long polls: no time limit here, so each has its own.
-    pub waiting: OpenApiRouter,
+    pub waiting: OpenApiRouter<S>,
 }
 
-impl std::fmt::Debug for Routes {
+impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
+    fn default() -> Self {
+        Self {
+            ordinary: OpenApiRouter::default(),
+            waiting: OpenApiRouter::default(),
+        }
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> std::fmt::Debug for Routes<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let paths = |router: &OpenApiRouter| router.get_openapi().paths.paths.keys().cloned().collect::<Vec<_>>();
+        let paths = |router: &OpenApiRouter<S>| router.get_openapi().paths.paths.keys().cloned().collect::<Vec<_>>();
         f.debug_struct("Routes")
             .field("ordinary", &paths(&self.ordinary))
             .field("waiting", &paths(&self.waiting))

@@ -162,7 +162,8 @@ impl<'a> LinkService<'a> {
                 Some(ServerFrame::Beat { time })
             }
             AgentFrame::Announce(Announce { sections }) => {
-                let sections: Vec<String> = sections.into_keys().collect(); // INVENTORY
+                let wanted = self.fleet.inventory().wanted(device, &sections).await?;
+                let sections: Vec<_> = wanted.into_iter().map(|section| section.name().to_owned()).collect();
                 (!sections.is_empty()).then_some(ServerFrame::Want(Want {
                     sections,
                     refresh: false,

@@ -1,0 +1,170 @@
+//! Frames by WebSocket.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{
+        FromRequestParts as _, Request, State, WebSocketUpgrade,
+        ws::{Message, Utf8Bytes, WebSocket},
+    },
+    response::Response,
+};
+use fleet_core::{
+    Fleet,
+    kernel::{Class, Code, Error, Result},
+    link::{LinkedDevice, Session},
+    protocol::{AgentFrame, MAX_FRAME, ServerFrame},
+};
+use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
+use tokio::time::{Instant, timeout};
+
+use super::identity::authenticate;
+use crate::{
+    problem::{ApiError, ApiResult},
+    state::ApiState,
+};
+
+/// A frame that cannot be read ends the session.
+const FRAME_INVALID: Code = Code::new("link.frame_invalid", Class::Invalid);
+/// An agent that says nothing for this long is gone: three beats.
+const SILENCE: Duration = Duration::from_secs(95);
+/// How long a frame may take to be written.
+const WRITE: Duration = Duration::from_secs(20);
+/// How long an agent may take to say hello.
+const HELLO: Duration = Duration::from_secs(20);
+/// What is due is looked for this often even without a signal.
+const LOOK: Duration = Duration::from_secs(300);
+
+/// Open the link of an agent, as a WebSocket.
+///
+/// One frame, one text message. The session begins with `hello`.
+#[utoipa::path(get, path = "/agent/v1/link", operation_id = "open_link", tag = "agent",
+    responses((status = 101, description = "The socket is open")),
+    security(()), extensions(("x-fleet-permission" = json!("device")), ("x-fleet-websocket" = json!("AgentFrame"))))]
+pub(super) async fn open_link(State(state): State<ApiState>, request: Request) -> ApiResult<Response> {
+    let (mut parts, _) = request.into_parts();
+    let device = authenticate(&parts, &[], &state).await?;
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &state)
+        .await
+        .map_err(|rejection| {
+            ApiError::new(
+                FRAME_INVALID,
+                format!("this route is a WebSocket: {}", rejection.body_text()),
+            )
+        })?;
+    // The defaults hold 128 KiB for each connection; frames are small and connections many.
+    let upgrade = upgrade
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(4 * 1024)
+        .max_write_buffer_size(4 * MAX_FRAME)
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME);
+    Ok(upgrade
+        .on_upgrade(move |socket| serve(state.fleet, device, socket))
+        .map(Body::new))
+}
+
+async fn serve(fleet: Fleet, device: LinkedDevice, socket: WebSocket) {
+    let (mut out, mut incoming) = socket.split();
+    let session = match timeout(HELLO, hello(&fleet, &device, &mut incoming, &mut out)).await {
+        Ok(Ok(session)) => session,
+        Ok(Err(error)) => return end(&fleet, &mut out, &error).await,
+        Err(_) => return,
+    };
+    tracing::info!(device = %session.device, name = session.name, epoch = session.epoch, "agent connected");
+    let ended = converse(&fleet, &session, &mut incoming, &mut out).await;
+    fleet.sessions().close(&session);
+    if let Err(error) = ended {
+        tracing::info!(device = %session.device, epoch = session.epoch, reason = error.message(), "agent disconnected");
+        end(&fleet, &mut out, &error).await;
+    }
+}
+
+type Outgoing = SplitSink<WebSocket, Message>;
+type Incoming = futures::stream::SplitStream<WebSocket>;
+
+async fn hello(fleet: &Fleet, device: &LinkedDevice, incoming: &mut Incoming, out: &mut Outgoing) -> Result<Session> {
+    match read(incoming).await? {
+        AgentFrame::Hello(hello) => {
+            let (session, welcome) = fleet.link().open(device, hello).await?;
+            write(out, vec![ServerFrame::Welcome(Box::new(welcome))]).await?;
+            Ok(session)
+        }
+        _ => Err(FRAME_INVALID.error("a session begins with hello")),
+    }
+}
+
+async fn converse(fleet: &Fleet, session: &Session, incoming: &mut Incoming, out: &mut Outgoing) -> Result<()> {
+    let mut signal = fleet.device_signals().subscribe(session.device);
+    let mut heard = Instant::now();
+    let mut look = true;
+    loop {
+        if look {
+            let frames = fleet.link().pending(session).await?;
+            let over = frames.iter().any(|frame| matches!(frame, ServerFrame::Bye(_)));
+            write(out, frames).await?;
+            if over {
+                let _ = out.close().await;
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            frame = read(incoming) => {
+                heard = Instant::now();
+                let answers = fleet.link().receive(session, vec![frame?]).await?;
+                write(out, answers).await?;
+                look = false;
+            }
+            () = signal.wait(LOOK) => look = true,
+            () = tokio::time::sleep_until(heard + SILENCE) => return Err(GONE.error("nothing heard for three beats")),
+        }
+    }
+}
+
+/// The other side is gone.
+const GONE: Code = Code::new("link.gone", Class::Unavailable);
+
+/// The next frame. Pings are answered by the library.
+async fn read(incoming: &mut Incoming) -> Result<AgentFrame> {
+    loop {
+        match incoming.next().await {
+            None | Some(Ok(Message::Close(_))) => return Err(GONE.error("the agent closed the connection")),
+            Some(Err(error)) => return Err(GONE.error("the connection broke").caused_by(error)),
+            Some(Ok(Message::Text(text))) => {
+                return serde_json::from_str(&text)
+                    .map_err(|error| FRAME_INVALID.error("a frame could not be read").caused_by(error));
+            }
+            Some(Ok(Message::Binary(_))) => return Err(FRAME_INVALID.error("frames are text")),
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+async fn write(out: &mut Outgoing, frames: Vec<ServerFrame>) -> Result<()> {
+    if frames.is_empty() {
+        return Ok(());
+    }
+    let send = async {
+        for frame in frames {
+            let text = serde_json::to_string(&frame).map_err(Error::internal)?;
+            out.feed(Message::Text(Utf8Bytes::from(text)))
+                .await
+                .map_err(|error| GONE.error("the connection broke").caused_by(error))?;
+        }
+        out.flush()
+            .await
+            .map_err(|error| GONE.error("the connection broke").caused_by(error))
+    };
+    timeout(WRITE, send)
+        .await
+        .unwrap_or_else(|_| Err(GONE.error("the agent takes nothing any more")))
+}
+
+/// Says why, as far as the agent still listens.
+async fn end(fleet: &Fleet, out: &mut Outgoing, error: &Error) {
+    if error.code() != GONE {
+        let _ = write(out, vec![fleet.link().bye(error)]).await;
+    }
+    let _ = timeout(Duration::from_secs(1), out.close()).await;
+}

@@ -1,0 +1,29 @@
+//! Agents: enrolment, the link, and reports. The domain authenticates and decides; these routes shuttle frames.
+
+mod enrol;
+mod exchange;
+mod identity;
+mod link;
+mod reports;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{router::Routes, state::ApiState};
+
+/// The routes of agents.
+pub(super) fn routes() -> Routes<ApiState> {
+    Routes {
+        ordinary: OpenApiRouter::new()
+            .routes(routes!(enrol::enrol_device))
+            .merge(
+                OpenApiRouter::new()
+                    .routes(routes!(reports::receive_report))
+                    .layer(reports::body_limit()),
+            )
+            .layer(axum::middleware::from_fn(identity::tell_time)),
+        waiting: OpenApiRouter::new()
+            .routes(routes!(exchange::exchange_frames))
+            .routes(routes!(link::open_link))
+            .layer(axum::middleware::from_fn(identity::tell_time)),
+    }
+}

@@ -1,0 +1,67 @@
+//! The routes: one file for each module of the domain, of the same name. They take a request apart, call one use case and
+//! put the answer together.
+
+mod agent;
+mod document;
+mod work;
+
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{router::Routes, state::ApiState};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "fleet",
+        description = "Knows every device of a fleet, runs work on it and tells people when something is wrong.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    security(("bearer" = [])),
+    modifiers(&Bearer)
+)]
+struct Document;
+
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("The token of a session or an API key."))
+            .build();
+        openapi
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// All routes of the server.
+pub(crate) fn all(state: &ApiState) -> Routes {
+    let Routes { ordinary, waiting } = parts();
+    Routes {
+        ordinary: ordinary.with_state(state.clone()),
+        waiting: waiting.with_state(state.clone()),
+    }
+}
+
+/// What the document says of them, before it is normalised.
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    let Routes { ordinary, waiting } = parts();
+    let mut openapi = ordinary.into_openapi();
+    openapi.merge(waiting.into_openapi());
+    openapi.merge(crate::health::openapi());
+    openapi
+}
+
+fn parts() -> Routes<ApiState> {
+    let mut ordinary = OpenApiRouter::with_openapi(Document::openapi());
+    let mut waiting = OpenApiRouter::new();
+    for part in [agent::routes(), document::routes(), work::routes()] {
+        ordinary = ordinary.merge(part.ordinary);
+        waiting = waiting.merge(part.waiting);
+    }
+    Routes { ordinary, waiting }
+}

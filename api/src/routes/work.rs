@@ -1,0 +1,320 @@
+//! Work: operations, batches, runs and their output.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use fleet_core::{
+    Fleet,
+    devices::DeviceId,
+    work::{
+        BatchId, BatchRequest, BatchView, OperationKind, RunFilter, RunId, RunView, State as RunState,
+        batch::batch_id_for_key,
+        output::{ChunkView, OutputWatch, Seen},
+        run::RunEvent,
+    },
+};
+use futures::{Stream, stream};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    codes,
+    extract::{ETag, IdempotencyKey, Json, List, PageParams, Path, Query},
+    page_schema,
+    problem::{ApiError, ApiResult},
+    router::Routes,
+    state::{ApiState, Caller},
+};
+
+page_schema!(
+    /// A page of runs.
+    RunPage,
+    RunView
+);
+page_schema!(
+    /// A page of a run's output.
+    ChunkPage,
+    ChunkView
+);
+page_schema!(
+    /// A page of a run's moves.
+    RunEventPage,
+    RunEvent
+);
+
+/// The routes of work.
+pub(super) fn routes() -> Routes<ApiState> {
+    Routes {
+        ordinary: OpenApiRouter::new()
+            .routes(routes!(list_operations))
+            .routes(routes!(create_batch))
+            .routes(routes!(get_batch))
+            .routes(routes!(list_runs))
+            .routes(routes!(get_run))
+            .routes(routes!(cancel_run))
+            .routes(routes!(list_run_output))
+            .routes(routes!(list_run_events)),
+        waiting: OpenApiRouter::new().routes(routes!(stream_run_output)),
+    }
+}
+
+/// A kind of operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct OperationView {
+    /// Its name.
+    pub name: String,
+    /// What it does, in a few words.
+    pub title: String,
+    /// Who may run it.
+    pub permission: String,
+    /// Whether it waits for other exclusive work on the device.
+    pub exclusive: bool,
+    /// How long it may run when nobody says, in seconds.
+    pub timeout_seconds: u32,
+    /// How long it may run at most, in seconds.
+    pub max_timeout_seconds: u32,
+}
+
+impl From<&OperationKind> for OperationView {
+    fn from(kind: &OperationKind) -> Self {
+        Self {
+            name: kind.name.to_owned(),
+            title: kind.title.to_owned(),
+            permission: kind.permission.name().to_owned(),
+            exclusive: kind.lane == fleet_core::work::operations::Lane::Exclusive,
+            timeout_seconds: kind.timeout_seconds,
+            max_timeout_seconds: kind.max_timeout_seconds,
+        }
+    }
+}
+
+page_schema!(
+    /// All kinds of operation, on one page.
+    OperationPage,
+    OperationView
+);
+
+/// List the kinds of operation.
+#[utoipa::path(get, path = "/api/v1/operations", operation_id = "list_operations", tag = "operations",
+    responses((status = 200, description = "All kinds of operation", body = OperationPage)),
+    extensions(("x-fleet-permission" = json!("signed-in"))))]
+async fn list_operations(State(fleet): State<Fleet>, Caller(_caller): Caller) -> Json<OperationPage> {
+    let items = fleet.operations().all().map(Into::into).collect();
+    Json(OperationPage {
+        items,
+        next: None,
+        total: None,
+    })
+}
+
+/// Run an operation on devices.
+#[utoipa::path(post, path = "/api/v1/batches", operation_id = "create_batch", tag = "batches", request_body = BatchRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; kept for seven days")),
+    responses((status = 201, description = "The batch, with a queued run for each device", body = BatchView)),
+    extensions(("x-fleet-permission" = json!("operations.{operation}:run")), ("x-fleet-audit" = json!("batch.create"))))]
+async fn create_batch(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    key: Option<IdempotencyKey>,
+    Json(request): Json<BatchRequest>,
+) -> ApiResult<(StatusCode, Json<BatchView>)> {
+    let key = key.map(|key| batch_id_for_key(caller.actor(), "/api/v1/batches", key.as_str()));
+    let batch = fleet.batches().create(&caller, &request, key).await?;
+    Ok((StatusCode::CREATED, Json(batch)))
+}
+
+/// Show a batch and how its runs stand.
+#[utoipa::path(get, path = "/api/v1/batches/{id}", operation_id = "get_batch", tag = "batches", params(("id" = BatchId, Path, description = "The batch")),
+    responses((status = 200, description = "The batch", body = BatchView)),
+    extensions(("x-fleet-permission" = json!("runs:read"))))]
+async fn get_batch(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<BatchId>,
+) -> ApiResult<Json<BatchView>> {
+    Ok(Json(fleet.batches().show(&caller, id).await?))
+}
+
+/// Which runs.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+struct RunParams {
+    /// Only of this device.
+    device: Option<DeviceId>,
+    /// Only of this batch.
+    batch: Option<BatchId>,
+    /// Only in one of these states.
+    state: Vec<RunState>,
+    /// Only of this kind of operation.
+    operation: Option<String>,
+}
+
+/// List runs, newest first.
+#[utoipa::path(get, path = "/api/v1/runs", operation_id = "list_runs", tag = "runs", params(RunParams, PageParams),
+    responses((status = 200, description = "A page of runs", body = RunPage)),
+    extensions(("x-fleet-permission" = json!("runs:read"))))]
+async fn list_runs(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    list: List<RunParams>,
+) -> ApiResult<Json<RunPage>> {
+    let RunParams {
+        device,
+        batch,
+        state,
+        operation,
+    } = list.filter;
+    let filter = RunFilter {
+        device,
+        batch,
+        states: state,
+        operation,
+    };
+    let page = fleet.runs().list(&caller, &filter, &list.page).await?;
+    let total = if list.count {
+        Some(fleet.runs().count(&caller, &filter).await?)
+    } else {
+        None
+    };
+    Ok(Json(RunPage { total, ..page.into() }))
+}
+
+/// Show a run.
+#[utoipa::path(get, path = "/api/v1/runs/{id}", operation_id = "get_run", tag = "runs", params(("id" = RunId, Path, description = "The run")),
+    responses((status = 200, description = "The run", body = RunView, headers(("ETag" = String, description = "The run's revision")))),
+    extensions(("x-fleet-permission" = json!("runs:read"))))]
+async fn get_run(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<RunId>,
+) -> ApiResult<(ETag, Json<RunView>)> {
+    let (run, rev) = fleet.runs().show(&caller, id).await?;
+    Ok((ETag(rev), Json(run)))
+}
+
+/// Stop a run: at once when no device has it, otherwise as soon as its device hears of it.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs", params(("id" = RunId, Path, description = "The run")),
+    responses((status = 200, description = "The run as it stands now", body = RunView)),
+    extensions(("x-fleet-permission" = json!("runs:cancel")), ("x-fleet-audit" = json!("run.cancel"))))]
+async fn cancel_run(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<RunId>,
+) -> ApiResult<Json<RunView>> {
+    Ok(Json(fleet.runs().cancel(&caller, id).await?))
+}
+
+/// A list without a filter.
+#[derive(Debug, Default, Deserialize)]
+struct NoParams {}
+
+/// List a run's output from its beginning.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/output", operation_id = "list_run_output", tag = "runs",
+    params(("id" = RunId, Path, description = "The run"), PageParams),
+    responses((status = 200, description = "A page of output", body = ChunkPage)),
+    extensions(("x-fleet-permission" = json!("runs:read"))))]
+async fn list_run_output(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<RunId>,
+    list: List<NoParams>,
+) -> ApiResult<Json<ChunkPage>> {
+    Ok(Json(fleet.output().page(&caller, id, &list.page).await?.into()))
+}
+
+/// List what happened to a run, oldest first.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/events", operation_id = "list_run_events", tag = "runs",
+    params(("id" = RunId, Path, description = "The run"), PageParams),
+    responses((status = 200, description = "A page of moves", body = RunEventPage)),
+    extensions(("x-fleet-permission" = json!("runs:read"))))]
+async fn list_run_events(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<RunId>,
+    list: List<NoParams>,
+) -> ApiResult<Json<RunEventPage>> {
+    Ok(Json(fleet.runs().events(&caller, id, &list.page).await?.into()))
+}
+
+/// Where a stream of output begins.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+struct FromParams {
+    /// The first chunk that is wanted; the first one of all by default. `Last-Event-ID` goes before it.
+    from: Option<u32>,
+}
+
+/// Follow a run's output until it has ended.
+///
+/// A stream of server-sent events: `chunk` with a chunk, its id the chunk's sequence; `ended` with the run, then the stream
+/// closes. A client that was cut off goes on with `Last-Event-ID`.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/output/stream", operation_id = "stream_run_output", tag = "runs",
+    params(("id" = RunId, Path, description = "The run"), FromParams),
+    responses((status = 200, description = "The stream", body = String, content_type = "text/event-stream")),
+    extensions(("x-fleet-permission" = json!("runs:read")), ("x-fleet-stream" = json!("ChunkView"))))]
+async fn stream_run_output(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<RunId>,
+    Query(params): Query<FromParams>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let last = headers.get("last-event-id").map(|value| {
+        value
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse::<u32>().ok())
+            .ok_or_else(|| {
+                ApiError::at(
+                    codes::PARAMETER_INVALID,
+                    "Last-Event-ID",
+                    "send the id of an event of this stream",
+                )
+            })
+    });
+    let from = match last.transpose()? {
+        Some(last) => last.saturating_add(1),
+        None => params.from.unwrap_or(0),
+    };
+    let watch = fleet.output().watch(&caller, id, from).await?;
+    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15)).text("still here");
+    Ok(Sse::new(events(watch)).keep_alive(keep_alive).into_response())
+}
+
+fn events(watch: OutputWatch) -> impl Stream<Item = Result<Event, Infallible>> {
+    let batches = stream::unfold(watch, |mut watch| async move {
+        let events = match watch.next().await {
+            Ok(None) => return None,
+            Ok(Some(Seen::Chunks(chunks))) => chunks
+                .iter()
+                .map(|chunk| event("chunk", chunk).id(chunk.sequence.to_string()))
+                .collect(),
+            Ok(Some(Seen::Ended(run))) => vec![event("ended", &*run)],
+            Err(error) => {
+                // The stream has begun, so no status can tell; the client comes back and is told then.
+                tracing::error!(error = error.log(), "a stream of output broke off");
+                return None;
+            }
+        };
+        Some((stream::iter(events.into_iter().map(Ok)), watch))
+    });
+    futures::StreamExt::flatten(batches)
+}
+
+fn event(name: &str, data: &impl Serialize) -> Event {
+    // Views are plain data: they always have a JSON form.
+    Event::default()
+        .event(name)
+        .json_data(data)
+        .unwrap_or_else(|_| Event::default().comment("unreadable"))
+}

@@ -1,0 +1,82 @@
+//! The server: all routes behind the stack, on a listener, until it is told to stop.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use fleet_core::{
+    Fleet,
+    kernel::{SystemClock, SystemRandom},
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    health::{PartReadiness, Readiness},
+    openapi,
+    router::Stack,
+    routes,
+    state::{ApiConfig, ApiState},
+};
+
+/// How long requests and streams that are under way get to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The finished router of a fleet.
+pub fn router(fleet: Fleet, config: ApiConfig) -> Router {
+    let trusted = config.trusted_proxies.clone();
+    let readiness = Arc::new(StoreReadiness(fleet.clone()));
+    let state = ApiState {
+        fleet,
+        config: Arc::new(config),
+    };
+    let stack = Stack::new(Arc::new(SystemClock), Arc::new(SystemRandom), readiness).with_trusted_proxies(trusted);
+    stack.assemble(routes::all(&state)).0
+}
+
+/// The OpenAPI document: the same bytes as the committed file and the served one.
+pub fn openapi_document() -> String {
+    // It is made of constants: it cannot fail here without failing in the tests.
+    openapi::document(&routes::openapi()).unwrap_or_default()
+}
+
+/// Serves a fleet until `stop` completes; then takes no more requests and lets those under way end, for ten seconds.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    fleet: Fleet,
+    config: ApiConfig,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = router(fleet, config).into_make_service_with_connect_info::<SocketAddr>();
+    let (draining, drained) = tokio::sync::oneshot::channel();
+    let stop = async move {
+        stop.await;
+        // Nobody waits for it any more when the listener has failed.
+        let _ = draining.send(());
+    };
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop);
+    // Streams and sockets would hold the door open for as long as their clients like.
+    let patience = async {
+        let _ = drained.await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = served.into_future() => served,
+        () = patience => Ok(()),
+    }
+}
+
+/// Ready when the store answers.
+#[derive(Debug)]
+struct StoreReadiness(Fleet);
+
+#[async_trait::async_trait]
+impl Readiness for StoreReadiness {
+    async fn parts(&self) -> Vec<PartReadiness> {
+        vec![PartReadiness {
+            name: "storage",
+            ready: self.0.store().reader().await.is_ok(),
+        }]
+    }
+}

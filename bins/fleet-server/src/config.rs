@@ -1,0 +1,384 @@
+//! The configuration: flag > environment > file > default, and for each value, where it came from.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use fleet_api::extract::Network;
+use serde::Deserialize;
+
+/// Where the configuration file is when nobody says; it need not exist.
+const DEFAULT_FILE: &str = "/etc/fleet/server.toml";
+/// Where the data is when nobody says.
+const DEFAULT_DATA: &str = "/var/lib/fleet";
+/// Where the API listens when nobody says.
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// What the command line and the environment can say.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Flags {
+    /// The configuration file (TOML) [default: /etc/fleet/server.toml, if it is there]
+    #[arg(long, env = "FLEET_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder for database, keys and blobs [default: /var/lib/fleet]
+    #[arg(long, env = "FLEET_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The store, as a URI [default: sqlite:<data>/fleet.db]
+    #[arg(long, env = "FLEET_STORAGE", value_name = "URI")]
+    storage: Option<String>,
+    /// The address and port of the API; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "FLEET_LISTEN", value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// The address that agents reach the server by; it goes into enrolment tokens [default: where it listens]
+    #[arg(long, env = "FLEET_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
+    /// Allow plain HTTP beyond loopback, because a proxy in front ends TLS
+    #[arg(long, env = "FLEET_BEHIND_PROXY")]
+    behind_proxy: bool,
+    /// Addresses or networks of proxies whose X-Forwarded-For is believed; may be repeated
+    #[arg(long, env = "FLEET_TRUSTED_PROXIES", value_name = "ADDRESS", value_delimiter = ',')]
+    trusted_proxy: Vec<Network>,
+    /// The file of the master key [default: <data>/keys/master.key, made at the first start]
+    #[arg(long, env = "FLEET_MASTER_KEY_FILE", value_name = "FILE")]
+    master_key_file: Option<PathBuf>,
+    /// How the log looks [default: text]
+    #[arg(long, env = "FLEET_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// What the file can say. A key that is not here is an error, not a wish.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    data: Option<PathBuf>,
+    storage: Option<String>,
+    listen: Option<SocketAddr>,
+    public_url: Option<String>,
+    behind_proxy: Option<bool>,
+    trusted_proxies: Option<Vec<String>>,
+    master_key_file: Option<PathBuf>,
+    log_format: Option<LogFormat>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The command line or the environment.
+    Flag,
+    File,
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flag => "flag or environment",
+            Self::File => "file",
+            Self::Default => "default",
+        })
+    }
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug)]
+struct Sourced<T> {
+    value: T,
+    source: Source,
+}
+
+fn pick<T>(flag: Option<T>, file: Option<T>, default: impl FnOnce() -> T) -> Sourced<T> {
+    match (flag, file) {
+        (Some(value), _) => Sourced {
+            value,
+            source: Source::Flag,
+        },
+        (None, Some(value)) => Sourced {
+            value,
+            source: Source::File,
+        },
+        (None, None) => Sourced {
+            value: default(),
+            source: Source::Default,
+        },
+    }
+}
+
+/// Which backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// A SQLite database in this file.
+    Sqlite(PathBuf),
+}
+
+impl FromStr for Storage {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            _ => bail!("{text:?} names no store; expected sqlite:PATH"),
+        }
+    }
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+        }
+    }
+}
+
+/// The effective configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    data: Sourced<PathBuf>,
+    storage: Sourced<Storage>,
+    listen: Sourced<SocketAddr>,
+    public_url: Sourced<Option<String>>,
+    behind_proxy: Sourced<bool>,
+    trusted_proxies: Sourced<Vec<Network>>,
+    master_key_file: Sourced<PathBuf>,
+    log_format: Sourced<LogFormat>,
+}
+
+impl Config {
+    /// Puts the sources together and checks what they say.
+    pub(crate) fn load(flags: &Flags) -> anyhow::Result<Self> {
+        let file = match &flags.config {
+            Some(path) => read(path)?,
+            None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
+            None => File::default(),
+        };
+        Self::combine(flags.clone(), file)
+    }
+
+    fn combine(flags: Flags, file: File) -> anyhow::Result<Self> {
+        let data = pick(flags.data, file.data, || DEFAULT_DATA.into());
+        let parse = |text: Option<String>| text.map(|text| text.parse::<Storage>()).transpose();
+        let storage = pick(parse(flags.storage)?, parse(file.storage)?, || {
+            Storage::Sqlite(data.value.join("fleet.db"))
+        });
+        let listen = pick(flags.listen, file.listen, || SocketAddr::from(DEFAULT_LISTEN));
+        let public_url = match (flags.public_url, file.public_url) {
+            (None, None) => Sourced {
+                value: None,
+                source: Source::Default,
+            },
+            (flag, file) => {
+                let picked = pick(flag, file, String::new);
+                Sourced {
+                    value: Some(picked.value),
+                    source: picked.source,
+                }
+            }
+        };
+        let behind_proxy = pick(flags.behind_proxy.then_some(true), file.behind_proxy, || false);
+        let proxies = (!flags.trusted_proxy.is_empty()).then_some(flags.trusted_proxy);
+        let in_file = file
+            .trusted_proxies
+            .map(|texts| {
+                texts
+                    .iter()
+                    .map(|text| parse_network(text))
+                    .collect::<anyhow::Result<Vec<_>>>()
+            })
+            .transpose()?;
+        let trusted_proxies = pick(proxies, in_file, Vec::new);
+        let master_key_file = pick(flags.master_key_file, file.master_key_file, || {
+            data.value.join("keys/master.key")
+        });
+        let log_format = pick(flags.log_format, file.log_format, LogFormat::default);
+        if !listen.value.ip().is_loopback() && !behind_proxy.value {
+            bail!(
+                "{} is not a loopback address, and plain HTTP would show passwords to the network; \
+                 put a proxy with TLS in front and say --behind-proxy, or listen on 127.0.0.1",
+                listen.value
+            );
+        }
+        if let Some(url) = &public_url.value
+            && !(url.starts_with("https://") || url.starts_with("http://"))
+        {
+            bail!("the public URL {url:?} begins with neither https:// nor http://");
+        }
+        Ok(Self {
+            data,
+            storage,
+            listen,
+            public_url,
+            behind_proxy,
+            trusted_proxies,
+            master_key_file,
+            log_format,
+        })
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data.value
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage.value
+    }
+
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen.value
+    }
+
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.public_url.value.as_deref()
+    }
+
+    pub(crate) fn trusted_proxies(&self) -> &[Network] {
+        &self.trusted_proxies.value
+    }
+
+    pub(crate) fn master_key_file(&self) -> &Path {
+        &self.master_key_file.value
+    }
+
+    pub(crate) fn log_format(&self) -> LogFormat {
+        self.log_format.value
+    }
+
+    /// A line for each value, with its source.
+    pub(crate) fn explain(&self) -> String {
+        let proxies: Vec<_> = self.trusted_proxies.value.iter().map(ToString::to_string).collect();
+        let rows = [
+            ("data", self.data.value.display().to_string(), self.data.source),
+            ("storage", self.storage.value.to_string(), self.storage.source),
+            ("listen", self.listen.value.to_string(), self.listen.source),
+            (
+                "public_url",
+                self.public_url
+                    .value
+                    .clone()
+                    .unwrap_or_else(|| "(where it listens)".into()),
+                self.public_url.source,
+            ),
+            (
+                "behind_proxy",
+                self.behind_proxy.value.to_string(),
+                self.behind_proxy.source,
+            ),
+            (
+                "trusted_proxies",
+                format!("[{}]", proxies.join(", ")),
+                self.trusted_proxies.source,
+            ),
+            (
+                "master_key_file",
+                self.master_key_file.value.display().to_string(),
+                self.master_key_file.source,
+            ),
+            ("log_format", self.log_format.value.to_string(), self.log_format.source),
+        ];
+        let lines: Vec<_> = rows
+            .iter()
+            .map(|(name, value, source)| format!("{name:<16} {value:<40} {source}"))
+            .collect();
+        lines.join("\n")
+    }
+}
+
+fn parse_network(text: &str) -> anyhow::Result<Network> {
+    text.parse()
+        .with_context(|| format!("{text:?} is neither an address nor a network such as 10.0.0.0/8"))
+}
+
+fn read(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the configuration {} cannot be read", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("the configuration {} is not valid", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(flags: Flags, file: &str, expected: Result<&str, &str>) {
+        let config = toml::from_str(file)
+            .map_err(anyhow::Error::from)
+            .and_then(|file| Config::combine(flags, file));
+        match (config, expected) {
+            (Ok(config), Ok(line)) => {
+                let explained = config.explain();
+                let line: Vec<_> = line.split_whitespace().collect();
+                let found = explained
+                    .lines()
+                    .any(|got| got.split_whitespace().collect::<Vec<_>>().starts_with(&line));
+                assert!(found, "{explained}");
+            }
+            (Err(error), Err(part)) => assert!(format!("{error:#}").contains(part), "{error:#}"),
+            (got, expected) => panic!("{got:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        check(Flags::default(), "", Ok("data /var/lib/fleet default"));
+        check(Flags::default(), "data = '/srv/fleet'", Ok("data /srv/fleet file"));
+        check(
+            Flags {
+                data: Some("/tmp/x".into()),
+                ..Flags::default()
+            },
+            "data = '/srv/fleet'",
+            Ok("data /tmp/x flag"),
+        );
+        check(
+            Flags::default(),
+            "data = '/srv/fleet'",
+            Ok("storage sqlite:/srv/fleet/fleet.db default"),
+        );
+        check(
+            Flags::default(),
+            "data = '/srv/fleet'",
+            Ok("master_key_file /srv/fleet/keys/master.key default"),
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error() {
+        check(Flags::default(), "datta = '/srv'", Err("unknown field `datta`"));
+        check(Flags::default(), "storage = 'oracle:x'", Err("expected sqlite:PATH"));
+        check(Flags::default(), "listen = 'everywhere'", Err("listen"));
+        check(Flags::default(), "public_url = 'ftp://x'", Err("https://"));
+    }
+
+    #[test]
+    fn plain_http_beyond_loopback_must_be_asked_for() {
+        check(Flags::default(), "listen = '0.0.0.0:80'", Err("--behind-proxy"));
+        check(
+            Flags::default(),
+            "listen = '0.0.0.0:80'\nbehind_proxy = true",
+            Ok("listen 0.0.0.0:80 file"),
+        );
+    }
+}

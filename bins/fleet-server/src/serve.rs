@@ -1,0 +1,135 @@
+//! Opens the store, serves until it is told to stop, and closes in order.
+
+use std::{path::Path, process::ExitCode, sync::Arc};
+
+use anyhow::Context as _;
+use fleet_api::ApiConfig;
+use fleet_core::{
+    Fleet,
+    kernel::SystemClock,
+    store::{Backend, Severity},
+};
+use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{
+    config::{Config, Storage},
+    files::{bootstrap_token_file, master_key, private_folder, remove, write_private},
+    logging::print,
+};
+
+/// Serves until SIGINT or SIGTERM.
+pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
+    let fleet = open(config).await?;
+    let listener = TcpListener::bind(config.listen())
+        .await
+        .with_context(|| format!("cannot listen on {}; is another server running?", config.listen()))?;
+    let address = listener.local_addr()?;
+    let public_url = config
+        .public_url()
+        .map_or_else(|| format!("http://{address}"), str::to_owned);
+
+    offer_bootstrap(&fleet, config.data()).await?;
+    let (stop, stopping) = watch::channel(false);
+    let api = ApiConfig {
+        public_url,
+        trusted_proxies: config.trusted_proxies().to_vec(),
+        // The token is of no use any more once somebody has claimed it.
+        bootstrap_token_file: Some(bootstrap_token_file(config.data())),
+    };
+    print(&format!("listening on http://{address}"));
+    let served = {
+        let jobs = fleet.run(stopped(stopping.clone()));
+        let api = fleet_api::serve(fleet.clone(), api, listener, stopped(stopping));
+        let signal = async {
+            let signal = asked_to_stop().await;
+            tracing::info!(signal, "stopping");
+            stop.send_replace(true);
+        };
+        let ((), served, ()) = tokio::join!(jobs, api, signal);
+        served
+    };
+    fleet.close().await.context("the store did not close cleanly")?;
+    tracing::info!("stopped");
+    served.context("the server failed")
+}
+
+/// Looks for damage in the store: 0 when there is none, 1 otherwise.
+pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    let fleet = open(config).await?;
+    let findings = fleet.store().backend().check().await?;
+    for finding in &findings {
+        let severity = match finding.severity {
+            Severity::Repairable => "repairable",
+            Severity::Damage => "damage",
+        };
+        print(&format!("{severity}: {}: {}", finding.subject, finding.problem));
+    }
+    fleet.close().await?;
+    if findings.is_empty() {
+        print("no damage found");
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+async fn open(config: &Config) -> anyhow::Result<Fleet> {
+    private_folder(config.data())?;
+    let Storage::Sqlite(path) = config.storage();
+    let key = master_key(config.master_key_file(), path.exists())?;
+    let store = SqliteStore::open(path, SqliteOptions::default(), Arc::new(SystemClock))
+        .await
+        .with_context(|| format!("the store {} cannot be opened", config.storage()))?;
+    let backend: Arc<dyn Backend> = Arc::new(store);
+    let fleet = Fleet::builder(backend.clone(), key).open().await;
+    match fleet {
+        Ok(fleet) => Ok(fleet),
+        Err(error) => {
+            // Whatever was wrong, the next start finds the store closed in order.
+            let _ = backend.close().await;
+            anyhow::bail!("{}", error.log())
+        }
+    }
+}
+
+/// While there is no user, makes the token that the first administrator signs up with, and says so.
+async fn offer_bootstrap(fleet: &Fleet, data: &Path) -> anyhow::Result<()> {
+    let path = bootstrap_token_file(data);
+    match fleet
+        .access()
+        .bootstrap_token()
+        .await
+        .map_err(|error| anyhow::anyhow!(error.log()))?
+    {
+        Some(token) => {
+            write_private(&path, token.expose().as_bytes())
+                .with_context(|| format!("{} cannot be written", path.display()))?;
+            print("no user exists yet; the first administrator signs up with this one-time token:");
+            print(&format!("  {}", token.expose()));
+            print(&format!("  (also in {}; it ends with this process)", path.display()));
+        }
+        None => remove(&path),
+    }
+    Ok(())
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // The sender lives as long as the server.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn asked_to_stop() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => "interrupt",
+            _ = terminate.recv() => "terminate",
+        },
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be waited for");
+            let _ = tokio::signal::ctrl_c().await;
+            "interrupt"
+        }
+    }
+}
