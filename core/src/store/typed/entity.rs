@@ -66,6 +66,13 @@ pub struct Versioned<T> {
     pub(crate) unknown: JsonObject,
 }
 
+impl<T: Entity> Versioned<T> {
+    /// The body that writing it back stores: in this version's shape, with the members that this version does not know.
+    pub fn body(&self) -> Result<Bytes> {
+        encode(&self.value, &self.unknown)
+    }
+}
+
 impl<T> std::ops::Deref for Versioned<T> {
     type Target = T;
 

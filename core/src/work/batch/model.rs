@@ -33,6 +33,13 @@ pub struct Targets {
     pub devices: Vec<DeviceId>,
 }
 
+/// Which devices, as it is stored: what a later version adds must not keep this one from reading it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedTargets {
+    /// These devices.
+    pub devices: Vec<DeviceId>,
+}
+
 /// Why work exists and what it is: an operation, its parameters and its targets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "plan", version = 1)]
@@ -48,7 +55,7 @@ pub struct Plan {
     /// Its parameters.
     pub params: serde_json::Value,
     /// Which devices.
-    pub targets: Targets,
+    pub targets: PlannedTargets,
     /// Who made it.
     pub created_by: Actor,
     /// When.

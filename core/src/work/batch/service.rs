@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Batch, BatchId, BatchRequest, BatchView, Cause, Plan, PlanId, Targets, rules::check_request};
+use super::{Batch, BatchId, BatchRequest, BatchView, Cause, Plan, PlanId, PlannedTargets, rules::check_request};
 use crate::{
     access::{Action, Actor, Context},
     devices::{Device, DeviceId},
@@ -117,7 +117,7 @@ impl<'a> BatchService<'a> {
                     cause: Cause::Manual,
                     operation: kind.name.to_owned(),
                     params: checked.params.clone(),
-                    targets: Targets {
+                    targets: PlannedTargets {
                         devices: checked.devices.clone(),
                     },
                     created_by: created_by.clone(),

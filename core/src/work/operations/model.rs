@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::{
     access::Permission,
-    kernel::{Class, Code, Error, Result},
+    kernel::{Class, Code, Error, Result, canonical},
 };
 
 /// No module registers such a kind.
 pub const UNKNOWN_KIND: Code = Code::new("operation.unknown", Class::Invalid);
 /// The parameters do not fit the kind.
 pub const INVALID_PARAMS: Code = Code::new("operation.params_invalid", Class::Invalid);
+
+/// The most bytes that parameters may have as JSON: with what else an offer says they fit a frame, however they are escaped.
+pub const MAX_PARAMS: usize = 60 * 1024;
 
 /// Which other work on the same device a run waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +87,16 @@ impl Operations {
 impl OperationKind {
     /// Checks parameters and gives back their normal form.
     pub fn check_params(&self, params: serde_json::Value) -> Result<serde_json::Value> {
-        (self.check)(params).map_err(|problem| {
+        let fits = |params: serde_json::Value| {
+            // What an engine cannot store is refused here too, where it can be explained.
+            let bytes = canonical::from_value(&params).map_err(|error| error.to_string())?;
+            if bytes.len() <= MAX_PARAMS {
+                Ok(params)
+            } else {
+                Err(format!("{} bytes as JSON; at most {MAX_PARAMS} fit", bytes.len()))
+            }
+        };
+        (self.check)(params).and_then(fits).map_err(|problem| {
             INVALID_PARAMS
                 .error(format!("{}: {problem}", self.name))
                 .with_field("/params", problem)
