@@ -11,7 +11,6 @@ mod session;
 
 pub use replay::ReplayGuard;
 pub use service::{
-    ASSERTION_INVALID, ASSERTION_STALE, DEVICE_DISABLED, DEVICE_GONE, LinkService, LinkedDevice, PROTOCOL_UNSUPPORTED,
-    SESSION_UNKNOWN,
+    ASSERTION_INVALID, ASSERTION_STALE, LinkService, LinkedDevice, PROTOCOL_UNSUPPORTED, SESSION_UNKNOWN,
 };
 pub use session::{Session, Sessions};

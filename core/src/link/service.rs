@@ -5,6 +5,7 @@ use crate::{
     Fleet,
     devices::{
         Device, DeviceId,
+        device::{DEVICE_DISABLED, DEVICE_GONE},
         presence::{BEAT_INTERVAL, DeviceBeat},
     },
     kernel::{Class, Code, Error, Result},
@@ -19,10 +20,6 @@ use crate::{
 pub const ASSERTION_INVALID: Code = Code::new("assertion.invalid", Class::Unauthenticated);
 /// The device's clock is off, or the assertion is old; the answer's `Date` says what time it is.
 pub const ASSERTION_STALE: Code = Code::new("assertion.stale", Class::Unauthenticated);
-/// The device was removed from the fleet.
-pub const DEVICE_GONE: Code = Code::new("device.gone", Class::NotFound);
-/// The device was disabled by an operator.
-pub const DEVICE_DISABLED: Code = Code::new("device.disabled", Class::Denied);
 /// Agent and server have no version of the protocol in common.
 pub const PROTOCOL_UNSUPPORTED: Code = Code::new("link.protocol_unsupported", Class::Invalid);
 /// There is no such session here: it was replaced, or the server has restarted. Say hello again.
@@ -51,12 +48,12 @@ impl<'a> LinkService<'a> {
     /// Who sent a request: the device whose key signed its assertion, for this request, now, for the first time.
     pub async fn authenticate(&self, assertion: &str, method: &str, path: &str, body: &[u8]) -> Result<LinkedDevice> {
         let assertion = Assertion::parse(assertion).map_err(refuse)?;
-        let device = self
-            .fleet
-            .store()
-            .get::<Device>(assertion.claims.device)
-            .await?
-            .ok_or_else(gone)?;
+        let id = assertion.claims.device;
+        let device = match self.fleet.store().get::<Device>(id).await? {
+            Some(device) => device,
+            // Deleted, or enrolled after the time that this server was set back to.
+            None => self.fleet.devices().of_agent(id).await?,
+        };
         let now = self.fleet.clock().now();
         assertion
             .verify(&device.public_key, now, method, path, body)
