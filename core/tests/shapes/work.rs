@@ -1,0 +1,164 @@
+//! What `work` stores.
+
+use fleet_core::{
+    access::Actor,
+    protocol::OutputStream,
+    work::{
+        Batch, Plan, Run, State,
+        batch::{Cause, PlannedTargets},
+        output::Chunk,
+        run::{Delivery, Ending, RunEvent},
+    },
+};
+use serde_json::json;
+
+use crate::{
+    sample::{Sample, document, row, show},
+    values::{at, id, user, uuid},
+};
+
+fn queued() -> Run {
+    Run {
+        id: id(20),
+        batch: id(21),
+        device: id(10),
+        device_name: "web-01".into(),
+        operation: "shell".into(),
+        params: json!({"script": "uname -a", "interpreter": "/bin/sh"}),
+        state: State::Queued,
+        delivery: Delivery::default(),
+        created_at: at(0),
+        expires_at: at(3_600),
+        timeout_seconds: 300,
+        output_limit_bytes: 4 << 20,
+        started_at: None,
+        finished_at: None,
+        cancel_requested_at: None,
+        ending: None,
+    }
+}
+
+pub fn samples() -> Vec<Sample> {
+    let delivery = Delivery {
+        epoch: Some(7),
+        attempts: 2,
+        offered_at: Some(at(1)),
+        receipt_at: Some(at(2)),
+    };
+    let event = |from, to, actor| RunEvent {
+        run: id(20),
+        device: id(10),
+        batch: id(21),
+        from,
+        to,
+        at: at(3),
+        actor,
+        reason: None,
+    };
+    vec![
+        document(
+            "of a person",
+            &Plan {
+                id: id(22),
+                cause: Cause::Manual,
+                operation: "shell".into(),
+                params: queued().params,
+                targets: PlannedTargets {
+                    devices: vec![id(10), id(13)],
+                },
+                created_by: user(),
+                created_at: at(0),
+            },
+        ),
+        document(
+            "of two runs",
+            &Batch {
+                id: id(21),
+                plan: id(22),
+                operation: "shell".into(),
+                params: queued().params,
+                runs: 2,
+                runs_digest: "e".repeat(64),
+                request_digest: "f".repeat(64),
+                created_by: user(),
+                created_at: at(0),
+            },
+        ),
+        document(
+            "that has ended",
+            &Run {
+                state: State::Failed,
+                delivery: delivery.clone(),
+                started_at: Some(at(3)),
+                finished_at: Some(at(4)),
+                cancel_requested_at: Some(at(4)),
+                ending: Some(Ending {
+                    exit_code: Some(2),
+                    signal: Some(15),
+                    code: Some("policy.forbidden".into()),
+                    message: Some("not on this device".into()),
+                    chunks: 3,
+                    truncated_bytes: 12,
+                }),
+                ..queued()
+            },
+        ),
+        document("that waits for its device", &queued()),
+        document(
+            "that may have arrived",
+            &Run {
+                state: State::Offered,
+                delivery: Delivery {
+                    receipt_at: None,
+                    ..delivery
+                },
+                ..queued()
+            },
+        ),
+        row(
+            "by a device",
+            &event(
+                State::Accepted,
+                State::Running,
+                Actor::Device {
+                    id: uuid(10),
+                    name: "web-01".into(),
+                },
+            ),
+        ),
+        row(
+            "by the sweep",
+            &RunEvent {
+                reason: Some("offered, never confirmed".into()),
+                ..event(
+                    State::Offered,
+                    State::Lost,
+                    Actor::System {
+                        part: "work.sweep".into(),
+                    },
+                )
+            },
+        ),
+        row(
+            "of standard output",
+            &Chunk {
+                stream: OutputStream::Stdout,
+                text: "Linux\n".into(),
+            },
+        ),
+    ]
+}
+
+#[test]
+fn what_is_stored_of_work() {
+    insta::assert_snapshot!(show(&samples()));
+}
+
+#[test]
+fn every_state_of_a_run_has_a_name_on_disk() {
+    let names: Vec<_> = State::ALL
+        .iter()
+        .map(|state| serde_json::to_string(state).unwrap())
+        .collect();
+    insta::assert_snapshot!(names.join(" "));
+}
