@@ -1,0 +1,285 @@
+//! Giving devices work.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use fleet_core::{
+    devices::DeviceId,
+    work::{
+        BatchRequest,
+        batch::Targets,
+        operations::{refresh, shell},
+    },
+};
+use serde_json::{Value, json};
+
+use super::{Context, duration, live, pair};
+use crate::{
+    client::{Client, DEVICE, Exit, Failure, GROUP, Query, Result, all, id_of, new_key},
+    output::{Format, note},
+};
+
+/// On which devices.
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = true)]
+pub struct On {
+    /// On these devices.
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',', num_args = 1..)]
+    on: Vec<String>,
+    /// On devices with this label; several must all be there.
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+    /// On the devices of this group.
+    #[arg(long)]
+    group: Option<String>,
+    /// On all devices.
+    #[arg(long, conflicts_with_all = ["on", "label", "group"])]
+    all: bool,
+}
+
+/// How long, and whether to stay.
+#[derive(Debug, Args)]
+pub struct How {
+    /// How long it may take on a device, such as 30s or 2h.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// How long to wait for devices that are offline.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    expires: Option<Duration>,
+    /// Follow the output until all is done; this is the default.
+    #[arg(long, conflicts_with = "no_wait")]
+    wait: bool,
+    /// Print the batch and leave.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// `fleet run`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fleet run --on web-1 -- uname -a
+  fleet run --label env=prod --timeout 2m -- systemctl is-active nginx
+  fleet run --group db -- 'df -h | tail -n +2'
+  fleet run --all --no-wait --script fix.sh
+
+One word after `--` is a script for /bin/sh, with pipes and all; several words are a command with its arguments, each
+passed on as it is. Ctrl-C leaves; the work goes on. The exit code is 6 when it failed on some device.")]
+pub struct Run {
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    how: How,
+    /// Read the script from this file, or from standard input with `-`; the words after `--` are its arguments.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// The program that reads the script [default: /bin/sh].
+    #[arg(long, value_name = "PATH")]
+    interpreter: Option<String>,
+    /// The user that it runs as.
+    #[arg(long, value_name = "USER")]
+    run_as: Option<String>,
+    /// Where it runs.
+    #[arg(long, value_name = "PATH")]
+    directory: Option<String>,
+    /// An environment variable; may be repeated. Not for secrets: everybody who sees the run sees them.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+    /// The command.
+    #[arg(last = true, required_unless_present = "script")]
+    command: Vec<String>,
+}
+
+/// `fleet refresh`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  fleet refresh --on web-1 --section packages")]
+pub struct Refresh {
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    how: How,
+    /// Only this part of the inventory; may be repeated.
+    #[arg(long)]
+    section: Vec<String>,
+}
+
+/// The longest script that is read from a file, in bytes; the server says how long one may be.
+const MAX_SCRIPT: u64 = 1 << 20;
+
+/// Runs a command on devices.
+pub async fn run(context: &mut Context, run: Run) -> Result<()> {
+    let params = run.params()?;
+    work(context, &run.on, &run.how, shell::NAME, params).await
+}
+
+/// Has devices report anew.
+pub async fn refresh(context: &mut Context, command: Refresh) -> Result<()> {
+    let params = json!({"sections": command.section});
+    work(context, &command.on, &command.how, refresh::NAME, params).await
+}
+
+async fn work(context: &mut Context, on: &On, how: &How, operation: &str, params: Value) -> Result<()> {
+    let devices = on.devices(&context.client).await?;
+    if devices.is_empty() {
+        return Err(Failure::new(Exit::NotFound, "targets.none", "no device is meant"));
+    }
+    let seconds = |time: Option<Duration>| time.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+    let request = BatchRequest {
+        operation: operation.to_owned(),
+        params,
+        targets: Targets { devices },
+        timeout_seconds: seconds(how.timeout),
+        expires_in_seconds: seconds(how.expires),
+    };
+    let count = request.targets.devices.len();
+    let body = serde_json::to_value(&request).map_err(|error| Failure::usage(error.to_string()))?;
+    // One key for all attempts: however often the request has to be sent, the work is done once.
+    let batch = context.client.post(&["batches"], &body, Some(&new_key())).await?.body;
+    let id = batch["id"]
+        .as_str()
+        .ok_or_else(|| Failure::unexpected("the new batch has no id"))?
+        .to_owned();
+    let for_people = context.output.format() == Format::Table;
+    if how.no_wait {
+        return if for_people {
+            context.output.text(&format!("{id}\n"))
+        } else {
+            context.output.thing(&json!({"batch": batch}))
+        };
+    }
+    if for_people && count > 1 {
+        note(&format!("batch {id}: {count} devices"));
+    }
+    let cancel = format!("fleet runs cancel --batch {id}");
+    live::until_ctrl_c(
+        async {
+            let runs = live::runs_of(&context.client, &id).await?;
+            let ended = live::follow_all(context, &id, &runs, !for_people).await?;
+            if !for_people {
+                let batch = context.client.get(&["batches", &id], &[]).await?.body;
+                context.output.thing(&json!({"batch": batch, "runs": ended}))?;
+            }
+            live::verdict(&ended)
+        },
+        &cancel,
+    )
+    .await
+}
+
+impl On {
+    async fn devices(&self, client: &Client) -> Result<Vec<DeviceId>> {
+        let mut ids = BTreeSet::new();
+        for device in &self.on {
+            ids.insert(id_of(client, &DEVICE, device).await?);
+        }
+        if self.all || !self.label.is_empty() || self.group.is_some() {
+            let mut query: Query = self.label.iter().map(|label| ("label", label.clone())).collect();
+            if let Some(group) = &self.group {
+                query.push(("group", id_of(client, &GROUP, group).await?));
+            }
+            let found = all(client, &["devices"], query, live::MOST_RUNS).await?;
+            ids.extend(
+                found
+                    .iter()
+                    .filter_map(|device| device["id"].as_str().map(str::to_owned)),
+            );
+        }
+        ids.into_iter()
+            .map(|id| {
+                serde_json::from_value(Value::String(id))
+                    .map_err(|error| Failure::unexpected(format!("the server's id of a device: {error}")))
+            })
+            .collect()
+    }
+}
+
+impl Run {
+    fn params(&self) -> Result<Value> {
+        let mut params = match &self.script {
+            Some(path) => json!({"script": read_script(path)?, "arguments": self.command}),
+            None => json!({"script": script_of(&self.command)}),
+        };
+        let environment: BTreeMap<_, _> = self.env.iter().cloned().collect();
+        if !environment.is_empty() {
+            params["environment"] = json!(environment);
+        }
+        for (name, value) in [
+            ("interpreter", &self.interpreter),
+            ("run_as", &self.run_as),
+            ("working_directory", &self.directory),
+        ] {
+            if let Some(value) = value {
+                params[name] = json!(value);
+            }
+        }
+        Ok(params)
+    }
+}
+
+fn read_script(path: &Path) -> Result<String> {
+    let mut script = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(MAX_SCRIPT).read_to_string(&mut script)
+    } else {
+        File::open(path).and_then(|file| file.take(MAX_SCRIPT).read_to_string(&mut script))
+    };
+    read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+    Ok(script)
+}
+
+/// One word is a script; several are a command whose arguments reach it as they were typed.
+fn script_of(words: &[String]) -> String {
+    match words {
+        [script] => script.clone(),
+        words => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// A word as a shell reads it back (POSIX.1-2024, Shell Command Language §2.2.2).
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(words: &[&str], expected: &str) {
+        let words: Vec<_> = words.iter().map(|word| word.to_string()).collect();
+        assert_eq!(script_of(&words), expected);
+    }
+
+    #[test]
+    fn words_reach_the_device_as_they_were_typed() {
+        check(&["uname", "-a"], "uname -a");
+        check(&["df -h | tail -n +2"], "df -h | tail -n +2");
+        check(
+            &["echo", "a b", "it's", "$HOME", ""],
+            r"echo 'a b' 'it'\''s' '$HOME' ''",
+        );
+    }
+
+    #[test]
+    fn a_real_shell_reads_quoted_words_back() {
+        let words = ["printf", "%s\\n", "a b", "it's", "$(id)", "", "*", "ü\n\\"];
+        let script = script_of(&words.map(str::to_owned));
+        let output = std::process::Command::new("/bin/sh")
+            .args(["-c", &script])
+            .output()
+            .unwrap();
+        let expected = words[2..].iter().map(|word| format!("{word}\n")).collect::<String>();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    }
+}

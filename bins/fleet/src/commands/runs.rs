@@ -1,0 +1,187 @@
+//! Runs.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Context, Paging, live, with};
+use crate::{
+    client::{Chunk, DEVICE, Failure, Pages, Query, RUN, Result, all, id_of},
+    output::{Column, Format, Prefixer, Show},
+};
+
+/// `fleet runs`
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List runs, newest first.
+    #[command(after_help = "Example:\n  fleet runs list --device web-1 --state failed --state lost")]
+    List(List),
+    /// Show a run.
+    Show {
+        /// The run.
+        run: String,
+    },
+    /// Print what a run printed.
+    Output {
+        /// The run.
+        run: String,
+        /// Go on until it has ended.
+        #[arg(long, short)]
+        follow: bool,
+        /// Everything; the table shows everything anyway.
+        #[arg(long, hide = true)]
+        all: bool,
+    },
+    /// Cancel runs, or all runs of a batch.
+    Cancel {
+        /// The runs.
+        #[arg(required_unless_present = "batch")]
+        runs: Vec<String>,
+        /// All runs of this batch that have not ended.
+        #[arg(long, value_name = "ID")]
+        batch: Option<String>,
+    },
+    /// How a run came from state to state.
+    Events {
+        /// The run.
+        run: String,
+        #[command(flatten)]
+        paging: Paging,
+    },
+}
+
+/// `fleet runs list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only on this device.
+    #[arg(long)]
+    device: Option<String>,
+    /// Only of this batch.
+    #[arg(long, value_name = "ID")]
+    batch: Option<String>,
+    /// Only in this state; may be repeated.
+    #[arg(long)]
+    state: Vec<String>,
+    /// Only of this kind of operation.
+    #[arg(long)]
+    operation: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+const COLUMNS: &[Column] = &[
+    Column::new("ID", "/id", Show::Id),
+    Column::new("DEVICE", "/device_name", Show::Text),
+    Column::new("OPERATION", "/operation", Show::Text),
+    Column::new("STATE", "/state", Show::State),
+    Column::new("EXIT", "/ending/exit_code", Show::Text),
+    Column::new("CREATED", "/created_at", Show::Ago),
+    Column::new("FINISHED", "/finished_at", Show::Ago),
+    Column::new("BATCH", "/batch", Show::Text).wide(),
+    Column::new("MESSAGE", "/ending/message", Show::Text).wide(),
+];
+
+const EVENTS: &[Column] = &[
+    Column::new("AT", "/at", Show::Text),
+    Column::new("FROM", "/from", Show::Text),
+    Column::new("TO", "/to", Show::State),
+    Column::new("BY", "/actor", Show::Actor),
+    Column::new("REASON", "/reason", Show::Text),
+];
+
+const CHUNKS: &[Column] = &[
+    Column::new("SEQUENCE", "/sequence", Show::Text),
+    Column::new("STREAM", "/stream", Show::Text),
+    Column::new("TEXT", "/text", Show::Text),
+];
+
+/// The most runs of a batch that are cancelled one by one.
+const MOST_CANCELLED: usize = 20_000;
+
+/// Does what was asked for.
+pub async fn run(context: &mut Context, command: Command) -> Result<()> {
+    match command {
+        Command::List(list) => {
+            let mut query = Query::new();
+            if let Some(device) = &list.device {
+                query.push(("device", id_of(&context.client, &DEVICE, device).await?));
+            }
+            with(&mut query, "batch", list.batch);
+            for state in list.state {
+                query.push(("state", state));
+            }
+            with(&mut query, "operation", list.operation);
+            context.list(&["runs"], query, list.paging, COLUMNS, "no runs").await
+        }
+        Command::Show { run } => {
+            let id = id_of(&context.client, &RUN, &run).await?;
+            context.show(&["runs", &id]).await
+        }
+        Command::Output { run, follow, all: _ } => {
+            let id = id_of(&context.client, &RUN, &run).await?;
+            if follow && context.output.format() != Format::Table {
+                return Err(Failure::usage("--follow is for people; leave out -o"));
+            }
+            if follow {
+                live::until_ctrl_c(live::follow_one(context, &id), &format!("fleet runs cancel {id}")).await
+            } else {
+                print_output(context, &id).await
+            }
+        }
+        Command::Cancel { runs, batch } => {
+            let mut ids = Vec::new();
+            for run in &runs {
+                ids.push(id_of(&context.client, &RUN, run).await?);
+            }
+            if let Some(batch) = batch {
+                let of_batch = all(&context.client, &["runs"], vec![("batch", batch)], MOST_CANCELLED).await?;
+                ids.extend(
+                    of_batch
+                        .iter()
+                        .filter(|run| run["terminal"] != true)
+                        .filter_map(|run| run["id"].as_str().map(str::to_owned)),
+                );
+            }
+            for id in &ids {
+                let run = context
+                    .client
+                    .post(&["runs", id, "cancel"], &json!({}), None)
+                    .await?
+                    .body;
+                let state = run["state"].as_str().unwrap_or("unknown").to_owned();
+                context
+                    .output
+                    .done(&format!("asked to cancel {id}; it is {state}"), &run)?;
+            }
+            Ok(())
+        }
+        Command::Events { run, paging } => {
+            let id = id_of(&context.client, &RUN, &run).await?;
+            let path = ["runs", &id, "events"];
+            context.list(&path, Query::new(), paging, EVENTS, "no events").await
+        }
+    }
+}
+
+/// Lists the runs of a batch.
+pub async fn list_of_batch(context: &mut Context, batch: &str) -> Result<()> {
+    let every = Paging { limit: 500, all: true };
+    let query = vec![("batch", batch.to_owned())];
+    context.list(&["runs"], query, every, COLUMNS, "no runs").await
+}
+
+/// Prints all output of a run as it is, or as chunks for programs.
+async fn print_output(context: &mut Context, id: &str) -> Result<()> {
+    let path = ["runs", id, "output"];
+    if context.output.format() != Format::Table {
+        let every = Paging { limit: 500, all: true };
+        return context.list(&path, Query::new(), every, CHUNKS, "").await;
+    }
+    let mut pages = Pages::new(&context.client, &path, Query::new(), usize::MAX);
+    let mut lines = Prefixer::new(None, context.output.is_terminal());
+    while let Some(items) = pages.next().await? {
+        for (_, chunk) in items.iter().filter_map(Chunk::from_json) {
+            live::write(&mut context.output, &mut lines, &chunk)?;
+        }
+    }
+    Ok(())
+}

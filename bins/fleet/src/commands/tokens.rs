@@ -1,0 +1,139 @@
+//! Enrolment tokens.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Context, Paging, duration, pair};
+use crate::{
+    client::{GROUP, Query, Result, TOKEN, id_of, new_key},
+    output::{Column, Format, Show, note},
+};
+
+/// `fleet tokens`
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List enrolment tokens; their secrets are shown once, when they are made.
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show an enrolment token.
+    Show {
+        /// The token.
+        token: String,
+    },
+    /// Make an enrolment token and print it, this once.
+    #[command(after_help = "\
+Examples:
+  fleet tokens create --description 'web servers' --max-uses 20 --expires 7d --label role=web
+  fleet tokens create > token && fleet-agent enrol --token-file token")]
+    Create(Create),
+    /// Revoke enrolment tokens; devices that joined with them stay.
+    Revoke {
+        /// The tokens.
+        #[arg(required = true)]
+        tokens: Vec<String>,
+    },
+}
+
+/// `fleet tokens create`
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its name; one is made up when left out.
+    #[arg(long)]
+    name: Option<String>,
+    /// What it is for.
+    #[arg(long, default_value = "")]
+    description: String,
+    /// How many machines may join with it [default: 1].
+    #[arg(long, value_name = "N")]
+    max_uses: Option<u32>,
+    /// How long it can be used, such as 12h or 7d [default: 1d].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    expires: Option<Duration>,
+    /// A label of the devices that join with it; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// A group of the devices that join with it; may be repeated.
+    #[arg(long)]
+    group: Vec<String>,
+}
+
+const COLUMNS: &[Column] = &[
+    Column::new("ID", "/id", Show::Id),
+    Column::new("NAME", "/name", Show::Text),
+    Column::new("STATE", "/state", Show::State),
+    Column::new("PREFIX", "/prefix", Show::Text),
+    Column::new("USES", "/uses", Show::Text),
+    Column::new("MOST", "/max_uses", Show::Text),
+    Column::new("EXPIRES", "/expires_at", Show::Ago),
+    Column::new("CREATED BY", "/created_by", Show::Actor).wide(),
+    Column::new("LABELS", "/labels", Show::Labels).wide(),
+    Column::new("DESCRIPTION", "/description", Show::Text),
+];
+
+/// Does what was asked for.
+pub async fn run(context: &mut Context, command: Command) -> Result<()> {
+    match command {
+        Command::List { paging } => {
+            let path = ["enrolment-tokens"];
+            context
+                .list(&path, Query::new(), paging, COLUMNS, "no enrolment tokens")
+                .await
+        }
+        Command::Show { token } => {
+            let id = id_of(&context.client, &TOKEN, &token).await?;
+            context.show(&["enrolment-tokens", &id]).await
+        }
+        Command::Create(create) => create.run(context).await,
+        Command::Revoke { tokens } => {
+            for token in &tokens {
+                let id = id_of(&context.client, &TOKEN, token).await?;
+                context.client.delete(&["enrolment-tokens", &id]).await?;
+                context.output.done_to(&format!("revoked {token}"), &id)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, context: &mut Context) -> Result<()> {
+        let mut body = json!({"description": self.description});
+        if let Some(name) = self.name {
+            body["name"] = json!(name);
+        }
+        if let Some(uses) = self.max_uses {
+            body["max_uses"] = json!(uses);
+        }
+        if let Some(time) = self.expires {
+            body["expires_in_seconds"] = json!(time.as_secs());
+        }
+        let labels: BTreeMap<_, _> = self.label.into_iter().collect();
+        if !labels.is_empty() {
+            body["labels"] = json!(labels);
+        }
+        let mut groups = Vec::new();
+        for group in &self.group {
+            groups.push(id_of(&context.client, &GROUP, group).await?);
+        }
+        if !groups.is_empty() {
+            body["groups"] = json!(groups);
+        }
+        let created = context
+            .client
+            .post(&["enrolment-tokens"], &body, Some(&new_key()))
+            .await?
+            .body;
+        match &created["token"] {
+            // The bare text, to be kept in a file or handed on.
+            Value::String(text) if context.output.format() == Format::Table => {
+                note("this token is shown only now; enrol a machine with `fleet-agent enrol --token-file FILE`");
+                context.output.text(&format!("{text}\n"))
+            }
+            _ => context.output.thing(&created),
+        }
+    }
+}
