@@ -14,7 +14,7 @@ const OPERATIONS: &[Column] = &[
     Column::new("TITLE", "/title", Show::Text),
     Column::new("PERMISSION", "/permission", Show::Text),
     Column::new("TIMEOUT (S)", "/timeout_seconds", Show::Text),
-    Column::new("WAITS (S)", "/expiry_seconds", Show::Text).wide(),
+    Column::new("ONE AT A TIME", "/exclusive", Show::Text).wide(),
 ];
 
 const PERMISSIONS: &[Column] = &[
