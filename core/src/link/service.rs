@@ -5,7 +5,7 @@ use crate::{
     Fleet,
     devices::{
         Device, DeviceId,
-        device::{DEVICE_DISABLED, DEVICE_GONE},
+        device::DEVICE_DISABLED,
         presence::{BEAT_INTERVAL, DeviceBeat},
     },
     kernel::{Class, Code, Error, Result},
@@ -219,10 +219,11 @@ impl<'a> LinkService<'a> {
                 &SESSION_UNKNOWN.error("a newer session of this device has begun")
             )]);
         }
-        match self.fleet.store().get::<Device>(session.device).await? {
-            None => return Ok(vec![bye(&gone())]),
-            Some(device) if device.disabled => return Ok(vec![bye(&disabled())]),
-            Some(_) => {}
+        match self.fleet.devices().of_agent(session.device).await {
+            Ok(_) => {}
+            Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => return Err(error),
+            // Deleted, disabled, or enrolled after the time that this server was set back to.
+            Err(error) => return Ok(vec![bye(&error)]),
         }
         let pending = self
             .fleet
@@ -267,10 +268,6 @@ fn refuse(error: AssertionError) -> Error {
         ASSERTION_INVALID
     };
     code.error(error.to_string())
-}
-
-fn gone() -> Error {
-    DEVICE_GONE.error("this device was removed from the fleet; enrol it again if it should come back")
 }
 
 fn disabled() -> Error {

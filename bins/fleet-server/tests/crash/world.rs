@@ -1,0 +1,346 @@
+//! A server, an agent, and what is known about them.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use fleet_core::{
+    Fleet,
+    access::{Context, Origin, bootstrap::Claim, sessions::Login, users::Password},
+    devices::enrolment::{NewEnrolmentToken, TokenText},
+    kernel::{MasterKey, SystemClock, SystemRandom},
+};
+use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
+use serde_json::{Value, json};
+
+use crate::processes::{Agent, Server, enrol};
+
+const PASSWORD: &str = "a password for crash tests";
+
+/// What became of a run.
+#[derive(Debug)]
+pub(crate) struct RunSeen {
+    pub(crate) state: String,
+    pub(crate) executions: usize,
+    pub(crate) output: String,
+}
+
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    listen: String,
+    server: Server,
+    agent: Agent,
+    agent_down: bool,
+    client: reqwest::Client,
+    token: String,
+    device: String,
+    /// The marker of each run that was acknowledged.
+    markers: BTreeMap<usize, String>,
+}
+
+impl World {
+    /// A fleet with one enrolled device. The store is set up before the server starts.
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        // A port that is free now stays this test's own: nobody else binds this one.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let listen = format!("127.0.0.1:{port}");
+        let (token, enrolment) = prepare(&data, &format!("http://{listen}")).await;
+        let server = Server::start(&data, &listen).await;
+        let state = folder.path().join("agent");
+        enrol(&state, &enrolment).await;
+        let agent = Agent::start(&state, folder.path());
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .build()
+            .unwrap();
+        let mut world = Self {
+            folder,
+            listen,
+            server,
+            agent,
+            agent_down: false,
+            client,
+            token,
+            device: String::new(),
+            markers: BTreeMap::new(),
+        };
+        world.device =
+            serde_json::from_slice::<Value>(&std::fs::read(world.folder.path().join("agent/identity.json")).unwrap())
+                .unwrap()["device"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+        world
+    }
+
+    fn state_folder(&self) -> PathBuf {
+        self.folder.path().join("agent")
+    }
+
+    /// The file in which every execution of a round leaves a line.
+    fn marks(&self, round: usize) -> PathBuf {
+        self.folder.path().join(format!("marks-{round}"))
+    }
+
+    /// Waits until nothing of earlier rounds is open, so that each round sees its own run only.
+    pub(crate) async fn ready(&mut self) {
+        if self.agent_down {
+            self.restart_agent().await;
+        }
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            let open = self
+                .get("/api/v1/runs?state=queued&state=offered&state=accepted&state=running")
+                .await;
+            if open["items"].as_array().unwrap().is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "runs stay open: {open}\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Asks for a run that leaves a mark; acknowledged when this returns.
+    pub(crate) async fn ask(&mut self, round: usize) -> usize {
+        let script = format!(
+            "echo executed >> '{}'; echo begun {round}; sleep 0.3; echo done {round}",
+            self.marks(round).display()
+        );
+        let body = json!({"operation": "shell", "params": {"script": script}, "targets": {"devices": [self.device]}});
+        let response = self
+            .client
+            .post(self.url("/api/v1/batches"))
+            .bearer_auth(&self.token)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
+        let batch: Value = response.json().await.unwrap();
+        let runs = self
+            .get(&format!("/api/v1/runs?batch={}", batch["id"].as_str().unwrap()))
+            .await;
+        self.markers
+            .insert(round, runs["items"][0]["id"].as_str().unwrap().to_owned());
+        round
+    }
+
+    pub(crate) fn runs(&self) -> Vec<usize> {
+        self.markers.keys().copied().collect()
+    }
+
+    pub(crate) fn expected_output(&self, round: usize) -> String {
+        format!("begun {round}\ndone {round}\n")
+    }
+
+    /// Waits until a run is in a state (or past it), or for a time; returns the state that it is in.
+    pub(crate) async fn wait_for(&self, round: usize, moment: &str, any: Duration) -> String {
+        if moment == "any" {
+            tokio::time::sleep(any * 2).await;
+            return self.state(round).await;
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let order = ["queued", "offered", "accepted", "running", "succeeded"];
+        let wanted = order.iter().position(|state| *state == moment).unwrap();
+        loop {
+            let state = self.state(round).await;
+            let reached = order
+                .iter()
+                .position(|known| *known == state)
+                .is_none_or(|place| place >= wanted);
+            if reached || Instant::now() > deadline {
+                return state;
+            }
+        }
+    }
+
+    pub(crate) async fn state(&self, round: usize) -> String {
+        let run = self.get(&format!("/api/v1/runs/{}", self.markers[&round])).await;
+        run["state"].as_str().unwrap().to_owned()
+    }
+
+    /// What became of a run, once it has ended.
+    pub(crate) async fn settled(&self, round: usize) -> RunSeen {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let run = self.get(&format!("/api/v1/runs/{}", self.markers[&round])).await;
+            if run["terminal"] == true {
+                let output = self.get(&format!("/api/v1/runs/{}/output", self.markers[&round])).await;
+                let output = output["items"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|chunk| chunk["text"].as_str().unwrap())
+                    .collect();
+                let executions = std::fs::read_to_string(self.marks(round))
+                    .unwrap_or_default()
+                    .lines()
+                    .count();
+                return RunSeen {
+                    state: run["state"].as_str().unwrap().to_owned(),
+                    executions,
+                    output,
+                };
+            }
+            assert!(
+                Instant::now() < deadline,
+                "run {round} does not end: {run}\n{}",
+                self.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Every batch that was acknowledged has its audit entry, and the chain holds.
+    pub(crate) async fn check_audit(&self, batches: usize) {
+        let mut entries = 0;
+        let mut token = None::<String>;
+        loop {
+            let page = match &token {
+                Some(token) => format!("&page_token={token}"),
+                None => String::new(),
+            };
+            let found = self
+                .get(&format!("/api/v1/audit-entries?action=batch.create&limit=500{page}"))
+                .await;
+            entries += found["items"].as_array().unwrap().len();
+            match found["next"].as_str() {
+                Some(next) => token = Some(next.to_owned()),
+                None => break,
+            }
+        }
+        assert_eq!(entries, batches);
+    }
+
+    pub(crate) fn kill_agent(&mut self) {
+        self.agent.kill();
+        self.agent_down = true;
+    }
+
+    pub(crate) fn freeze_agent(&mut self) {
+        self.agent.freeze();
+    }
+
+    pub(crate) async fn restart_agent(&mut self) {
+        self.agent.kill();
+        self.agent.gone().await;
+        self.agent = Agent::start(&self.state_folder(), self.folder.path());
+        self.agent_down = false;
+    }
+
+    pub(crate) async fn restart_server(&mut self) {
+        self.server.kill().await;
+        self.server = Server::start(&self.folder.path().join("data"), &self.listen).await;
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.agent.kill();
+        self.agent.gone().await;
+        self.server.kill().await;
+        // Nothing that was killed at any moment has left damage behind.
+        let key = std::fs::read_to_string(self.folder.path().join("data/keys/master.key")).unwrap();
+        let fleet = open(&self.folder.path().join("data"), &key).await;
+        let findings = fleet.store().backend().check().await.unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        fleet.close().await.unwrap();
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server.address)
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let response = self
+            .client
+            .get(self.url(path))
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .unwrap();
+        let status = response.status();
+        let body = response.text().await.unwrap();
+        assert!(status.is_success(), "{path}: {status} {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    fn logs(&self) -> String {
+        let tail = |path: PathBuf| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<_> = text.lines().rev().take(40).collect();
+            lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+        };
+        format!(
+            "server:\n{}\nagent:\n{}",
+            tail(self.folder.path().join("data/server.log")),
+            tail(self.folder.path().join("agent.log"))
+        )
+    }
+}
+
+async fn open(data: &std::path::Path, key: &str) -> Fleet {
+    let store = SqliteStore::open(data.join("fleet.db"), SqliteOptions::default(), Arc::new(SystemClock))
+        .await
+        .unwrap();
+    Fleet::builder(Arc::new(store), MasterKey::from_text(key).unwrap())
+        .open()
+        .await
+        .unwrap()
+}
+
+/// An administrator's session and an enrolment token, in a store that the server will find.
+async fn prepare(data: &std::path::Path, address: &str) -> (String, String) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(data.join("keys")).unwrap();
+    let key = MasterKey::generate(&SystemRandom).to_text();
+    let key_file = data.join("keys/master.key");
+    std::fs::write(&key_file, key.as_bytes()).unwrap();
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let fleet = open(data, &key).await;
+    let token = fleet
+        .access()
+        .bootstrap_token()
+        .await
+        .unwrap()
+        .unwrap()
+        .expose()
+        .to_owned();
+    let password = || Password::from(PASSWORD.to_owned());
+    let claim = Claim {
+        token,
+        name: "admin".into(),
+        password: password(),
+        origin: Origin::default(),
+    };
+    fleet.access().claim(claim).await.unwrap();
+    let login = Login {
+        name: "admin".into(),
+        password: password(),
+        origin: Origin::default(),
+        user_agent: None,
+    };
+    let signed_in = fleet.access().sessions().login(login).await.unwrap();
+    let session = signed_in.token.expose().to_owned();
+    let (_, secret) = fleet
+        .enrolment()
+        .create_token(&Context::system("test"), &NewEnrolmentToken::default())
+        .await
+        .unwrap();
+    let identity = fleet.keys().identity().public();
+    let enrolment = TokenText {
+        address: address.to_owned(),
+        identity,
+        ca: None,
+        secret,
+    }
+    .encode()
+    .unwrap()
+    .to_string();
+    fleet.close().await.unwrap();
+    (session, enrolment)
+}
