@@ -1,7 +1,7 @@
-//! A process that writes is killed, again and again: what it acknowledged is there, and nothing is half there.
+//! A process that writes is killed, or its disk is full: what it acknowledged is there, and nothing is half there.
 //!
-//! Without arguments this is the test; with `write FILE FIRST` it is the process that is killed, and with `steady FILE` one
-//! that commits one batch after the other, to be watched.
+//! Without arguments this is the test; with `write FILE FIRST` it is the process that is killed, with `steady FILE` one that
+//! commits one batch after the other, to be watched, and with `fill FILE` one that does so until it fails.
 
 mod common;
 
@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{Folder, batch, device, id, ingest, open};
-use fleet_core::store::{Backend as _, Direction, Filter, Key, ReadRows};
+use fleet_core::store::{Backend as _, Direction, Error, Filter, Key, ReadRows};
 
 /// Tasks that write at the same time.
 const WRITERS: u128 = 16;
@@ -26,9 +26,11 @@ fn main() {
             runtime.block_on(write(Path::new(file), first.parse().expect("a number")));
         }
         [mode, file] if mode == "steady" => runtime.block_on(steady(Path::new(file))),
+        [mode, file] if mode == "fill" => runtime.block_on(fill(Path::new(file))),
         _ => {
             runtime.block_on(killed_five_times());
             runtime.block_on(each_acknowledgement_follows_a_sync());
+            runtime.block_on(a_full_disk_loses_nothing());
         }
     }
 }
@@ -189,4 +191,63 @@ async fn each_acknowledgement_follows_a_sync() {
     }
     assert_eq!(acknowledged, 40);
     say("test each_acknowledgement_follows_a_sync ... ok\n");
+}
+
+/// Commits one batch after the other until the disk is full, and then twice more.
+async fn fill(file: &Path) {
+    let store = open(file).await;
+    let mut failed = 0;
+    for n in 1..=5_000 {
+        match store.commit(batch(n)).await {
+            Ok(_) => say(&format!("c {n} 0\n")),
+            Err(error @ (Error::Unknown(_) | Error::Unavailable(_))) => {
+                say(&format!("f {n} {}\n", error.certainly_not_written()));
+                failed += 1;
+            }
+            Err(other) => panic!("a full disk is no reason for {other:?}"),
+        }
+        if failed == 3 {
+            break;
+        }
+    }
+    // Reading goes on.
+    let mut view = store.view().await.expect("a view");
+    assert!(view.get(&[device(1)]).await.expect("it can be read")[0].is_some());
+}
+
+/// Limits the size of files, which is what a full disk looks like, and looks at what is left.
+async fn a_full_disk_loses_nothing() {
+    let folder = Folder::new();
+    let file = folder.file().display().to_string();
+    let program = std::env::current_exe().expect("a path");
+    // The signal is ignored, so that a write fails instead.
+    let script = "trap '' XFSZ; ulimit -f 2000; exec \"$0\" fill \"$1\"";
+    let ran = Command::new("sh").args(["-c", script]).arg(program).arg(&file).output();
+    let output = ran.expect("there is a shell");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).expect("it says text");
+    let numbers = |what: &str| -> BTreeSet<u128> {
+        let lines = said.lines().filter_map(|line| line.strip_prefix(what));
+        let number = |line: &str| line.split(' ').next().and_then(|n| n.parse().ok());
+        lines.filter_map(number).collect()
+    };
+    let (committed, failed) = (numbers("c "), numbers("f "));
+    assert_eq!(failed.len(), 3, "{said}");
+    check(&folder.file(), &committed, &BTreeSet::new()).await;
+    // Sent again, what failed is committed, whether it had been or not.
+    let store = open(&folder.file()).await;
+    for n in &failed {
+        store.commit(batch(*n)).await.expect("there is room again");
+    }
+    store.close().await.expect("it closes");
+    check(
+        &folder.file(),
+        &committed.union(&failed).copied().collect(),
+        &BTreeSet::new(),
+    )
+    .await;
+    say(&format!(
+        "test a_full_disk_loses_nothing ... ok (after {} commits)\n",
+        committed.len()
+    ));
 }
