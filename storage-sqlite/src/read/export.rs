@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fleet_core::store::{Doc, Error, ExportDigest, Key, Latest, Link, Name, Record, Result, Row, Seq, StoredRow};
+use fleet_core::store::{
+    Doc, Error, ExportDigest, Key, LaneSchema, Latest, Link, Name, Record, Result, Row, Seq, StoredRow,
+};
 use futures::{StreamExt as _, stream::BoxStream};
 use sqlx::{
     Row as _,
@@ -14,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::pool::Lent;
 use crate::{
     error::from_engine,
-    sql::{Sql, read_array, read_bytes, read_id, read_uint},
+    sql::{Sql, read_array, read_bytes, read_id, read_uint, read_value},
     tables::Tables,
 };
 
@@ -72,10 +74,9 @@ impl Export {
                 .await?;
         }
         for lane in tables.schema.lanes() {
-            let (name, chained) = (lane.name, lane.chained);
-            let table = tables.lane(name).map_err(Stop::Failed)?;
+            let table = tables.lane(lane.name).map_err(Stop::Failed)?;
             self.table(&table.export, |row| {
-                stored_row(row, chained).map(|stored| Record::Row(name, stored))
+                indexed_row(row, lane).map(|stored| Record::Row(lane.name, stored))
             })
             .await?;
         }
@@ -139,7 +140,18 @@ pub(crate) fn latest_value(set: Name, row: &SqliteRow) -> Result<Latest, sqlx::E
     })
 }
 
-/// `stream, at, n, body`, and `number, hash` of a chained lane. The index values are left out: an export has none.
+/// A row with its index values, which follow what [`stored_row`] reads.
+pub(crate) fn indexed_row(row: &SqliteRow, lane: &LaneSchema) -> Result<StoredRow, sqlx::Error> {
+    let mut stored = stored_row(row, lane.chained)?;
+    let first = if lane.chained { 6 } else { 4 };
+    let values = lane.columns.iter().enumerate();
+    stored.row.index = values
+        .map(|(n, column)| read_value(row, first + n, column.r#type))
+        .collect::<Result<_, _>>()?;
+    Ok(stored)
+}
+
+/// `stream, at, n, body`, and `number, hash` of a chained lane, without index values.
 pub(crate) fn stored_row(row: &SqliteRow, chained: bool) -> Result<StoredRow, sqlx::Error> {
     let link = if chained { Some(chain_row(row, 4)?) } else { None };
     Ok(StoredRow {

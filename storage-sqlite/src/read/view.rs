@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fleet_core::store::{
     Cursor, Doc, DocPage, Error, Filter, Find, Key, Latest, Link, Name, ReadRows, Record, Result, RowCursor, RowPage,
-    Seq, Value, View, check_filter, check_find, check_keys, check_latest, check_latest_page, check_rows, check_tally,
+    Seq, StoredRow, Value, View, check_filter, check_find, check_keys, check_latest, check_latest_page, check_rows,
+    check_tally,
 };
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use sqlx::{Row as _, sqlite::SqliteConnection};
@@ -25,7 +26,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    export::{self, document, latest_value, stored_row},
+    export::{self, document, indexed_row, latest_value},
     filter::{Form, Subject, condition},
     plan::{FEW, List, Way},
     pool::{Lent, Readers},
@@ -294,16 +295,8 @@ impl View for SqliteView {
         let statement = rows.statement(way, as_limit(read.limit + 1));
         let found = statement.query().fetch_all(conn).await.map_err(from_engine)?;
         let more = found.len() > read.limit;
-        let first = if lane.chained { 6 } else { 4 };
-        let mut rows = Vec::with_capacity(found.len().min(read.limit));
-        for row in found.iter().take(read.limit) {
-            let mut stored = stored_row(row, lane.chained).map_err(from_engine)?;
-            for (n, column) in lane.columns.iter().enumerate() {
-                let value = read_value(row, first + n, column.r#type).map_err(from_engine)?;
-                stored.row.index.push(value);
-            }
-            rows.push(stored);
-        }
+        let rows = found.iter().take(read.limit).map(|row| indexed_row(row, lane));
+        let rows: Vec<StoredRow> = rows.collect::<Result<_, _>>().map_err(from_engine)?;
         let next = rows.last().filter(|_| more).map(|stored| RowCursor {
             at: stored.row.at,
             stream: stored.row.stream,

@@ -16,7 +16,7 @@ pub(crate) struct LaneTable {
     pub(crate) places: Sql,
     /// Inserts rows (stream, at, n, values …, number and hash where chained, body).
     pub(crate) insert: Sql,
-    /// `stream, at, n, body, [number, hash]`, by stream, time and number.
+    /// `stream, at, n, body, [number, hash,] values …`, by stream, time and number.
     pub(crate) export: Sql,
     /// Removes so many rows before a time.
     pub(crate) trim: Sql,
@@ -77,7 +77,8 @@ impl LaneTable {
                 packed::bytes(body)
             )),
             export: Sql::new(format!(
-                "SELECT t.stream, t.at, t.n, t.body{link} FROM {table} t ORDER BY t.stream, t.at, t.n"
+                "SELECT t.stream, t.at, t.n, t.body{link}{} FROM {table} t ORDER BY t.stream, t.at, t.n",
+                named(&|name| format!(", t.{name}"))
             )),
             trim: Sql::new(format!(
                 "DELETE FROM {table} WHERE (stream, at, n) IN (SELECT t.stream, t.at, t.n FROM {table} t INDEXED BY {index} \
