@@ -139,6 +139,17 @@ impl ApiError {
         self
     }
 
+    /// Calls members by the names that they have in this route's body, where the domain has others.
+    #[must_use]
+    pub(crate) fn renaming(mut self, names: &[(&str, &str)]) -> Self {
+        for error in &mut self.0.errors {
+            if let Some((_, name)) = names.iter().find(|(from, _)| *from == error.pointer) {
+                error.pointer = (*name).to_owned();
+            }
+        }
+        self
+    }
+
     /// The code.
     pub fn code(&self) -> &'static str {
         self.0.code

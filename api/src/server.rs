@@ -5,12 +5,13 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use fleet_core::{
     Fleet,
-    kernel::{SystemClock, SystemRandom},
+    kernel::{Clock, SystemRandom, Timestamp},
 };
 use tokio::net::TcpListener;
 
 use crate::{
     health::{PartReadiness, Readiness},
+    limits::RateLimiter,
     openapi,
     router::Stack,
     routes,
@@ -19,16 +20,20 @@ use crate::{
 
 /// How long requests and streams that are under way get to end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Addresses whose tries are remembered: about 10 MB at most.
+const REMEMBERED: usize = 64 * 1024;
 
 /// The finished router of a fleet.
 pub fn router(fleet: Fleet, config: ApiConfig) -> Router {
     let trusted = config.trusted_proxies.clone();
     let readiness = Arc::new(StoreReadiness(fleet.clone()));
+    let clock = Arc::new(FleetClock(fleet.clone()));
     let state = ApiState {
         fleet,
         config: Arc::new(config),
+        tries: Arc::new(RateLimiter::new(clock.clone(), REMEMBERED)),
     };
-    let stack = Stack::new(Arc::new(SystemClock), Arc::new(SystemRandom), readiness).with_trusted_proxies(trusted);
+    let stack = Stack::new(clock, Arc::new(SystemRandom), readiness).with_trusted_proxies(trusted);
     stack.assemble(routes::all(&state)).0
 }
 
@@ -64,6 +69,16 @@ pub async fn serve(
     tokio::select! {
         served = served.into_future() => served,
         () = patience => Ok(()),
+    }
+}
+
+/// The clock of the fleet, so that one server has one time.
+#[derive(Debug)]
+struct FleetClock(Fleet);
+
+impl Clock for FleetClock {
+    fn now(&self) -> Timestamp {
+        self.0.clock().now()
     }
 }
 

@@ -11,6 +11,7 @@ use fleet_core::{Fleet, access::Context};
 use crate::{
     codes,
     extract::{Network, RequestContext},
+    limits::RateLimiter,
     problem::{ApiError, ApiResult},
 };
 
@@ -32,6 +33,8 @@ pub struct ApiState {
     pub fleet: Fleet,
     /// What the server told.
     pub config: Arc<ApiConfig>,
+    /// How often each address tried what anybody may try.
+    pub tries: Arc<RateLimiter>,
 }
 
 impl FromRef<ApiState> for Fleet {

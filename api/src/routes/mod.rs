@@ -1,8 +1,11 @@
 //! The routes: one file for each module of the domain, of the same name. They take a request apart, call one use case and
 //! put the answer together.
 
+mod access;
 mod agent;
 mod document;
+mod settings;
+mod tries;
 mod work;
 
 use utoipa::OpenApi as _;
@@ -59,7 +62,13 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
 fn parts() -> Routes<ApiState> {
     let mut ordinary = OpenApiRouter::with_openapi(Document::openapi());
     let mut waiting = OpenApiRouter::new();
-    for part in [agent::routes(), document::routes(), work::routes()] {
+    for part in [
+        access::routes(),
+        agent::routes(),
+        document::routes(),
+        settings::routes(),
+        work::routes(),
+    ] {
         ordinary = ordinary.merge(part.ordinary);
         waiting = waiting.merge(part.waiting);
     }

@@ -9,6 +9,7 @@ use fleet_core::{
     protocol::{EnrolAnswer, EnrolAnswerBody},
 };
 
+use super::super::tries::{Enrolling, Tried};
 use crate::{
     extract::{Json, RequestContext},
     problem::ApiResult,
@@ -22,6 +23,7 @@ use crate::{
     security(()), extensions(("x-fleet-permission" = json!("enrolment-token")), ("x-fleet-audit" = json!("device.enrolled"))))]
 pub(super) async fn enrol_device(
     State(fleet): State<Fleet>,
+    _tried: Tried<Enrolling>,
     context: RequestContext,
     Json(request): Json<EnrolRequest>,
 ) -> ApiResult<(StatusCode, Json<EnrolAnswer>)> {

@@ -99,6 +99,7 @@ impl ApiKeyView {
 /// An API key to be created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"name": "nightly report", "role": "viewer", "expires_at": "2031-01-01T00:00:00Z"})))]
 #[serde(deny_unknown_fields)]
 pub struct NewApiKey {
     /// What people call it, 1 to 128 characters.

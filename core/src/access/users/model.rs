@@ -103,6 +103,7 @@ impl From<Versioned<User>> for UserView {
 /// A user to be created.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"name": "grace", "display_name": "Grace Hopper", "role": "operator", "password": "correct horse battery staple"})))]
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// The name to sign in with: 1 to 64 of `a-z 0-9 . _ - @ +`, beginning with a letter or digit. Upper case is folded.
@@ -120,6 +121,7 @@ pub struct NewUser {
 /// What is to be changed of a user; what is absent stays.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"role": "viewer"})))]
 #[serde(deny_unknown_fields, default)]
 pub struct UserChange {
     /// A new name to sign in with.
