@@ -22,13 +22,7 @@ pub const DOCUMENT: &str = "openapi/openapi.json";
 /// Writes the document, or compares it.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if !arguments.no_build {
-        let status = workspace
-            .cargo()
-            .args(["build", "--package", "fleet-server"])
-            .status()?;
-        if !status.success() {
-            bail!("the server does not build");
-        }
+        workspace.build_programs(false)?;
     }
     let output = workspace
         .command(workspace.binary("fleet-server", false))

@@ -55,6 +55,30 @@ impl Workspace {
         command
     }
 
+    /// Builds server, agent and command line, always together: each set of packages has features of its own, and so a build of its
+    /// own.
+    pub fn build_programs(&self, release: bool) -> Result<()> {
+        let mut command = self.cargo();
+        command.args([
+            "build",
+            "--package",
+            "fleet-server",
+            "--package",
+            "fleet-agent",
+            "--package",
+            "fleet",
+        ]);
+        if release {
+            command.arg("--release");
+        }
+        // Standard output belongs to results.
+        let status = command.stdout(std::io::stderr()).status()?;
+        if !status.success() {
+            bail!("the build failed");
+        }
+        Ok(())
+    }
+
     /// A program that was built here.
     pub fn binary(&self, name: &str, release: bool) -> PathBuf {
         self.target.join(if release { "release" } else { "debug" }).join(name)

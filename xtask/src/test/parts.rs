@@ -43,7 +43,10 @@ pub const PARTS: &[Part] = &[
     Part {
         name: "build",
         what: "everything builds, as the other parts use it",
-        steps: |workspace, settings| vec![cargo(workspace, settings, &["build", "--workspace"])],
+        steps: |workspace, settings| {
+            // With the tests: they need other features of some crates, and one build is enough.
+            vec![cargo(workspace, settings, &["build", "--workspace", "--all-targets"])]
+        },
     },
     Part {
         name: "rust",

@@ -65,7 +65,8 @@ struct Up {
 /// Starts everything; returns when it was asked to stop, or when the check is done.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     if !arguments.no_build {
-        build(workspace, arguments.release)?;
+        eprintln!("building server, agent and command line");
+        workspace.build_programs(arguments.release)?;
     }
     let programs = Programs {
         server: workspace.binary("fleet-server", arguments.release),
@@ -100,28 +101,6 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     ended.and(up.stop())?;
     eprintln!("stopped; `cargo xtask up` finds {} again", path.display());
     Ok(ExitCode::SUCCESS)
-}
-
-fn build(workspace: &Workspace, release: bool) -> Result<()> {
-    eprintln!("building server, agent and command line");
-    let mut command = workspace.cargo();
-    command.args([
-        "build",
-        "--package",
-        "fleet-server",
-        "--package",
-        "fleet-agent",
-        "--package",
-        "fleet",
-    ]);
-    if release {
-        command.arg("--release");
-    }
-    let status = command.stdout(std::io::stderr()).status()?;
-    if !status.success() {
-        bail!("the build failed");
-    }
-    Ok(())
 }
 
 /// Starts the server, signs in (as the first administrator where there is none yet), enrols this machine unless it is, starts the

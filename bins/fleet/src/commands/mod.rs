@@ -54,6 +54,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Global {
     /// How results are written.
     #[arg(short, long, global = true, value_enum, default_value = "table")]

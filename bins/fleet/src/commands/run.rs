@@ -69,8 +69,9 @@ Examples:
   fleet run --group db -- 'df -h | tail -n +2'
   fleet run --all --no-wait --script fix.sh
 
-One word after `--` is a script for /bin/sh, with pipes and all; several words are a command with its arguments, each
-passed on as it is. Ctrl-C leaves; the work goes on. The exit code is 6 when it failed on some device.")]
+One word after `--` is a script for /bin/sh, with pipes and all; several words are a
+command with its arguments, each passed on as it is. Ctrl-C leaves; the work goes on.
+The exit code is 6 when it failed on some device.")]
 pub struct Run {
     #[command(flatten)]
     on: On,

@@ -44,11 +44,8 @@ pub enum Command {
 /// What a user or a key may do.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Role {
-    /// Everything.
     Admin,
-    /// Sees everything of devices and runs work on them.
     Operator,
-    /// Sees; changes nothing.
     Viewer,
 }
 
@@ -68,7 +65,7 @@ impl Role {
 pub struct Create {
     /// The name to sign in with.
     name: String,
-    /// What the user may do.
+    /// What the user may do: everything, see and run work, or only see.
     #[arg(long, value_enum)]
     role: Role,
     /// The name that people read.

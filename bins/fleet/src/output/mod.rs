@@ -22,11 +22,12 @@ use table::Table;
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
+    // Plain comments: the help names them on one line.
+    // For people.
     Table,
-    /// For programs.
+    // For programs.
     Json,
-    /// For programs and people.
+    // For both.
     Yaml,
 }
 
