@@ -205,13 +205,13 @@ fn a_change_is_made_to_what_was_read() {
 }
 
 #[test]
-fn a_creation_is_repeated_under_the_same_key_when_the_server_cannot_serve() {
-    let server = Fake::start(|_, before| match before {
-        0 => problem(503, "unavailable", "wait"),
-        _ => json(201, value!({"id": WEB, "token": "fle1_secret"})),
+fn work_is_asked_for_again_under_the_same_key_when_the_server_cannot_serve() {
+    let server = Fake::start(|seen, before| match (seen.method.as_str(), before) {
+        ("POST", 0) => problem(503, "unavailable", "wait"),
+        _ => json(201, value!({"id": BATCH})),
     });
-    let done = server.fleet(&["tokens", "create", "--max-uses", "2", "--label", "a=b"]);
-    assert_eq!((done.code, done.out.as_str()), (0, "fle1_secret\n"), "{done:?}");
+    let done = server.fleet(&["refresh", "--on", WEB, "--no-wait"]);
+    assert_eq!((done.code, done.out), (0, format!("{BATCH}\n")), "{}", done.err);
     let requests = server.requests();
     assert_eq!(requests.len(), 2);
     assert_eq!(requests[0].header("idempotency-key").len(), 36);
@@ -221,8 +221,22 @@ fn a_creation_is_repeated_under_the_same_key_when_the_server_cannot_serve() {
     );
     assert_eq!(
         requests[0].json(),
+        value!({"operation": "inventory.refresh", "params": {"sections": []}, "targets": {"devices": [WEB]}})
+    );
+}
+
+#[test]
+fn a_token_is_made_once_and_printed_bare() {
+    let server = Fake::start(|_, _| json(201, value!({"id": WEB, "token": "fle1_secret"})));
+    let done = server.fleet(&["tokens", "create", "--max-uses", "2", "--label", "a=b"]);
+    assert_eq!((done.code, done.out.as_str()), (0, "fle1_secret\n"), "{done:?}");
+    assert_eq!(
+        server.requests()[0].json(),
         value!({"description": "", "max_uses": 2, "labels": {"a": "b"}})
     );
+    // It may have been made although the answer is bad: a second one would be nobody's.
+    let server = Fake::start(|_, _| problem(503, "unavailable", "wait"));
+    assert_eq!((server.fleet(&["tokens", "create"]).code, server.asked().len()), (5, 1));
 }
 
 #[test]

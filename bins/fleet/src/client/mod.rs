@@ -121,7 +121,8 @@ impl Client {
         Ok(self.send(&request).await?.status().is_success())
     }
 
-    /// Asks for something to be created or done. With a key it happens once, however often it has to be sent.
+    /// Asks for something to be created or done. With a key, on routes that take one, it happens once, however often it has to be
+    /// sent; without, it is sent again only when no connection came about.
     pub async fn post(&self, path: &[&str], body: &Value, key: Option<&str>) -> Result<Answer> {
         let mut request = self.request(Method::POST, path, &[], key.is_some());
         request.body = Some(body);

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Paging};
 use crate::{
-    client::{DEVICE, Failure, GROUP, Query, Result, id_of, new_key},
+    client::{DEVICE, Failure, GROUP, Query, Result, id_of},
     output::{Column, Show},
 };
 
@@ -88,11 +88,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
         }
         Command::Create { name, description } => {
             let body = json!({"name": name, "description": description});
-            let group = context
-                .client
-                .post(&["device-groups"], &body, Some(&new_key()))
-                .await?
-                .body;
+            let group = context.client.post(&["device-groups"], &body, None).await?.body;
             context.output.done(&format!("created group {name}"), &group)
         }
         Command::Set(set) => {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Paging, duration, users::Role};
 use crate::{
-    client::{KEY, Query, Result, USER, id_of, new_key},
+    client::{KEY, Query, Result, USER, id_of},
     output::{Column, Format, Show, note},
 };
 
@@ -74,7 +74,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             if let Some(owner) = &create.owner {
                 body["owner"] = json!(id_of(&context.client, &USER, owner).await?);
             }
-            let created = context.client.post(&["keys"], &body, Some(&new_key())).await?.body;
+            let created = context.client.post(&["keys"], &body, None).await?.body;
             match &created["token"] {
                 Value::String(text) if context.output.format() == Format::Table => {
                     note("this token is shown only now");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Paging, duration, pair};
 use crate::{
-    client::{GROUP, Query, Result, TOKEN, id_of, new_key},
+    client::{GROUP, Query, Result, TOKEN, id_of},
     output::{Column, Format, Show, note},
 };
 
@@ -122,11 +122,7 @@ impl Create {
         if !groups.is_empty() {
             body["groups"] = json!(groups);
         }
-        let created = context
-            .client
-            .post(&["enrolment-tokens"], &body, Some(&new_key()))
-            .await?
-            .body;
+        let created = context.client.post(&["enrolment-tokens"], &body, None).await?.body;
         match &created["token"] {
             // The bare text, to be kept in a file or handed on.
             Value::String(text) if context.output.format() == Format::Table => {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Paging, secret};
 use crate::{
-    client::{Failure, Query, Result, USER, id_of, new_key},
+    client::{Failure, Query, Result, USER, id_of},
     output::{Column, Show},
 };
 
@@ -125,7 +125,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             if let Some(name) = create.display_name {
                 body["display_name"] = json!(name);
             }
-            let user = context.client.post(&["users"], &body, Some(&new_key())).await?.body;
+            let user = context.client.post(&["users"], &body, None).await?.body;
             context.output.done(&format!("created user {}", create.name), &user)
         }
         Command::Set(set) => set.run(context).await,
