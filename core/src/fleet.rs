@@ -217,7 +217,7 @@ impl Fleet {
 
     /// Reads and changes devices.
     pub fn devices(&self) -> DeviceService<'_> {
-        DeviceService::new(&self.inner.store, &self.inner.presence)
+        DeviceService::new(&self.inner.store, &self.inner.presence, &self.inner.device_signals)
     }
 
     /// Reads and changes groups of devices.

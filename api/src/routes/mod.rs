@@ -3,6 +3,7 @@
 
 mod access;
 mod agent;
+mod devices;
 mod document;
 mod settings;
 mod tries;
@@ -65,6 +66,7 @@ fn parts() -> Routes<ApiState> {
     for part in [
         access::routes(),
         agent::routes(),
+        devices::routes(),
         document::routes(),
         settings::routes(),
         work::routes(),

@@ -24,7 +24,7 @@ mod tests;
 pub use batch::{Batch, BatchId, BatchRequest, BatchService, BatchView, Plan, PlanId};
 pub use module::module;
 pub use operations::{OperationKind, Operations};
-pub use run::{Run, RunFilter, RunId, RunService, RunView, State};
+pub use run::{Run, RunCounts, RunFilter, RunId, RunService, RunView, State};
 
 use crate::access::Permission;
 

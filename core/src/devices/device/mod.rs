@@ -24,7 +24,7 @@ pub use model::{Device, Presence};
 pub use query::{DeviceFilter, DeviceOrder, DeviceSort};
 pub use rules::{MAX_LABELS, MAX_NAME_BYTES, check_label, check_labels, check_name};
 pub(crate) use service::of_agent;
-pub use service::{DeviceChange, DeviceService};
+pub use service::{DeviceChange, DeviceService, LabelChange};
 pub use summary::DeviceSummary;
 pub(crate) use summary::fold;
 pub use view::{DeviceSummaryView, DeviceView};

@@ -1,36 +1,57 @@
 //! Use cases over devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Bulk, BulkOutcome, DEVICE_DELETE, DEVICE_DISABLED, DEVICE_GONE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET,
     DEVICE_UPDATE, Device, DeviceFilter, DeviceOrder, DeviceSummary, DeviceSummaryView, DeviceView, FleetCounts, bulk,
-    change_many, check_labels, check_name, rules::check_label_name,
+    change_many, check_labels, check_name,
+    rules::{check_label, check_label_name},
 };
 use crate::{
     access::{AuditEntry, Context},
     devices::{
-        DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, DeviceId, DeviceLink, DeviceState, PresenceBoard,
+        DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, DeviceEvent, DeviceId, DeviceLink, DeviceState, PresenceBoard,
         inventory::{InventorySection, InventorySectionId, Section},
         permissions::{in_scope, not_found, require_in_scope},
     },
-    kernel::{EntityId as _, PRECONDITION_FAILED, Page, PageRequest, Result},
+    kernel::{EntityId as _, Error, PRECONDITION_FAILED, Page, PageRequest, Result},
+    live::Signals,
     store::{Evidence, Filter, LaneQuery, Rev, Store, Tx, Value, Versioned},
 };
 
 /// What may be set of a device; what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"name": "web-01", "labels": {"site": "berlin", "old": null}})))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceChange {
     /// Its name.
     pub name: Option<String>,
     /// Whether it is kept from connecting.
     pub disabled: Option<bool>,
-    /// All of its labels: those that are not named here are removed.
-    pub labels: Option<BTreeMap<String, String>>,
+    /// Labels to set; one whose value is null is removed, and those that are not named stay as they are.
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
+/// Labels to set and to remove on many devices; those that are not named stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({
+    "devices": ["019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41"], "set": {"site": "berlin"}, "remove": ["old"]
+})))]
+#[serde(deny_unknown_fields)]
+pub struct LabelChange {
+    /// The devices, at most 500.
+    pub devices: Vec<DeviceId>,
+    /// Labels to set.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Names of labels to remove.
+    #[serde(default)]
+    pub remove: BTreeSet<String>,
 }
 
 /// Reads and changes devices.
@@ -38,11 +59,16 @@ pub struct DeviceChange {
 pub struct DeviceService<'a> {
     store: &'a Store,
     presence: &'a PresenceBoard,
+    signals: &'a Signals<DeviceId>,
 }
 
 impl<'a> DeviceService<'a> {
-    pub(crate) fn new(store: &'a Store, presence: &'a PresenceBoard) -> Self {
-        Self { store, presence }
+    pub(crate) fn new(store: &'a Store, presence: &'a PresenceBoard, signals: &'a Signals<DeviceId>) -> Self {
+        Self {
+            store,
+            presence,
+            signals,
+        }
     }
 
     /// A page of devices.
@@ -81,6 +107,15 @@ impl<'a> DeviceService<'a> {
         Ok(DeviceView::new(device, summary, state.map(Into::into)))
     }
 
+    /// A page of what happened to a device by itself, newest first.
+    pub async fn events(&self, context: &Context, id: DeviceId, page: &PageRequest) -> Result<Page<DeviceEvent>> {
+        require_in_scope(&context.require(DEVICES_READ)?, id)?;
+        let mut reader = self.store.reader().await?;
+        reader.get::<Device>(id).await?.ok_or_else(|| not_found(id))?;
+        let query = LaneQuery::<DeviceEvent>::newest_first().stream(id.uuid());
+        reader.rows(&query, page).await
+    }
+
     /// The device of an agent that calls, to verify its key: the one question that is asked before anybody is recognised.
     /// A deleted device is [`DEVICE_GONE`], which no one else is told.
     pub async fn of_agent(&self, id: DeviceId) -> Result<Versioned<Device>> {
@@ -100,9 +135,11 @@ impl<'a> DeviceService<'a> {
         if let Some(name) = &change.name {
             check_name(name)?;
         }
-        if let Some(labels) = &change.labels {
-            check_labels(labels)?;
-        }
+        let given = |(name, value): (&String, &Option<String>)| match value {
+            Some(value) => check_label(name, value),
+            None => check_label_name(name),
+        };
+        change.labels.iter().try_for_each(given)?;
         self.store
             .change(context, Evidence::Audit(DEVICE_UPDATE), |mut tx| async move {
                 let before = existing(&mut tx, id, expected).await?;
@@ -111,9 +148,13 @@ impl<'a> DeviceService<'a> {
                 if let Some(name) = &change.name {
                     after.name.clone_from(name);
                 }
-                if let Some(labels) = &change.labels {
-                    after.labels.clone_from(labels);
+                for (name, value) in &change.labels {
+                    match value {
+                        Some(value) => after.labels.insert(name.clone(), value.clone()),
+                        None => after.labels.remove(name),
+                    };
                 }
+                check_labels(&after.labels)?;
                 after.disabled = change.disabled.unwrap_or(after.disabled);
                 for (member, altered) in [
                     ("name", before.value.name != after.name),
@@ -132,6 +173,10 @@ impl<'a> DeviceService<'a> {
                 tx.commit().await
             })
             .await?;
+        if change.disabled == Some(true) {
+            // Its session looks, and ends.
+            self.signals.signal(id);
+        }
         // Whoever may write may read what was written.
         let reading = Context::system("devices");
         self.show(&reading, id).await
@@ -144,41 +189,56 @@ impl<'a> DeviceService<'a> {
         ids: &[DeviceId],
         labels: &BTreeMap<String, String>,
     ) -> Result<BulkOutcome> {
-        let scope = context.require(DEVICES_WRITE)?;
-        check_labels(labels)?;
-        let names: Vec<_> = labels.keys().cloned().collect();
-        let bulk = Bulk {
-            context,
-            scope: &scope,
-            action: DEVICE_LABEL_SET,
-            member: "labels",
-            details: &[("labels", names.into())],
-            group: None,
+        let change = LabelChange {
+            devices: ids.to_vec(),
+            set: labels.clone(),
+            remove: BTreeSet::new(),
         };
-        change_many(self.store, &bulk, ids, |device| {
-            device
-                .labels
-                .extend(labels.iter().map(|(name, value)| (name.clone(), value.clone())));
-            check_labels(&device.labels)
-        })
-        .await
+        self.change_labels(context, &change).await
     }
 
     /// Removes labels of devices, at most 500 at once.
     pub async fn remove_labels(&self, context: &Context, ids: &[DeviceId], names: &[String]) -> Result<BulkOutcome> {
+        let change = LabelChange {
+            devices: ids.to_vec(),
+            set: BTreeMap::new(),
+            remove: names.iter().cloned().collect(),
+        };
+        self.change_labels(context, &change).await
+    }
+
+    /// Sets and removes labels of devices, at most 500 at once.
+    pub async fn change_labels(&self, context: &Context, change: &LabelChange) -> Result<BulkOutcome> {
         let scope = context.require(DEVICES_WRITE)?;
-        names.iter().try_for_each(|name| check_label_name(name))?;
+        check_labels(&change.set)?;
+        change.remove.iter().try_for_each(|name| check_label_name(name))?;
+        if let Some(name) = change.remove.iter().find(|name| change.set.contains_key(*name)) {
+            let why = format!("the label {name} is to be set and to be removed");
+            return Err(Error::invalid_field("/remove", why));
+        }
+        let names: Vec<_> = change.set.keys().cloned().collect();
+        let removed: Vec<_> = change.remove.iter().cloned().collect();
+        let (action, details): (_, &[_]) = match (names.is_empty(), removed.is_empty()) {
+            (true, _) => (DEVICE_LABEL_REMOVE, &[("labels", removed.into())]),
+            (false, true) => (DEVICE_LABEL_SET, &[("labels", names.into())]),
+            (false, false) => (
+                DEVICE_LABEL_SET,
+                &[("labels", names.into()), ("removed", removed.into())],
+            ),
+        };
         let bulk = Bulk {
             context,
             scope: &scope,
-            action: DEVICE_LABEL_REMOVE,
+            action,
             member: "labels",
-            details: &[("labels", names.to_vec().into())],
+            details,
             group: None,
         };
-        change_many(self.store, &bulk, ids, |device| {
-            device.labels.retain(|name, _| !names.contains(name));
-            Ok(())
+        change_many(self.store, &bulk, &change.devices, |device| {
+            let set = change.set.iter().map(|(name, value)| (name.clone(), value.clone()));
+            device.labels.extend(set);
+            device.labels.retain(|name, _| !change.remove.contains(name));
+            check_labels(&device.labels)
         })
         .await
     }
@@ -202,6 +262,7 @@ impl<'a> DeviceService<'a> {
             })
             .await?;
         self.presence.forget(id);
+        self.signals.signal(id);
         Ok(())
     }
 }

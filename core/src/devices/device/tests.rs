@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    access::{DENIED, Role},
+    access::{Context, DENIED, Role},
     devices::{
-        DeviceId, DeviceSummaryView,
+        DeviceEvent, DeviceId, DeviceSummaryView,
         enrolment::NewEnrolmentToken,
         testing::{TestFleet, fails},
     },
     kernel::{EntityId as _, PAGE_TOKEN_INVALID, PageRequest},
-    store::Direction,
+    store::{Direction, Evidence},
 };
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -83,7 +83,7 @@ async fn a_change_is_seen_in_device_and_summary_and_says_what_it_altered() {
     let change = DeviceChange {
         name: Some("front".into()),
         disabled: Some(true),
-        labels: None,
+        ..DeviceChange::default()
     };
     let after = devices.set(&admin, web, Some(before.revision), &change).await.unwrap();
     assert_eq!((after.summary.name.as_str(), after.summary.disabled), ("front", true));
@@ -116,6 +116,104 @@ async fn a_change_is_seen_in_device_and_summary_and_says_what_it_altered() {
         ..DeviceChange::default()
     };
     fails(devices.set(&admin, web, None, &bad).await, DEVICE_NAME_INVALID);
+}
+
+#[tokio::test]
+async fn labels_of_one_device_are_merged_with_those_that_it_has() {
+    let (test, [web, ..]) = three().await;
+    let (devices, admin) = (test.fleet.devices(), test.admin());
+    let change = |labels: &[(&str, Option<&str>)]| DeviceChange {
+        labels: labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)))
+            .collect(),
+        ..DeviceChange::default()
+    };
+    for (step, expected) in [
+        (
+            change(&[("a", Some("1")), ("b", Some("2"))]),
+            labels(&[("a", "1"), ("b", "2")]),
+        ),
+        (
+            change(&[("b", Some("3")), ("c", None)]),
+            labels(&[("a", "1"), ("b", "3")]),
+        ),
+        (change(&[("a", None)]), labels(&[("b", "3")])),
+    ] {
+        let after = devices.set(&admin, web, None, &step).await.unwrap();
+        assert_eq!(after.summary.labels, expected);
+    }
+    for bad in [change(&[("A", None)]), change(&[("a", Some("x\ny"))])] {
+        fails(devices.set(&admin, web, None, &bad).await, DEVICE_LABEL_INVALID);
+    }
+    let many: Vec<_> = (0..64).map(|n| format!("l{n}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), Some(""))).collect();
+    fails(
+        devices.set(&admin, web, None, &change(&many)).await,
+        DEVICE_LABEL_INVALID,
+    );
+}
+
+#[tokio::test]
+async fn labels_are_set_and_removed_in_one_change() {
+    let (test, [web, alpha, _]) = three().await;
+    let (devices, admin) = (test.fleet.devices(), test.admin());
+    devices
+        .set_labels(&admin, &[web], &labels(&[("old", "")]))
+        .await
+        .unwrap();
+    let change = LabelChange {
+        devices: vec![web, alpha],
+        set: labels(&[("site", "Bonn")]),
+        remove: ["old".to_owned()].into(),
+    };
+    let outcome = devices.change_labels(&admin, &change).await.unwrap();
+    assert_eq!((outcome.changed, outcome.unchanged), (2, 0));
+    for device in [web, alpha] {
+        let shown = devices.show(&admin, device).await.unwrap();
+        assert_eq!(shown.summary.labels, labels(&[("site", "Bonn")]));
+    }
+    let both = LabelChange {
+        remove: ["site".to_owned()].into(),
+        ..change
+    };
+    fails(devices.change_labels(&admin, &both).await, crate::kernel::INVALID);
+}
+
+#[tokio::test]
+async fn the_timeline_of_a_device_comes_newest_first_and_is_its_own() {
+    let (test, [web, alpha, _]) = three().await;
+    let (devices, admin) = (test.fleet.devices(), test.admin());
+    let context = Context::system("test");
+    for (device, event) in [
+        (Some(web), "one"),
+        (Some(alpha), "other"),
+        (None, "fleet"),
+        (Some(web), "two"),
+    ] {
+        let event = &DeviceEvent::new(device, event, test.fleet.clock().now());
+        let change = test
+            .fleet
+            .store()
+            .change(&context, Evidence::Observed, |mut tx| async move {
+                event.append_to(&mut tx)?;
+                tx.commit().await
+            });
+        change.await.unwrap();
+        test.advance(1);
+    }
+    let page = devices.events(&admin, web, &PageRequest::default()).await.unwrap();
+    let names: Vec<_> = page.items.iter().map(|event| event.event.as_str()).collect();
+    assert_eq!(names, ["two", "one"]);
+    fails(
+        devices.events(&test.nobody(), web, &PageRequest::default()).await,
+        DENIED,
+    );
+    devices.delete(&admin, web, None).await.unwrap();
+    fails(
+        devices.events(&admin, web, &PageRequest::default()).await,
+        DEVICE_NOT_FOUND,
+    );
 }
 
 #[tokio::test]

@@ -36,6 +36,9 @@ const MAX_DESCRIPTION: usize = 2_000;
 /// A token to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({
+    "name": "web servers", "max_uses": 10, "expires_in_seconds": 86400, "labels": {"site": "berlin"}
+})))]
 #[serde(default, deny_unknown_fields)]
 pub struct NewEnrolmentToken {
     /// Its name.

@@ -25,6 +25,7 @@ const MAX_GROUPS: usize = 256;
 /// A group to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"name": "Web servers", "description": "Behind the balancer"})))]
 #[serde(deny_unknown_fields)]
 pub struct NewDeviceGroup {
     /// Its name; no two groups have the same, without regard to case.
@@ -37,6 +38,7 @@ pub struct NewDeviceGroup {
 /// What may be set of a group; what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"name": "Web servers"})))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceGroupChange {
     /// Its name.

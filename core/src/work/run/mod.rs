@@ -5,7 +5,7 @@ mod service;
 mod state;
 
 pub use model::{Delivery, Ending, Run, RunEvent, RunId, RunView, StateCount};
-pub use service::{RUN_CANCEL, RUN_NOT_FOUND, RunFilter, RunService};
+pub use service::{RUN_CANCEL, RUN_NOT_FOUND, RunCounts, RunFilter, RunService};
 pub use state::{EDGES, Edge, State, Step};
 
 pub(crate) use service::{event, step_run};

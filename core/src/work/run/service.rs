@@ -30,6 +30,16 @@ pub struct RunFilter {
     pub operation: Option<String>,
 }
 
+/// How many runs have not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunCounts {
+    /// Those that wait for approval, for their time or for their device.
+    pub waiting: u64,
+    /// Those that were offered to their device and have not ended.
+    pub under_way: u64,
+}
+
 /// Reads and cancels runs.
 #[derive(Debug)]
 pub struct RunService<'a> {
@@ -55,6 +65,20 @@ impl<'a> RunService<'a> {
     pub async fn count(&self, context: &Context, filter: &RunFilter) -> Result<u64> {
         context.require(RUNS_READ)?;
         self.store.reader().await?.count::<Run>(query(filter).filters()).await
+    }
+
+    /// How many runs have not ended; those that have are not looked at.
+    pub async fn counts(&self, context: &Context) -> Result<RunCounts> {
+        context.require(RUNS_READ)?;
+        let mut reader = self.store.reader().await?;
+        let mut count = async |states: &[State]| {
+            let filter = Run::STATE.one_of(states.iter().map(|state| state.name()));
+            reader.count::<Run>(&filter).await
+        };
+        Ok(RunCounts {
+            waiting: count(&[State::AwaitingApproval, State::Scheduled, State::Queued]).await?,
+            under_way: count(&[State::Offered, State::Accepted, State::Running]).await?,
+        })
     }
 
     /// One run and its revision.

@@ -56,7 +56,7 @@ impl InventoryService<'_> {
         page: &PageRequest,
     ) -> Result<Page<FleetPackageView>> {
         let scope = context.require(DEVICES_READ)?;
-        check_text("prefix", prefix)?;
+        check_text("search", prefix)?;
         let question = query_fingerprint(&("fleet_packages", prefix))?;
         let after: Option<String> = page.cursor(question)?;
         let mut reader = self.store.reader().await?;

@@ -34,7 +34,7 @@ pub struct InventorySectionView {
     pub received_at: Timestamp,
     /// The body; lists of sections leave it out. Of packages, all but the list, which is asked for by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>, nullable = false))]
     pub body: Option<Json>,
 }
 
