@@ -22,6 +22,7 @@ use crate::{router::Routes, state::ApiState};
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     security(("bearer" = [])),
+    components(schemas(crate::live::LiveEvent, crate::problem::Problem)),
     modifiers(&Bearer)
 )]
 struct Document;

@@ -107,6 +107,7 @@ pub(super) struct DeviceParams {
     /// Only those that should, or need not, be restarted.
     reboot_required: Option<bool>,
     /// The order; `-` before a name turns it round.
+    #[param(inline)]
     sort: DeviceSorting,
 }
 

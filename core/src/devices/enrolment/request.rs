@@ -19,6 +19,13 @@ const MAX_HOSTNAME: usize = 253;
 /// What an agent presents to become a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({
+    "secret": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "public_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "nonce": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "proof": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "hostname": "web-01", "machine_id": "5b9a1f0c2d3e4f5061728394a5b6c7d8", "agent_version": "0.1.0"
+})))]
 pub struct EnrolRequest {
     /// The secret of the enrolment token.
     pub secret: EnrolmentSecret,

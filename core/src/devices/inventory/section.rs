@@ -276,6 +276,10 @@ impl SectionBody {
 /// One section as it travels from the agent to the server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({
+    "section": "memory", "hash": "4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a",
+    "collected_at": "2026-11-21T07:00:00.000000Z", "body": {"total_bytes": 8589934592_u64, "swap_total_bytes": 0}
+})))]
 pub struct SectionReport {
     /// Which section.
     pub section: Section,
