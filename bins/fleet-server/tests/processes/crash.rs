@@ -4,15 +4,11 @@
 //! ran twice; what is called succeeded ran once and its output is whole; what ran in vain is called indeterminate or lost.
 //! `FLEET_CRASH_ROUNDS` sets the rounds; each kills both once.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
-
-mod processes;
-mod world;
-
 use std::{collections::BTreeMap, time::Duration};
 
 use fleet_core::kernel::{SeededRandom, random_bytes};
-use world::{RunSeen, World};
+
+use crate::world::{RunSeen, World};
 
 /// Whom a round kills first; the other one is killed later in the same round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +28,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_runs_twice_whoever_is_killed()
         .and_then(|rounds| rounds.parse().ok())
         .unwrap_or(50_usize);
     let random = SeededRandom::new(20_261_121);
-    let mut world = World::new().await;
+    let mut world = World::new("socket").await;
     let mut spread: BTreeMap<(Victim, String), u32> = BTreeMap::new();
 
     for round in 0..rounds {

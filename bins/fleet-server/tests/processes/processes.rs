@@ -11,7 +11,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-const SERVER: &str = env!("CARGO_BIN_EXE_fleet-server");
+pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_fleet-server");
 
 /// The agent's binary, which stands beside the server's.
 fn agent_binary() -> PathBuf {
@@ -80,9 +80,9 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn start(state: &Path, logs: &Path) -> Self {
+    pub(crate) fn start(state: &Path, logs: &Path, transport: &str) -> Self {
         let child = Command::new(agent_binary())
-            .args(["run", "--transport", "socket", "--state"])
+            .args(["run", "--transport", transport, "--state"])
             .arg(state)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -99,8 +99,9 @@ impl Agent {
         let _ = self.child.start_kill();
     }
 
-    pub(crate) async fn gone(&mut self) {
-        self.child.wait().await.unwrap();
+    /// Waits until it is gone; its exit code, where no signal ended it.
+    pub(crate) async fn gone(&mut self) -> Option<i32> {
+        self.child.wait().await.unwrap().code()
     }
 
     /// SIGSTOP: alive, connected, and silent.

@@ -31,6 +31,7 @@ pub(crate) struct RunSeen {
 
 pub(crate) struct World {
     folder: tempfile::TempDir,
+    transport: &'static str,
     listen: String,
     server: Server,
     agent: Agent,
@@ -44,7 +45,7 @@ pub(crate) struct World {
 
 impl World {
     /// A fleet with one enrolled device. The store is set up before the server starts.
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(transport: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         // A port that is free now stays this test's own: nobody else binds this one.
@@ -54,13 +55,14 @@ impl World {
         let server = Server::start(&data, &listen).await;
         let state = folder.path().join("agent");
         enrol(&state, &enrolment).await;
-        let agent = Agent::start(&state, folder.path());
+        let agent = Agent::start(&state, folder.path(), transport);
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
             .build()
             .unwrap();
         let mut world = Self {
             folder,
+            transport,
             listen,
             server,
             agent,
@@ -137,6 +139,114 @@ impl World {
 
     pub(crate) fn expected_output(&self, round: usize) -> String {
         format!("begun {round}\ndone {round}\n")
+    }
+
+    /// Asks for a script on the device; the run's id.
+    pub(crate) async fn run_script(&self, script: &str, timeout_seconds: u32) -> String {
+        let body = json!({"operation": "shell", "params": {"script": script}, "targets": {"devices": [self.device]}, "timeout_seconds": timeout_seconds});
+        let response = self
+            .client
+            .post(self.url("/api/v1/batches"))
+            .bearer_auth(&self.token)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
+        let batch: Value = response.json().await.unwrap();
+        let runs = self
+            .get(&format!("/api/v1/runs?batch={}", batch["id"].as_str().unwrap()))
+            .await;
+        runs["items"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a run meets a condition.
+    pub(crate) async fn until(&self, run: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let view = self.get(&format!("/api/v1/runs/{run}")).await;
+            if condition(&view) {
+                return view;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "run {run} is not {what}: {view}\n{}",
+                self.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// All output of a run.
+    pub(crate) async fn output(&self, run: &str) -> String {
+        let output = self.get(&format!("/api/v1/runs/{run}/output?limit=500")).await;
+        output["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|chunk| chunk["text"].as_str().unwrap())
+            .collect()
+    }
+
+    /// A section of the device's inventory, once it is reported.
+    pub(crate) async fn section(&self, section: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let path = format!("/api/v1/devices/{}/inventory/{section}", self.device);
+        loop {
+            let response = self
+                .client
+                .get(self.url(&path))
+                .bearer_auth(&self.token)
+                .send()
+                .await
+                .unwrap();
+            if response.status().is_success() {
+                return response.json().await.unwrap();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{section} is not reported: {}\n{}",
+                response.text().await.unwrap(),
+                self.logs()
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Posts without a body.
+    pub(crate) async fn post(&self, path: &str) -> u16 {
+        self.client
+            .post(self.url(path))
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    }
+
+    /// Deletes the device.
+    pub(crate) async fn delete_device(&self) -> u16 {
+        let path = format!("/api/v1/devices/{}", self.device);
+        self.client
+            .delete(self.url(&path))
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    }
+
+    /// The exit code of the agent, which ends by itself.
+    pub(crate) async fn agent_ends(&mut self) -> Option<i32> {
+        tokio::time::timeout(Duration::from_secs(30), self.agent.gone())
+            .await
+            .expect("the agent ends within 30 s")
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Waits until a run is in a state (or past it), or for a time; returns the state that it is in.
@@ -230,7 +340,7 @@ impl World {
     pub(crate) async fn restart_agent(&mut self) {
         self.agent.kill();
         self.agent.gone().await;
-        self.agent = Agent::start(&self.state_folder(), self.folder.path());
+        self.agent = Agent::start(&self.state_folder(), self.folder.path(), self.transport);
         self.agent_down = false;
     }
 
@@ -269,7 +379,7 @@ impl World {
         serde_json::from_str(&body).unwrap()
     }
 
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let tail = |path: PathBuf| {
             let text = std::fs::read_to_string(path).unwrap_or_default();
             let lines: Vec<_> = text.lines().rev().take(40).collect();

@@ -1,0 +1,101 @@
+//! What a server refuses to start on, and whether it says what to do.
+
+use std::{fs, path::Path, process::Output};
+
+use tokio::process::Command;
+
+use crate::processes::{SERVER, Server};
+
+async fn start(data: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(SERVER);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .args(more)
+        .kill_on_drop(true);
+    tokio::time::timeout(std::time::Duration::from_secs(30), command.output())
+        .await
+        .expect("it ends by itself")
+        .unwrap()
+}
+
+/// The server ends with an error that says all of this.
+async fn check_refused(data: &Path, more: &[&str], said: &[&str]) {
+    let output = start(data, more).await;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{errors}");
+    for part in said {
+        assert!(errors.contains(part), "{part:?} is not in: {errors}");
+    }
+}
+
+/// A data folder with a store that a server has used.
+async fn used() -> tempfile::TempDir {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(data.path(), "127.0.0.1:0").await;
+    server.kill().await;
+    data
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused_and_left_as_it_is() {
+    let data = used().await;
+    let file = data.path().join("fleet.db");
+    for name in ["fleet.db-wal", "fleet.db-shm"] {
+        let _ = fs::remove_file(data.path().join(name));
+    }
+    fs::write(&file, [b'x'; 8192]).unwrap();
+    check_refused(data.path(), &[], &["fleet.db", "backup"]).await;
+    assert_eq!(fs::read(&file).unwrap(), [b'x'; 8192]);
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_store_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(data.path(), "127.0.0.1:0").await;
+    check_refused(data.path(), &[], &["in use"]).await;
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn a_store_without_its_master_key_is_refused() {
+    let data = used().await;
+    fs::remove_file(data.path().join("keys/master.key")).unwrap();
+    check_refused(data.path(), &[], &["master key", "backup"]).await;
+}
+
+#[tokio::test]
+async fn a_store_with_another_master_key_is_refused_by_the_name_of_the_missing_one() {
+    let (data, other) = (used().await, used().await);
+    let key = other.path().join("keys/master.key");
+    check_refused(
+        data.path(),
+        &["--master-key-file", key.to_str().unwrap()],
+        &["master key", "missing"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn plain_http_beyond_loopback_must_be_asked_for() {
+    let data = tempfile::tempdir().unwrap();
+    let config = data.path().join("server.toml");
+    fs::write(&config, "listen = '0.0.0.0:0'").unwrap();
+    let output = Command::new(SERVER)
+        .args(["serve", "--config"])
+        .arg(&config)
+        .arg("--data")
+        .arg(data.path())
+        .output()
+        .await
+        .unwrap();
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("--behind-proxy"));
+}
+
+#[tokio::test]
+async fn an_unknown_key_in_the_configuration_is_an_error() {
+    let data = tempfile::tempdir().unwrap();
+    let config = data.path().join("server.toml");
+    fs::write(&config, "lissten = '127.0.0.1:0'").unwrap();
+    check_refused(data.path(), &["--config", config.to_str().unwrap()], &["lissten"]).await;
+}
