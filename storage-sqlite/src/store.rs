@@ -120,6 +120,24 @@ pub struct Statistics {
 }
 
 /// A store in one SQLite file. Clones are the same store.
+///
+/// ```
+/// # use std::sync::Arc;
+/// use fleet_core::{kernel::SystemClock, store::Backend as _};
+/// use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
+///
+/// # #[tokio::main]
+/// # async fn main() -> fleet_core::store::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("fleet.db");
+/// let store = SqliteStore::open(&path, SqliteOptions::default(), Arc::new(SystemClock)).await?;
+/// assert!(store.info().durable);
+/// // The file is this process's until the store is closed.
+/// assert!(SqliteStore::open(&path, SqliteOptions::default(), Arc::new(SystemClock)).await.is_err());
+/// store.close().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     inner: Arc<Inner>,

@@ -8,6 +8,31 @@
 //! ```
 //!
 //! [`Access`] is the door to the use cases; each of them takes a [`Context`] and commits its audit row with its change.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use fleet_core::{Fleet, access::{bootstrap::Claim, sessions::Login}, kernel::*, store::memory::MemoryStore};
+//! use fleet_core::{access::Origin, devices::DEVICES_WRITE};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! # let backend = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+//! # let fleet = Fleet::builder(backend, MasterKey::generate(&SystemRandom)).open().await?;
+//! # let access = fleet.access();
+//! // While there is no user, a one-time token makes the first administrator.
+//! let token = access.bootstrap_token().await?.unwrap();
+//! let (name, password) = ("ann".to_owned(), "correct horse battery".into());
+//! access.claim(Claim { token: token.expose().into(), name: name.clone(), password, origin: Origin::default() }).await?;
+//! assert!(access.bootstrap_token().await?.is_none());
+//!
+//! // Signing in gives a token, and a token gives the context that every use case takes.
+//! let login = Login { name, password: "correct horse battery".into(), origin: Origin::default(), user_agent: None };
+//! let signed_in = access.sessions().login(login).await?;
+//! let context = access.authenticate(signed_in.token.expose(), Origin::default()).await?;
+//! assert!(context.require(DEVICES_WRITE).is_ok());
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod audit;
 mod authenticate;

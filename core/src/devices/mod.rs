@@ -9,6 +9,34 @@
 //!   event.rs      the timeline of devices
 //!   permissions.rs
 //! ```
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use fleet_core::{Fleet, access::{Context, Origin}, kernel::*, store::memory::MemoryStore};
+//! use fleet_core::devices::{
+//!     device::{DeviceFilter, DeviceOrder},
+//!     enrolment::{EnrolRequest, Machine, NewEnrolmentToken},
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! # let backend = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+//! # let fleet = Fleet::builder(backend, MasterKey::generate(&SystemRandom)).open().await?;
+//! # let admin = Context::system("example");
+//! // Somebody makes a token and carries it to a machine …
+//! let (_, secret) = fleet.enrolment().create_token(&admin, &NewEnrolmentToken::default()).await?;
+//! // … whose agent makes a key of its own and proves that it has it.
+//! let key = SigningKey::generate(&SystemRandom);
+//! let machine = Machine { hostname: "web-01".into(), ..Machine::default() };
+//! let request = EnrolRequest::prove(secret, &key, random_bytes(&SystemRandom), machine);
+//! fleet.enrolment().enrol(&request, Origin::default()).await?;
+//!
+//! let wanted = DeviceFilter { search: Some("web".into()), ..DeviceFilter::default() };
+//! let found = fleet.devices().list(&admin, &wanted, DeviceOrder::default(), &PageRequest::default()).await?;
+//! assert_eq!(found.items[0].name, "web-01");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod device;
 pub mod enrolment;

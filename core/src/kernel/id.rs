@@ -65,7 +65,23 @@ pub fn named_uuid(kind: &str, name: &str) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-/// Defines a typed id: `define_id!(/// Names a device. DeviceId, "device");`
+/// Defines a typed id.
+///
+/// ```
+/// use fleet_core::kernel::{SeededRandom, Timestamp, define_id};
+///
+/// define_id!(
+///     /// Names a rack.
+///     RackId,
+///     "rack"
+/// );
+///
+/// // Time and randomness are handed in, so that a test decides both.
+/// let id = RackId::new(Timestamp::from_seconds(1_800_000_000), &SeededRandom::new(1));
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// // One thing has one name: other spellings of it are refused.
+/// assert!(id.to_string().to_uppercase().parse::<RackId>().is_err());
+/// ```
 #[macro_export]
 macro_rules! define_id {
     ($(#[$doc:meta])* $name:ident, $entity:literal) => {

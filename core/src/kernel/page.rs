@@ -90,6 +90,21 @@ pub fn query_fingerprint(query: &impl Serialize) -> Result<[u8; FINGERPRINT]> {
 
 /// Continues a list. Opaque to callers and parsed as hostile input when it comes back: it carries only a position, so
 /// that a forged one shows nothing that the query itself would not.
+///
+/// ```
+/// use fleet_core::kernel::{PageRequest, PageToken, query_fingerprint};
+///
+/// // A list ends a page with a token that holds a position and the query that it belongs to.
+/// let devices = query_fingerprint(&("devices", "by name"))?;
+/// let next = PageToken::seal(devices, &"web-50")?;
+///
+/// // It comes back as hostile input. For its own query it is a position, for another it is an error.
+/// let request = PageRequest::new(Some(50), Some(PageToken::from_text(next.as_str())))?;
+/// assert_eq!(request.cursor::<String>(devices)?.as_deref(), Some("web-50"));
+/// let runs = query_fingerprint(&("runs", "by name"))?;
+/// assert_eq!(request.cursor::<String>(runs).unwrap_err().code().name(), "page.token_invalid");
+/// # Ok::<(), fleet_core::kernel::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PageToken(String);

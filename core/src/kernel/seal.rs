@@ -92,6 +92,17 @@ pub enum SealError {
 }
 
 /// Seals with the current master key and opens with any that it knows.
+///
+/// ```
+/// use fleet_core::kernel::{MasterKey, SealError, Sealer, SystemRandom};
+///
+/// let sealer = Sealer::new(MasterKey::generate(&SystemRandom));
+/// let sealed = sealer.seal("mail_server/7", b"hunter2", &SystemRandom)?;
+/// assert_eq!(sealer.open("mail_server/7", &sealed)?.as_slice(), b"hunter2");
+/// // Copied to another row, it does not open.
+/// assert_eq!(sealer.open("mail_server/8", &sealed), Err(SealError::Damaged));
+/// # Ok::<(), SealError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Sealer {
     current: String,

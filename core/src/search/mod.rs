@@ -2,6 +2,17 @@
 //!
 //! A document's terms stand in a many-valued column; a word of a search finds the documents that have a term which begins
 //! with it.
+//!
+//! ```
+//! use fleet_core::search;
+//!
+//! let terms = search::terms(["Web-01.example.org"]);
+//! assert_eq!(terms, ["01", "example", "org", "web", "web-01.example.org"]);
+//!
+//! // What a column of such terms is asked for: every word begins some term.
+//! let filter = search::filter("terms", "exam WEB-01");
+//! assert_eq!(format!("{filter:?}"), r#"And([Prefix("terms", "exam"), Prefix("terms", "web-01")])"#);
+//! ```
 
 use crate::store::{Filter, Name};
 

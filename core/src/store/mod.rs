@@ -13,6 +13,49 @@
 //! **latest values**, one **commit order** and one **change feed**. It never sees a domain type. What an index value
 //! is, how values are ordered, whether a query is served: all of it is decided here, so that every engine gives equal
 //! answers.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use fleet_core::{Entity, Fleet, access::{Action, Context}, define_id, modules::Module};
+//! use fleet_core::{kernel::{MasterKey, SystemClock, SystemRandom}, store::{Evidence, Query, kind_schema, memory::MemoryStore}};
+//! use serde::{Deserialize, Serialize};
+//!
+//! define_id!(RackId, "rack");
+//!
+//! #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
+//! #[entity(kind = "rack", version = 1)]
+//! struct Rack {
+//!     #[entity(id)]
+//!     id: RackId,
+//!     #[entity(text)]
+//!     room: String,
+//! }
+//!
+//! const RACK_CREATE: Action = Action::new("rack.create");
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> fleet_core::kernel::Result<()> {
+//! // An embedder's own kinds come with a module.
+//! let racks = Module { name: "racks", kinds: vec![kind_schema::<Rack>()], actions: vec![RACK_CREATE], ..Module::default() };
+//! let backend = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+//! let fleet = Fleet::builder(backend, MasterKey::generate(&SystemRandom)).module(racks).open().await?;
+//!
+//! // A change has an actor and its evidence, reads from one view, and is all or nothing.
+//! let store = fleet.store();
+//! store
+//!     .change(&Context::system("example"), Evidence::Audit(RACK_CREATE), |mut tx| async move {
+//!         let rack = Rack { id: RackId::new(tx.now(), &SystemRandom), room: "cellar".into() };
+//!         tx.create(&rack)?;
+//!         tx.commit().await
+//!     })
+//!     .await?;
+//!
+//! let in_cellar = Query::<Rack>::all().filter(Rack::ROOM.eq("cellar"));
+//! assert_eq!(store.reader().await?.first(&in_cellar).await?.unwrap().room, "cellar");
+//! # Ok(())
+//! # }
+//! ```
 
 mod chain;
 mod contract;

@@ -11,6 +11,18 @@
 //! delivery/    offers to devices, what devices answer, the sweep
 //! output/      what runs print
 //! ```
+//!
+//! ```
+//! use fleet_core::work::{State, run::{Edge, Step}};
+//!
+//! assert_eq!(State::Queued.after(Edge::Offer), Step::To(State::Offered));
+//! assert_eq!(State::Offered.after(Edge::Accept), Step::To(State::Accepted));
+//! // What comes twice changes nothing; what contradicts is refused.
+//! assert_eq!(State::Running.after(Edge::Accept), Step::Repeat);
+//! assert_eq!(State::Succeeded.after(Edge::Finish(State::Failed)), Step::Illegal);
+//! // The device vanished, and its result came after all.
+//! assert_eq!(State::Lost.after(Edge::Finish(State::Succeeded)), Step::To(State::Succeeded));
+//! ```
 
 pub mod batch;
 pub mod delivery;
