@@ -38,5 +38,5 @@ pub const NOT_READY: Code = Code::new("server.not_ready", Class::Unavailable);
 pub const TOO_MANY_STREAMS: Code = Code::new("live.too_many_streams", Class::RateLimited);
 /// A parameter or header has a value that is not allowed.
 pub const PARAMETER_INVALID: Code = Code::new("request.parameter_invalid", Class::Invalid);
-/// No token was sent, or not as `Authorization: Bearer …`.
-pub const AUTHORIZATION_MISSING: Code = Code::new("auth.required", Class::Unauthenticated);
+// No token was sent, or not as `Authorization: Bearer …`: the same to a caller as one that proves nothing.
+pub use fleet_core::access::sessions::REQUIRED as AUTHORIZATION_MISSING;
