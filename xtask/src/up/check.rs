@@ -75,7 +75,11 @@ fn find(programs: &Programs, stop: &Stop, begun: Instant, found: &mut Found) -> 
     let packages = wait_for(stop, deadline, "no packages are listed", || {
         up.server.must_run()?;
         up.agent.must_run()?;
-        let packages = up.fleet.json(&["devices", "packages", &device, "--all"])?;
+        // Until the device has told of its packages there is nothing to list.
+        let packages = match up.fleet.json(&["devices", "packages", &device, "--all"]) {
+            Err(error) if error.to_string().contains("inventory.section_not_found") => return Ok(None),
+            packages => packages?,
+        };
         Ok(packages.as_array().map(Vec::len).filter(|count| *count > 0))
     })?;
     found.packages = Some(packages);
