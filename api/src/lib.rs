@@ -28,5 +28,5 @@ mod routes;
 mod server;
 mod state;
 
-pub use server::{openapi_document, router, serve};
+pub use server::{openapi_document, router, router_with_live_events, serve};
 pub use state::{ApiConfig, ApiState, Caller};

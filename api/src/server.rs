@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use crate::{
     health::{PartReadiness, Readiness},
     limits::RateLimiter,
+    live::LiveFeed,
     openapi,
     router::Stack,
     routes,
@@ -23,18 +24,25 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Addresses whose tries are remembered: about 10 MB at most.
 const REMEMBERED: usize = 64 * 1024;
 
-/// The finished router of a fleet.
+/// The finished router of a fleet. Its live events answer that the server is not ready; see [`router_with_live_events`].
 pub fn router(fleet: Fleet, config: ApiConfig) -> Router {
+    router_with_live_events(fleet, config).0
+}
+
+/// The finished router of a fleet, and what its live events come from: run [`LiveFeed::drive`] beside it.
+pub fn router_with_live_events(fleet: Fleet, config: ApiConfig) -> (Router, Arc<LiveFeed>) {
+    let live = Arc::new(LiveFeed::default());
     let trusted = config.trusted_proxies.clone();
     let readiness = Arc::new(StoreReadiness(fleet.clone()));
     let clock = Arc::new(FleetClock(fleet.clone()));
     let state = ApiState {
         fleet,
         config: Arc::new(config),
+        live: live.clone(),
         tries: Arc::new(RateLimiter::new(clock.clone(), REMEMBERED)),
     };
     let stack = Stack::new(clock, Arc::new(SystemRandom), readiness).with_trusted_proxies(trusted);
-    stack.assemble(routes::all(&state)).0
+    (stack.assemble(routes::all(&state)).0, live)
 }
 
 /// The OpenAPI document: the same bytes as the committed file and the served one.
@@ -53,10 +61,13 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router = router(fleet, config).into_make_service_with_connect_info::<SocketAddr>();
+    let (router, live) = router_with_live_events(fleet.clone(), config);
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let (draining, drained) = tokio::sync::oneshot::channel();
+    let closing = live.clone();
     let stop = async move {
         stop.await;
+        closing.close();
         // Nobody waits for it any more when the listener has failed.
         let _ = draining.send(());
     };
@@ -66,9 +77,15 @@ pub async fn serve(
         let _ = drained.await;
         tokio::time::sleep(DRAIN).await;
     };
+    let telling = async {
+        live.drive(&fleet).await;
+        // Only a closed store ends it, and that does not end requests.
+        std::future::pending().await
+    };
     tokio::select! {
         served = served.into_future() => served,
         () = patience => Ok(()),
+        never = telling => never,
     }
 }
 

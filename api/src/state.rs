@@ -12,6 +12,7 @@ use crate::{
     codes,
     extract::{Network, RequestContext},
     limits::RateLimiter,
+    live::LiveFeed,
     problem::{ApiError, ApiResult},
 };
 
@@ -33,6 +34,8 @@ pub struct ApiState {
     pub fleet: Fleet,
     /// What the server told.
     pub config: Arc<ApiConfig>,
+    /// What happens, as it happens.
+    pub live: Arc<LiveFeed>,
     /// How often each address tried what anybody may try.
     pub tries: Arc<RateLimiter>,
 }

@@ -20,8 +20,8 @@ pub enum LiveEvent {
         resource: String,
         /// Which one.
         id: Uuid,
-        /// Its revision now, as its `ETag` says it.
-        revision: u64,
+        /// Its revision now, as its `ETag` says it; null when something beside it changed, such as a device's presence.
+        revision: Option<u64>,
     },
     /// Something is no more.
     Removed {

@@ -57,17 +57,35 @@ impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
     }
 }
 
+/// What an item means for one subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is told this.
+    Event(LiveEvent),
+    /// It is none of its business.
+    Nothing,
+    /// Its stream ends after the commit; it may come back.
+    End,
+}
+
+impl From<Option<LiveEvent>> for Told {
+    fn from(event: Option<LiveEvent>) -> Self {
+        event.map_or(Self::Nothing, Self::Event)
+    }
+}
+
 /// Answers with what `subscription` is told, as far as `select` makes an event of it: scope and topics are decided there.
 /// `held` is dropped with the stream, such as a [`super::Slot`].
-pub fn answer<T, H>(
+pub fn answer<T, H, R>(
     subscription: Subscription<T>,
     limits: StreamLimits,
     held: H,
-    select: impl Fn(&T) -> Option<LiveEvent> + Send + Sync + 'static,
+    select: impl Fn(&T) -> R + Send + Sync + 'static,
 ) -> Response
 where
     T: Clone + Send + Sync + 'static,
     H: Send + 'static,
+    R: Into<Told> + 'static,
 {
     let keep_alive = KeepAlive::new().interval(limits.keep_alive);
     let mut response = Sse::new(events(subscription, limits, held, select))
@@ -85,11 +103,13 @@ struct Telling<T, H, F> {
     subscription: Subscription<T>,
     waiting: VecDeque<Event>,
     ends_at: Instant,
+    /// Nothing more is told.
+    over: bool,
     select: Arc<F>,
     _held: H,
 }
 
-fn events<T, H, F>(
+fn events<T, H, F, R>(
     subscription: Subscription<T>,
     limits: StreamLimits,
     held: H,
@@ -98,7 +118,8 @@ fn events<T, H, F>(
 where
     T: Clone + Send + Sync + 'static,
     H: Send + 'static,
-    F: Fn(&T) -> Option<LiveEvent> + Send + Sync + 'static,
+    F: Fn(&T) -> R + Send + Sync + 'static,
+    R: Into<Told> + 'static,
 {
     let position = subscription.opened_at();
     // The id is what the subscriber knows, not where things stand: it may break off before it is told the rest.
@@ -109,6 +130,7 @@ where
         subscription,
         waiting: VecDeque::from([ready]),
         ends_at: Instant::now() + limits.longest,
+        over: false,
         select: Arc::new(select),
         _held: held,
     };
@@ -117,13 +139,19 @@ where
             if let Some(event) = telling.waiting.pop_front() {
                 return Some((Ok(event), telling));
             }
+            if telling.over {
+                return None;
+            }
             match tokio::time::timeout_at(telling.ends_at, telling.subscription.next()).await {
                 Ok(Some(Delivery::Commit { position, items })) => {
-                    let mut selected: Vec<Event> = items
-                        .iter()
-                        .filter_map(|item| (telling.select)(item))
-                        .map(|event| written(&event))
-                        .collect();
+                    let mut selected = Vec::new();
+                    for item in items.iter() {
+                        match (telling.select)(item).into() {
+                            Told::Event(event) => selected.push(written(&event)),
+                            Told::Nothing => {}
+                            Told::End => telling.over = true,
+                        }
+                    }
                     // The id goes with the last event of a commit: who breaks off in the middle is told all of it again.
                     if let Some(last) = selected.pop() {
                         selected.push(last.id(position.to_string()));
@@ -158,7 +186,7 @@ mod tests {
         n.is_multiple_of(2).then(|| LiveEvent::Changed {
             resource: "devices".to_owned(),
             id: Uuid::nil(),
-            revision: *n,
+            revision: Some(*n),
         })
     }
 
@@ -190,6 +218,22 @@ mod tests {
                 data(4)
             )
         );
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_after_the_commit_that_says_so() {
+        let hub = Hub::new(0, HubLimits::default());
+        let ends_at_3 = |n: &u64| match n {
+            3 => Told::End,
+            n => changed(n).into(),
+        };
+        let response = answer(hub.subscribe(None).unwrap(), StreamLimits::default(), (), ends_at_3);
+        hub.publish(Happened::Commit(1, vec![3, 4]));
+        hub.publish(Happened::Commit(2, vec![6]));
+        // The hub is open: the stream ended by itself.
+        let text = text(response).await;
+        assert!(text.ends_with(&format!("{}id: 1\n\n", data(4))), "{text}");
+        assert!(hub.subscribe(None).is_some());
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ mod access;
 mod agent;
 mod devices;
 mod document;
+mod events;
 mod settings;
 mod tries;
 mod work;
@@ -69,6 +70,7 @@ fn parts() -> Routes<ApiState> {
         agent::routes(),
         devices::routes(),
         document::routes(),
+        events::routes(),
         settings::routes(),
         work::routes(),
     ] {
