@@ -32,7 +32,7 @@ pub struct InventorySection {
     pub collected_at: Timestamp,
     /// When the server received it.
     pub received_at: Timestamp,
-    /// The body as it was reported; of packages, [`StoredPackages`].
+    /// The body as it was reported; of packages, all but the list, which is a set.
     pub body: Json,
     /// Of packages: those that updates wait for, each as `manager/name`.
     #[serde(default)]
