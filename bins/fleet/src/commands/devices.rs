@@ -166,8 +166,8 @@ const PACKAGES: &[Column] = &[
 
 const SECTIONS: &[Column] = &[
     Column::new("SECTION", "/section", Show::Text),
-    Column::new("CHANGED", "/changed_at", Show::Ago),
-    Column::new("REPORTED", "/reported_at", Show::Ago),
+    Column::new("COLLECTED", "/collected_at", Show::Ago),
+    Column::new("RECEIVED", "/received_at", Show::Ago),
     Column::new("HASH", "/hash", Show::Text).wide(),
 ];
 
