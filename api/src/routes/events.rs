@@ -1,9 +1,9 @@
 //! Live events.
 
 use axum::{extract::State, response::Response};
-use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::NoParams;
 use crate::{
     extract::Query,
     live::{LastEventId, StreamLimits, answer},
@@ -19,10 +19,6 @@ pub(super) fn routes() -> Routes<ApiState> {
         waiting: OpenApiRouter::new().routes(routes!(stream_events)),
     }
 }
-
-/// A route without parameters.
-#[derive(Debug, Deserialize)]
-struct NoParams {}
 
 /// Follow what changes.
 ///

@@ -44,6 +44,10 @@ impl utoipa::Modify for Bearer {
     }
 }
 
+/// A list without a filter, and a route that takes no parameters.
+#[derive(Debug, Default, serde::Deserialize)]
+struct NoParams {}
+
 /// All routes of the server.
 pub(crate) fn all(state: &ApiState) -> Routes {
     let Routes { ordinary, waiting } = parts();

@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::NoParams;
 use crate::{
     extract::{ETag, IfMatch, Json, List, PageParams, Path},
     page_schema,
@@ -32,10 +33,6 @@ pub(super) fn routes() -> Routes<ApiState> {
         waiting: OpenApiRouter::new(),
     }
 }
-
-/// A list without a filter.
-#[derive(Debug, Default, Deserialize)]
-struct NoParams {}
 
 /// List all settings by name, each with the source of its value. They are few: all are on one page.
 #[utoipa::path(get, path = "/api/v1/settings", operation_id = "list_settings", tag = "settings", params(PageParams),

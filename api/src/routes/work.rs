@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::NoParams;
 use crate::{
     codes,
     extract::{ETag, IdempotencyKey, Json, List, PageParams, Path, Query},
@@ -106,7 +107,12 @@ page_schema!(
 #[utoipa::path(get, path = "/api/v1/operations", operation_id = "list_operations", tag = "operations",
     responses((status = 200, description = "All kinds of operation", body = OperationPage)),
     extensions(("x-fleet-permission" = json!("signed-in"))))]
-async fn list_operations(State(fleet): State<Fleet>, Caller(_caller): Caller) -> Json<OperationPage> {
+async fn list_operations(
+    State(fleet): State<Fleet>,
+    Caller(_caller): Caller,
+    // There are few kinds, so the one page holds them all whatever its limit.
+    _list: List<NoParams>,
+) -> Json<OperationPage> {
     let items = fleet.operations().all().map(Into::into).collect();
     Json(OperationPage {
         items,
@@ -212,10 +218,6 @@ async fn cancel_run(
 ) -> ApiResult<Json<RunView>> {
     Ok(Json(fleet.runs().cancel(&caller, id).await?))
 }
-
-/// A list without a filter.
-#[derive(Debug, Default, Deserialize)]
-struct NoParams {}
 
 /// List a run's output from its beginning.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/output", operation_id = "list_run_output", tag = "runs",

@@ -43,7 +43,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Openapi => {
-            logging::print(&fleet_api::openapi_document());
+            // The text ends its own last line.
+            logging::print(fleet_api::openapi_document().trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Command::Config(flags) => {

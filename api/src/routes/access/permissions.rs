@@ -8,7 +8,12 @@ use fleet_core::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{extract::Json, page_schema, state::Caller};
+use super::super::NoParams;
+use crate::{
+    extract::{Json, List},
+    page_schema,
+    state::Caller,
+};
 
 /// One line of the permission table.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -41,7 +46,12 @@ page_schema!(
 #[utoipa::path(get, path = "/api/v1/permissions", operation_id = "list_permissions", tag = "permissions",
     responses((status = 200, description = "All permissions", body = PermissionPage)),
     extensions(("x-fleet-permission" = json!("signed-in"))))]
-pub(super) async fn list_permissions(State(fleet): State<Fleet>, Caller(_caller): Caller) -> Json<PermissionPage> {
+pub(super) async fn list_permissions(
+    State(fleet): State<Fleet>,
+    Caller(_caller): Caller,
+    // The table is on one page whatever its limit.
+    _list: List<NoParams>,
+) -> Json<PermissionPage> {
     Json(PermissionPage {
         items: fleet.permissions().iter().map(Into::into).collect(),
         next: None,

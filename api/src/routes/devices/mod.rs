@@ -8,9 +8,9 @@ mod packages;
 mod tokens;
 
 use fleet_core::devices::DeviceSummaryView;
-use serde::Deserialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::NoParams;
 use crate::{page_schema, router::Routes, state::ApiState};
 
 page_schema!(
@@ -18,10 +18,6 @@ page_schema!(
     DevicePage,
     DeviceSummaryView
 );
-
-/// A list without a filter.
-#[derive(Debug, Default, Deserialize)]
-struct NoParams {}
 
 /// The routes of devices.
 pub(super) fn routes() -> Routes<ApiState> {
