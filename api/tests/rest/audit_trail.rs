@@ -1,0 +1,234 @@
+//! No change without its audit entry: every operation that names an audit action is called with success here, and exactly
+//! that one entry appears.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use fleet_core::{
+    access::{Actor, Context, Origin, Outcome, Role, audit::AuditFilter},
+    kernel::PageRequest,
+};
+use serde_json::{Value, json};
+
+use super::{
+    operations::operations,
+    support::{Answer, App, Call, PASSWORD},
+};
+
+/// Changes that leave no audit entry: facts that devices report, which are the device's own timeline.
+const FACTS: [&str; 2] = ["exchange_frames", "receive_report"];
+
+/// Calls operations and looks at the audit before and after.
+struct Walk<'a> {
+    app: &'a App,
+    reader: Context,
+    done: BTreeSet<String>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(app: &'a App) -> Self {
+        let actor = Actor::System {
+            part: "test".to_owned(),
+        };
+        let grants = Role::Admin.grants(app.fleet.permissions());
+        Self {
+            app,
+            reader: Context::new(actor, Origin::default(), Arc::new(grants)),
+            done: BTreeSet::new(),
+        }
+    }
+
+    async fn entries(&self) -> u64 {
+        self.app.fleet.audit().chain(&self.reader).await.unwrap().entries
+    }
+
+    /// Makes the call, which must succeed and leave exactly the entry that the document promises.
+    async fn step(&mut self, id: &str, call: Call<'_>) -> Answer {
+        let operation = operations().into_iter().find(|operation| operation.id == id).unwrap();
+        let promised = operation.audit.unwrap_or_else(|| panic!("{id} names no audit action"));
+        let before = self.entries().await;
+        let answer = call.header("x-request-id", &format!("step-{id}")).send().await;
+        assert!((200..300).contains(&answer.status), "{id}: {}", answer.text);
+        assert_eq!(self.entries().await, before + 1, "{id}: one call, one entry");
+        let page = PageRequest::new(Some(1), None).unwrap();
+        let filter = AuditFilter::default();
+        let newest = self.app.fleet.audit().list(&self.reader, &filter, &page).await.unwrap();
+        let entry = &newest.items[0];
+        assert_eq!((&*entry.action, entry.outcome), (&*promised, Outcome::Done), "{id}");
+        assert_eq!(entry.origin.request_id, Some(format!("step-{id}")));
+        // The newest is told by its time: every call has its own.
+        self.app.advance(1);
+        self.done.insert(id.to_owned());
+        answer
+    }
+}
+
+#[test]
+fn every_change_names_its_audit_action() {
+    let silent: Vec<_> = operations()
+        .into_iter()
+        .filter(|operation| operation.method != "GET" && operation.audit.is_none())
+        .map(|operation| operation.id)
+        .collect();
+    assert_eq!(silent, FACTS);
+}
+
+#[tokio::test]
+async fn every_change_leaves_the_entry_that_the_document_promises() {
+    let app = &App::new().await;
+    let mut walk = Walk::new(app);
+
+    let claim = json!({"token": app.bootstrap_token().await, "name": "ada", "password": PASSWORD});
+    app.advance(1);
+    walk.step("claim_bootstrap", app.post("/api/v1/bootstrap").body(&claim))
+        .await;
+    let login = json!({"name": "ada", "password": PASSWORD});
+    let session = walk
+        .step("create_session", app.post("/api/v1/sessions").body(&login))
+        .await;
+    let admin = &session.str("/token");
+
+    people(&mut walk, app, admin).await;
+    devices(&mut walk, app, admin).await;
+
+    let leaving = app.sign_in("ada").await;
+    app.advance(1);
+    walk.step(
+        "delete_current_session",
+        app.delete("/api/v1/sessions/current").token(&leaving),
+    )
+    .await;
+
+    let promised: BTreeSet<_> = operations()
+        .into_iter()
+        .filter(|operation| operation.audit.is_some())
+        .map(|operation| operation.id)
+        .collect();
+    assert_eq!(walk.done, promised, "an operation that is not called here");
+}
+
+async fn people(walk: &mut Walk<'_>, app: &App, admin: &str) {
+    let post = |path: &str, body: &Value| app.post(path).token(admin).body(body);
+
+    let new = json!({"name": "grace", "role": "viewer", "password": PASSWORD});
+    let grace = walk.step("create_user", post("/api/v1/users", &new)).await.str("/id");
+    let path = format!("/api/v1/users/{grace}");
+    let change = app
+        .patch(&path)
+        .token(admin)
+        .header("if-match", "*")
+        .body(&json!({"role": "operator"}));
+    walk.step("update_user", change).await;
+    let password = app
+        .put(&format!("{path}/password"))
+        .token(admin)
+        .body(&json!({"password": "set by ada for her"}));
+    walk.step("set_user_password", password).await;
+    walk.step("delete_user", app.delete(&path).token(admin)).await;
+
+    let key = walk
+        .step(
+            "create_key",
+            post("/api/v1/keys", &json!({"name": "report", "role": "viewer"})),
+        )
+        .await;
+    let path = format!("/api/v1/keys/{}", key.str("/id"));
+    walk.step("delete_key", app.delete(&path).token(admin)).await;
+
+    let other = app.sign_in("ada").await;
+    let other = app.get("/api/v1/me").token(&other).send().await.str("/session");
+    app.advance(1);
+    walk.step(
+        "delete_session",
+        app.delete(&format!("/api/v1/sessions/{other}")).token(admin),
+    )
+    .await;
+
+    let path = "/api/v1/settings/access.session_idle_seconds";
+    walk.step("set_setting", app.put(path).token(admin).body(&json!({"value": 3_600})))
+        .await;
+    walk.step("unset_setting", app.delete(path).token(admin)).await;
+
+    let body = json!({"current": PASSWORD, "new": "quite another sesame"});
+    walk.step(
+        "set_own_password",
+        app.put("/api/v1/me/password").token(admin).body(&body),
+    )
+    .await;
+    // And back, for whoever signs in next.
+    let body = json!({"current": "quite another sesame", "new": PASSWORD});
+    app.put("/api/v1/me/password")
+        .token(admin)
+        .body(&body)
+        .send()
+        .await
+        .expect(204);
+    app.advance(1);
+}
+
+async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
+    let post = |path: &str, body: &Value| app.post(path).token(admin).body(body);
+
+    let token = walk
+        .step(
+            "create_enrolment_token",
+            post("/api/v1/enrolment-tokens", &json!({"name": "web"})),
+        )
+        .await;
+    let path = format!("/api/v1/enrolment-tokens/{}", token.str("/id"));
+    walk.step("delete_enrolment_token", app.delete(&path).token(admin))
+        .await;
+
+    let secret = app.enrolment_secret(admin).await;
+    let (_, request) = app.enrol_request(secret, "web-1");
+    app.advance(1);
+    let enrol = app
+        .post("/agent/v1/enrol")
+        .body(&serde_json::to_value(request).unwrap());
+    let device = walk.step("enrol_device", enrol).await.str("/body/device");
+    let path = format!("/api/v1/devices/{device}");
+    let change = app
+        .patch(&path)
+        .token(admin)
+        .header("if-match", "*")
+        .body(&json!({"name": "web-01"}));
+    walk.step("update_device", change).await;
+    let labels = json!({"devices": [device], "set": {"site": "berlin"}, "remove": []});
+    walk.step("label_devices", post("/api/v1/devices/labels", &labels))
+        .await;
+
+    let group = walk
+        .step(
+            "create_device_group",
+            post("/api/v1/device-groups", &json!({"name": "Web"})),
+        )
+        .await;
+    let group = format!("/api/v1/device-groups/{}", group.str("/id"));
+    let change = app
+        .patch(&group)
+        .token(admin)
+        .header("if-match", "*")
+        .body(&json!({"name": "Webs"}));
+    walk.step("update_device_group", change).await;
+    let member = format!("{group}/devices/{device}");
+    walk.step("add_group_device", app.put(&member).token(admin)).await;
+    walk.step("remove_group_device", app.delete(&member).token(admin)).await;
+    walk.step("delete_device_group", app.delete(&group).token(admin)).await;
+
+    let work = json!({"operation": "shell", "params": {"script": "true"}, "targets": {"devices": [device]}});
+    let batch = walk
+        .step("create_batch", post("/api/v1/batches", &work))
+        .await
+        .str("/id");
+    let runs = app
+        .get(&format!("/api/v1/runs?batch={batch}"))
+        .token(admin)
+        .send()
+        .await
+        .expect(200);
+    let cancel = app
+        .post(&format!("/api/v1/runs/{}/cancel", runs.str("/items/0/id")))
+        .token(admin);
+    walk.step("cancel_run", cancel).await;
+
+    walk.step("delete_device", app.delete(&path).token(admin)).await;
+}
