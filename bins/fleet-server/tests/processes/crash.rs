@@ -33,7 +33,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_runs_twice_whoever_is_killed()
 
     for round in 0..rounds {
         let moment = MOMENTS[round % MOMENTS.len()];
-        let first = if (round / MOMENTS.len()) % 2 == 0 {
+        let first = if (round / MOMENTS.len()).is_multiple_of(2) {
             Victim::Server
         } else {
             Victim::Agent
