@@ -74,7 +74,11 @@ async fn an_agent_whose_device_was_deleted_ends_and_says_so() {
 async fn the_inventory_of_this_very_machine_is_reported() {
     let world = World::new("socket").await;
     let os = world.section("os").await;
-    assert_eq!(os["body"]["kernel_running"].as_str().map(str::to_owned), kernel(), "{os}");
+    assert_eq!(
+        os["body"]["kernel_running"].as_str().map(str::to_owned),
+        kernel(),
+        "{os}"
+    );
     world.stop().await;
 }
 
