@@ -27,10 +27,38 @@ fn main() {
         }
         [mode, file] if mode == "steady" => runtime.block_on(steady(Path::new(file))),
         [mode, file] if mode == "fill" => runtime.block_on(fill(Path::new(file))),
-        _ => {
-            runtime.block_on(killed_five_times());
-            runtime.block_on(each_acknowledgement_follows_a_sync());
-            runtime.block_on(a_full_disk_loses_nothing());
+        arguments => as_a_test_runner_asks(&runtime, arguments),
+    }
+}
+
+const TESTS: [&str; 3] = [
+    "killed_five_times",
+    "each_acknowledgement_follows_a_sync",
+    "a_full_disk_loses_nothing",
+];
+
+/// The little of libtest's interface that runners use: `--list` (with `--ignored`, of which there are none), and names with
+/// `--exact`.
+fn as_a_test_runner_asks(runtime: &tokio::runtime::Runtime, arguments: &[String]) {
+    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    if asked("--list") {
+        for test in TESTS.iter().filter(|_| !asked("--ignored")) {
+            println!("{test}: test");
+        }
+        return;
+    }
+    let names: Vec<_> = arguments
+        .iter()
+        .filter(|argument| TESTS.contains(&argument.as_str()))
+        .collect();
+    for test in TESTS
+        .iter()
+        .filter(|test| names.is_empty() || names.iter().any(|name| name == *test))
+    {
+        match *test {
+            "killed_five_times" => runtime.block_on(killed_five_times()),
+            "each_acknowledgement_follows_a_sync" => runtime.block_on(each_acknowledgement_follows_a_sync()),
+            _ => runtime.block_on(a_full_disk_loses_nothing()),
         }
     }
 }

@@ -132,7 +132,8 @@ fn cargo(workspace: &Workspace, settings: &Settings, arguments: &[&str]) -> Step
 }
 
 fn xtask(workspace: &Workspace, settings: &Settings, arguments: &[&str]) -> Step {
-    let program = std::env::current_exe().unwrap_or_else(|_| workspace.binary("xtask", false));
+    // Not `current_exe`: the part `build` may have replaced this very binary, whose path then no longer exists.
+    let program = workspace.binary("xtask", false);
     let mut command = prepare(workspace.command(program), settings);
     command.args(arguments);
     Step::Run(command)
