@@ -20,7 +20,7 @@ use crate::{
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
-    let fleet = open(config).await?;
+    let (fleet, store) = open(config).await?;
     let listener = TcpListener::bind(config.listen())
         .await
         .with_context(|| format!("cannot listen on {}; is another server running?", config.listen()))?;
@@ -50,13 +50,14 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         served
     };
     fleet.close().await.context("the store did not close cleanly")?;
-    tracing::info!("stopped");
+    let shared = store.statistics();
+    tracing::info!(transactions = shared.transactions, works = shared.works, "stopped");
     served.context("the server failed")
 }
 
 /// Looks for damage in the store: 0 when there is none, 1 otherwise.
 pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let fleet = open(config).await?;
+    let (fleet, _) = open(config).await?;
     let findings = fleet.store().backend().check().await?;
     for finding in &findings {
         let severity = match finding.severity {
@@ -74,17 +75,17 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn open(config: &Config) -> anyhow::Result<Fleet> {
+async fn open(config: &Config) -> anyhow::Result<(Fleet, SqliteStore)> {
     private_folder(config.data())?;
     let Storage::Sqlite(path) = config.storage();
     let key = master_key(config.master_key_file(), path.exists())?;
     let store = SqliteStore::open(path, SqliteOptions::default(), Arc::new(SystemClock))
         .await
         .with_context(|| format!("the store {} cannot be opened", config.storage()))?;
-    let backend: Arc<dyn Backend> = Arc::new(store);
+    let backend: Arc<dyn Backend> = Arc::new(store.clone());
     let fleet = Fleet::builder(backend.clone(), key).open().await;
     match fleet {
-        Ok(fleet) => Ok(fleet),
+        Ok(fleet) => Ok((fleet, store)),
         Err(error) => {
             // Whatever was wrong, the next start finds the store closed in order.
             let _ = backend.close().await;
