@@ -5,6 +5,7 @@
 //! setup    what the tests need
 //! test     everything that has to hold before a change lands
 //! openapi  the committed description of the REST API
+//! bench    the measured targets
 //! ```
 
 #![allow(
@@ -13,6 +14,7 @@
     reason = "a command line program talks to its terminal"
 )]
 
+mod bench;
 mod openapi;
 mod process;
 mod setup;
@@ -42,6 +44,8 @@ enum Command {
     Test(test::Arguments),
     /// Write openapi/openapi.json from the server's routes, or check that it is up to date.
     Openapi(openapi::Arguments),
+    /// Measure the targets: each prints a figure and fails when it falls short.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::run(&workspace, &arguments).map(|()| ExitCode::SUCCESS),
         Command::Test(arguments) => test::run(&workspace, &arguments),
         Command::Openapi(arguments) => openapi::run(&workspace, &arguments).map(|()| ExitCode::SUCCESS),
+        Command::Bench(arguments) => bench::run(&workspace, &arguments),
     });
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

@@ -1,0 +1,128 @@
+//! The measured targets: builds what people would install, and lets `fleet-bench` measure it.
+
+use std::{
+    process::{ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::workspace::Workspace;
+
+/// The most seconds from the server's start to the first inventory, once everything is built.
+const UP_GATE: f64 = 60.0;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// Durable heartbeats a second, beside a bare server.
+    Heartbeats,
+    /// Memory and CPU of an idle agent.
+    Agent,
+    /// Seconds from nothing to the first inventory.
+    Up,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// What to measure [default: all]
+    target: Option<Target>,
+    /// Print one JSON object for each target on the last lines.
+    #[arg(long)]
+    json: bool,
+    /// Use what is built already.
+    #[arg(long, hide = true)]
+    no_build: bool,
+    /// Passed on to the target, after `--`; `cargo xtask bench heartbeats -- --help` shows what there is.
+    #[arg(last = true, requires = "target")]
+    rest: Vec<String>,
+}
+
+/// Measures one target, or all.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    if !arguments.no_build {
+        build(workspace)?;
+    }
+    let targets = match arguments.target {
+        Some(target) => vec![target],
+        None => Target::value_variants().to_vec(),
+    };
+    let mut worst = 0;
+    for target in targets {
+        eprintln!("measuring {target:?}");
+        worst = worst.max(match target {
+            Target::Heartbeats => fleet_bench(workspace, "heartbeats", arguments)?,
+            Target::Agent => fleet_bench(workspace, "agent", arguments)?,
+            Target::Up => up(arguments)?,
+        });
+    }
+    Ok(ExitCode::from(worst))
+}
+
+fn build(workspace: &Workspace) -> Result<()> {
+    eprintln!("building everything as it is released; the first time this takes many minutes");
+    let begun = Instant::now();
+    let mut command = workspace.cargo();
+    command.args(["build", "--release"]);
+    for package in ["fleet-server", "fleet-agent", "fleet", "fleet-bench"] {
+        command.args(["--package", package]);
+    }
+    let status = command.stdout(std::io::stderr()).status()?;
+    if !status.success() {
+        bail!("the build failed");
+    }
+    eprintln!("built in {} s", begun.elapsed().as_secs());
+    Ok(())
+}
+
+fn fleet_bench(workspace: &Workspace, target: &str, arguments: &Arguments) -> Result<u8> {
+    let mut command = workspace.command(workspace.binary("fleet-bench", true));
+    command.arg(target).args(&arguments.rest);
+    if arguments.json {
+        command.arg("--json");
+    }
+    let status = command.status().context("fleet-bench does not start")?;
+    // Ended by a signal, it has reached nothing.
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// The check of `up` waits for the inventory and then for a command as well: what it takes is a bound from above.
+fn up(arguments: &Arguments) -> Result<u8> {
+    let output = std::process::Command::new(std::env::current_exe()?)
+        .args(["up", "--check", "--json", "--release", "--no-build"])
+        .args(&arguments.rest)
+        .stderr(Stdio::inherit())
+        .output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let found: Value = serde_json::from_str(printed.lines().last().unwrap_or_default()).unwrap_or_default();
+    let (ok, seconds) = judge(&found).context("up --check did not say what it found")?;
+    println!(
+        "up: {seconds:.1} s from the server's start to the first inventory and a command's output (gate {UP_GATE:.0} s): {}",
+        if ok { "reached" } else { "missed" }
+    );
+    if arguments.json {
+        println!("{}", json!({"ok": ok, "figure": seconds, "gate": UP_GATE, "up": found}));
+    }
+    Ok(u8::from(!ok))
+}
+
+/// Whether it worked and was quick enough, and how long it took.
+fn judge(found: &Value) -> Option<(bool, f64)> {
+    let seconds = found["seconds"].as_f64()?;
+    Some((found["ok"].as_bool()? && seconds <= UP_GATE, seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn up_has_to_work_and_to_be_quick() {
+        assert_eq!(judge(&json!({"ok": true, "seconds": 60.0})), Some((true, 60.0)));
+        assert_eq!(judge(&json!({"ok": true, "seconds": 60.1})), Some((false, 60.1)));
+        assert_eq!(judge(&json!({"ok": false, "seconds": 3.0})), Some((false, 3.0)));
+        assert_eq!(judge(&Value::Null), None);
+    }
+}
