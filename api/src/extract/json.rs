@@ -21,7 +21,7 @@ pub const MAX_DEPTH: usize = 64;
 /// A body in JSON, as an argument and as an answer.
 ///
 /// As an argument it wants `application/json` (or another type that ends in `+json`), reads at most as many bytes as the
-/// route allows, and refuses what is not JSON, nested too deep, holds U+0000, or does not fit `T`; the refusal points at
+/// route allows, and refuses what is not JSON, a list, nested too deep, holds U+0000, or does not fit `T`; the refusal points at
 /// the member.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json<T>(pub T);
@@ -41,7 +41,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 }
                 _ => ApiError::new(codes::BODY_UNREADABLE, "the body broke off before its end"),
             })?;
-        parse_json(&bytes).map(Self)
+        let value = parse_json(&bytes)?;
+        // serde would take a list for a struct, member by member; no body of ours is one.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return Err(ApiError::invalid("", "is a list, expected an object"));
+        }
+        Ok(Self(value))
     }
 }
 

@@ -75,7 +75,14 @@ impl LiveFeed {
         let failed = |error: fleet_core::kernel::Error| Broken::Failed(error.log());
         let after = match *told {
             Some(told) => told,
-            None => *told.insert(fleet.store().reader().await.map_err(failed)?.seq()),
+            None => {
+                let newest = fleet.store().reader().await.map_err(failed)?.seq();
+                // Whoever drove before may not have told all of it.
+                if let Some(hub) = self.hub.get() {
+                    hub.publish(Happened::Gap(newest));
+                }
+                *told.insert(newest)
+            }
         };
         let hub = self.hub.get_or_init(|| Hub::new(after, HubLimits::default()));
         let changes = fleet.store().changes(after).await.map_err(failed)?;

@@ -1,5 +1,7 @@
 //! A whole server over a fleet in memory, at a standing clock: requests in, answers out, no socket.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
@@ -7,6 +9,7 @@ use axum::{
     body::Body,
     extract::ConnectInfo,
     http::{HeaderMap, Request},
+    response::Response,
 };
 use fleet_api::{ApiConfig, router};
 use fleet_core::{
@@ -125,6 +128,12 @@ impl Call<'_> {
         self.header("content-type", "application/json")
     }
 
+    /// With a body as it is.
+    pub fn bytes(mut self, body: Vec<u8>) -> Self {
+        self.body = body;
+        self
+    }
+
     /// From a device, which proves its key for this very request. Call it last.
     pub fn device(self, device: &Device) -> Self {
         let path = self.path.split('?').next().unwrap();
@@ -162,6 +171,12 @@ impl Call<'_> {
             headers: parts.headers,
             text: String::from_utf8(bytes.to_vec()).unwrap(),
         }
+    }
+
+    /// Sends it; the body is still to be read.
+    pub async fn response(self) -> Response {
+        let (router, request) = self.request();
+        router.oneshot(request).await.unwrap()
     }
 
     /// Sends it and reads the status only: the body may be a stream without an end.
