@@ -43,7 +43,7 @@ fn as_a_test_runner_asks(runtime: &tokio::runtime::Runtime, arguments: &[String]
     let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
     if asked("--list") {
         for test in TESTS.iter().filter(|_| !asked("--ignored")) {
-            println!("{test}: test");
+            say(&format!("{test}: test\n"));
         }
         return;
     }
