@@ -5,7 +5,7 @@ use crate::{
     Fleet,
     devices::{
         Device, DeviceId,
-        device::DEVICE_DISABLED,
+        device::{DEVICE_DISABLED, of_agent_in},
         presence::{BEAT_INTERVAL, DeviceBeat},
     },
     kernel::{Class, Code, Error, Result},
@@ -219,7 +219,8 @@ impl<'a> LinkService<'a> {
                 &SESSION_UNKNOWN.error("a newer session of this device has begun")
             )]);
         }
-        match self.fleet.devices().of_agent(session.device).await {
+        let mut reader = self.fleet.store().reader().await?;
+        match of_agent_in(&mut reader, session.device).await {
             Ok(_) => {}
             Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => return Err(error),
             // Deleted, disabled, or enrolled after the time that this server was set back to.
@@ -228,7 +229,7 @@ impl<'a> LinkService<'a> {
         let pending = self
             .fleet
             .delivery()
-            .pending(session.device, session.epoch, self.fleet.keys().dispatch())
+            .pending_in(reader, session.device, session.epoch, self.fleet.keys().dispatch())
             .await?;
         let offers = pending
             .offers

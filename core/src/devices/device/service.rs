@@ -19,7 +19,7 @@ use crate::{
     },
     kernel::{EntityId as _, Error, PRECONDITION_FAILED, Page, PageRequest, Result},
     live::Signals,
-    store::{Evidence, Filter, LaneQuery, Rev, Store, Tx, Value, Versioned},
+    store::{Evidence, Filter, LaneQuery, Reader, Rev, Store, Tx, Value, Versioned},
 };
 
 /// What may be set of a device; what is absent stays as it is.
@@ -279,7 +279,11 @@ async fn existing(tx: &mut Tx, id: DeviceId, expected: Option<Rev>) -> Result<Ve
 
 /// [`DeviceService::of_agent`].
 pub(crate) async fn of_agent(store: &Store, id: DeviceId) -> Result<Versioned<Device>> {
-    let mut reader = store.reader().await?;
+    of_agent_in(&mut store.reader().await?, id).await
+}
+
+/// The same by a view that is open already: each costs several turns of the storage's threads.
+pub(crate) async fn of_agent_in(reader: &mut Reader, id: DeviceId) -> Result<Versioned<Device>> {
     if let Some(device) = reader.get::<Device>(id).await? {
         if device.disabled {
             return Err(DEVICE_DISABLED.error("this device is disabled on the server"));

@@ -7,7 +7,7 @@ use crate::{
     kernel::{EntityId, Error, PageRequest, Result, SigningKey},
     live::Signals,
     protocol::{Offer, OfferBody},
-    store::{Direction, Evidence, Query, Store, Tx, Versioned},
+    store::{Direction, Evidence, Query, Reader, Store, Tx, Versioned},
     work::{
         Operations, Run, RunId, State,
         operations::Lane,
@@ -60,7 +60,19 @@ impl<'a> DeliveryService<'a> {
     /// What a device is to do, as of now. Offers are committed before they are returned; a crash between commit and sending
     /// is mended by the next session, which offers them again.
     pub async fn pending(&self, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
-        let open = open_runs(device, self.store).await?;
+        self.pending_in(self.store.reader().await?, device, epoch, dispatch)
+            .await
+    }
+
+    /// The same by a view that is open already; it is closed before anything is committed.
+    pub(crate) async fn pending_in(
+        &self,
+        reader: Reader,
+        device: DeviceId,
+        epoch: u64,
+        dispatch: &SigningKey,
+    ) -> Result<Pending> {
+        let open = open_runs(device, reader).await?;
         if open.is_empty() {
             return Ok(Pending::default());
         }
@@ -120,14 +132,14 @@ impl<'a> DeliveryService<'a> {
 }
 
 /// A device's open runs, the oldest first.
-async fn open_runs(device: DeviceId, store: &Store) -> Result<Vec<Versioned<Run>>> {
+async fn open_runs(device: DeviceId, mut reader: Reader) -> Result<Vec<Versioned<Run>>> {
     let states = [State::Queued, State::Offered, State::Accepted, State::Running].map(State::name);
     let query = Query::<Run>::all()
         .filter(Run::DEVICE.eq(device.uuid()))
         .filter(Run::STATE.one_of(states))
         .order(Run::CREATED_AT, Direction::Ascending);
     let page = PageRequest::new(Some(MAX_OPEN), None)?;
-    Ok(store.reader().await?.list(&query, &page).await?.items)
+    Ok(reader.list(&query, &page).await?.items)
 }
 
 /// Marks a run as offered in this session; none when it has moved on meanwhile.
