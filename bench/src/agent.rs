@@ -48,6 +48,8 @@ struct Report {
     target: u64,
     peak_kb: u64,
     cpu_percent: f64,
+    /// The kernel counts in ticks of a hundredth of a second: less than one reads as nothing.
+    cpu_tick_percent: f64,
     /// How often a thread went to wait, a minute.
     waits_per_minute: f64,
     binary_kb: u64,
@@ -110,6 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             target: TARGET,
             peak_kb: memory.peak,
             cpu_percent: cpu.total() * 100.0 / seconds,
+            cpu_tick_percent: 100.0 / (seconds * rustix::param::clock_ticks_per_second() as f64),
             waits_per_minute: waits as f64 * 60.0 / seconds,
             binary_kb: program.metadata()?.len() / 1024,
             load_average: machine::load(),
@@ -144,12 +147,13 @@ fn until_quiet(agent: &mut Service, log: &std::path::Path, idle: Duration) -> Re
 fn report(json: bool, report: &Report) -> Result<ExitCode> {
     let megabytes = |kilobytes: u64| kilobytes as f64 / 1024.0;
     println!(
-        "idle agent: {:.1} MB resident (gate {:.0}, target {:.0}), peak {:.1} MB, {:.3} % CPU, {:.0} waits a minute, binary {:.1} MB, load average {:.1}",
+        "idle agent: {:.1} MB resident (gate {:.0}, target {:.0}), peak {:.1} MB, {:.3} % CPU (counted in ticks of {:.3} %), {:.0} waits a minute, binary {:.1} MB, load average {:.1}",
         megabytes(report.figure),
         megabytes(report.gate),
         megabytes(report.target),
         megabytes(report.peak_kb),
         report.cpu_percent,
+        report.cpu_tick_percent,
         report.waits_per_minute,
         megabytes(report.binary_kb),
         report.load_average
