@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use fleet_core::kernel::Timestamp;
 use fleet_core::store::{
     Batch, Column, ColumnType, Direction, Expect, Filter, Find, Indexer, Ingest, Key, KindSchema, LaneSchema, Latest,
-    LatestSchema, Name, ReadRows, Row, Schema, Term, Value, Write,
+    LatestSchema, Move, Name, ReadRows, Row, Schema, Term, Value, Write,
 };
 use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
@@ -432,5 +433,14 @@ impl Reading {
     pub(crate) fn limit(mut self, limit: usize) -> Self {
         self.0.limit = limit;
         self
+    }
+}
+
+/// A move.
+pub(crate) fn origin(n: u128) -> Move {
+    Move {
+        id: Uuid::from_u128(0xf00d_0000 + n),
+        peer: format!("memory:{n}"),
+        at: Timestamp::from_seconds(1_000_000),
     }
 }

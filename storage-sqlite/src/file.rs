@@ -27,7 +27,7 @@ pub(crate) const FORMAT: u32 = 1;
 const APPLICATION: i64 = 0x666c_6574;
 
 /// The tables that do not depend on the schema. `catalogue` says what was prepared: an owner's own row has an empty column.
-const BASE: &str = "
+const BASE: &str = r#"
 CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE catalogue (type TEXT NOT NULL, owner TEXT NOT NULL, column TEXT NOT NULL, spec TEXT NOT NULL,
     filled INTEGER NOT NULL, PRIMARY KEY (type, owner, column)) STRICT, WITHOUT ROWID;
@@ -41,8 +41,10 @@ CREATE INDEX batches_seq ON batches (seq);
 CREATE TABLE heads (lane TEXT NOT NULL PRIMARY KEY, number INTEGER NOT NULL, hash BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE leases (name TEXT NOT NULL PRIMARY KEY, holder BLOB, until INTEGER NOT NULL, fence INTEGER NOT NULL)
     STRICT, WITHOUT ROWID;
-INSERT INTO meta (name, value) VALUES ('seq', 0), ('floor', 0), ('importing', 0);
-";
+CREATE TABLE standing (only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1), body TEXT NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta (name, value) VALUES ('seq', 0), ('floor', 0);
+INSERT INTO standing (only, body) VALUES (1, '{"phase":"serving"}');
+"#;
 
 /// Where the file is, and the lock on it.
 #[derive(Debug)]
@@ -171,12 +173,12 @@ impl Place {
                 return Err(damaged(&self.path, &said));
             }
         }
-        let metas: i64 = literal("SELECT count(*) FROM meta WHERE name IN ('seq', 'floor', 'importing')")
+        let metas: i64 = literal("SELECT count(*) FROM meta WHERE name IN ('seq', 'floor')")
             .fetch_one(&mut *conn)
             .await
             .and_then(|row| row.try_get(0))
             .map_err(|error| self.damaged(error))?;
-        if metas == 3 {
+        if metas == 2 {
             Ok(())
         } else {
             Err(damaged(&self.path, "it does not say where commit order stands"))

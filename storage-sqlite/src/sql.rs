@@ -67,6 +67,11 @@ impl Sql {
         Self(text.into())
     }
 
+    /// Empties a table.
+    pub(crate) fn delete_all(table: &Ident) -> Self {
+        Self::new(format!("DELETE FROM {table}"))
+    }
+
     pub(crate) fn query(&self) -> Prepared {
         sqlx::query(AssertSqlSafe(Arc::clone(&self.0)))
     }

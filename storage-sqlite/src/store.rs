@@ -3,8 +3,8 @@
 use std::{
     path::Path,
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use fleet_core::{
     kernel::Clock,
     store::{
-        Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Name, Record, Result, Schema, SchemaReport,
-        Seq, View, check_lease,
+        Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Name, Result, Schema, SchemaReport, Seq,
+        Standing, Tracking, View, check_lease,
         group::{Answer, Work},
     },
 };
@@ -46,7 +46,9 @@ pub(crate) struct Shared {
     tables: RwLock<Option<Arc<Tables>>>,
     /// The newest place in commit order.
     pub(crate) newest: watch::Sender<Seq>,
-    importing: AtomicBool,
+    standing: RwLock<Standing>,
+    /// What was written while a move is under way.
+    tracking: Mutex<Option<Tracking>>,
     closed: watch::Sender<bool>,
     transactions: AtomicU64,
     works: AtomicU64,
@@ -57,7 +59,8 @@ impl Shared {
         Arc::new(Self {
             tables: RwLock::new(None),
             newest: watch::Sender::new(0),
-            importing: AtomicBool::new(false),
+            standing: RwLock::new(Standing::default()),
+            tracking: Mutex::new(None),
             closed: watch::Sender::new(false),
             transactions: AtomicU64::new(0),
             works: AtomicU64::new(0),
@@ -90,17 +93,22 @@ impl Shared {
         self.closed.send_replace(true);
     }
 
-    pub(crate) fn set_importing(&self, importing: bool) {
-        self.importing.store(importing, Ordering::SeqCst);
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Refused while an import runs, and after one that failed.
-    pub(crate) fn check_usable(&self) -> Result<()> {
-        if self.importing.load(Ordering::SeqCst) {
-            Err(upkeep::half_imported())
-        } else {
-            Ok(())
-        }
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        *self.standing.write().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+
+    /// Refused unless the store serves.
+    pub(crate) fn check_serving(&self) -> Result<()> {
+        let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
+        standing.phase.check_serving()
+    }
+
+    pub(crate) fn tracking(&self) -> MutexGuard<'_, Option<Tracking>> {
+        self.tracking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One transaction with so many batches and ingests.
@@ -197,13 +205,29 @@ impl SqliteStore {
         }
     }
 
-    /// What a call may use; refused when the store is closed, not prepared, or half imported.
-    fn tables(&self) -> Result<Arc<Tables>> {
-        if self.inner.shared.is_closed() {
-            return Err(closed());
-        }
-        self.inner.shared.check_usable()?;
+    /// What a call may use; refused when the store is closed or not prepared.
+    pub(crate) fn tables(&self) -> Result<Arc<Tables>> {
+        self.check_open()?;
         self.inner.shared.tables()
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.inner.shared.is_closed() {
+            Err(closed())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What a call that changes something may use; refused unless the store serves.
+    fn serving(&self) -> Result<Arc<Tables>> {
+        let tables = self.tables()?;
+        self.inner.shared.check_serving()?;
+        Ok(tables)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
     }
 
     async fn work(&self, work: Work) -> Result<Answer> {
@@ -261,7 +285,7 @@ impl Backend for SqliteStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {
-        self.tables()?.schema.check_batch(&batch)?;
+        self.serving()?.schema.check_batch(&batch)?;
         match self.work(Work::Batch(batch)).await? {
             Answer::Batch(answer) => answer,
             Answer::Ingest(_) => Err(abandoned()),
@@ -269,7 +293,7 @@ impl Backend for SqliteStore {
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<()> {
-        self.tables()?.schema.check_ingest(&ingest)?;
+        self.serving()?.schema.check_ingest(&ingest)?;
         if ingest.latest.is_empty() && ingest.rows.is_empty() {
             return Ok(());
         }
@@ -280,7 +304,7 @@ impl Backend for SqliteStore {
     }
 
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {
-        let tables = self.tables()?;
+        let tables = self.serving()?;
         let declared = tables.schema.lane(lane)?;
         if declared.chained {
             return Err(Error::Invalid(format!(
@@ -313,7 +337,7 @@ impl Backend for SqliteStore {
     }
 
     async fn compact(&self, upto: Seq) -> Result<u64> {
-        self.tables()?;
+        self.serving()?;
         let forgotten = self
             .alone(move |writer| Box::pin(feed::raise_floor(writer, upto)))
             .await?;
@@ -323,18 +347,13 @@ impl Backend for SqliteStore {
 
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>> {
         check_lease(name)?;
-        self.tables()?;
+        self.serving()?;
         let (name, clock) = (name.to_owned(), Arc::clone(&self.inner.clock));
         self.alone(move |writer| {
             // The time is that of the decision, not of the call: a queue may lie between.
             Box::pin(async move { lease::lease(writer, &name, holder, clock.now(), ttl).await })
         })
         .await
-    }
-
-    async fn import(&self, records: BoxStream<'static, Result<Record>>) -> Result<Record> {
-        self.tables()?;
-        upkeep::import(self, records).await
     }
 
     async fn check(&self) -> Result<Vec<Finding>> {

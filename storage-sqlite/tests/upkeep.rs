@@ -7,9 +7,12 @@ mod common;
 use std::path::Path;
 
 use common::{Folder, batch, device, id, ingest, kind, lane, open, schema, try_open};
-use fleet_core::store::{
-    Backend as _, Column, ColumnType, Direction, Error, Expect, Filter, Find, LatestSchema, Record, Schema, Severity,
-    Term, Write,
+use fleet_core::{
+    kernel::Timestamp,
+    store::{
+        Backend, Column, ColumnType, Direction, Error, Expect, Filter, Find, Ingest, LatestSchema, Move, Patch, Record,
+        Relocate as _, Schema, Severity, Term, Write,
+    },
 };
 use futures::{StreamExt as _, stream};
 use sqlx::{ConnectOptions as _, Executor as _, sqlite::SqliteConnectOptions};
@@ -26,6 +29,14 @@ async fn filled(path: &Path) {
     }
     store.ingest(ingest(1, 5)).await.unwrap();
     store.close().await.unwrap();
+}
+
+fn origin() -> Move {
+    Move {
+        id: id(0xf00d),
+        peer: "memory".into(),
+        at: Timestamp::from_seconds(1_000_000),
+    }
 }
 
 /// The schema with other columns of devices and samples.
@@ -183,26 +194,38 @@ async fn a_new_unique_column_that_clashes_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_broke_off_is_refused_at_prepare() {
+async fn a_fill_that_broke_off_is_not_served_and_can_begin_again() {
     let (from, into) = (Folder::new(), Folder::new());
     filled(&from.file()).await;
     let source = open(&from.file()).await;
-    let records: Vec<_> = source.view().await.unwrap().export().collect().await;
+    let all: Vec<_> = source.view().await.unwrap().export().collect().await;
     source.close().await.unwrap();
     let target = open(&into.file()).await;
-    let half = records.into_iter().take(250);
-    let error = target
-        .import(stream::iter(half).boxed())
+    let half = all.iter().take(250);
+    let records = half.map(|record| record.as_ref().unwrap().clone()).collect();
+    target.fill(origin()).await.unwrap();
+    target
+        .patch(Patch {
+            seq: 1_000,
+            records,
+            ..Patch::default()
+        })
         .await
-        .expect_err("it has no end");
-    assert!(matches!(error, Error::Corrupt(_)), "{error:?}");
-    for refused in [target.view().await.map(drop), target.commit(batch(1)).await.map(drop)] {
-        assert!(matches!(refused, Err(Error::Refused(_))));
-    }
+        .unwrap();
     target.close().await.unwrap();
-    let again = try_open(&into.file()).await.unwrap();
-    let error = again.prepare(&schema()).await.expect_err("it is half imported");
-    assert!(matches!(error, Error::Refused(_)), "{error:?}");
+    let again = open(&into.file()).await;
+    for refused in [
+        again.commit(batch(1)).await.map(drop),
+        again.ingest(Ingest::default()).await,
+        again.compact(1).await.map(drop),
+    ] {
+        assert!(matches!(refused, Err(Error::NotServing(_))), "{refused:?}");
+    }
+    assert_eq!(again.standing().await.unwrap().origin, Some(origin()));
+    again.clear().await.unwrap();
+    let empty: &dyn Backend = &again;
+    empty.import(origin(), stream::iter(all).boxed()).await.unwrap();
+    again.commit(batch(9_000)).await.unwrap();
     again.close().await.unwrap();
 }
 
@@ -217,7 +240,11 @@ async fn a_large_export_is_imported_whole_and_in_several_transactions() {
         }
     }
     let target = open(&into.file()).await;
-    let end = target.import(source.view().await.unwrap().export()).await.unwrap();
+    let into: &dyn Backend = &target;
+    let end = into
+        .import(origin(), source.view().await.unwrap().export())
+        .await
+        .unwrap();
     let exported: Vec<_> = target.view().await.unwrap().export().collect().await;
     assert_eq!(exported.len(), 18_001);
     assert_eq!(exported.last().unwrap().as_ref().unwrap(), &end);

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
-use super::{Digest, DocPage, Filter, Find, IndexedValues, Link, ReadRows, Result, RowCursor, Schema, Value};
+use super::{
+    Digest, DocPage, Filter, Find, IndexedValues, Link, ReadRows, RecordKey, Relocate, Result, RowCursor, Schema,
+    Value, group::Place,
+};
 
 /// A place in commit order; rises by one with each commit that changes something.
 pub type Seq = u64;
@@ -214,6 +217,31 @@ impl Batch {
     }
 }
 
+/// What rows and latest values are called.
+fn named<'w>(rows: &'w [(Name, Row)]) -> impl Iterator<Item = RecordKey> + 'w {
+    rows.iter().map(|(lane, row)| RecordKey::Row(Place::of(lane, row)))
+}
+
+impl Batch {
+    /// What the batch may change: a superset of what it does change.
+    pub fn record_keys(&self) -> impl Iterator<Item = RecordKey> + '_ {
+        let writes = self.writes.iter().filter_map(|write| match write {
+            Write::Put { key, .. } | Write::Delete { key, .. } => Some(RecordKey::Doc(*key)),
+            Write::DropLatest { key } => Some(RecordKey::Latest(*key)),
+            Write::Check { .. } => None,
+        });
+        writes.chain(named(&self.rows))
+    }
+}
+
+impl Ingest {
+    /// What it may change: a superset of what it does change.
+    pub fn record_keys(&self) -> impl Iterator<Item = RecordKey> + '_ {
+        let latest = self.latest.iter().map(|latest| RecordKey::Latest(latest.key));
+        latest.chain(named(&self.rows))
+    }
+}
+
 /// The answer to a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -283,7 +311,7 @@ pub enum Record {
     Doc(Doc),
     /// A latest value.
     Latest(Latest),
-    /// A row of a lane. Its index values follow from its body: an export may leave them out, and an import computes them.
+    /// A row of a lane. Its index values follow from its body: they are left out, and computed where the row is stored.
     Row(Name, StoredRow),
     /// The end: what came before, in one digest.
     End {
@@ -351,13 +379,14 @@ pub struct Finding {
 /// (of the first write that fails), `Taken`, `RowConflict`. A unique column is judged by what the store would hold after the
 /// batch, whatever the order of its writes: a value may be freed and taken, or swapped, in one batch.
 #[async_trait]
-pub trait Backend: fmt::Debug + Send + Sync + 'static {
+pub trait Backend: Relocate + fmt::Debug + Send + Sync + 'static {
     /// What it is.
     fn info(&self) -> Info;
 
     /// Creates or extends what the schema needs; filling a new column is resumable. Called once before anything else;
     /// calling it again with the same schema changes nothing. Kinds, lanes and sets that are stored and not in the schema
-    /// make it fail with [`super::Error::Refused`] (a newer version wrote them); a column that is not declared any more is
+    /// make it fail with [`super::Error::Refused`] (a newer version wrote them), as does a store that is not serving when
+    /// something would have to change ([`super::Error::NotServing`]); a column that is not declared any more is
     /// forgotten. Fails with [`super::Error::Corrupt`] when an indexer refuses a stored body, and with
     /// [`super::Error::Taken`] when a new unique column would clash.
     async fn prepare(&self, schema: &Schema) -> Result<SchemaReport>;
@@ -390,13 +419,6 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// one for each new holder, after a lapse and after it was given up. A `ttl` of zero gives it up, if `holder` has it, and
     /// returns none. It has lapsed when the clock shows its end. A name is 1 to [`super::limits::TEXT`] bytes without U+0000.
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>>;
-
-    /// Fills an empty store (commit order at 0, nothing held) from an export; returns the `End` of what was stored, to
-    /// compare. Revisions, places in commit order and links are carried; the feed begins after the `End`'s place. Fails with
-    /// [`super::Error::Refused`] when the store is not empty, and with [`super::Error::Corrupt`] when records are damaged,
-    /// out of order, missing or follow the `End`. After a failure nothing of it may be seen: the store is empty again, or
-    /// refuses to be used; a store whose import did not finish is refused at `prepare`.
-    async fn import(&self, records: BoxStream<'static, Result<Record>>) -> Result<Record>;
 
     /// Looks for damage: the engine's own check, then index values against bodies, then chains.
     async fn check(&self) -> Result<Vec<Finding>>;
@@ -437,6 +459,11 @@ pub trait View: Send {
     /// The last link of a chained lane.
     async fn chain_head(&mut self, lane: Name) -> Result<Option<Link>>;
 
-    /// Everything, as records.
-    fn export(self: Box<Self>) -> BoxStream<'static, Result<Record>>;
+    /// The records after a key, in canonical order, documents, latest values and rows alike: at most `limit` of them (1 to
+    /// [`super::limits::PAGE`]), and fewer when their bodies grow past some megabytes, but one at least; empty only at the end.
+    /// Index values of rows are left out.
+    async fn records(&mut self, after: Option<RecordKey>, limit: usize) -> Result<Vec<Record>>;
+
+    /// The rows at these places, in their order; at most [`super::limits::KEYS`]. Index values are left out.
+    async fn rows_at(&mut self, places: &[Place]) -> Result<Vec<Option<StoredRow>>>;
 }

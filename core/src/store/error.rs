@@ -1,7 +1,7 @@
 //! What can go wrong in a backend. Each variant is an outcome; [`Error::certainly_not_written`] says what it means for the
 //! data.
 
-use super::{Expect, Key, Name, Rev, Seq};
+use super::{Expect, Key, Name, Phase, Rev, Seq};
 
 /// A cause from below the contract.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -63,7 +63,10 @@ pub enum Error {
     /// Stored data is damaged.
     #[error("stored data is damaged: {0}")]
     Corrupt(String),
-    /// The store cannot be used as asked: written by a newer version, frozen, half imported, in use by another process.
+    /// The store does not serve: it is frozen, or being filled.
+    #[error("{0}")]
+    NotServing(Box<Phase>),
+    /// The store cannot be used as asked: written by a newer version, in use by another process, not empty.
     #[error("{0}")]
     Refused(String),
     /// Storage cannot be reached; nothing was written.

@@ -3,7 +3,7 @@
 //! ```text
 //!   Store, Query<T>, Tx            typed: entities, actors, audit     (typed/)
 //!   ───────────────────────────────────────────────────────────────
-//!   Backend, View                  the contract                       (contract.rs)
+//!   Backend, View, Relocate        the contract                       (contract.rs, relocate/)
 //!   schema · value · query · chain · digest · group    rules all backends share
 //!   ───────────────────────────────────────────────────────────────
 //!   memory/   fleet-storage-sqlite   -json   -postgres                backends
@@ -64,6 +64,7 @@ mod error;
 pub mod group;
 pub mod memory;
 mod query;
+mod relocate;
 mod schema;
 mod typed;
 mod value;
@@ -77,13 +78,16 @@ pub use digest::{Digest, ExportDigest};
 pub use error::{BoxError, Error, Result};
 pub use query::{
     Cursor, Direction, DocPage, Filter, Find, ReadRows, RowCursor, Term, check_filter, check_find, check_keys,
-    check_latest, check_latest_page, check_lease, check_rows, check_tally, doc_matches, matches, row_matches,
+    check_latest, check_latest_page, check_lease, check_places, check_records, check_rows, check_tally, doc_matches,
+    matches, row_matches,
 };
+pub use relocate::{Layout, Move, Patch, Phase, RecordKey, Relocate, Standing, Step, Tracked, Tracking};
 pub use schema::{
     Column, ColumnType, IndexedValues, Indexer, KindSchema, LaneSchema, LatestSchema, Schema, SchemaError, limits,
 };
 pub use typed::{
-    Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, Query, ROW_CONFLICT, Reader, STALE, Store,
-    TAKEN, ToColumn, Tx, Versioned, decode, encode, kind_schema, lane_schema, latest_schema, one_value, sorted_values,
+    Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, NOT_SERVING, Query, ROW_CONFLICT, Reader,
+    STALE, Store, TAKEN, ToColumn, Tx, Versioned, decode, encode, kind_schema, lane_schema, latest_schema, one_value,
+    sorted_values,
 };
 pub use value::Value;

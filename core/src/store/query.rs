@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Column, ColumnType, Doc, Error, Key, KindSchema, LaneSchema, Name, Result, Schema, Value, limits};
+use super::{
+    Column, ColumnType, Doc, Error, Key, KindSchema, LaneSchema, Name, Result, Schema, Value, group::Place, limits,
+};
 
 /// A direction through an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -188,6 +190,17 @@ pub fn check_latest(schema: &Schema, keys: &[Key]) -> Result<()> {
 pub fn check_latest_page(schema: &Schema, set: &str, limit: usize) -> Result<()> {
     schema.latest(set)?;
     check_limit(limit, limits::PAGE)
+}
+
+/// Checks that a page of records may be asked for.
+pub fn check_records(limit: usize) -> Result<()> {
+    check_limit(limit, limits::PAGE)
+}
+
+/// Checks that the rows at these places may be asked for.
+pub fn check_places(schema: &Schema, places: &[Place]) -> Result<()> {
+    check_count(places.len())?;
+    places.iter().try_for_each(|place| schema.lane(place.lane).map(drop))
 }
 
 /// Checks the name of a lease.

@@ -1,7 +1,6 @@
 //! Preparing, checking, closing.
 
-use fleet_core::store::{Column, ColumnType, Error, Filter, Ingest, LatestSchema, Schema};
-use futures::{StreamExt as _, stream};
+use fleet_core::store::{Column, ColumnType, Error, Filter, Ingest, LatestSchema, Patch, Schema};
 
 use crate::{Lab, dsl::*};
 
@@ -168,7 +167,14 @@ pub(crate) async fn closed_store_is_unavailable(lab: &mut Lab) {
     unavailable("changes", fails(store.changes(0).await.map(|_| ())));
     unavailable("compact", fails(store.compact(0).await));
     unavailable("lease", fails(store.lease("job", id("a"), PATIENCE).await));
-    unavailable("import", fails(store.import(stream::empty().boxed()).await));
+    unavailable("standing", fails(store.standing().await));
+    unavailable("freeze", fails(store.freeze(origin(1)).await));
+    unavailable("fill", fails(store.fill(origin(1)).await));
+    unavailable("patch", fails(store.patch(Patch::default()).await));
+    unavailable("serve", fails(store.serve().await));
+    unavailable("clear", fails(store.clear().await));
+    unavailable("track", fails(store.track(true).await));
+    unavailable("tracked", fails(store.tracked(0).await));
     unavailable("check", fails(store.check().await));
     unavailable("prepare", fails(store.prepare(&schema()).await));
     store.close().await.expect("closing again is no error");

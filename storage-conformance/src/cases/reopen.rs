@@ -165,7 +165,7 @@ pub(crate) async fn imported_store_is_kept(lab: &mut Lab) {
     source.backend.ingest(ingest([latest("gauge", "a", 1)])).await.unwrap();
     let records = exported(&*source.backend).await;
     let stream = futures::stream::iter(records.clone().into_iter().map(Ok)).boxed();
-    lab.store().import(stream).await.unwrap();
+    lab.store().import(origin(1), stream).await.unwrap();
     if lab.reopen().await {
         assert_eq!(lab.export().await, records);
         assert_eq!(lab.ok([put("a")]).await.seq, 2);

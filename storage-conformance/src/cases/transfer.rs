@@ -45,7 +45,9 @@ async fn empty(lab: &Lab) -> Opened {
 }
 
 async fn import(store: &dyn Backend, records: Vec<Record>) -> Result<Record> {
-    store.import(stream::iter(records.into_iter().map(Ok)).boxed()).await
+    store
+        .import(origin(1), stream::iter(records.into_iter().map(Ok)).boxed())
+        .await
 }
 
 fn told(record: &Record) -> String {
@@ -251,7 +253,7 @@ pub(crate) async fn target_that_is_not_empty_is_refused(lab: &mut Lab) {
 /// After a failed import nothing of it may be seen.
 async fn check_nothing_usable(lab: &Lab, what: &str, records: Vec<Result<Record>>, expected: &str) {
     let target = empty(lab).await;
-    let result = target.backend.import(stream::iter(records).boxed()).await;
+    let result = target.backend.import(origin(1), stream::iter(records).boxed()).await;
     assert_eq!(fails(result), expected, "{what}");
     if let Ok(mut view) = target.backend.view().await {
         let seen = view.find(&all().0).await.map(|page| page.docs.len()).unwrap_or(0);

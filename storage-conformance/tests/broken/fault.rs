@@ -51,9 +51,9 @@ pub enum Fault {
     LeaseGivenTwice,
     LeaseNeverLapses,
     FenceNotRaised,
-    DigestWithoutRows,
-    FragmentsOfImport,
-    ImportOverContents,
+    RecordsWithoutRows,
+    ClearKeepsContents,
+    FillOverContents,
     CloseForgotten,
     // For the model test.
     ThirdRevisionTwice,
@@ -142,14 +142,11 @@ pub const FAULTS: &[(Fault, &str)] = &[
         Fault::FenceNotRaised,
         "leases::lease_given_up_goes_to_another_with_a_greater_fence",
     ),
-    (Fault::DigestWithoutRows, "transfer::digest_is_over_all_records"),
+    (Fault::RecordsWithoutRows, "transfer::records_are_in_order"),
     (
-        Fault::FragmentsOfImport,
-        "transfer::broken_off_import_leaves_nothing_usable",
+        Fault::ClearKeepsContents,
+        "transfer::altered_link_is_found_although_the_digest_is_right",
     ),
-    (
-        Fault::ImportOverContents,
-        "transfer::target_that_is_not_empty_is_refused",
-    ),
+    (Fault::FillOverContents, "transfer::target_that_is_not_empty_is_refused"),
     (Fault::CloseForgotten, "life::closed_store_is_unavailable"),
 ];

@@ -13,8 +13,8 @@ use fleet_core::{
     kernel::{ManualClock, Timestamp},
     store::{
         Backend, Batch, Change, Committed, Error, Expect, Filter, Find, Finding, Info, Ingest, Key, KindSchema,
-        LaneSchema, Name, Record, Result, Row, Schema, SchemaReport, Seq, Touched, Value, View, Write,
-        memory::MemoryStore,
+        LaneSchema, Move, Name, Patch, Relocate, Result, Row, Schema, SchemaReport, Seq, Standing, Touched, Tracked,
+        Value, View, Write, memory::MemoryStore,
     },
 };
 use fleet_storage_conformance::{Guard, Harness, Opened, async_trait};
@@ -231,6 +231,67 @@ fn relaxed(schema: &Schema, unique: bool, chained: bool) -> Schema {
     relaxed
 }
 
+/// The move by which what is seen follows what is kept.
+fn copy() -> Move {
+    Move {
+        id: Uuid::nil(),
+        peer: "what is kept".into(),
+        at: Timestamp::from_seconds(1_000_000),
+    }
+}
+
+#[async_trait]
+impl Relocate for BrokenStore {
+    async fn standing(&self) -> Result<Standing> {
+        self.open()?;
+        self.live.standing().await
+    }
+
+    async fn freeze(&self, to: Move) -> Result<Seq> {
+        self.open()?;
+        self.live.freeze(to).await
+    }
+
+    async fn fill(&self, from: Move) -> Result<()> {
+        self.open()?;
+        match self.live.fill(from.clone()).await {
+            Err(Error::Refused(_)) if self.fault == Fault::FillOverContents => {
+                self.live.freeze(from.clone()).await?;
+                self.live.fill(from).await
+            }
+            result => result,
+        }
+    }
+
+    async fn patch(&self, patch: Patch) -> Result<()> {
+        self.open()?;
+        self.live.patch(patch).await
+    }
+
+    async fn serve(&self) -> Result<()> {
+        self.open()?;
+        self.live.serve().await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.open()?;
+        if self.fault == Fault::ClearKeepsContents {
+            return self.live.serve().await;
+        }
+        self.live.clear().await
+    }
+
+    async fn track(&self, on: bool) -> Result<()> {
+        self.open()?;
+        self.live.track(on).await
+    }
+
+    async fn tracked(&self, after: u64) -> Result<Tracked> {
+        self.open()?;
+        self.live.tracked(after).await
+    }
+}
+
 #[async_trait]
 impl Backend for BrokenStore {
     fn info(&self) -> Info {
@@ -248,7 +309,8 @@ impl Backend for BrokenStore {
         if self.lags() {
             self.live.prepare(&schema).await?;
             let records: Vec<_> = self.disk.view().await?.export().collect().await;
-            self.live.import(stream::iter(records).boxed()).await?;
+            let live: &dyn Backend = &*self.live;
+            live.import(copy(), stream::iter(records).boxed()).await?;
         }
         Ok(report)
     }
@@ -423,41 +485,6 @@ impl Backend for BrokenStore {
             Fault::FenceNotRaised => fence.map(|_| 1),
             _ => fence,
         })
-    }
-
-    async fn import(&self, records: BoxStream<'static, Result<Record>>) -> Result<Record> {
-        self.open()?;
-        match self.fault {
-            Fault::FragmentsOfImport => {
-                let records: Vec<_> = records.collect().await;
-                let mut rows = Vec::new();
-                for record in records.iter().flatten() {
-                    if let Record::Row("log", stored) = record {
-                        rows.push(("log", stored.row.clone()));
-                    } else if let Record::Latest(latest) = record {
-                        let latest = vec![latest.clone()];
-                        self.live
-                            .ingest(Ingest {
-                                latest,
-                                rows: Vec::new(),
-                            })
-                            .await?;
-                    }
-                }
-                self.live
-                    .ingest(Ingest {
-                        latest: Vec::new(),
-                        rows,
-                    })
-                    .await?;
-                Err(Error::Unavailable("broken off".into()))
-            }
-            Fault::ImportOverContents => match self.live.import(records).await {
-                Err(Error::Refused(_)) => Ok(fleet_core::store::ExportDigest::default().end(0)),
-                result => result,
-            },
-            _ => self.live.import(records).await,
-        }
     }
 
     async fn check(&self) -> Result<Vec<Finding>> {

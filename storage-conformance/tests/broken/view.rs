@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fleet_core::store::{
-    Backend, Cursor, Direction, Doc, DocPage, Error, ExportDigest, Filter, Find, Key, Latest, Link, Name, ReadRows,
-    Record, Result, RowPage, Seq, Value, View, memory::MemoryStore,
+    Backend, Cursor, Direction, Doc, DocPage, Error, Filter, Find, Key, Latest, Link, Name, ReadRows, Record,
+    RecordKey, Result, RowPage, Seq, StoredRow, Value, View, group::Place, memory::MemoryStore,
 };
 use fleet_storage_conformance::async_trait;
-use futures::{StreamExt as _, stream::BoxStream};
+
 use uuid::Uuid;
 
 use crate::Fault;
@@ -175,22 +175,15 @@ impl View for BrokenView {
         self.view.chain_head(lane).await
     }
 
-    fn export(self: Box<Self>) -> BoxStream<'static, Result<Record>> {
-        let records = self.view.export();
-        if self.fault != Fault::DigestWithoutRows {
-            return records;
+    async fn records(&mut self, after: Option<RecordKey>, limit: usize) -> Result<Vec<Record>> {
+        let mut records = self.view.records(after, limit).await?;
+        if self.fault == Fault::RecordsWithoutRows {
+            records.retain(|record| !matches!(record, Record::Row("tape", _)));
         }
-        let mut digest = Some(ExportDigest::default());
-        let digested = move |record| match record {
-            Ok(Record::End { seq, .. }) => Ok(digest.take().unwrap_or_default().end(seq)),
-            Ok(record) => {
-                if let (Some(digest), false) = (&mut digest, matches!(record, Record::Row(..))) {
-                    digest.add(&record);
-                }
-                Ok(record)
-            }
-            error => error,
-        };
-        records.map(digested).boxed()
+        Ok(records)
+    }
+
+    async fn rows_at(&mut self, places: &[Place]) -> Result<Vec<Option<StoredRow>>> {
+        self.view.rows_at(places).await
     }
 }

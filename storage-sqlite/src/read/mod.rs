@@ -1,16 +1,17 @@
 //! Reading: a few read-only connections, and what is done on them.
 
-mod export;
+mod decode;
 mod filter;
 mod plan;
 mod pool;
+mod records;
 mod rows;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub(crate) use self::{
-    export::{chain_row, stored_row},
+    decode::{chain_row, stored_row},
     pool::Readers,
     view::SqliteView,
 };

@@ -12,11 +12,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use fleet_core::store::{
-    Cursor, Doc, DocPage, Error, Filter, Find, Key, Latest, Link, Name, ReadRows, Record, Result, RowCursor, RowPage,
-    Seq, StoredRow, Value, View, check_filter, check_find, check_keys, check_latest, check_latest_page, check_rows,
-    check_tally,
+    Cursor, Doc, DocPage, Error, Filter, Find, Key, Latest, Link, Name, ReadRows, Record, RecordKey, Result, RowCursor,
+    RowPage, Seq, StoredRow, Value, View, check_filter, check_find, check_keys, check_latest, check_latest_page,
+    check_places, check_records, check_rows, check_tally, group::Place,
 };
-use futures::{StreamExt as _, stream, stream::BoxStream};
 use sqlx::{Row as _, sqlite::SqliteConnection};
 use tokio::{
     sync::{Mutex, MutexGuard},
@@ -26,10 +25,11 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    export::{self, document, indexed_row, latest_value},
+    decode::{chain_row, document, indexed_row, latest_value, stored_row},
     filter::{Form, Subject, condition},
     plan::{FEW, List, Way},
     pool::{Lent, Readers},
+    records::records,
     rows::{RowWay, Rows},
 };
 use crate::{
@@ -312,21 +312,35 @@ impl View for SqliteView {
         let row = row.fetch_optional(connection(&mut lent)?).await.map_err(from_engine)?;
         match row {
             None => Ok(None),
-            Some(row) => export::chain_row(&row, 0).map_err(from_engine),
+            Some(row) => chain_row(&row, 0).map_err(from_engine),
         }
     }
 
-    fn export(self: Box<Self>) -> BoxStream<'static, Result<Record>> {
-        // From here on the limit holds for each wait, not for the whole: a large export takes its time.
-        self.timer.abort();
-        let lent = self.lent.try_lock().ok().and_then(|mut lent| lent.take());
-        match lent {
-            Some(lent) => export::export(lent, Arc::clone(&self.tables), self.seq, self.limit),
-            None => {
-                let over = self.over();
-                stream::once(async move { Err(over) }).boxed()
+    async fn records(&mut self, after: Option<RecordKey>, limit: usize) -> Result<Vec<Record>> {
+        check_records(limit)?;
+        let mut lent = self.lent().await?;
+        records(connection(&mut lent)?, &self.tables, after, limit).await
+    }
+
+    async fn rows_at(&mut self, places: &[Place]) -> Result<Vec<Option<StoredRow>>> {
+        check_places(&self.tables.schema, places)?;
+        let mut lent = self.lent().await?;
+        let conn = connection(&mut lent)?;
+        let mut packs: BTreeMap<Name, Pack> = BTreeMap::new();
+        for place in places {
+            let pack = packs.entry(place.lane).or_insert_with(Pack::new);
+            pack.row().id(&place.stream).int(place.at).int(i64::from(place.n));
+        }
+        let mut found = HashMap::with_capacity(places.len());
+        for (lane, pack) in packs {
+            let table = self.tables.lane(lane)?;
+            let rows = table.places.pack(pack).fetch_all(&mut *conn).await;
+            for row in rows.map_err(from_engine)? {
+                let stored = stored_row(&row, table.lane.chained).map_err(from_engine)?;
+                found.insert(Place::of(lane, &stored.row), stored);
             }
         }
+        Ok(places.iter().map(|place| found.get(place).cloned()).collect())
     }
 }
 

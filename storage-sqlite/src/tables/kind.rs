@@ -17,8 +17,8 @@ pub(crate) struct KindTable {
     pub(crate) get: Sql,
     /// The same of one document; its id is bound.
     pub(crate) get_one: Sql,
-    /// All of them, by id.
-    pub(crate) export: Sql,
+    /// The same after an id, at most so many.
+    pub(crate) page: Sql,
     /// `id, rev, _one, _many` (id).
     pub(crate) facts: Sql,
     /// By column: `value, id` of those who hold unique values (value).
@@ -73,7 +73,9 @@ impl KindTable {
                 .collect(),
             get: Sql::new(format!("SELECT {doc} {joined}")),
             get_one: Sql::new(format!("SELECT {doc} FROM {table} t WHERE t.id = ?1")),
-            export: Sql::new(format!("SELECT {doc} FROM {table} t ORDER BY t.id")),
+            page: Sql::new(format!(
+                "SELECT {doc} FROM {table} t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2"
+            )),
             facts: Sql::new(format!("SELECT t.id, t.rev, t._one, t._many {joined}")),
             holders: uniques
                 .iter()

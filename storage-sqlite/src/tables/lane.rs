@@ -12,12 +12,14 @@ use crate::sql::{Ident, Sql, packed};
 pub(crate) struct LaneTable {
     pub(crate) lane: Arc<LaneSchema>,
     pub(crate) table: Ident,
-    /// `stream, at, n, body` of the rows (stream, at, n).
+    /// `stream, at, n, body, [number, hash]` of the rows (stream, at, n).
     pub(crate) places: Sql,
     /// Inserts rows (stream, at, n, values …, number and hash where chained, body).
     pub(crate) insert: Sql,
-    /// `stream, at, n, body, [number, hash,] values …`, by stream, time and number.
-    pub(crate) export: Sql,
+    /// The same, in the place of what is there.
+    pub(crate) replace: Sql,
+    /// Removes rows (stream, at, n).
+    pub(crate) remove: Sql,
     /// Removes so many rows before a time.
     pub(crate) trim: Sql,
     /// Sets values (stream, at, n, values …).
@@ -55,6 +57,10 @@ impl LaneTable {
         }
         let place = format!("{}, {}, {}", packed::id(0), packed::plain(1), packed::plain(2));
         let from = "FROM json_each(?1) j";
+        let inserted = format!(
+            "{table} (stream, at, n{names}, body) SELECT {place}{values}, {} {from}",
+            packed::bytes(body)
+        );
         let index = Ident::new(&["lane", lane.name, "at"]);
         let sets: Vec<String> = lane
             .columns
@@ -66,19 +72,16 @@ impl LaneTable {
             .collect();
         Self {
             places: Sql::new(format!(
-                "SELECT t.stream, t.at, t.n, t.body {from} CROSS JOIN {table} t \
+                "SELECT t.stream, t.at, t.n, t.body{link} {from} CROSS JOIN {table} t \
                  ON t.stream = {} AND t.at = {} AND t.n = {}",
                 packed::id(0),
                 packed::plain(1),
                 packed::plain(2)
             )),
-            insert: Sql::new(format!(
-                "INSERT INTO {table} (stream, at, n{names}, body) SELECT {place}{values}, {} {from}",
-                packed::bytes(body)
-            )),
-            export: Sql::new(format!(
-                "SELECT t.stream, t.at, t.n, t.body{link}{} FROM {table} t ORDER BY t.stream, t.at, t.n",
-                named(&|name| format!(", t.{name}"))
+            insert: Sql::new(format!("INSERT INTO {inserted}")),
+            replace: Sql::new(format!("INSERT OR REPLACE INTO {inserted}")),
+            remove: Sql::new(format!(
+                "DELETE FROM {table} WHERE (stream, at, n) IN (SELECT {place} {from})"
             )),
             trim: Sql::new(format!(
                 "DELETE FROM {table} WHERE (stream, at, n) IN (SELECT t.stream, t.at, t.n FROM {table} t INDEXED BY {index} \

@@ -91,8 +91,6 @@ pub(crate) struct LatestTable {
     pub(crate) upsert: Sql,
     /// Removes (id).
     pub(crate) delete: Sql,
-    /// All of them, by id.
-    pub(crate) export: Sql,
 }
 
 impl LatestTable {
@@ -112,7 +110,6 @@ impl LatestTable {
                  ON CONFLICT (id) DO UPDATE SET body = excluded.body"
             )),
             delete: Sql::new(format!("DELETE FROM {table} WHERE id IN (SELECT {id} {from})")),
-            export: Sql::new(format!("SELECT t.id, t.body FROM {table} t ORDER BY t.id")),
             table,
         }
     }

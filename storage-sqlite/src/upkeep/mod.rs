@@ -1,30 +1,26 @@
-//! What is done to the store as a whole: preparing, importing, trimming, checking.
+//! What is done to the store as a whole: preparing, moving, trimming, checking.
 
 mod check;
-mod import;
 mod prepare;
+mod relocate;
 
-use fleet_core::store::{Error, Name, Result, StoredRow, verify_chain};
+use fleet_core::store::{Name, Result, StoredRow, Tracking, verify_chain};
 use futures::StreamExt as _;
 use sqlx::sqlite::SqliteConnection;
 
-pub(crate) use self::{check::check, import::import, prepare::prepare};
+pub(crate) use self::{check::check, prepare::prepare, relocate::load_standing};
 use crate::{
     read::stored_row,
     tables::LaneTable,
     writer::{Failure, Writer},
 };
 
-/// What every call but `prepare` of a new file answers after an import that did not finish.
-pub(crate) fn half_imported() -> Error {
-    Error::Refused(
-        "an import into this store has not finished. If none is running, delete the file and import again".into(),
-    )
-}
-
 /// Removes a slice of the rows before a time; returns how many.
 pub(crate) async fn trim(writer: &mut Writer, lane: Name, before: i64, slice: i64) -> Result<u64> {
-    writer.shared().check_usable()?;
+    writer.shared().check_serving()?;
+    if writer.shared().tracking().is_some() {
+        return Err(Tracking::refuses_trim());
+    }
     let tables = writer.shared().tables()?;
     let table = tables.lane(lane)?;
     writer.begin().await?;

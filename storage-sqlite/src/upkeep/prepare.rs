@@ -6,7 +6,6 @@ use fleet_core::store::{Column, ColumnType, Error, Key, Name, Result, Schema, Sc
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::half_imported;
 use crate::{
     error::{from_engine, is_constraint},
     pack::Pack,
@@ -54,13 +53,7 @@ async fn shape(
     tables: &Tables,
     report: &mut SchemaReport,
 ) -> Result<(), Failure> {
-    let importing: i64 = literal("SELECT value FROM meta WHERE name = 'importing'")
-        .fetch_one(writer.conn())
-        .await?
-        .try_get(0)?;
-    if importing != 0 {
-        return Err(half_imported().into());
-    }
+    let before = changes(writer).await?;
     let mut stored = catalogue(writer).await?;
     for kind in schema.kinds() {
         let table = tables.kind(kind.name)?;
@@ -91,6 +84,9 @@ async fn shape(
             .owner("", || vec![table.create()], &[], |_| Vec::new(), report)
             .await?;
     }
+    if changes(writer).await? > before {
+        writer.shared().check_serving()?;
+    }
     match stored.first_key_value() {
         None => Ok(()),
         Some(((r#type, owner), _)) => Err(Error::Refused(format!(
@@ -99,6 +95,12 @@ async fn shape(
         ))
         .into()),
     }
+}
+
+/// Rows that the connection has changed; each change of shape is also one of the catalogue.
+async fn changes(writer: &mut Writer) -> Result<i64, Failure> {
+    let row = literal("SELECT total_changes()").fetch_one(writer.conn()).await?;
+    Ok(row.try_get(0)?)
 }
 
 async fn catalogue(writer: &mut Writer) -> Result<Catalogue, Failure> {

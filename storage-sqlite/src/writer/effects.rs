@@ -42,7 +42,12 @@ pub(crate) async fn store(
     Ok(())
 }
 
-async fn store_deletes(conn: &mut SqliteConnection, tables: &Tables, deletes: &[Key]) -> Result<(), Failure> {
+/// Removes documents and what they have in side tables.
+pub(crate) async fn store_deletes(
+    conn: &mut SqliteConnection,
+    tables: &Tables,
+    deletes: &[Key],
+) -> Result<(), Failure> {
     let mut ids: BTreeMap<Name, Vec<&Key>> = BTreeMap::new();
     for key in deletes {
         ids.entry(key.kind).or_default().push(key);
@@ -170,12 +175,27 @@ async fn store_many(
     Ok(())
 }
 
-/// Writes rows.
-pub(crate) async fn store_rows(
+/// Writes new rows.
+async fn store_rows(conn: &mut SqliteConnection, tables: &Tables, rows: &[(Name, StoredRow)]) -> Result<(), Failure> {
+    for (table, pack) in pack_rows(tables, rows)? {
+        table.insert.pack(pack).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Writes rows in the place of what is there.
+pub(crate) async fn store_patched_rows(
     conn: &mut SqliteConnection,
     tables: &Tables,
     rows: &[(Name, StoredRow)],
 ) -> Result<(), Failure> {
+    for (table, pack) in pack_rows(tables, rows)? {
+        table.replace.pack(pack).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+fn pack_rows<'t>(tables: &'t Tables, rows: &[(Name, StoredRow)]) -> Result<Vec<(&'t LaneTable, Pack)>, Failure> {
     // Few lanes are involved in one group; a look at each beats a map.
     let mut packs: Vec<(&LaneTable, Pack)> = Vec::new();
     for (lane, stored) in rows {
@@ -200,10 +220,7 @@ pub(crate) async fn store_rows(
         }
         pack.bytes(&row.body);
     }
-    for (table, pack) in packs {
-        table.insert.pack(pack).execute(&mut *conn).await?;
-    }
-    Ok(())
+    Ok(packs)
 }
 
 /// Writes and removes latest values.

@@ -10,7 +10,7 @@ mod sums;
 use std::{collections::HashMap, sync::Arc};
 
 use fleet_core::store::{
-    Error, Link, Name, Result, Seq,
+    Error, Link, Name, RecordKey, Result, Seq,
     group::{self, Answer, Needs, Outcome, Work},
 };
 use futures::future::BoxFuture;
@@ -21,8 +21,8 @@ use tokio::{
 };
 
 pub(crate) use self::{
-    effects::{store_documents, store_latest, store_rows},
-    facts::load_holders,
+    effects::{store_deletes, store_documents, store_latest, store_patched_rows},
+    facts::{load, load_holders},
     sums::Sums,
 };
 use crate::{
@@ -199,9 +199,13 @@ impl Writer {
     }
 
     async fn write(&mut self, work: Vec<Work>) -> Result<Vec<Answer>> {
-        self.shared.check_usable()?;
+        self.shared.check_serving()?;
         let tables = self.shared.tables()?;
         let count = work.len() as u64;
+        let keys: Vec<RecordKey> = match *self.shared.tracking() {
+            Some(_) => work.iter().flat_map(Work::record_keys).collect(),
+            None => Vec::new(),
+        };
         self.begin().await?;
         let decided = self.decide(&tables, work).await;
         let Ok(Outcome { answers, effects }) = decided else {
@@ -212,7 +216,12 @@ impl Writer {
             self.rollback().await;
             return Ok(answers);
         }
-        self.end(Ok(())).await?;
+        let ended = self.end(Ok(())).await;
+        // Only now can it be seen; of a commit whose outcome is unknown it may be.
+        if let Some(tracking) = self.shared.tracking().as_mut() {
+            tracking.note(keys);
+        }
+        ended?;
         self.heads.extend(effects.heads);
         self.shared.count(count);
         self.stand_at(effects.seq);
@@ -299,6 +308,10 @@ impl Writer {
                 }
             }
         }
+        let standing = crate::upkeep::load_standing(self)
+            .await
+            .map_err(|Failure(error)| error)?;
+        self.shared.set_standing(standing);
         self.stand_at(seq);
         Ok(())
     }

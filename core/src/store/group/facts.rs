@@ -6,7 +6,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::super::{
-    Batch, Committed, IndexedValues, Ingest, Key, Link, Name, Result, Rev, Row, Schema, Seq, Value, Write,
+    Batch, Committed, IndexedValues, Ingest, Key, Link, Name, RecordKey, Result, Rev, Row, Schema, Seq, Value, Write,
 };
 
 /// A piece of waiting work.
@@ -19,6 +19,15 @@ pub enum Work {
 }
 
 impl Work {
+    /// What it may change: a superset of what it does change.
+    pub fn record_keys(&self) -> impl Iterator<Item = RecordKey> + '_ {
+        let (batch, ingest) = match self {
+            Self::Batch(batch) => (Some(batch.record_keys()), None),
+            Self::Ingest(ingest) => (None, Some(ingest.record_keys())),
+        };
+        batch.into_iter().flatten().chain(ingest.into_iter().flatten())
+    }
+
     fn rows(&self) -> &[(Name, Row)] {
         match self {
             Self::Batch(batch) => &batch.rows,

@@ -23,6 +23,7 @@ use crate::{
 impl State {
     /// See [`Backend::commit`](crate::store::Backend::commit).
     pub fn apply(&mut self, batch: &Batch) -> Result<Committed> {
+        self.standing.phase.check_serving()?;
         self.schema.check_batch(batch)?;
         let fingerprint = batch.fingerprint();
         if let Some(answered) = self.batches.get(&batch.id) {
@@ -180,6 +181,7 @@ impl State {
 
     /// See [`Backend::ingest`](crate::store::Backend::ingest).
     pub fn ingest(&mut self, ingest: &Ingest) -> Result<()> {
+        self.standing.phase.check_serving()?;
         self.schema.check_ingest(ingest)?;
         let rows = self.new_rows(&ingest.rows)?;
         for latest in &ingest.latest {
@@ -194,6 +196,7 @@ impl State {
 
     /// See [`Backend::trim`](crate::store::Backend::trim).
     pub fn trim(&mut self, lane: Name, before: i64) -> Result<u64> {
+        self.standing.phase.check_serving()?;
         if self.schema.lane(lane)?.chained {
             return Err(Error::Invalid(format!("lane {lane} is chained and is not trimmed")));
         }
@@ -201,7 +204,8 @@ impl State {
     }
 
     /// See [`Backend::compact`](crate::store::Backend::compact).
-    pub fn compact(&mut self, upto: Seq) -> u64 {
+    pub fn compact(&mut self, upto: Seq) -> Result<u64> {
+        self.standing.phase.check_serving()?;
         let upto = upto.min(self.seq);
         while let Some((seq, _)) = self.feed.get_min().filter(|(seq, _)| *seq <= upto).cloned() {
             self.feed.remove(&seq);
@@ -212,11 +216,12 @@ impl State {
         }
         let forgotten = upto.saturating_sub(self.floor);
         self.floor = self.floor.max(upto);
-        forgotten
+        Ok(forgotten)
     }
 
     /// See [`Backend::lease`](crate::store::Backend::lease).
     pub fn lease(&mut self, name: &str, holder: Uuid, ttl: Duration, now: Timestamp) -> Result<Option<u64>> {
+        self.standing.phase.check_serving()?;
         check_lease(name)?;
         let lease = self.leases.get(name).cloned().unwrap_or(Lease { held: None, fence: 0 });
         let held = lease.held.filter(|(_, until)| now < *until);

@@ -93,15 +93,19 @@ impl Lane {
             .range((Unbounded, Excluded((before, Uuid::nil(), 0))))
             .map(|(_, stored)| stored.clone())
             .collect();
-        for stored in &old {
-            let (at, stream, n) = place(&stored.row);
-            for (entries, value) in self.columns.iter_mut().zip(&stored.row.index) {
-                entries.remove(&(value.clone(), at, stream, n));
-            }
-            self.rows.remove(&(at, stream, n));
-            self.streams.remove(&(stream, at, n));
-        }
+        old.iter().for_each(|stored| self.remove(place(&stored.row)));
         old.len() as u64
+    }
+
+    /// Removes a row, if it is there.
+    pub(super) fn remove(&mut self, (at, stream, n): Place) {
+        let Some(stored) = self.rows.remove(&(at, stream, n)) else {
+            return;
+        };
+        for (entries, value) in self.columns.iter_mut().zip(&stored.row.index) {
+            entries.remove(&(value.clone(), at, stream, n));
+        }
+        self.streams.remove(&(stream, at, n));
     }
 
     /// A page of a reading that [`check_rows`](crate::store::check_rows) has passed.

@@ -7,7 +7,7 @@
 //!     Lane        rows of one lane, by time and by stream                     (lane.rs)
 //!   MemoryView    a copy of the state, which costs next to nothing            (view.rs)
 //!   follow        the feed as a stream                                        (feed.rs)
-//!   Import        builds a state from records; check looks for damage         (import.rs, check.rs)
+//!   relocate      moving what it holds; check looks for damage                (relocate.rs, check.rs)
 //! ```
 //!
 //! It defines what the contract means: other backends are compared with it. [`State`] is pure (no clock, no lock, no
@@ -17,8 +17,8 @@
 mod apply;
 mod check;
 mod feed;
-mod import;
 mod lane;
+mod relocate;
 mod state;
 mod table;
 mod view;
@@ -35,13 +35,12 @@ use uuid::Uuid;
 
 pub use self::{
     feed::{Changes, follow},
-    import::Import,
     state::State,
     view::MemoryView,
 };
 use super::{
-    Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Name, Record, Result, Schema, SchemaReport, Seq,
-    View,
+    Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Move, Name, Patch, RecordKey, Relocate, Result,
+    Schema, SchemaReport, Seq, Standing, Tracked, Tracking, View,
 };
 use crate::kernel::Clock;
 
@@ -50,6 +49,8 @@ use crate::kernel::Clock;
 pub struct MemoryStore {
     /// None once closed.
     state: Arc<Mutex<Option<State>>>,
+    /// What was written while a move is under way; taken after the lock of the state, never before it.
+    tracking: Mutex<Option<Tracking>>,
     clock: Arc<dyn Clock>,
     // The only sender: streams end when the store is dropped.
     wake: watch::Sender<()>,
@@ -60,6 +61,7 @@ impl MemoryStore {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             state: Arc::new(Mutex::new(Some(State::default()))),
+            tracking: Mutex::new(None),
             clock,
             wake: watch::Sender::new(()),
         }
@@ -67,6 +69,16 @@ impl MemoryStore {
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         work(lock(&self.state).as_mut().ok_or_else(closed)?)
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Option<Tracking>> {
+        self.tracking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, keys: impl IntoIterator<Item = RecordKey>) {
+        if let Some(tracking) = self.notes().as_mut() {
+            tracking.note(keys);
+        }
     }
 }
 
@@ -100,17 +112,30 @@ impl Backend for MemoryStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {
-        let committed = self.with(|state| state.apply(&batch))?;
+        let committed = self.with(|state| {
+            let committed = state.apply(&batch)?;
+            self.note(batch.record_keys());
+            Ok(committed)
+        })?;
         self.wake.send_replace(());
         Ok(committed)
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<()> {
-        self.with(|state| state.ingest(&ingest))
+        self.with(|state| {
+            state.ingest(&ingest)?;
+            self.note(ingest.record_keys());
+            Ok(())
+        })
     }
 
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {
-        self.with(|state| state.trim(lane, before))
+        self.with(|state| {
+            if self.notes().is_some() {
+                return Err(Tracking::refuses_trim());
+            }
+            state.trim(lane, before)
+        })
     }
 
     async fn changes(&self, after: Seq) -> Result<BoxStream<'static, Result<Change>>> {
@@ -121,7 +146,7 @@ impl Backend for MemoryStore {
     }
 
     async fn compact(&self, upto: Seq) -> Result<u64> {
-        let forgotten = self.with(|state| Ok(state.compact(upto)))?;
+        let forgotten = self.with(|state| state.compact(upto))?;
         self.wake.send_replace(());
         Ok(forgotten)
     }
@@ -129,20 +154,6 @@ impl Backend for MemoryStore {
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>> {
         let now = self.clock.now();
         self.with(|state| state.lease(name, holder, ttl, now))
-    }
-
-    async fn import(&self, mut records: BoxStream<'static, Result<Record>>) -> Result<Record> {
-        let mut import = self.with(|state| Import::into(state))?;
-        while let Some(record) = records.next().await {
-            import.add(record?)?;
-        }
-        let (filled, end) = import.finish()?;
-        self.with(|state| {
-            // Somebody may have written while the records came in.
-            Import::into(state)?;
-            *state = filled;
-            Ok(end)
-        })
     }
 
     async fn check(&self) -> Result<Vec<Finding>> {
@@ -154,5 +165,50 @@ impl Backend for MemoryStore {
         lock(&self.state).take();
         self.wake.send_replace(());
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Relocate for MemoryStore {
+    async fn standing(&self) -> Result<Standing> {
+        self.with(|state| Ok(state.standing().clone()))
+    }
+
+    async fn freeze(&self, to: Move) -> Result<Seq> {
+        self.with(|state| state.freeze(to))
+    }
+
+    async fn fill(&self, from: Move) -> Result<()> {
+        self.with(|state| state.fill(from))?;
+        self.wake.send_replace(());
+        Ok(())
+    }
+
+    async fn patch(&self, patch: Patch) -> Result<()> {
+        self.with(|state| state.patch(patch))
+    }
+
+    async fn serve(&self) -> Result<()> {
+        self.with(|state| state.serve())?;
+        self.wake.send_replace(());
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.with(State::clear)
+    }
+
+    async fn track(&self, on: bool) -> Result<()> {
+        self.with(|_| {
+            *self.notes() = on.then(Tracking::default);
+            Ok(())
+        })
+    }
+
+    async fn tracked(&self, after: u64) -> Result<Tracked> {
+        self.with(|_| match self.notes().as_mut() {
+            Some(tracking) => tracking.after(after),
+            None => Err(Tracking::is_off()),
+        })
     }
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{lane::Lane, table::Table};
 use crate::{
     kernel::Timestamp,
-    store::{Committed, Error, Name, Result, Schema, SchemaReport, Seq, Touched},
+    store::{Committed, Error, Name, Result, Schema, SchemaReport, Seq, Standing, Touched},
 };
 
 /// Everything that a store holds. A clone shares its contents and costs a few dozen pointers, so a clone is a view.
@@ -30,6 +30,7 @@ pub struct State {
     /// The same batches by the place that they answered with, for compaction.
     pub(super) answered: OrdSet<(Seq, Uuid)>,
     pub(super) leases: OrdMap<String, Lease>,
+    pub(super) standing: Standing,
 }
 
 /// A batch that was committed.
@@ -94,6 +95,9 @@ impl State {
                 report.created.push(set.name.to_owned());
                 next.latest.insert(set.name, OrdMap::new());
             }
+        }
+        if report != SchemaReport::default() {
+            self.standing.phase.check_serving()?;
         }
         next.schema = Arc::new(schema.clone());
         *self = next;

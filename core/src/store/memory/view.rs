@@ -1,19 +1,19 @@
 //! A view: a clone of the state.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{self, Excluded, Unbounded},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{
-    StreamExt as _,
-    stream::{self, BoxStream},
-};
 use uuid::Uuid;
 
 use super::State;
 use crate::store::{
-    Doc, DocPage, ExportDigest, Filter, Find, Key, Latest, Link, Name, ReadRows, Record, Result, RowPage, Seq, Value,
-    View, check_filter, check_find, check_keys, check_latest, check_latest_page, check_rows, check_tally,
+    Doc, DocPage, Filter, Find, Key, Latest, Link, Name, Patch, ReadRows, Record, RecordKey, Result, Row, RowPage, Seq,
+    StoredRow, Value, View, check_filter, check_find, check_keys, check_latest, check_latest_page, check_places,
+    check_records, check_rows, check_tally, group::Place,
 };
 
 /// The state at one moment.
@@ -26,28 +26,72 @@ impl State {
         MemoryView(self.clone())
     }
 
-    /// All records of an export but its end, in their order.
-    pub fn records(self) -> impl Iterator<Item = Record> + Send + 'static {
-        let docs = self.kinds.into_values().flat_map(|table| {
-            let docs = table.docs.clone();
-            docs.into_iter()
-                .map(move |(id, stored)| Record::Doc(table.named(id, &stored)))
+    /// The records after a key, in canonical order.
+    pub fn records_after(&self, after: Option<RecordKey>) -> impl Iterator<Item = Record> + '_ {
+        // Each part begins behind its own share of `after`: what lies before it is passed over by name, then by key.
+        let docs = self.kinds.iter().flat_map(move |(kind, table)| {
+            let from = beyond(after, |id| RecordKey::Doc(Key::new(kind, id)));
+            from.into_iter().flat_map(|from| {
+                let docs = table.docs.range((from, Unbounded));
+                docs.map(|(id, stored)| Record::Doc(table.named(*id, stored)))
+            })
         });
-        let latest = self.latest.into_iter().flat_map(|(set, values)| {
-            values.into_iter().map(move |(id, body)| {
-                Record::Latest(Latest {
-                    key: Key::new(set, id),
-                    body,
+        let latest = self.latest.iter().flat_map(move |(set, values)| {
+            let from = beyond(after, |id| RecordKey::Latest(Key::new(set, id)));
+            from.into_iter().flat_map(move |from| {
+                values.range((from, Unbounded)).map(|(id, body)| {
+                    Record::Latest(Latest {
+                        key: Key::new(set, *id),
+                        body: body.clone(),
+                    })
                 })
             })
         });
-        let rows = self.lanes.into_iter().flat_map(|(lane, stored)| {
-            stored
-                .streams
-                .into_iter()
-                .map(move |(_, row)| Record::Row(lane, (*row).clone()))
+        let rows = self.lanes.iter().flat_map(move |(lane, stored)| {
+            let first = RecordKey::Row(Place {
+                lane,
+                stream: Uuid::nil(),
+                at: i64::MIN,
+                n: 0,
+            });
+            let from = match after {
+                Some(RecordKey::Row(place)) if place.lane == *lane => Some(Excluded((place.stream, place.at, place.n))),
+                Some(after) if after > first => None,
+                _ => Some(Unbounded),
+            };
+            from.into_iter().flat_map(move |from| {
+                stored
+                    .streams
+                    .range((from, Unbounded))
+                    .map(|(_, row)| Record::Row(lane, plain(row)))
+            })
         });
         docs.chain(latest).chain(rows)
+    }
+}
+
+/// Where the ids behind `after` begin in a kind or a set; none when all of them lie before it.
+fn beyond(after: Option<RecordKey>, key: impl Fn(Uuid) -> RecordKey) -> Option<Bound<Uuid>> {
+    match after {
+        None => Some(Unbounded),
+        Some(after) if after < key(Uuid::nil()) => Some(Unbounded),
+        Some(after) if after >= key(Uuid::max()) => None,
+        Some(RecordKey::Doc(Key { id, .. }) | RecordKey::Latest(Key { id, .. })) => Some(Excluded(id)),
+        Some(RecordKey::Row(_)) => None,
+    }
+}
+
+/// A row without its index values, as records carry it.
+fn plain(stored: &StoredRow) -> StoredRow {
+    StoredRow {
+        row: Row {
+            stream: stored.row.stream,
+            at: stored.row.at,
+            n: stored.row.n,
+            body: stored.row.body.clone(),
+            index: Vec::new(),
+        },
+        link: stored.link,
     }
 }
 
@@ -70,7 +114,6 @@ impl View for MemoryView {
     }
 
     async fn latest_page(&mut self, set: Name, after: Option<Uuid>, limit: usize) -> Result<Vec<Latest>> {
-        use std::ops::Bound::{Excluded, Unbounded};
         check_latest_page(&self.0.schema, set, limit)?;
         let values = self
             .0
@@ -118,17 +161,23 @@ impl View for MemoryView {
         Ok(self.0.lane(lane)?.head)
     }
 
-    fn export(self: Box<Self>) -> BoxStream<'static, Result<Record>> {
-        let seq = self.0.seq;
-        let mut records = self.0.records();
-        let mut digest = Some(ExportDigest::default());
-        let all = std::iter::from_fn(move || match records.next() {
-            Some(record) => {
-                digest.as_mut()?.add(&record);
-                Some(Ok(record))
-            }
-            None => Some(Ok(digest.take()?.end(seq))),
+    async fn records(&mut self, after: Option<RecordKey>, limit: usize) -> Result<Vec<Record>> {
+        check_records(limit)?;
+        let mut bytes = 0;
+        let page = self.0.records_after(after).take(limit).take_while(|record| {
+            let room = bytes < Patch::BYTES;
+            bytes += record.size();
+            room
         });
-        stream::iter(all).boxed()
+        Ok(page.collect())
+    }
+
+    async fn rows_at(&mut self, places: &[Place]) -> Result<Vec<Option<StoredRow>>> {
+        check_places(&self.0.schema, places)?;
+        let row = |place: &Place| {
+            let streams = &self.0.lane(place.lane)?.streams;
+            Ok(streams.get(&(place.stream, place.at, place.n)).map(|row| plain(row)))
+        };
+        places.iter().map(row).collect()
     }
 }

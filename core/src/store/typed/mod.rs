@@ -15,4 +15,4 @@ pub use lane::{LaneRow, LatestValue, lane_schema, latest_schema};
 pub use list::{Field, LaneQuery, Query};
 pub use reader::Reader;
 pub use store::Store;
-pub use tx::{Evidence, ROW_CONFLICT, STALE, TAKEN, Tx};
+pub use tx::{Evidence, NOT_SERVING, ROW_CONFLICT, STALE, TAKEN, Tx};

@@ -9,7 +9,7 @@ use super::{Entity, Evidence, LaneRow, LatestValue, Reader, STALE, Tx, Versioned
 use crate::{
     access::Context,
     kernel::{Clock, Error, Randomness, Result, random_uuid},
-    store::{Backend, Change, Info, Ingest, Latest, Schema, SchemaReport, Seq},
+    store::{Backend, Change, Info, Ingest, Latest, Phase, Schema, SchemaReport, Seq},
 };
 
 /// How often a change is decided anew after a lost race. With n writers on one document somebody always gets through, so
@@ -45,6 +45,11 @@ impl Store {
         random: Arc<dyn Randomness>,
     ) -> Result<(Self, SchemaReport)> {
         let report = backend.prepare(schema).await?;
+        let standing = backend.standing().await?;
+        if standing.phase != Phase::Serving {
+            // Whoever opens a store is its operator, and may read where its data went.
+            return Err(super::NOT_SERVING.error(standing.phase.to_string()));
+        }
         Ok((
             Self {
                 inner: Arc::new(Inner { backend, clock, random }),
@@ -157,6 +162,9 @@ impl From<crate::store::Error> for Error {
                 .caused_by(error),
             Storage::Unavailable(_) | Storage::Unknown(_) => super::tx::UNAVAILABLE
                 .error("storage cannot be reached; try again")
+                .caused_by(error),
+            Storage::NotServing(_) => super::NOT_SERVING
+                .error("storage takes no changes at the moment: its data is being moved, or was; try again")
                 .caused_by(error),
             _ => Self::internal(error),
         }

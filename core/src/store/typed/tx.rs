@@ -19,6 +19,8 @@ pub const TAKEN: Code = Code::new("storage.taken", Class::Conflict);
 pub const ROW_CONFLICT: Code = Code::new("storage.row_conflict", Class::Conflict);
 /// Storage cannot be reached.
 pub const UNAVAILABLE: Code = Code::new("storage.unavailable", Class::Unavailable);
+/// The store is read-only: its data was moved, or is being moved.
+pub const NOT_SERVING: Code = Code::new("storage.not_serving", Class::Unavailable);
 
 /// How often an unknown outcome is resolved by sending the batch again.
 const RESOLVE_ATTEMPTS: usize = 3;
