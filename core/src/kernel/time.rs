@@ -15,8 +15,8 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// 0001-01-01T00:00:00Z.
     pub const MIN: Self = Self(-62_135_596_800_000_000);
-    /// 9999-12-31T23:59:59.999999Z.
-    pub const MAX: Self = Self(253_402_300_799_999_999);
+    /// 9999-12-30T22:00:00Z: the last second that is of the year 9999 in every time zone, and so the last that can be written.
+    pub const MAX: Self = Self(253_402_207_200_000_000);
     /// 1970-01-01T00:00:00Z.
     pub const EPOCH: Self = Self(0);
 
@@ -162,6 +162,22 @@ mod tests {
         check("2026-11-21T08:30:00.123456789Z", Some("2026-11-21T08:30:00.123456Z"));
         check("0001-01-01T00:00:00Z", Some("0001-01-01T00:00:00.000000Z"));
         check("9999-12-30T22:00:00Z", Some("9999-12-30T22:00:00.000000Z"));
+    }
+
+    #[test]
+    fn every_time_is_read_back_as_it_was_written() {
+        let far = [i64::MIN, i64::MAX].map(Timestamp::from_micros);
+        for at in [
+            Timestamp::MIN,
+            Timestamp::MAX,
+            Timestamp::EPOCH,
+            Timestamp::from_micros(-1),
+        ]
+        .iter()
+        .chain(&far)
+        {
+            assert_eq!(at.to_string().parse(), Ok(*at), "{at}");
+        }
     }
 
     #[test]
