@@ -27,11 +27,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "fleet-bench",
         &["fleet-core", "fleet-api", "fleet-agent-lib", "fleet-storage-sqlite"],
     ),
+    ("fleet-bench-dataset", &["fleet-core"]),
     ("xtask", &[]),
 ];
 
 /// What their tests may import besides.
-const TEST_IMPORTS: &[(&str, &[&str])] = &[("fleet-storage-sqlite", &["fleet-storage-conformance"])];
+const TEST_IMPORTS: &[(&str, &[&str])] = &[
+    ("fleet-storage-sqlite", &["fleet-storage-conformance"]),
+    ("fleet-bench-dataset", &["fleet-storage-sqlite"]),
+];
 
 /// Crates whose tests use the whole house; nothing may import them.
 const TEST_CRATES: &[&str] = &["fleet-tests"];
@@ -69,6 +73,8 @@ const GENERATED: &[(&str, &str)] = &[
     ("openapi/openapi.json", "cargo xtask openapi"),
     ("docs/permissions.md", "cargo test -p fleet-core --test handbook"),
     ("docs/errors.md", "cargo test -p xtask --test handbook"),
+    ("bench/dataset/data/packages.txt", "data/make.py"),
+    ("bench/dataset/data/services.txt", "data/make.py"),
 ];
 
 /// Crates that no build of ours may contain; `deny.toml` says more.

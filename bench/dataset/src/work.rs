@@ -1,0 +1,219 @@
+//! Work: plans, batches, their runs, how those moved and what they printed.
+
+use std::time::Duration;
+
+use fleet_core::{
+    access::Actor,
+    devices::{DeviceId, inventory::ContentHash},
+    kernel::{EntityId as _, Timestamp},
+    protocol::OutputStream,
+    store::Result,
+    work::{
+        Batch, BatchId, Plan, PlanId, Run, RunId, State,
+        batch::{Cause, PlannedTargets},
+        output::Chunk,
+        run::{Delivery, Ending, RunEvent},
+    },
+};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    Dataset,
+    dice::Dice,
+    people::{audit, somebody},
+    writer::Writer,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// How runs ended, as often as they stand here.
+const ENDINGS: [State; 20] = [
+    State::Succeeded,
+    State::Succeeded,
+    State::Succeeded,
+    State::Succeeded,
+    State::Succeeded,
+    State::Succeeded,
+    State::Succeeded,
+    State::Succeeded,
+    State::Succeeded,
+    State::Succeeded,
+    State::Succeeded,
+    State::SucceededWithIssues,
+    State::Failed,
+    State::Failed,
+    State::TimedOut,
+    State::Cancelled,
+    State::Expired,
+    State::Lost,
+    State::Indeterminate,
+    State::NotApplicable,
+];
+/// Where the runs of the newest batch stand.
+const UNDER_WAY: [State; 4] = [State::Queued, State::Offered, State::Accepted, State::Running];
+const SCRIPTS: [&str; 4] = [
+    "uname -a",
+    "systemctl is-system-running",
+    "df -h / | tail -n 1",
+    "set -eu\napt-get update -q\napt-get -q -y --with-new-pkgs upgrade\n",
+];
+
+/// The states that a run went through to the last, queued first.
+fn path(to: State) -> &'static [State] {
+    use State::{Accepted, Cancelled, Expired, Lost, Offered, Queued, Running};
+    match to {
+        Queued => &[Queued],
+        Cancelled => &[Queued, Cancelled],
+        Expired => &[Queued, Expired],
+        Offered => &[Queued, Offered],
+        Lost => &[Queued, Offered, Lost],
+        Accepted => &[Queued, Offered, Accepted],
+        _ => &[Queued, Offered, Accepted, Running],
+    }
+}
+
+impl Dataset {
+    pub(crate) async fn write_batch(&self, writer: &mut Writer<'_>, n: usize) -> Result<()> {
+        let mut dice = Dice::new(self.seed, "batch", n as u64);
+        let back = MINUTE * u32::try_from((self.size.batches - n) * 40_000 / self.size.batches).unwrap_or(0);
+        let at = self.now().minus(back);
+        let actor = somebody(self, &mut dice);
+        let (operation, params) = match dice.percent(80) {
+            true => (
+                "shell",
+                json!({"interpreter": "/bin/sh", "script": dice.pick(&SCRIPTS)}),
+            ),
+            false => ("inventory.refresh", json!({})),
+        };
+        let first = dice.below(self.size.devices);
+        let targets: Vec<usize> = (0..self.size.runs_per_batch)
+            .map(|target| (first + target) % self.size.devices)
+            .collect();
+        let (id, plan): (BatchId, PlanId) = (dice.id(at), dice.id(at));
+        let mut devices: Vec<DeviceId> = targets.iter().map(|device| self.device_id(*device)).collect();
+        let mut runs = Vec::with_capacity(16 * targets.len());
+        for (device, target) in devices.iter().zip(&targets) {
+            let run = self.run((n, *target), (id, *device), (operation, &params), at);
+            runs.extend_from_slice(run.id.uuid().as_bytes());
+            self.write_run(writer, &run, &mut dice).await?;
+        }
+        devices.sort_unstable();
+        let plan = Plan {
+            id: plan,
+            cause: Cause::Manual,
+            operation: operation.into(),
+            params: params.clone(),
+            targets: PlannedTargets { devices },
+            created_by: actor.clone(),
+            created_at: at,
+        };
+        let batch = Batch {
+            id,
+            plan: plan.id,
+            operation: operation.into(),
+            params,
+            runs: targets.len() as u64,
+            runs_digest: ContentHash::of_bytes(&runs).to_string(),
+            request_digest: dice.hex::<32>(),
+            created_by: actor.clone(),
+            created_at: at,
+        };
+        writer.put(&plan).await?;
+        writer.put(&batch).await?;
+        let mut entry = audit::<Batch>(actor, at, "batch.create", (id, operation), &mut dice);
+        entry.details.insert("runs".into(), batch.runs.into());
+        entry.details.insert("runs_digest".into(), batch.runs_digest.into());
+        entry
+            .details
+            .insert("request_digest".into(), batch.request_digest.into());
+        writer.append(entry.id, at, 0, &entry).await
+    }
+
+    fn run(
+        &self,
+        (batch, device): (usize, usize),
+        (batch_id, device_id): (BatchId, DeviceId),
+        (operation, params): (&str, &Json),
+        at: Timestamp,
+    ) -> Run {
+        let mut dice = Dice::new(self.seed, "run", (batch * self.size.devices + device) as u64);
+        let newest = batch + 1 == self.size.batches;
+        let state = *dice.pick(if newest { &UNDER_WAY[..] } else { &ENDINGS });
+        let through = path(state);
+        let reached = |wanted: State| through.contains(&wanted);
+        let began = reached(State::Running);
+        Run {
+            id: dice.id::<RunId>(at),
+            batch: batch_id,
+            device: device_id,
+            device_name: self.device(device).name,
+            operation: operation.to_owned(),
+            params: params.clone(),
+            state,
+            delivery: Delivery {
+                epoch: reached(State::Offered).then(|| 1 + dice.next() % 40),
+                attempts: u32::from(reached(State::Offered)),
+                offered_at: reached(State::Offered).then(|| at.plus(MINUTE)),
+                receipt_at: reached(State::Accepted).then(|| at.plus(MINUTE * 2)),
+            },
+            created_at: at,
+            expires_at: at.plus(MINUTE * 60),
+            timeout_seconds: 300,
+            output_limit_bytes: 4 << 20,
+            started_at: began.then(|| at.plus(MINUTE * 3)),
+            finished_at: state.is_terminal().then(|| at.plus(MINUTE * 4)),
+            cancel_requested_at: (state == State::Cancelled).then(|| at.plus(MINUTE)),
+            ending: (began && state.is_terminal()).then(|| Ending {
+                exit_code: Some(i32::from(state == State::Failed)),
+                signal: (state == State::TimedOut).then_some(15),
+                code: None,
+                message: None,
+                chunks: u32::try_from(self.size.chunks).unwrap_or(0),
+                truncated_bytes: 0,
+            }),
+        }
+    }
+
+    async fn write_run(&self, writer: &mut Writer<'_>, run: &Run, dice: &mut Dice) -> Result<()> {
+        writer.put(run).await?;
+        let through = path(run.state);
+        let last = (through.last() != Some(&run.state)).then_some(run.state);
+        let states: Vec<State> = through.iter().copied().chain(last).collect();
+        for (step, pair) in states.windows(2).enumerate() {
+            let at = run.created_at.plus(MINUTE * u32::try_from(step + 1).unwrap_or(0));
+            let by_device = matches!(pair[1], State::Accepted | State::Running) || pair[0] == State::Running;
+            let event = RunEvent {
+                run: run.id,
+                device: run.device,
+                batch: run.batch,
+                from: pair[0],
+                to: pair[1],
+                at,
+                actor: match by_device {
+                    true => Actor::Device {
+                        id: run.device.uuid(),
+                        name: run.device_name.clone(),
+                    },
+                    false => Actor::System {
+                        part: "work.sweep".into(),
+                    },
+                },
+                reason: (pair[1] == State::Lost).then(|| "offered, never confirmed".into()),
+            };
+            writer.append(run.id.uuid(), at, 0, &event).await?;
+        }
+        for sequence in 0..if run.started_at.is_some() { self.size.chunks } else { 0 } {
+            let chunk = Chunk {
+                stream: if sequence % 2 == 0 {
+                    OutputStream::Stdout
+                } else {
+                    OutputStream::Stderr
+                },
+                text: format!("{}: line {} of {}\n", run.device_name, sequence, dice.hex::<24>())
+                    .repeat(1 + dice.below(20)),
+            };
+            let sequence = u32::try_from(sequence).unwrap_or(u32::MAX);
+            writer.ingest(run.id.uuid(), run.created_at, sequence, &chunk).await?;
+        }
+        Ok(())
+    }
+}
