@@ -250,6 +250,15 @@ impl Step {
         self
     }
 
+    /// Whether it may come by an ingest.
+    pub(crate) fn is_ingest(&self) -> bool {
+        matches!(self.what, What::Row | What::Latest)
+    }
+
+    pub(crate) fn is_delete(&self) -> bool {
+        self.what == What::Delete
+    }
+
     pub(crate) fn body(&self) -> Bytes {
         self.raw
             .clone()

@@ -53,6 +53,7 @@ mod cases;
 mod dsl;
 mod harness;
 mod model;
+mod random;
 mod run;
 
 pub use async_trait::async_trait;

@@ -2,23 +2,31 @@
 //!
 //! A case is a function of this crate only, so the compiler warns of one that the list below forgets.
 
+mod agree;
 mod chains;
 mod commit;
 mod counts;
 mod documents;
 mod feed;
 mod filters;
+mod histories;
 mod ingest;
 mod lanes;
 mod leases;
 mod life;
 mod lists;
+mod load;
+mod numbers;
+mod races;
 mod reopen;
 mod repeat;
+mod settled;
+mod texts;
 mod together;
 mod transfer;
 mod unique;
 mod views;
+mod walks;
 
 /// The list. `conformance_tests!` makes tests of it, [`CASES`] is made of it, and there is no other.
 #[doc(hidden)]
@@ -330,6 +338,130 @@ macro_rules! __cases {
                 preparation_of_a_known_schema_changes_nothing
                 older_schema_is_refused
                 imported_store_is_kept
+            }
+            texts {
+                nul_in_a_text_is_refused_at_the_door
+                nul_in_one_of_many_values_is_refused_at_the_door
+                nul_in_a_row_is_refused_at_the_door
+                nul_beside_the_index_is_kept
+                nul_bounds_a_range_by_its_byte
+                composed_and_decomposed_texts_are_two
+                characters_that_look_alike_are_apart
+                cases_of_any_script_are_apart
+                texts_from_right_to_left_are_kept
+                characters_that_nobody_sees_count
+                spaces_at_either_end_count
+                control_characters_are_kept_and_found
+                texts_that_look_like_something_else_stay_texts
+                empty_text_is_not_null
+                order_is_by_bytes_where_collations_differ
+                order_of_all_planes_is_that_of_utf_8
+                prefix_before_the_surrogates_ends_where_it_should
+                longest_texts_differ_by_their_last_byte
+                limit_of_a_text_is_in_bytes
+                tallies_are_in_the_order_of_bytes
+                rows_are_compared_by_bytes_too
+                names_of_leases_are_compared_by_bytes
+                megabytes_of_text_are_stored_and_listed_together
+            }
+            numbers {
+                neighbours_are_apart_in_every_filter
+                integers_are_in_order_from_end_to_end
+                cursors_lie_at_the_ends_too
+                levels_of_rows_reach_from_end_to_end
+                row_cursors_lie_at_the_ends_too
+                times_before_1970_are_trimmed_like_others
+                demanded_revision_may_be_any_number
+                feed_may_begin_beyond_every_place
+                compaction_beyond_every_place_ends_at_the_newest
+                ids_of_zeros_and_of_ones_are_ids
+            }
+            agree {
+                lists_hold_exactly_what_matches
+                counts_are_the_lengths_of_the_lists
+                tallies_count_what_the_lists_hold
+                orders_are_those_of_the_values
+                pages_of_any_size_make_the_same_list
+                one_question_in_two_forms_has_one_answer
+                parts_of_a_range_make_the_whole
+                each_document_is_found_by_each_of_its_values
+                readings_hold_exactly_what_matches
+                readings_of_streams_make_the_whole_lane
+                pages_of_latest_values_make_the_whole_set
+            }
+            walks {
+                walk_by_id
+                walk_by_a_text
+                walk_by_an_integer
+                walk_by_an_id
+                walk_by_a_unique_text
+                walk_by_a_unique_integer
+                walk_through_a_filter_of_many_values
+                walk_through_a_filter_by_id
+                walk_through_a_range
+                walk_through_equal_values
+                walk_through_nothing_but_null
+                walk_of_a_lane
+                walk_of_a_stream
+                walk_of_a_lane_by_filter
+                walk_of_a_lane_goes_on_behind_a_trim
+                walk_of_latest_values
+                held_view_tells_the_same_while_everything_changes
+            }
+            histories {
+                every_append_is_there_once_and_no_other
+                places_and_revisions_are_given_once
+                a_list_is_a_beginning_of_every_later_one
+                no_client_reads_back_in_time
+                what_was_acknowledged_is_read_by_everybody
+                what_begins_later_gets_a_later_place
+                nothing_is_read_before_it_begins
+                every_view_is_one_place_of_the_history
+                every_refusal_names_a_revision_of_its_time
+                feed_is_the_history
+                chain_is_the_history
+                lane_holds_what_was_acknowledged
+                history_goes_on_after_reopening
+                latest_values_are_never_older_than_what_was_acknowledged
+            }
+            settled {
+                repeat_after_reopening_changes_nothing_at_all
+                batch_without_change_is_remembered_after_reopening
+                reuse_after_reopening_is_refused
+                refused_batch_is_judged_anew_after_reopening
+                forgotten_ids_stay_forgotten_after_reopening
+                commits_in_flight_at_closing_are_settled_by_their_ids
+                dropped_commits_are_settled_after_reopening
+                repeats_among_writers_after_reopening_are_applied_once
+                dropped_ingest_may_be_sent_again
+                counting_is_exact_although_answers_get_lost
+            }
+            load {
+                two_thousand_commits_at_once
+                two_thousand_ingests_at_once
+                two_thousand_claims_have_one_winner
+                views_are_given_while_writers_queue
+                hundred_readers_at_once
+                large_batches_side_by_side
+                dropped_large_commit_is_whole_or_not_at_all
+                dropped_calls_of_every_kind_leave_a_store_that_works
+                closing_under_load_tells_the_truth
+                closing_ends_readers_and_followers
+                closing_many_times_at_once_is_no_error
+                contended_lease_has_one_holder_at_a_time
+                lapsing_leases_raise_every_fence
+            }
+            races {
+                compaction_races_with_followers
+                compactions_at_once_count_each_place_once
+                trims_at_once_count_each_row_once
+                trims_race_with_readers
+                trims_take_only_what_is_older
+                checks_under_load_find_nothing
+                preparation_under_load_changes_nothing
+                sixty_followers_see_the_same
+                followers_that_leave_are_not_missed
+                exports_under_load_are_of_one_moment
             }
         }
     };
