@@ -17,6 +17,7 @@ use crate::{
     link::{LinkService, ReplayGuard, Sessions},
     live::Signals,
     modules::{self, Job, Module},
+    retention::LaneRetention,
     settings::{Overrides, Settings},
     store::{Backend, Store},
     work::{
@@ -42,6 +43,7 @@ struct Inner {
     settings: Settings,
     access: Access,
     jobs: Vec<Job>,
+    retention: Vec<LaneRetention>,
     operations: Operations,
     /// Names this process among several that share a store.
     server: Uuid,
@@ -112,7 +114,13 @@ impl FleetBuilder {
         }
         let sealer = Sealer::new(self.master_key);
         let keys = ServerKeys::load_or_create(&store, &sealer).await?;
+        let retention: Vec<LaneRetention> = self
+            .modules
+            .iter()
+            .flat_map(|module| module.retention.clone())
+            .collect();
         let definitions = self.modules.iter().flat_map(|module| module.settings.iter().cloned());
+        let definitions = definitions.chain(retention.iter().map(|retention| retention.days.definition()));
         let settings = Settings::open(store.clone(), definitions.collect(), &self.overrides).await?;
         let access = Access::new(
             store.clone(),
@@ -139,6 +147,7 @@ impl FleetBuilder {
             settings,
             access,
             jobs,
+            retention,
             operations,
             server,
             device_signals: Signals::default(),
@@ -193,6 +202,11 @@ impl Fleet {
     /// The jobs of all modules.
     pub fn jobs(&self) -> &[Job] {
         &self.inner.jobs
+    }
+
+    /// How long rows of lanes are kept, for all modules.
+    pub fn retention(&self) -> &[LaneRetention] {
+        &self.inner.retention
     }
 
     /// The server's own keys.

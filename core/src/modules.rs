@@ -11,6 +11,7 @@ use crate::{
     Fleet,
     access::{Action, PermissionEntry},
     kernel::{Error, Result},
+    retention::LaneRetention,
     settings::SettingDefinition,
     store::{KindSchema, LaneSchema, LatestSchema, Schema},
     work::OperationKind,
@@ -35,6 +36,8 @@ pub struct Module {
     pub operations: Vec<OperationKind>,
     /// Settings.
     pub settings: Vec<SettingDefinition>,
+    /// How long rows of lanes are kept; their settings need not be listed again.
+    pub retention: Vec<LaneRetention>,
     /// Work in the background.
     pub jobs: Vec<Job>,
 }
@@ -64,6 +67,8 @@ pub fn built_in() -> Vec<Module> {
     vec![
         crate::access::module(),
         crate::settings::module(),
+        crate::jobs::module(),
+        crate::retention::module(),
         crate::devices::module(),
         crate::work::module(),
     ]

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     modules::{Job, Module},
-    store::{kind_schema, lane_schema, latest_schema},
+    retention::{LaneRetention, days_setting},
+    store::{LaneRow as _, kind_schema, lane_schema, latest_schema},
 };
 
 /// What `devices` brings along.
@@ -48,6 +49,14 @@ pub fn module() -> Module {
             GROUP_MEMBERS_ADD,
             GROUP_MEMBERS_REMOVE,
         ],
+        retention: vec![LaneRetention {
+            lane: DeviceEvent::LANE,
+            days: days_setting(
+                "retention.device_event_days",
+                "How many days the timelines of devices are kept; 0 keeps them for ever.",
+                || 180,
+            ),
+        }],
         jobs: vec![
             Job {
                 name: "devices.presence",

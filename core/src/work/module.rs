@@ -13,7 +13,8 @@ use super::{
 use crate::{
     access::{PermissionEntry, Role},
     modules::{Job, Module},
-    store::{kind_schema, lane_schema},
+    retention::{LaneRetention, days_setting},
+    store::{LaneRow as _, kind_schema, lane_schema},
 };
 
 /// What `work` brings along.
@@ -46,6 +47,24 @@ pub fn module() -> Module {
         ],
         actions: vec![BATCH_CREATE, RUN_CANCEL],
         operations: vec![shell::KIND, refresh::KIND],
+        retention: vec![
+            LaneRetention {
+                lane: RunEvent::LANE,
+                days: days_setting(
+                    "retention.run_event_days",
+                    "How many days the history of runs is kept; 0 keeps it for ever.",
+                    || 180,
+                ),
+            },
+            LaneRetention {
+                lane: Chunk::LANE,
+                days: days_setting(
+                    "retention.run_output_days",
+                    "How many days the output of runs is kept; 0 keeps it for ever.",
+                    || 90,
+                ),
+            },
+        ],
         jobs: vec![Job {
             name: "work.sweep",
             every: Duration::from_secs(5),

@@ -25,5 +25,6 @@ mod sample;
 mod schema;
 mod settings;
 mod signed;
+mod upkeep;
 mod values;
 mod work;
