@@ -19,8 +19,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-storage-sqlite", &["fleet-core"]),
     ("fleet-api", &["fleet-core"]),
     ("fleet-agent-lib", &["fleet-core"]),
-    ("fleet-server", &["fleet-core", "fleet-api", "fleet-storage-sqlite"]),
-    ("fleet-agent", &["fleet-core", "fleet-agent-lib"]),
+    ("fleet-bins-common", &["fleet-core", "fleet-storage-sqlite"]),
+    ("fleet-server", &["fleet-core", "fleet-api", "fleet-bins-common"]),
+    ("fleet-agent", &["fleet-core", "fleet-agent-lib", "fleet-bins-common"]),
     ("fleet", &["fleet-core"]),
     ("fleet-example-embed", &["fleet-core", "fleet-storage-sqlite"]),
     (
@@ -35,6 +36,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const TEST_IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-storage-sqlite", &["fleet-storage-conformance"]),
     ("fleet-bench-dataset", &["fleet-storage-sqlite"]),
+    ("fleet-server", &["fleet-storage-sqlite"]),
 ];
 
 /// Crates whose tests use the whole house; nothing may import them.

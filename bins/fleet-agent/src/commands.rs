@@ -12,16 +12,14 @@ use fleet_agent_lib::{
     state::{STATE_LOCKED, StateDirectory},
     worker::{self, Stopped, WorkerConfig},
 };
+use fleet_bins_common::logging::{self, print};
 use fleet_core::{
     devices::enrolment::Machine,
     kernel::{SystemClock, SystemRandom},
 };
 use serde_json::json;
 
-use crate::{
-    config::{Config, Flags},
-    logging::{self, print},
-};
+use crate::config::{Config, Flags};
 
 /// The version of this agent.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

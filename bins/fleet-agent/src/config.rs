@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use fleet_agent_lib::link::Preference;
+use fleet_bins_common::logging::LogFormat;
 use serde::Deserialize;
 
 /// Where the configuration file is when nobody says; it need not exist.
@@ -15,17 +16,6 @@ const DEFAULT_STATE: &str = "/var/lib/fleet-agent";
 const DEFAULT_POLICY: &str = "/etc/fleet/agent-policy.toml";
 /// Where scripts of other users are kept while they run, when nobody says.
 const DEFAULT_SCRIPTS: &str = "/run/fleet-agent";
-
-/// How the log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines: one JSON object a line.
-    Json,
-}
 
 /// How to connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]

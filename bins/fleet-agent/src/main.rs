@@ -2,11 +2,11 @@
 
 mod commands;
 mod config;
-mod logging;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use fleet_bins_common::logging;
 
 /// Lets a fleet server see this device and run work on it.
 #[derive(Debug, Parser)]

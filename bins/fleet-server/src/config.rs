@@ -4,12 +4,12 @@ use std::{
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use fleet_api::extract::Network;
+use fleet_bins_common::{logging::LogFormat, storage::StoreUri};
 use serde::Deserialize;
 
 /// Where the configuration file is when nobody says; it need not exist.
@@ -18,26 +18,6 @@ const DEFAULT_FILE: &str = "/etc/fleet/server.toml";
 const DEFAULT_DATA: &str = "/var/lib/fleet";
 /// Where the API listens when nobody says.
 const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
-
-/// How the log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines: one JSON object a line.
-    Json,
-}
-
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        })
-    }
-}
 
 /// What the command line and the environment can say.
 #[derive(Clone, Debug, Default, Args)]
@@ -48,8 +28,8 @@ pub(crate) struct Flags {
     /// The folder for database, keys and blobs [default: /var/lib/fleet]
     #[arg(long, env = "FLEET_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The store, as a URI [default: sqlite:<data>/fleet.db]
-    #[arg(long, env = "FLEET_STORAGE", value_name = "URI")]
+    /// The store: sqlite:PATH, json:PATH or postgres://… [default: sqlite:<data>/fleet.db]
+    #[arg(long, env = "FLEET_STORAGE", hide_env_values = true, value_name = "URI")]
     storage: Option<String>,
     /// The address and port of the API; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "FLEET_LISTEN", value_name = "ADDRESS:PORT")]
@@ -128,37 +108,11 @@ fn pick<T>(flag: Option<T>, file: Option<T>, default: impl FnOnce() -> T) -> Sou
     }
 }
 
-/// Which backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Storage {
-    /// A SQLite database in this file.
-    Sqlite(PathBuf),
-}
-
-impl FromStr for Storage {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        match text.split_once(':') {
-            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-            _ => bail!("{text:?} names no store; expected sqlite:PATH"),
-        }
-    }
-}
-
-impl fmt::Display for Storage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-        }
-    }
-}
-
 /// The effective configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     data: Sourced<PathBuf>,
-    storage: Sourced<Storage>,
+    storage: Sourced<StoreUri>,
     listen: Sourced<SocketAddr>,
     public_url: Sourced<Option<String>>,
     behind_proxy: Sourced<bool>,
@@ -180,9 +134,9 @@ impl Config {
 
     fn combine(flags: Flags, file: File) -> anyhow::Result<Self> {
         let data = pick(flags.data, file.data, || DEFAULT_DATA.into());
-        let parse = |text: Option<String>| text.map(|text| text.parse::<Storage>()).transpose();
+        let parse = |text: Option<String>| text.map(|text| text.parse::<StoreUri>()).transpose();
         let storage = pick(parse(flags.storage)?, parse(file.storage)?, || {
-            Storage::Sqlite(data.value.join("fleet.db"))
+            StoreUri::Sqlite(data.value.join("fleet.db"))
         });
         let listen = pick(flags.listen, file.listen, || SocketAddr::from(DEFAULT_LISTEN));
         let public_url = match (flags.public_url, file.public_url) {
@@ -242,7 +196,7 @@ impl Config {
         &self.data.value
     }
 
-    pub(crate) fn storage(&self) -> &Storage {
+    pub(crate) fn storage(&self) -> &StoreUri {
         &self.storage.value
     }
 

@@ -2,12 +2,12 @@
 
 mod config;
 mod files;
-mod logging;
 mod serve;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use fleet_bins_common::logging;
 
 /// Knows every device of a fleet, runs work on it and tells people when something is wrong.
 #[derive(Debug, Parser)]

@@ -4,23 +4,21 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
 use fleet_api::ApiConfig;
-use fleet_core::{
-    Fleet,
-    kernel::SystemClock,
-    store::{Backend, Severity},
+use fleet_bins_common::{
+    logging::print,
+    storage::{self, Opened, Purpose},
 };
-use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
+use fleet_core::{Fleet, kernel::SystemClock, store::Severity};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
-    config::{Config, Storage},
+    config::Config,
     files::{bootstrap_token_file, master_key, private_folder, remove, write_private},
-    logging::print,
 };
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
-    let (fleet, store) = open(config).await?;
+    let (fleet, store) = open(config, Purpose::Serve).await?;
     let listener = TcpListener::bind(config.listen())
         .await
         .with_context(|| format!("cannot listen on {}; is another server running?", config.listen()))?;
@@ -50,14 +48,16 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         served
     };
     fleet.close().await.context("the store did not close cleanly")?;
-    let shared = store.statistics();
-    tracing::info!(transactions = shared.transactions, works = shared.works, "stopped");
+    match store.effort() {
+        Some(effort) => tracing::info!(transactions = effort.transactions, works = effort.works, "stopped"),
+        None => tracing::info!("stopped"),
+    }
     served.context("the server failed")
 }
 
 /// Looks for damage in the store: 0 when there is none, 1 otherwise.
 pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let (fleet, _) = open(config).await?;
+    let (fleet, _) = open(config, Purpose::Existing).await?;
     let findings = fleet.store().backend().check().await?;
     for finding in &findings {
         let severity = match finding.severity {
@@ -75,21 +75,20 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn open(config: &Config) -> anyhow::Result<(Fleet, SqliteStore)> {
+/// Opens the fleet. Whatever was wrong, the next start finds the store closed in order.
+pub(crate) async fn open(config: &Config, purpose: Purpose) -> anyhow::Result<(Fleet, Opened)> {
     private_folder(config.data())?;
-    let Storage::Sqlite(path) = config.storage();
-    let key = master_key(config.master_key_file(), path.exists())?;
-    let store = SqliteStore::open(path, SqliteOptions::default(), Arc::new(SystemClock))
+    let uri = config.storage();
+    // Only where it can be told beforehand: behind a server, a wrong key is found when the store's secrets do not open.
+    let key = master_key(config.master_key_file(), uri.exists().unwrap_or(false))?;
+    let store = storage::open(uri, purpose, Arc::new(SystemClock))
         .await
-        .with_context(|| format!("the store {} cannot be opened", config.storage()))?;
-    let backend: Arc<dyn Backend> = Arc::new(store.clone());
-    let fleet = Fleet::builder(backend.clone(), key).open().await;
-    match fleet {
+        .with_context(|| format!("the store {uri} cannot be opened"))?;
+    match Fleet::builder(store.backend.clone(), key).open().await {
         Ok(fleet) => Ok((fleet, store)),
         Err(error) => {
-            // Whatever was wrong, the next start finds the store closed in order.
-            let _ = backend.close().await;
-            anyhow::bail!("{}", error.log())
+            let _ = store.backend.close().await;
+            anyhow::bail!("the store {uri} cannot be used: {}", error.log())
         }
     }
 }

@@ -1,8 +1,15 @@
 //! What a server refuses to start on, and whether it says what to do.
 
-use std::{fs, path::Path, process::Output};
+use std::{fs, path::Path, process::Output, sync::Arc};
 
+use fleet_core::{
+    kernel::{SystemClock, Timestamp},
+    modules,
+    store::{Backend, LatestSchema, Move, Relocate as _},
+};
+use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
 use tokio::process::Command;
+use uuid::Uuid;
 
 use crate::processes::{SERVER, Server};
 
@@ -23,7 +30,7 @@ async fn start(data: &Path, more: &[&str]) -> Output {
 async fn check_refused(data: &Path, more: &[&str], said: &[&str]) {
     let output = start(data, more).await;
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{errors}");
+    assert_eq!(output.status.code(), Some(1), "{errors}");
     for part in said {
         assert!(errors.contains(part), "{part:?} is not in: {errors}");
     }
@@ -74,6 +81,68 @@ async fn a_store_with_another_master_key_is_refused_by_the_name_of_the_missing_o
         &["master key", "missing"],
     )
     .await;
+}
+
+/// The store of a data folder, as a mover opens it.
+async fn store(file: &Path) -> SqliteStore {
+    let store = SqliteStore::open(file, SqliteOptions::default(), Arc::new(SystemClock))
+        .await
+        .unwrap();
+    let schema = modules::schema(&modules::built_in()).unwrap();
+    store.prepare(&schema).await.unwrap();
+    store
+}
+
+fn a_move() -> Move {
+    Move {
+        id: Uuid::from_u128(7),
+        peer: "postgres://fleet@db/fleet".into(),
+        at: Timestamp::from_seconds(1_800_000_000),
+    }
+}
+
+#[tokio::test]
+async fn a_store_whose_data_was_moved_away_is_refused_and_says_where_to() {
+    let data = used().await;
+    let store = store(&data.path().join("fleet.db")).await;
+    store.freeze(a_move()).await.unwrap();
+    store.close().await.unwrap();
+    check_refused(
+        data.path(),
+        &[],
+        &["frozen", "postgres://fleet@db/fleet", "migrate-storage back"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_half_filled_is_refused_and_says_how_to_finish() {
+    let data = used().await;
+    let file = data.path().join("half.db");
+    let store = store(&file).await;
+    store.fill(a_move()).await.unwrap();
+    store.close().await.unwrap();
+    let uri = format!("sqlite:{}", file.display());
+    check_refused(data.path(), &["--storage", &uri], &["being filled", "--resume"]).await;
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let data = used().await;
+    let store = SqliteStore::open(
+        data.path().join("fleet.db"),
+        SqliteOptions::default(),
+        Arc::new(SystemClock),
+    )
+    .await
+    .unwrap();
+    let schema = modules::schema(&modules::built_in())
+        .unwrap()
+        .with_latest(LatestSchema { name: "tomorrow" })
+        .unwrap();
+    store.prepare(&schema).await.unwrap();
+    store.close().await.unwrap();
+    check_refused(data.path(), &[], &["tomorrow", "newer version"]).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,7 @@
+//! What the programs of fleet have in common: where words go, and the one place that opens a store by its URI.
+
+#![warn(missing_docs)]
+
+pub mod logging;
+#[cfg(feature = "storage")]
+pub mod storage;

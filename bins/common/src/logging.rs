@@ -1,0 +1,56 @@
+//! Where words go: the log to standard error, answers to standard output.
+
+use std::{fmt, io::Write as _};
+
+use clap::ValueEnum;
+use serde::Deserialize;
+use tracing_subscriber::{EnvFilter, prelude::*};
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Starts the log. `RUST_LOG` narrows or widens it; `level` holds where it says nothing.
+pub fn start_at(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer();
+    match format {
+        LogFormat::Text => registry
+            .with(layer.with_writer(std::io::stderr).with_target(false))
+            .init(),
+        LogFormat::Json => registry.with(layer.json().with_writer(std::io::stderr)).init(),
+    }
+}
+
+/// Starts the log of a service.
+pub fn start(format: LogFormat) {
+    start_at(format, "info");
+}
+
+/// Prints a line for whoever started the program. That nobody reads it is no reason to stop.
+pub fn print(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Says why the program ends, or what somebody should know.
+pub fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,81 @@
+//! Opens the store that a URI names.
+
+use std::{sync::Arc, time::Duration};
+
+use fleet_core::{
+    kernel::Clock,
+    store::{Backend, Error, Result},
+};
+use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
+
+use super::StoreUri;
+
+/// How long one view may last when nothing else uses the store: a day.
+const OFFLINE_VIEW: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Serving: it is made when it is not there.
+    Serve,
+    /// Reading or changing what is there, with no server beside: it is not made.
+    Existing,
+    /// Being filled, with no server beside: it is made when it is not there.
+    Fill,
+}
+
+/// An open store.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The store.
+    pub backend: Arc<dyn Backend>,
+    sqlite: Option<SqliteStore>,
+}
+
+/// What a store has done since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Transactions of the engine, each with one synchronisation.
+    pub transactions: u64,
+    /// Commits and ingests in them.
+    pub works: u64,
+}
+
+impl Opened {
+    /// What it has done so far, where the backend counts.
+    pub fn effort(&self) -> Option<Effort> {
+        let counted = self.sqlite.as_ref()?.statistics();
+        Some(Effort {
+            transactions: counted.transactions,
+            works: counted.works,
+        })
+    }
+}
+
+/// Opens a store. The caller prepares its schema.
+///
+/// # Errors
+/// [`Error::Refused`] when it is not there and should be, in use by another process, or of another version;
+/// [`Error::Unavailable`] when it cannot be reached.
+pub async fn open(uri: &StoreUri, purpose: Purpose, clock: Arc<dyn Clock>) -> Result<Opened> {
+    if purpose == Purpose::Existing && uri.exists() == Some(false) {
+        return Err(Error::Refused(format!("there is no store at {uri}")));
+    }
+    match uri {
+        StoreUri::Sqlite(path) => {
+            let mut options = SqliteOptions::default();
+            if purpose != Purpose::Serve {
+                options.view_limit = OFFLINE_VIEW;
+            }
+            let store = SqliteStore::open(path, options, clock).await?;
+            Ok(Opened {
+                backend: Arc::new(store.clone()),
+                sqlite: Some(store),
+            })
+        }
+        StoreUri::Json(_) | StoreUri::Postgres(_) => Err(Error::Refused(format!(
+            "this build has no backend for {} stores",
+            uri.engine()
+        ))),
+    }
+}
