@@ -4,7 +4,7 @@
 //! ```text
 //! json.rs         Json<T>            the body; also an answer
 //! query.rs        Query<T>, List<T>  parameters; a name that the route does not know is refused
-//! page.rs         PageParams         limit, page_token and count, as every list has them
+//! page.rs         PageParams         limit and page_token, as every list has them
 //! path.rs         Path<T>            ids in the path
 //! conditional.rs  IfMatch, ETag      the revision that the caller saw
 //! idempotency.rs  IdempotencyKey     repeats of one creation

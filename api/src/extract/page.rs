@@ -15,10 +15,6 @@ pub struct PageParams {
     pub limit: Option<u32>,
     /// Continues a list: `next` of the page before. Filter and order must stay as they were.
     pub page_token: Option<String>,
-    /// Whether to count all items; costs time on long lists.
-    #[serde(default)]
-    #[param(default = false, required = false)]
-    pub count: bool,
 }
 
 impl PageParams {

@@ -37,8 +37,6 @@ pub struct List<T> {
     pub filter: T,
     /// Which page.
     pub page: PageRequest,
-    /// Whether the total is wanted, which costs.
-    pub count: bool,
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -61,7 +59,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for List<T> {
         Ok(Self {
             filter: read(query)?,
             page: page.request()?,
-            count: page.count,
         })
     }
 }
@@ -209,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn repeated_parameters_are_a_list() {
-        let got = list("state=queued&state=running&online=true&q=a%20b&limit=7&count=true")
+        let got = list("state=queued&state=running&online=true&q=a%20b&limit=7")
             .await
             .unwrap();
         assert_eq!(
@@ -220,7 +217,7 @@ mod tests {
                 text: "a b".to_owned()
             }
         );
-        assert_eq!((got.page.limit(), got.count), (7, true));
+        assert_eq!(got.page.limit(), 7);
         assert_eq!(list("state=queued").await.unwrap().filter.state, [State::Queued]);
         assert_eq!(list("").await.unwrap().page, PageRequest::default());
     }
@@ -230,7 +227,7 @@ mod tests {
         let error = list("stat=queued").await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no such parameter; allowed are state, online, q, limit, page_token, count"
+            "no such parameter; allowed are state, online, q, limit, page_token"
         );
         check(Err(error), "request.parameter_unknown", "stat");
         check(list("text=x").await, "request.parameter_unknown", "text");

@@ -2,7 +2,7 @@
 
 /// Defines the page of a list: `page_schema!(/// A page of devices. DevicePage, Device);`
 ///
-/// The type has `items`, `next` (null at the end) and `total` (only when `count=true` was asked), and is made from a
+/// The type has `items`, `next` (null at the end) and `total` (only where the list takes `count=true`, and was asked), and is made from a
 /// `fleet_core::kernel::Page` of the same items. The item type must implement `serde::Serialize` and `utoipa::ToSchema`.
 #[macro_export]
 macro_rules! page_schema {

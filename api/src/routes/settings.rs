@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::NoParams;
 use crate::{
-    extract::{ETag, IfMatch, Json, List, PageParams, Path},
+    extract::{ETag, IfMatch, Json, List, Path},
     page_schema,
     problem::ApiResult,
     router::Routes,
@@ -35,20 +35,20 @@ pub(super) fn routes() -> Routes<ApiState> {
 }
 
 /// List all settings by name, each with the source of its value. They are few: all are on one page.
-#[utoipa::path(get, path = "/api/v1/settings", operation_id = "list_settings", tag = "settings", params(PageParams),
+#[utoipa::path(get, path = "/api/v1/settings", operation_id = "list_settings", tag = "settings",
     responses((status = 200, description = "All settings", body = SettingPage)),
     extensions(("x-fleet-permission" = json!("settings:read"))))]
 async fn list_settings(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,
-    list: List<NoParams>,
+    // There are few settings, so the one page holds them all whatever its limit.
+    _list: List<NoParams>,
 ) -> ApiResult<Json<SettingPage>> {
     let items = fleet.settings().list(&caller).await?;
-    let total = list.count.then_some(items.len() as u64);
     Ok(Json(SettingPage {
         items,
         next: None,
-        total,
+        total: None,
     }))
 }
 

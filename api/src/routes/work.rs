@@ -162,6 +162,9 @@ struct RunParams {
     state: Vec<RunState>,
     /// Only of this kind of operation.
     operation: Option<String>,
+    /// Whether to count all that match; costs time on long lists.
+    #[param(default = false)]
+    count: bool,
 }
 
 /// List runs, newest first.
@@ -178,6 +181,7 @@ async fn list_runs(
         batch,
         state,
         operation,
+        count,
     } = list.filter;
     let filter = RunFilter {
         device,
@@ -186,7 +190,7 @@ async fn list_runs(
         operation,
     };
     let page = fleet.runs().list(&caller, &filter, &list.page).await?;
-    let total = if list.count {
+    let total = if count {
         Some(fleet.runs().count(&caller, &filter).await?)
     } else {
         None

@@ -230,7 +230,7 @@ async fn query_parameters_are_checked_by_name_and_value() {
     .await;
     assert_eq!(
         problem.detail,
-        "no such parameter; allowed are state, limit, page_token, count"
+        "no such parameter; allowed are state, limit, page_token"
     );
     check(
         &app,
@@ -250,10 +250,10 @@ async fn query_parameters_are_checked_by_name_and_value() {
     .await;
     check(
         &app,
-        get("/api/v1/things?count=1&count=2"),
+        get("/api/v1/things?limit=1&limit=2"),
         400,
         "request.invalid",
-        Some("count"),
+        Some("limit"),
     )
     .await;
     check(

@@ -109,6 +109,9 @@ pub(super) struct DeviceParams {
     /// The order; `-` before a name turns it round.
     #[param(inline)]
     sort: DeviceSorting,
+    /// Whether to count all that match; costs time on long lists.
+    #[param(default = false)]
+    count: bool,
 }
 
 /// List devices.
@@ -137,7 +140,7 @@ pub(super) async fn list_devices(
     };
     let devices = fleet.devices();
     let page = devices.list(&caller, &filter, params.sort.into(), &list.page).await?;
-    let total = if list.count {
+    let total = if params.count {
         Some(devices.count(&caller, &filter).await?)
     } else {
         None
