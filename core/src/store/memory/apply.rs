@@ -36,7 +36,11 @@ impl State {
         self.check_expectations(batch)?;
         self.check_unique(batch)?;
         let rows = self.new_rows(&batch.rows)?;
+        self.store(batch, rows, fingerprint)
+    }
 
+    /// Changes what a batch changes, whose demands are known to hold; `rows` are those of its rows that are not there yet.
+    pub(super) fn store(&mut self, batch: &Batch, rows: Vec<(Name, Row)>, fingerprint: [u8; 16]) -> Result<Committed> {
         let seq = self.seq + 1;
         let mut changed = !rows.is_empty();
         let mut touched = Vec::new();
@@ -157,7 +161,7 @@ impl State {
     }
 
     /// The rows that are not there yet, each once.
-    fn new_rows(&self, rows: &[(Name, Row)]) -> Result<Vec<(Name, Row)>> {
+    pub(super) fn new_rows(&self, rows: &[(Name, Row)]) -> Result<Vec<(Name, Row)>> {
         let mut seen: HashMap<(Name, Uuid, i64, u32), &Row> = HashMap::new();
         let mut new = Vec::new();
         for (lane, row) in rows {

@@ -8,6 +8,7 @@
 //!   MemoryView    a copy of the state, which costs next to nothing            (view.rs)
 //!   follow        the feed as a stream                                        (feed.rs)
 //!   relocate      moving what it holds; check looks for damage                (relocate.rs, check.rs)
+//!   Load          builds a state from what a backend journalled               (load.rs; parts.rs is its counterpart)
 //! ```
 //!
 //! It defines what the contract means: other backends are compared with it. [`State`] is pure (no clock, no lock, no
@@ -18,6 +19,8 @@ mod apply;
 mod check;
 mod feed;
 mod lane;
+mod load;
+mod parts;
 mod relocate;
 mod state;
 mod table;
@@ -35,6 +38,8 @@ use uuid::Uuid;
 
 pub use self::{
     feed::{Changes, follow},
+    load::Load,
+    parts::HeldLease,
     state::State,
     view::MemoryView,
 };

@@ -52,6 +52,11 @@ impl State {
     /// See [`Relocate::patch`](crate::store::Relocate::patch). When it fails the state is as before.
     pub fn patch(&mut self, patch: Patch) -> Result<()> {
         self.standing.phase.check_filling()?;
+        self.store_patch(patch, true)
+    }
+
+    /// Stores a patch; `judge`: refuses one that makes two documents hold a unique value.
+    pub(super) fn store_patch(&mut self, patch: Patch, judge: bool) -> Result<()> {
         let layout = patch.lay_out(&self.schema)?;
         // A clone costs little, and a value that is taken shows only when the removals are done.
         let mut next = self.clone();
@@ -70,7 +75,9 @@ impl State {
         }
         for put in layout.puts {
             let table = next.table_mut(put.key.kind)?;
-            if let Some((column, holder)) = table.clash(put.key.id, &put.index) {
+            if let Some((column, holder)) = table.clash(put.key.id, &put.index)
+                && judge
+            {
                 return Err(Error::Taken {
                     column: table.schema.columns[column].name,
                     holder: Key::new(put.key.kind, holder),

@@ -291,6 +291,22 @@ impl Table {
         }
     }
 
+    /// The first unique value that two documents share, with the place of its column; looks at every one.
+    pub(super) fn first_clash(&self) -> Option<(usize, Uuid)> {
+        let unique = |(column, _): &(usize, &OrdSet<_>)| self.schema.columns[*column].unique;
+        self.columns
+            .iter()
+            .enumerate()
+            .filter(unique)
+            .find_map(|(column, entries)| {
+                let entries = entries.iter().filter(|(value, _)| *value != Value::Null);
+                let mut pairs = entries.clone().zip(entries.skip(1));
+                pairs
+                    .find(|((one, _), (other, _))| one == other)
+                    .map(|((_, holder), _)| (column, *holder))
+            })
+    }
+
     /// The entries of all indexes that no document accounts for, or the other way round.
     pub(super) fn index_is_sound(&self) -> bool {
         let mut expected = vec![OrdSet::new(); self.columns.len()];

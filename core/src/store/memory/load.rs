@@ -1,0 +1,195 @@
+//! Builds a state from what a backend keeps on its disk: a snapshot, part by part, then the journal behind it.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{
+    HeldLease, State,
+    state::{Answered, Lease},
+    table::Stored,
+};
+use crate::store::{
+    Batch, Doc, Error, Ingest, Key, Latest, Link, Move, Name, Patch, Result, Row, Schema, Seq, Standing, StoredRow,
+    Touched, group::Remembered,
+};
+
+/// A state under construction.
+///
+/// What was accepted once is not judged again: preconditions held then, and a unique column that was declared since is judged
+/// by what is there in the end ([`Load::finish`]). Index values are computed from bodies.
+#[derive(Debug)]
+pub struct Load {
+    state: State,
+    /// Whether a part of the journal is known to be lost.
+    lossy: bool,
+}
+
+impl Load {
+    /// An empty state with this schema.
+    pub fn new(schema: &Schema) -> Result<Self> {
+        let mut state = State::default();
+        state.prepare(schema)?;
+        Ok(Self { state, lossy: false })
+    }
+
+    /// What the store is for. Calls that change it are journalled as what came of them.
+    pub fn standing(&mut self, standing: Standing) {
+        self.state.standing = standing;
+    }
+
+    /// A filling that was begun.
+    pub fn fill(&mut self, from: Move) -> Result<()> {
+        self.state.fill(from)
+    }
+
+    /// A patch that was stored.
+    pub fn patch(&mut self, patch: Patch) -> Result<()> {
+        self.state.store_patch(patch, false)
+    }
+
+    /// The store was emptied.
+    pub fn clear(&mut self) -> Result<()> {
+        self.state.clear()
+    }
+
+    /// Where the snapshot stands: its newest commit, and the newest that its feed has forgotten.
+    pub fn stand(&mut self, seq: Seq, floor: Seq) {
+        self.state.seq = seq;
+        self.state.floor = floor;
+    }
+
+    /// A document of the snapshot.
+    pub fn doc(&mut self, doc: Doc) -> Result<()> {
+        let table = self.state.table_mut(doc.key.kind)?;
+        let stored = Stored {
+            rev: doc.rev,
+            seq: doc.seq,
+            index: Arc::new(table.schema.index(&doc.body)?),
+            body: doc.body,
+        };
+        table.put(doc.key.id, stored);
+        Ok(())
+    }
+
+    /// A latest value of the snapshot.
+    pub fn latest(&mut self, latest: Latest) -> Result<()> {
+        let Latest { key, body } = latest;
+        self.state.latest_mut(key.kind)?.insert(key.id, body);
+        Ok(())
+    }
+
+    /// A row of the snapshot, with its link.
+    pub fn row(&mut self, lane: Name, stored: StoredRow) -> Result<()> {
+        let into = self.state.lane_mut(lane)?;
+        if into.schema.chained != stored.link.is_some() {
+            return Err(Error::Corrupt(format!(
+                "lane {lane}: rows have links in chained lanes, and only there"
+            )));
+        }
+        let index = into.schema.index(&stored.row.body)?;
+        let number = |link: Option<Link>| link.map(|link| link.number);
+        if number(stored.link) > number(into.head) {
+            into.head = stored.link;
+        }
+        into.insert(StoredRow {
+            row: Row { index, ..stored.row },
+            link: stored.link,
+        });
+        Ok(())
+    }
+
+    /// What the snapshot's feed tells of a commit.
+    pub fn feed(&mut self, seq: Seq, touched: Vec<Touched>) {
+        self.state.feed.insert(seq, touched.into());
+    }
+
+    /// A batch that the snapshot remembers.
+    pub fn answered(&mut self, id: Uuid, answer: Remembered) {
+        let Remembered { fingerprint, committed } = answer;
+        self.state.answered.insert((committed.seq, id));
+        self.state.batches.insert(id, Answered { fingerprint, committed });
+    }
+
+    /// A lease as it stands.
+    pub fn lease(&mut self, lease: HeldLease) {
+        let HeldLease { name, held, fence } = lease;
+        self.state.leases.insert(name, Lease { held, fence });
+    }
+
+    /// A part of the journal is lost: places in commit order may be missing from here on.
+    pub fn lost(&mut self) {
+        self.lossy = true;
+    }
+
+    /// A batch that was committed at `seq`. Its index values are computed; those that it has are not looked at.
+    pub fn commit(&mut self, mut batch: Batch, seq: Seq) -> Result<()> {
+        for write in &mut batch.writes {
+            if let crate::store::Write::Put { key, body, index, .. } = write {
+                *index = self.state.table(key.kind)?.schema.index(body)?;
+            }
+        }
+        let rows = self.fresh_rows(&mut batch.rows)?;
+        if self.lossy && seq > self.state.seq + 1 {
+            self.state.seq = seq - 1;
+        }
+        let fingerprint = batch.fingerprint();
+        let committed = self.state.store(&batch, rows, fingerprint)?;
+        if committed.seq == seq || self.lossy {
+            return Ok(());
+        }
+        Err(Error::Corrupt(format!(
+            "commit {seq} stands where {} is to follow",
+            committed.seq
+        )))
+    }
+
+    /// An ingest that was accepted.
+    pub fn ingest(&mut self, ingest: Ingest) -> Result<()> {
+        let Ingest { latest, mut rows } = ingest;
+        let fresh = self.fresh_rows(&mut rows)?;
+        latest.into_iter().try_for_each(|latest| self.latest(latest))?;
+        for (lane, row) in fresh {
+            self.state.lane_mut(lane)?.append(row);
+        }
+        Ok(())
+    }
+
+    /// A trim that was made.
+    pub fn trim(&mut self, lane: Name, before: i64) -> Result<()> {
+        self.state.trim(lane, before).map(drop)
+    }
+
+    /// A compaction that was made.
+    pub fn compact(&mut self, upto: Seq) -> Result<()> {
+        self.state.compact(upto).map(drop)
+    }
+
+    /// The rows that are not there yet, with their index values.
+    fn fresh_rows(&self, rows: &mut Vec<(Name, Row)>) -> Result<Vec<(Name, Row)>> {
+        for (lane, row) in rows.iter_mut() {
+            row.index = self.state.lane(lane)?.schema.index(&row.body)?;
+        }
+        if self.lossy {
+            // What is lost may have been the trim that made room for a row.
+            rows.retain(|(lane, row)| {
+                let there = self.state.lane(lane).ok().and_then(|lane| lane.get(row));
+                there.is_none_or(|there| there.body == row.body)
+            });
+        }
+        self.state.new_rows(rows)
+    }
+
+    /// The state; [`Error::Taken`] when two documents share a value that is unique.
+    pub fn finish(self) -> Result<State> {
+        for (kind, table) in &self.state.kinds {
+            if let Some((column, holder)) = table.first_clash() {
+                return Err(Error::Taken {
+                    column: table.schema.columns[column].name,
+                    holder: Key::new(kind, holder),
+                });
+            }
+        }
+        Ok(self.state)
+    }
+}
