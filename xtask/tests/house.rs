@@ -16,6 +16,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-core", &["fleet-core-derive"]),
     ("fleet-core-derive", &[]),
     ("fleet-storage-conformance", &["fleet-core"]),
+    ("fleet-storage-json", &["fleet-core"]),
     ("fleet-storage-sqlite", &["fleet-core"]),
     ("fleet-api", &["fleet-core"]),
     ("fleet-agent-lib", &["fleet-core"]),
@@ -34,6 +35,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 
 /// What their tests may import besides.
 const TEST_IMPORTS: &[(&str, &[&str])] = &[
+    ("fleet-storage-json", &["fleet-storage-conformance"]),
     ("fleet-storage-sqlite", &["fleet-storage-conformance"]),
     ("fleet-bench-dataset", &["fleet-storage-sqlite"]),
     ("fleet-server", &["fleet-storage-sqlite"]),
@@ -190,7 +192,7 @@ fn crates_import_only_whom_they_may_know() {
 #[test]
 fn backends_know_the_storage_contract_and_nothing_of_the_domain() {
     let mut violations = Vec::new();
-    for backend in ["storage-sqlite/src", "storage-conformance/src"] {
+    for backend in ["storage-json/src", "storage-sqlite/src", "storage-conformance/src"] {
         for (name, source) in sources(backend) {
             for module in modules_named(&code(&source), "fleet_core::") {
                 if !BACKEND_MODULES.contains(&module.as_str()) {

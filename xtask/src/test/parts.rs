@@ -102,6 +102,8 @@ pub const PARTS: &[Part] = &[
                 "--package",
                 "fleet-core",
                 "--package",
+                "fleet-storage-json",
+                "--package",
                 "fleet-storage-sqlite",
                 "--package",
                 "fleet-storage-conformance",

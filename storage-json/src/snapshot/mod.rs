@@ -1,0 +1,9 @@
+//! The snapshot: one file of lines for each part of the state, and the manifest that names them.
+
+mod dirty;
+mod read;
+mod write;
+
+pub(crate) use dirty::Dirty;
+pub(crate) use read::{damage, load_into, read_lines};
+pub(crate) use write::{Cancel, Checkpoint, remove_unlisted};

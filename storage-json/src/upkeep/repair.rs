@@ -1,0 +1,269 @@
+//! Goes on without what is damaged: damaged lines are set aside, and what is left is a store again.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fleet_core::store::{Error, Result};
+
+use crate::{
+    error::{again, unavailable},
+    files::{Files, RealFiles, write_all},
+    journal::{SegmentLines, scan, scan_leniently},
+    layout::{DAMAGED, JOURNAL, MANIFEST, above, segment, segment_first},
+    line,
+    manifest::{Listed, Manifest},
+    place::Place,
+    records::{JournalRecord, Operation},
+    snapshot::{damage, remove_unlisted},
+};
+
+/// What a repair did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repair {
+    /// What is lost, for people: each with its file, and the line where that is known.
+    pub lost: Vec<String>,
+    /// Lines that were set aside; they are in the folder [`Repair::aside`].
+    pub lines: u64,
+    /// Where the lines were set aside, under the names of their files; none when nothing was damaged.
+    pub aside: Option<PathBuf>,
+}
+
+/// Repairs the store in a folder that no process has open.
+///
+/// Damaged lines are copied to a new folder below `damaged/`, and the store goes on without them: documents, rows and values whose
+/// lines are damaged are as if they had never been written, and what lost lines of the journal did has not happened (a later write
+/// of the same document stands). A torn end of the journal is no damage and is left as it is. A chain that lost rows says so at
+/// every check. Blocks; nothing is changed when nothing is damaged.
+///
+/// Fails with [`Error::Refused`] when another process has the folder or it is no store, and with [`Error::Corrupt`] when its
+/// manifest is damaged: then only a backup helps.
+pub fn repair(path: impl AsRef<Path>) -> Result<Repair> {
+    repair_on(Arc::new(RealFiles), path)
+}
+
+/// Repairs a store on another file system than the machine's own; see [`repair`].
+pub fn repair_on(files: Arc<dyn Files>, path: impl AsRef<Path>) -> Result<Repair> {
+    let root = std::path::absolute(path.as_ref()).map_err(|error| Error::Unavailable(Box::new(error)))?;
+    let exists = files
+        .list(&root)
+        .is_ok_and(|names| names.iter().any(|name| name == MANIFEST));
+    if !exists {
+        return Err(Error::Refused(format!("{} is not a store of fleet", root.display())));
+    }
+    let mut place = Place::take(Arc::clone(&files), &root)?;
+    let mut work = Work {
+        files: &*files,
+        root: &root,
+        report: Repair::default(),
+        aside: BTreeMap::new(),
+    };
+    let done = work.repair();
+    let report = work.report;
+    place.release();
+    done.map(|()| report)
+}
+
+struct Work<'f> {
+    files: &'f dyn Files,
+    root: &'f Path,
+    report: Repair,
+    /// What is set aside, by the name of the file that it comes from.
+    aside: BTreeMap<String, Vec<u8>>,
+}
+
+/// A file of the snapshot to be written anew.
+struct Mended {
+    position: usize,
+    bytes: Vec<u8>,
+}
+
+impl Work<'_> {
+    fn repair(&mut self) -> Result<()> {
+        let Some(mut manifest) = Manifest::read(self.files, self.root)? else {
+            return Err(Error::Refused(format!(
+                "{} is not a store of fleet",
+                self.root.display()
+            )));
+        };
+        let mut mended = Vec::new();
+        let mut missing = Vec::new();
+        for (position, listed) in manifest.files.iter().enumerate() {
+            match self.read(&listed.file)? {
+                None => {
+                    let Listed { part, file, lines, .. } = listed;
+                    self.report
+                        .lost
+                        .push(format!("{file}: the file is missing; {part} had {lines} lines"));
+                    missing.push(position);
+                }
+                Some(bytes) if damage(&bytes, listed).is_some() => {
+                    let bytes = self.good_lines(listed, &bytes);
+                    mended.push(Mended { position, bytes });
+                }
+                Some(_) => {}
+            }
+        }
+        let journal = match scan(self.files, self.root, manifest.journal) {
+            Ok(_) => None,
+            Err(Error::Corrupt(_)) => Some(scan_leniently(self.files, self.root, manifest.journal)?),
+            Err(error) => return Err(again(&error)),
+        };
+        if mended.is_empty() && missing.is_empty() && journal.is_none() {
+            return Ok(());
+        }
+        let first = manifest.journal;
+        let lines = match &journal {
+            None => None,
+            Some(segments) => Some(self.mended_journal(segments, first)?),
+        };
+        self.set_aside()?;
+        // New files beside the old ones, under the number of a checkpoint of their own; the manifest is the switch.
+        manifest.checkpoint += 1;
+        for Mended { position, bytes } in mended {
+            let Some(listed) = manifest.files.get_mut(position) else {
+                continue;
+            };
+            listed.file = listed.part.file(manifest.checkpoint);
+            listed.lines = line::split(&bytes).count() as u64;
+            listed.bytes = bytes.len() as u64;
+            listed.blake3 = *blake3::hash(&bytes).as_bytes();
+            self.write(&listed.file, &bytes)?;
+        }
+        let mut position = 0;
+        manifest.files.retain(|_| {
+            position += 1;
+            !missing.contains(&(position - 1))
+        });
+        if let Some((begin, bytes)) = lines {
+            // Behind all numbers that were ever used, so that no old segment counts any more.
+            manifest.journal = begin;
+            self.write(&format!("{JOURNAL}/{}", segment(begin)), &bytes)?;
+        }
+        manifest
+            .write(self.files, self.root)
+            .map_err(crate::manifest::Switch::error)?;
+        remove_unlisted(self.files, self.root, &manifest);
+        Ok(())
+    }
+
+    fn read(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.root.join(file);
+        match self.files.read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unavailable("read", &path, &error)),
+        }
+    }
+
+    /// The lines of a damaged file that are as they were written; the others are set aside.
+    fn good_lines(&mut self, listed: &Listed, bytes: &[u8]) -> Vec<u8> {
+        let mut good = Vec::with_capacity(bytes.len());
+        let mut count = 0_u64;
+        for ((text, ended), number) in line::split(bytes).zip(1..) {
+            if ended && line::rest(text).is_some() {
+                good.extend_from_slice(text);
+                good.push(b'\n');
+                count += 1;
+            } else {
+                self.lose(&listed.file, number, text);
+            }
+        }
+        if count < listed.lines {
+            let (file, part, gone) = (&listed.file, &listed.part, listed.lines - count);
+            self.report
+                .lost
+                .push(format!("{file}: {gone} of {} lines of {part} are gone", listed.lines));
+        }
+        good
+    }
+
+    fn lose(&mut self, file: &str, number: usize, text: &[u8]) {
+        self.report.lost.push(format!("{file}: line {number} is damaged"));
+        self.report.lines += 1;
+        let aside = self.aside.entry(file.replace('/', "_")).or_default();
+        aside.extend_from_slice(text);
+        aside.push(b'\n');
+    }
+
+    /// The good lines in a new order of numbers, with a mark where lines are missing.
+    fn mended_journal(&mut self, segments: &[SegmentLines], from: u64) -> Result<(u64, Vec<u8>)> {
+        // Behind all numbers that may ever have been used.
+        let mut begin = from;
+        let mut whole = Vec::new();
+        for segment in segments {
+            let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+            let first = segment_first(&name).unwrap_or(from);
+            begin = begin.max(first + segment.count() as u64);
+            let last = segment.lines().last().map(|(_, text)| parse(text)).transpose()?;
+            begin = begin.max(last.map_or(0, |last| last.n + 1));
+            let begins = segment.lines().next().map(|(_, text)| parse(text)).transpose()?;
+            if first != from && begins.is_some_and(|begins| matches!(begins.op, Operation::Lost { .. })) {
+                // Left over by a repair that did not come to its end: what it holds stands in the others.
+                continue;
+            }
+            for (number, text) in segment.bad_lines() {
+                self.lose(&format!("{JOURNAL}/{name}"), number, text);
+            }
+            whole.push(segment);
+        }
+        let (mut bytes, mut expected, mut next) = (Vec::new(), from, begin + 1);
+        let mut put = |op| {
+            let record = JournalRecord {
+                n: next,
+                synced: begin,
+                op,
+            };
+            next += 1;
+            line::push(&mut bytes, &record).map_err(|error| Error::Unavailable(Box::new(error)))
+        };
+        // Lines may be missing anywhere, at the end too, where no later line says so.
+        put(Operation::Lost { lines: 0 })?;
+        for segment in whole {
+            for (_, text) in segment.lines() {
+                let record = parse(text)?;
+                if record.n > expected {
+                    put(Operation::Lost {
+                        lines: record.n - expected,
+                    })?;
+                }
+                expected = record.n + 1;
+                put(record.op)?;
+            }
+        }
+        Ok((begin + 1, bytes))
+    }
+
+    fn set_aside(&mut self) -> Result<()> {
+        if self.aside.is_empty() {
+            return Ok(());
+        }
+        let before = self.files.list(&self.root.join(DAMAGED)).unwrap_or_default().len();
+        let folder = self.root.join(DAMAGED).join((before + 1).to_string());
+        for (name, bytes) in &self.aside {
+            self.write(&format!("{DAMAGED}/{}/{name}", before + 1), bytes)?;
+        }
+        self.report.aside = Some(folder);
+        Ok(())
+    }
+
+    fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.root.join(file);
+        let folder = above(&path);
+        let written = self.files.make_folder(&folder).and_then(|()| {
+            self.files.sync_folder(&above(&folder))?;
+            let mut out = self.files.create(&path)?;
+            write_all(&mut *out, bytes)?;
+            out.sync()?;
+            self.files.sync_folder(&folder)
+        });
+        written.map_err(|error| unavailable("write", &path, &error))
+    }
+}
+
+fn parse(text: &[u8]) -> Result<JournalRecord<'_>> {
+    line::parse(text)
+        .map_err(|error| Error::Corrupt(format!("a line of the journal that is as it was written: {error}")))
+}

@@ -1,0 +1,151 @@
+//! Loads the store, or takes over another schema.
+
+use std::sync::Arc;
+
+use fleet_core::store::{
+    Result, Schema, SchemaReport,
+    memory::{Load, State},
+};
+
+use super::Writer;
+use crate::{
+    catalogue::Catalogue,
+    error::{damaged_line, unavailable},
+    journal::{Journal, Scanned},
+    line,
+    manifest::Manifest,
+    records::{JournalRecord, Operation},
+    snapshot::{Dirty, load_into, remove_unlisted},
+};
+
+impl Writer {
+    pub(super) fn prepare(&mut self, schema: &Schema) -> Result<SchemaReport> {
+        self.wait_for_checkpoint();
+        let catalogue = Catalogue::of(schema);
+        let report = self.manifest.catalogue.prepare(&catalogue)?;
+        let mut prepared = if self.journal.is_some() {
+            let mut state = self.state.clone();
+            state.prepare(schema)?;
+            state
+        } else {
+            self.load(schema, report != SchemaReport::default())?
+        };
+        if self.manifest.catalogue != catalogue {
+            let mut next = self.manifest.clone();
+            next.catalogue = catalogue;
+            next.write(&*self.place.files, &self.place.root)
+                .map_err(crate::manifest::Switch::error)?;
+            self.manifest = next;
+        }
+        std::mem::swap(&mut self.state, &mut prepared);
+        self.shared.publish(&self.state, true);
+        Ok(report)
+    }
+
+    /// Reads the snapshot and the journal behind it; nothing on the disk changes unless all of it is sound. `changes`: the schema
+    /// is not what was prepared, which only a serving store allows.
+    fn load(&mut self, schema: &Schema, changes: bool) -> Result<State> {
+        let Some(scanned) = &self.scanned else {
+            return Err(fleet_core::store::Error::Unavailable(
+                "the journal could not be gone on with; the store has to be opened again".into(),
+            ));
+        };
+        let (files, root) = (&*self.place.files, self.place.root.as_path());
+        let mut load = Load::new(schema)?;
+        load_into(&mut load, files, root, &self.manifest, schema)?;
+        let mut dirty = Dirty::default();
+        replay(&mut load, &mut dirty, scanned, &self.manifest, schema)?;
+        let state = load.finish()?;
+        if changes {
+            state.standing().phase.check_serving()?;
+        }
+        let (next, last, torn) = (scanned.next, scanned.last(), scanned.torn);
+        let behind = scanned.segments.iter().flat_map(|segment| segment.lines());
+        self.behind = behind.map(|(_, line)| line.len() as u64 + 1).sum();
+        if torn > 0 {
+            tracing::info!(
+                bytes = torn,
+                "the end of the journal was torn off: nobody was answered for it"
+            );
+        }
+        // From here on a failure leaves files whose synchronisation must not be tried again.
+        self.scanned = None;
+        let segment_bytes = self.options.segment_bytes;
+        let journal = Journal::open(Arc::clone(&self.place.files), root, segment_bytes, next, last)?;
+        // Only what certainly counts may have its predecessors removed.
+        let synced = files.sync_folder(root);
+        synced.map_err(|error| unavailable("synchronise", root, &error))?;
+        remove_unlisted(files, root, &self.manifest);
+        self.journal = Some(journal);
+        self.dirty = dirty;
+        Ok(state)
+    }
+}
+
+fn replay(load: &mut Load, dirty: &mut Dirty, scanned: &Scanned, manifest: &Manifest, schema: &Schema) -> Result<()> {
+    for segment in &scanned.segments {
+        for (place, text) in segment.lines() {
+            let replayed = line::parse::<JournalRecord<'_>>(text)
+                .and_then(|record| replay_line(load, dirty, record.op, manifest, schema).map_err(|e| e.to_string()));
+            replayed.map_err(|problem| damaged_line(&segment.path, place, &problem))?;
+        }
+    }
+    Ok(())
+}
+
+fn replay_line(
+    load: &mut Load,
+    dirty: &mut Dirty,
+    op: Operation<'_>,
+    manifest: &Manifest,
+    schema: &Schema,
+) -> Result<()> {
+    match op {
+        Operation::Commit(record) => {
+            let seq = record.seq;
+            let batch = record.batch(schema)?;
+            dirty.commit(&batch, seq);
+            load.commit(batch, seq)
+        }
+        Operation::Ingest(record) => {
+            let ingest = record.ingest(schema)?;
+            dirty.ingest(&ingest);
+            load.ingest(ingest)
+        }
+        Operation::Trim { lane, before } => {
+            let lane = schema.lane(lane)?.name;
+            dirty.trim(lane, before, manifest);
+            load.trim(lane, before)
+        }
+        Operation::Compact { upto } => {
+            dirty.compact(upto, manifest);
+            load.compact(upto)
+        }
+        Operation::Lease(record) => {
+            dirty.lease();
+            load.lease(record.lease());
+            Ok(())
+        }
+        Operation::Standing(standing) => {
+            load.standing(standing);
+            Ok(())
+        }
+        Operation::Fill(from) => {
+            dirty.history(manifest);
+            load.fill(from)
+        }
+        Operation::Patch(record) => {
+            let patch = record.patch(schema)?;
+            dirty.patch(&patch);
+            load.patch(patch)
+        }
+        Operation::Clear {} => {
+            dirty.everything(manifest);
+            load.clear()
+        }
+        Operation::Lost { .. } => {
+            load.lost();
+            Ok(())
+        }
+    }
+}
