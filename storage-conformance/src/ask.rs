@@ -217,6 +217,7 @@ pub(crate) fn variant(error: &Error) -> &'static str {
         Error::Invalid(_) => "Invalid",
         Error::Compacted(_) => "Compacted",
         Error::Corrupt(_) => "Corrupt",
+        Error::NotServing(_) => "NotServing",
         Error::Refused(_) => "Refused",
         Error::Unavailable(_) => "Unavailable",
         Error::Unknown(_) => "Unknown",

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use fleet_core::kernel::Timestamp;
 use fleet_core::store::{
-    Batch, Column, ColumnType, Direction, Expect, Filter, Find, Indexer, Ingest, Key, KindSchema, LaneSchema, Latest,
-    LatestSchema, Move, Name, ReadRows, Row, Schema, Term, Value, Write,
+    Batch, Column, ColumnType, Direction, Doc, Expect, Filter, Find, Indexer, Ingest, Key, KindSchema, LaneSchema,
+    Latest, LatestSchema, Link, Move, Name, ReadRows, Record, RecordKey, Row, Schema, StoredRow, Term, Value, Write,
+    group::Place,
 };
 use serde_json::{Map, Value as Json, json};
 use uuid::Uuid;
@@ -302,6 +303,60 @@ impl Step {
             index: self.values(columns).into_iter().flatten().collect(),
         };
         (self.kind, row)
+    }
+}
+
+/// A step as a record of an export: a document of this revision and place, a latest value, or a row.
+pub(crate) fn record(step: Step, rev: u64, seq: u64) -> Record {
+    match step.what {
+        What::Row => {
+            let (lane, row) = step.into_row();
+            let row = Row {
+                index: Vec::new(),
+                ..row
+            };
+            Record::Row(lane, StoredRow { row, link: None })
+        }
+        What::Latest => Record::Latest(Latest {
+            key: Key::new(step.kind, step.id),
+            body: step.body(),
+        }),
+        _ => Record::Doc(Doc {
+            key: Key::new(step.kind, step.id),
+            rev,
+            seq,
+            body: step.body(),
+        }),
+    }
+}
+
+/// Rows of a chained lane, linked in this order after `last`.
+pub(crate) fn chained(last: Option<Link>, rows: impl IntoIterator<Item = Step>) -> Vec<Record> {
+    let mut last = last;
+    let linked = rows.into_iter().map(|step| {
+        let (lane, row) = step.into_row();
+        last = Some(Link::after(last, &row));
+        let row = Row {
+            index: Vec::new(),
+            ..row
+        };
+        Record::Row(lane, StoredRow { row, link: last })
+    });
+    linked.collect()
+}
+
+/// What a step is called as a record.
+pub(crate) fn record_key(step: &Step) -> RecordKey {
+    let key = Key::new(step.kind, step.id);
+    match step.what {
+        What::Row => RecordKey::Row(Place {
+            lane: step.kind,
+            stream: step.id,
+            at: step.at,
+            n: step.n,
+        }),
+        What::Latest | What::DropLatest => RecordKey::Latest(key),
+        _ => RecordKey::Doc(key),
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn again(error: &Error) -> Error {
     match error {
         Error::Corrupt(text) => Error::Corrupt(text.clone()),
         Error::Refused(text) => Error::Refused(text.clone()),
+        Error::NotServing(phase) => Error::NotServing(phase.clone()),
         Error::Unknown(cause) => Error::Unknown(cause.to_string().into()),
         other => Error::Unavailable(other.to_string().into()),
     }

@@ -171,6 +171,8 @@ fn entry(row: &SqliteRow, schema: &Schema) -> Result<Change> {
 
 /// Moves the floor of the feed; returns how many places are newly below it.
 pub(crate) async fn raise_floor(writer: &mut Writer, upto: Seq) -> Result<u64> {
+    // It may have waited in the queue behind a freezing.
+    writer.shared().check_serving()?;
     let upto = upto.min(writer.seq());
     writer.begin().await?;
     let result = set_floor(writer, upto).await;

@@ -48,6 +48,8 @@ pub(crate) async fn lease(
     now: Timestamp,
     ttl: Duration,
 ) -> Result<Option<u64>> {
+    // It may have waited in the queue behind a freezing.
+    writer.shared().check_serving()?;
     writer.begin().await?;
     let result = change(writer, name, holder, now, ttl).await;
     writer.end(result).await

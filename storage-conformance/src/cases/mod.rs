@@ -17,12 +17,16 @@ mod life;
 mod lists;
 mod load;
 mod numbers;
+mod patches;
 mod races;
+mod records;
 mod reopen;
 mod repeat;
 mod settled;
+mod standing;
 mod texts;
 mod together;
+mod tracking;
 mod transfer;
 mod unique;
 mod views;
@@ -462,6 +466,80 @@ macro_rules! __cases {
                 sixty_followers_see_the_same
                 followers_that_leave_are_not_missed
                 exports_under_load_are_of_one_moment
+            }
+            records {
+                pages_of_any_size_hold_the_same
+                reading_begins_after_any_key
+                readings_are_bounded
+                large_bodies_make_shorter_pages
+                held_view_shows_the_same_records
+                rows_answer_in_the_order_of_their_places
+                places_are_checked
+                walk_of_records_goes_on_under_writers
+            }
+            standing {
+                new_store_serves_and_came_from_nowhere
+                frozen_store_refuses_every_write
+                frozen_store_refuses_repeats_too
+                frozen_store_reads_as_before
+                freezing_tells_where_commit_order_stands
+                frozen_store_says_for_which_move
+                freezing_for_another_move_is_refused
+                one_of_two_moves_at_once_freezes
+                frozen_store_serves_again
+                serving_a_store_that_serves_is_no_error
+                preparing_a_frozen_store_changes_nothing_or_is_refused
+                writes_in_flight_at_freezing_are_in_or_refused
+                upkeep_in_flight_at_freezing_is_done_or_refused
+                empty_store_is_filled
+                store_that_holds_something_is_not_filled
+                filling_goes_on_for_the_same_move_only
+                frozen_store_is_filled_over_what_it_holds
+                filling_forgets_batch_ids_and_leases
+                clearing_makes_a_filled_store_new
+                only_a_store_that_is_filled_is_cleared
+                only_a_store_that_is_filled_is_patched
+                served_store_remembers_where_it_came_from
+                frozen_store_is_frozen_when_it_is_opened_again
+                filling_goes_on_when_the_store_is_opened_again
+                cleared_and_served_stores_stay_so
+                name_of_the_peer_may_be_any_text
+                frozen_store_still_says_what_is_invalid_or_not_served
+            }
+            patches {
+                records_are_stored_as_they_are
+                patch_again_changes_nothing
+                record_replaces_what_is_there
+                removals_come_before_records
+                what_is_removed_is_gone_everywhere
+                unique_values_are_swapped_in_one_patch
+                unique_value_is_held_once
+                patched_store_is_indexed
+                commit_order_never_goes_back
+                feed_begins_after_the_patches
+                chain_goes_on_after_patches_in_any_order
+                records_that_no_store_held_are_refused_whole
+                largest_patch_is_stored
+                patches_outlive_the_store
+                dropped_patch_is_whole_or_not_at_all
+                copied_store_equals_its_source
+                order_of_patches_does_not_matter
+            }
+            tracking {
+                nothing_is_noted_unless_asked
+                commits_are_noted
+                ingests_are_noted
+                notes_are_numbered_and_go_on
+                key_comes_once_however_often_it_is_written
+                tracking_anew_forgets_the_notes
+                nothing_is_trimmed_meanwhile
+                tracking_ends_with_the_store
+                pages_of_notes_are_bounded
+                notes_go_on_while_frozen
+                what_was_acknowledged_is_noted_at_once
+                move_under_load_loses_nothing_that_was_acknowledged
+                refused_writes_need_no_copy
+                repeated_writes_are_noted_or_unchanged
             }
         }
     };

@@ -202,7 +202,9 @@ async fn store_layout(writer: &mut Writer, tables: &Tables, layout: &Layout) -> 
     for (lane, pack) in removed {
         tables.lane(lane)?.remove.pack(pack).execute(&mut *conn).await?;
     }
-    store_latest(conn, tables, &layout.latest, &layout.drops).await?;
+    // Removals first: a value may be removed and stored in one patch.
+    store_latest(conn, tables, &[], &layout.drops).await?;
+    store_latest(conn, tables, &layout.latest, &[]).await?;
     store_patched_rows(conn, tables, &layout.rows).await?;
 
     let keys: Vec<Key> = layout.puts.iter().map(|put| put.key).collect();
