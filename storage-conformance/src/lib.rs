@@ -42,7 +42,7 @@
 //!
 //! [`Harness`] opens stores · [`CASES`] is the list of cases, made in one place (`cases/mod.rs`) · `dsl.rs` and `ask.rs` are
 //! the small language that they are written in · `model.rs` is the model test. The suite itself is tested by `tests/broken`:
-//! fifty backends, each broken on purpose in one way, each caught by a named case.
+//! eighty backends, each broken on purpose in one way, each caught by a named case.
 
 #![warn(missing_docs)]
 // A failed expectation is a failed test: panicking is what this crate is for.

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_core::store::{
-    Column, ColumnType, Error, Filter, Ingest, LatestSchema, Move, Patch, Phase, Seq, Standing, limits,
-};
+use fleet_core::store::{Column, ColumnType, Error, Filter, LatestSchema, Move, Patch, Phase, Seq, Standing, limits};
 use futures::{StreamExt as _, future::join_all};
 
 use crate::{Lab, dsl::*, random::Random};
@@ -492,9 +490,4 @@ pub(crate) async fn frozen_store_still_says_what_is_invalid_or_not_served(lab: &
     freeze(lab, 1).await;
     assert_eq!(fails(lab.page(all().by("wheels")).await), "NoIndex");
     assert_eq!(fails(lab.page(all().limit(limits::PAGE + 1)).await), "Invalid");
-    assert_eq!(
-        fails(lab.store().ingest(Ingest::default()).await),
-        "NotServing",
-        "also when it is empty"
-    );
 }

@@ -57,7 +57,7 @@ pub(crate) async fn commits_are_noted(lab: &mut Lab) {
         row("log", "s", 1),
         row("ledger", "t", -7).n(3),
     ];
-    lab.ok(steps.to_vec().into_iter().chain([check("c")])).await;
+    lab.ok(steps.iter().cloned().chain([check("c")])).await;
     assert_eq!(notes(&**lab.store(), 0).await.1, names(&steps));
 }
 

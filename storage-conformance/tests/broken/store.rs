@@ -1,10 +1,10 @@
 //! A reference backend that survives being opened again, and that can be broken.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,8 +13,8 @@ use fleet_core::{
     kernel::{ManualClock, Timestamp},
     store::{
         Backend, Batch, Change, Committed, Error, Expect, Filter, Find, Finding, Info, Ingest, Key, KindSchema,
-        LaneSchema, Move, Name, Patch, Relocate, Result, Row, Schema, SchemaReport, Seq, Standing, Touched, Tracked,
-        Value, View, Write, memory::MemoryStore,
+        LaneSchema, Name, RecordKey, Relocate, Result, Row, Schema, SchemaReport, Seq, Touched, Value, View, Write,
+        memory::MemoryStore,
     },
 };
 use fleet_storage_conformance::{Guard, Harness, Opened, async_trait};
@@ -22,7 +22,12 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream, stream:
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{Fault, view::BrokenView};
+use crate::{
+    Fault,
+    moving::{copy, thawed},
+    texts,
+    view::BrokenView,
+};
 
 /// Opens stores with a fault.
 #[derive(Clone, Copy)]
@@ -70,6 +75,11 @@ impl Broken {
             epoch: clock_tick(&disk),
             seen: Mutex::new(HashSet::new()),
             stale: Mutex::new(None),
+            ingested: Mutex::default(),
+            answers: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            kept: Mutex::new(None),
+            offsets: Arc::default(),
         };
         Opened::new(
             store,
@@ -91,9 +101,9 @@ fn clock_tick(disk: &Arc<MemoryStore>) -> u128 {
 
 #[derive(Debug)]
 pub struct BrokenStore {
-    fault: Fault,
+    pub fault: Fault,
     /// What is seen.
-    live: Arc<MemoryStore>,
+    pub live: Arc<MemoryStore>,
     /// What is left after closing; the same, unless the fault is about that.
     disk: Arc<MemoryStore>,
     closed: watch::Sender<bool>,
@@ -104,6 +114,14 @@ pub struct BrokenStore {
     /// Rows that came before.
     seen: Mutex<HashSet<(Name, Uuid, i64, u32)>>,
     stale: Mutex<Option<Stale>>,
+    /// What came by ingests.
+    pub ingested: Mutex<BTreeSet<RecordKey>>,
+    /// Answers that outlive what they answered.
+    answers: Mutex<HashMap<Uuid, Committed>>,
+    in_flight: AtomicUsize,
+    kept: Mutex<Option<Stale>>,
+    /// How far a list was read when a page of it ended at this document.
+    offsets: Arc<Mutex<HashMap<Uuid, usize>>>,
 }
 
 struct Stale(Box<dyn View>);
@@ -114,12 +132,12 @@ impl std::fmt::Debug for Stale {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl BrokenStore {
-    fn open(&self) -> Result<()> {
+    pub fn open(&self) -> Result<()> {
         if *self.closed.borrow() && self.fault != Fault::CloseForgotten {
             return Err(Error::Unavailable("the store is closed".into()));
         }
@@ -138,6 +156,9 @@ impl BrokenStore {
             _ => {}
         }
         for write in &mut batch.writes {
+            if let Write::Put { index, .. } = write {
+                texts::keep(self.fault, index);
+            }
             match (self.fault, write) {
                 (Fault::LostUpdate, Write::Put { expect, .. }) if matches!(expect, Expect::Rev(_)) => {
                     *expect = Expect::Present
@@ -231,67 +252,6 @@ fn relaxed(schema: &Schema, unique: bool, chained: bool) -> Schema {
     relaxed
 }
 
-/// The move by which what is seen follows what is kept.
-fn copy() -> Move {
-    Move {
-        id: Uuid::nil(),
-        peer: "what is kept".into(),
-        at: Timestamp::from_seconds(1_000_000),
-    }
-}
-
-#[async_trait]
-impl Relocate for BrokenStore {
-    async fn standing(&self) -> Result<Standing> {
-        self.open()?;
-        self.live.standing().await
-    }
-
-    async fn freeze(&self, to: Move) -> Result<Seq> {
-        self.open()?;
-        self.live.freeze(to).await
-    }
-
-    async fn fill(&self, from: Move) -> Result<()> {
-        self.open()?;
-        match self.live.fill(from.clone()).await {
-            Err(Error::Refused(_)) if self.fault == Fault::FillOverContents => {
-                self.live.freeze(from.clone()).await?;
-                self.live.fill(from).await
-            }
-            result => result,
-        }
-    }
-
-    async fn patch(&self, patch: Patch) -> Result<()> {
-        self.open()?;
-        self.live.patch(patch).await
-    }
-
-    async fn serve(&self) -> Result<()> {
-        self.open()?;
-        self.live.serve().await
-    }
-
-    async fn clear(&self) -> Result<()> {
-        self.open()?;
-        if self.fault == Fault::ClearKeepsContents {
-            return self.live.serve().await;
-        }
-        self.live.clear().await
-    }
-
-    async fn track(&self, on: bool) -> Result<()> {
-        self.open()?;
-        self.live.track(on).await
-    }
-
-    async fn tracked(&self, after: u64) -> Result<Tracked> {
-        self.open()?;
-        self.live.tracked(after).await
-    }
-}
-
 #[async_trait]
 impl Backend for BrokenStore {
     fn info(&self) -> Info {
@@ -305,6 +265,9 @@ impl Backend for BrokenStore {
             Fault::ChainSkipped => relaxed(schema, true, false),
             _ => schema.clone(),
         };
+        if self.fault == Fault::FreezingForgottenByReopening {
+            self.disk.serve().await?;
+        }
         let report = self.disk.prepare(&schema).await?;
         if self.lags() {
             self.live.prepare(&schema).await?;
@@ -320,10 +283,24 @@ impl Backend for BrokenStore {
         if let Some(Stale(view)) = lock(&self.stale).take() {
             return Ok(view);
         }
+        let frozen =
+            self.fault == Fault::FrozenStoreCannotBeRead && self.live.standing().await?.phase != Default::default();
+        if frozen {
+            return Err(Error::Unavailable("frozen".into()));
+        }
+        let mut view = self.live.view().await?;
+        if self.fault == Fault::ViewOfTheTimeBefore {
+            // Each gets what the one before should have got.
+            let newest = Stale(self.live.view().await?);
+            if let Some(Stale(before)) = lock(&self.kept).replace(newest) {
+                view = before;
+            }
+        }
         Ok(Box::new(BrokenView {
             fault: self.fault,
             store: self.live.clone(),
-            view: self.live.view().await?,
+            view,
+            offsets: self.offsets.clone(),
         }))
     }
 
@@ -348,8 +325,34 @@ impl Backend for BrokenStore {
             self.live.commit(first).await?;
             tokio::task::yield_now().await;
         }
-        let result = self.live.commit(batch.clone()).await;
+        if self.fault == Fault::FillKeepsBatchIds
+            && let Some(answer) = lock(&self.answers).get(&batch.id)
+        {
+            return Ok(answer.clone());
+        }
+        if self.fault == Fault::QueueThatRefuses {
+            let waiting = self.in_flight.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
+            if waiting > 1_000 {
+                return Err(Error::Unavailable("too many are waiting".into()));
+            }
+        }
+        if self.fault == Fault::FreezingDoesNotWait && self.live.standing().await?.phase == Default::default() {
+            // Accepted, and written whatever happens meanwhile.
+            for _ in 0..6 {
+                tokio::task::yield_now().await;
+            }
+            return thawed(&self.live, self.live.commit(batch)).await;
+        }
+        let result = match self.fault {
+            Fault::CommitWhileFrozen => thawed(&self.live, self.live.commit(batch.clone())).await,
+            _ => self.live.commit(batch.clone()).await,
+        };
         match (self.fault, &result) {
+            (Fault::FillKeepsBatchIds, Ok(committed)) => {
+                lock(&self.answers).insert(batch.id, committed.clone());
+            }
             (Fault::TornBatch, Err(Error::Conflict { .. })) => {
                 batch.writes.truncate(1);
                 self.live.commit(batch).await?;
@@ -393,7 +396,20 @@ impl Backend for BrokenStore {
             let mut there = there.iter();
             ingest.latest.retain(|_| there.next().is_none_or(Option::is_none));
         }
-        let result = self.live.ingest(ingest.clone()).await;
+        if self.fault == Fault::TrackedMissesIngests {
+            lock(&self.ingested).extend(ingest.record_keys());
+        }
+        if self.fault == Fault::NulCutOff {
+            for (_, row) in &mut ingest.rows {
+                let mut values = vec![std::mem::take(&mut row.index)];
+                texts::keep(self.fault, &mut values);
+                row.index = values.remove(0);
+            }
+        }
+        let result = match self.fault {
+            Fault::IngestWhileFrozen => thawed(&self.live, self.live.ingest(ingest.clone())).await,
+            _ => self.live.ingest(ingest.clone()).await,
+        };
         match (self.fault, &result) {
             (Fault::IngestPartial, Err(_)) => {
                 for row in ingest.rows {
@@ -416,6 +432,16 @@ impl Backend for BrokenStore {
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {
         self.open()?;
         match self.fault {
+            Fault::TrimWhileFrozen => thawed(&self.live, self.live.trim(lane, before)).await,
+            Fault::TrimWhileTracking => match self.live.trim(lane, before).await {
+                Err(Error::Refused(_)) => {
+                    self.live.track(false).await?;
+                    let trimmed = self.live.trim(lane, before).await;
+                    self.live.track(true).await?;
+                    trimmed
+                }
+                result => result,
+            },
             Fault::TrimOffByOne => self.live.trim(lane, before.saturating_add(1)).await,
             Fault::TrimTakesTheStreamAlong => self.live.trim(lane, before.saturating_add(2)).await,
             _ => self.live.trim(lane, before).await,
@@ -494,6 +520,6 @@ impl Backend for BrokenStore {
 
     async fn close(&self) -> Result<()> {
         self.closed.send_replace(true);
-        Ok(())
+        self.live.track(false).await
     }
 }

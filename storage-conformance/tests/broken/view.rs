@@ -1,6 +1,9 @@
 //! A view that can be broken.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use fleet_core::store::{
@@ -11,12 +14,13 @@ use fleet_storage_conformance::async_trait;
 
 use uuid::Uuid;
 
-use crate::Fault;
+use crate::{Fault, store::lock};
 
 pub struct BrokenView {
     pub fault: Fault,
     pub store: Arc<MemoryStore>,
     pub view: Box<dyn View>,
+    pub offsets: Arc<Mutex<HashMap<Uuid, usize>>>,
 }
 
 impl BrokenView {
@@ -60,12 +64,44 @@ impl BrokenView {
         }
     }
 
+    /// A page by counting, as with LIMIT and OFFSET.
+    async fn page_by_offset(&mut self, find: &Find) -> Result<DocPage> {
+        let offset = find
+            .after
+            .as_ref()
+            .and_then(|after| lock(&self.offsets).get(&after.id).copied());
+        let everything = Find {
+            after: None,
+            limit: 10_000,
+            ..find.clone()
+        };
+        let docs = self.view.find(&everything).await?.docs;
+        let page: Vec<Doc> = docs
+            .iter()
+            .skip(offset.unwrap_or(0))
+            .take(find.limit)
+            .cloned()
+            .collect();
+        let end = offset.unwrap_or(0) + page.len();
+        let next = page.last().filter(|_| end < docs.len()).map(|last| Cursor {
+            value: Value::Null,
+            id: last.key.id,
+        });
+        if let Some(next) = &next {
+            lock(&self.offsets).insert(next.id, end);
+        }
+        Ok(DocPage { docs: page, next })
+    }
+
     fn change_page(&self, find: &Find, page: &mut DocPage) {
         let docs = &mut page.docs;
         match self.fault {
             Fault::WrongOrder if docs.len() > 1 && find.order.is_some() => {
                 let last = docs.len() - 1;
                 docs.swap(last, last - 1);
+            }
+            Fault::OrderOfUtf16 if find.order.is_some_and(|term| term.column == "name") => {
+                docs.sort_by_key(|doc| text(doc, "name").encode_utf16().collect::<Vec<u16>>());
             }
             Fault::NullsLast if find.order.is_some_and(|term| term.direction == Direction::Ascending) => {
                 let column = find.order.map_or("", |term| term.column);
@@ -100,6 +136,11 @@ fn columns(filter: &Filter) -> Vec<Name> {
     }
 }
 
+fn text(doc: &Doc, column: &str) -> String {
+    let body: serde_json::Value = serde_json::from_slice(&doc.body).unwrap_or_default();
+    body[column].as_str().unwrap_or_default().to_owned()
+}
+
 fn has(doc: &Doc, column: &str) -> bool {
     serde_json::from_slice::<serde_json::Value>(&doc.body).is_ok_and(|body| !body[column].is_null())
 }
@@ -127,6 +168,9 @@ impl View for BrokenView {
 
     async fn find(&mut self, find: &Find) -> Result<DocPage> {
         self.refresh().await?;
+        if self.fault == Fault::PagesByOffset {
+            return self.page_by_offset(find).await;
+        }
         let mut asked = find.clone();
         asked.filter = self.filter(&find.filter);
         let mut result = self.view.find(&asked).await;
@@ -177,13 +221,26 @@ impl View for BrokenView {
 
     async fn records(&mut self, after: Option<RecordKey>, limit: usize) -> Result<Vec<Record>> {
         let mut records = self.view.records(after, limit).await?;
-        if self.fault == Fault::RecordsWithoutRows {
-            records.retain(|record| !matches!(record, Record::Row("tape", _)));
+        match self.fault {
+            Fault::RecordsWithoutRows => records.retain(|record| !matches!(record, Record::Row("tape", _))),
+            Fault::RecordsOutOfOrder => records.reverse(),
+            Fault::RecordsWithTheirStart => {
+                if let Some(RecordKey::Latest(key)) = after {
+                    let body = self.view.latest(&[key]).await?.remove(0);
+                    records.splice(..0, body.map(|body| Record::Latest(Latest { key, body })));
+                    records.truncate(limit);
+                }
+            }
+            _ => {}
         }
         Ok(records)
     }
 
     async fn rows_at(&mut self, places: &[Place]) -> Result<Vec<Option<StoredRow>>> {
-        self.view.rows_at(places).await
+        let mut places = places.to_vec();
+        if self.fault == Fault::RowsInTheOrderOfTheLane {
+            places.sort_unstable();
+        }
+        self.view.rows_at(&places).await
     }
 }
