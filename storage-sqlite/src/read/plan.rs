@@ -281,7 +281,8 @@ impl<'f> List<'f> {
                     .name(&many.table)
                     .sql(" m CROSS JOIN ")
                     .name(table);
-                statement.sql(" t ON t.id = m.id WHERE ");
+                statement.sql(" t INDEXED BY ").name(&Ident::primary(table));
+                statement.sql(" ON t.id = m.id WHERE ");
                 value_test(statement, &Operand::Value, many.column.r#type, test);
             }
             Way::From(part) => {
@@ -290,7 +291,10 @@ impl<'f> List<'f> {
                 statement
                     .sql(")) d CROSS JOIN ")
                     .name(table)
-                    .sql(" t ON t.id = d.id WHERE 1");
+                    // Else the engine may look each id up once for every value of another part.
+                    .sql(" t INDEXED BY ")
+                    .name(&Ident::primary(table))
+                    .sql(" ON t.id = d.id WHERE 1");
             }
         }
     }
@@ -324,8 +328,8 @@ impl<'f> List<'f> {
 
     fn filter(&self, statement: &mut Statement, way: Way<'_>, page: &Page) {
         for part in &self.parts {
-            let walked = matches!(way, Way::Value(value) if std::ptr::eq(value, *part));
-            if walked {
+            let found_by = matches!(way, Way::Value(by) | Way::From(by) if std::ptr::eq(by, *part));
+            if found_by {
                 continue;
             }
             statement.sql(" AND ");

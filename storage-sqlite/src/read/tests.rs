@@ -193,6 +193,24 @@ async fn few_documents_of_one_tag_are_found_by_the_tag_and_sorted() {
 }
 
 #[tokio::test]
+async fn a_document_that_was_found_is_looked_up_once_however_many_values_another_part_has() {
+    let mut bed = bed().await;
+    let named = |column, count: i64| Filter::In(column, (0..count).map(|n| Value::from(n.to_string())).collect());
+    for other in [named("name", 3), named("name", 300)] {
+        for part in [named("tag", 2), other.clone()] {
+            let both = Filter::And(vec![part, other.clone()]);
+            let plans = plans(&mut bed, &find(both, Some(("seen", Direction::Ascending)), None), true).await;
+            check(
+                &plans,
+                "SEARCH t USING INDEX sqlite_autoindex_kind.device_1 (id=?)",
+                true,
+            );
+        }
+    }
+    bed.store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn many_documents_of_one_tag_are_met_on_the_walk() {
     let mut bed = bed().await;
     let common = plans(
