@@ -38,10 +38,15 @@
 //! (by variant) and equal export digests. `CONFORMANCE_SEQUENCES` says how many (64 by default), `CONFORMANCE_SEED` where to
 //! begin (1 by default); sequence *i* has the seed `CONFORMANCE_SEED + i`, and a failure prints the line that repeats it.
 //!
+//! # Moving data between backends
+//!
+//! [`migration_tests!`] runs the migration suite between two harnesses: once for each directed pair that should work.
+//!
 //! # Map
 //!
 //! [`Harness`] opens stores · [`CASES`] is the list of cases, made in one place (`cases/mod.rs`) · `dsl.rs` and `ask.rs` are
-//! the small language that they are written in · `model.rs` is the model test. The suite itself is tested by `tests/broken`:
+//! the small language that they are written in · `model.rs` is the model test ·
+//! [`MOVE_CASES`] and `moves/` are the migration suite. The suite itself is tested by `tests/broken`:
 //! eighty backends, each broken on purpose in one way, each caught by a named case.
 
 #![warn(missing_docs)]
@@ -53,6 +58,7 @@ mod cases;
 mod dsl;
 mod harness;
 mod model;
+mod moves;
 mod random;
 mod run;
 
@@ -62,5 +68,6 @@ pub use self::{
     cases::CASES,
     harness::{Guard, Harness, Opened},
     model::check_model,
+    moves::{MOVE_CASES, MoveCase, Pair, Tap, Tapped, run_move_case, try_move_case},
     run::{Case, Lab, run_case, try_case},
 };

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use crate::{CASES, Harness, Opened, dsl};
 
 /// No case takes longer unless something hangs.
-const HANGS: Duration = Duration::from_secs(120);
+pub(crate) const HANGS: Duration = Duration::from_secs(120);
 
 /// One case of the suite.
 pub struct Case {

@@ -30,50 +30,71 @@ pub struct ExportDigest {
 }
 
 impl ExportDigest {
-    /// Adds a record. The framing is fixed: a tag, the length of each part, the part.
+    /// Adds a record.
     pub fn add(&mut self, record: &Record) {
+        let mut frame = Vec::with_capacity(128 + record.size());
+        Self::frame(record, &mut frame);
+        self.add_frame(&frame);
+    }
+
+    /// Adds a record that was framed before. The end of an export has no frame and does not count.
+    pub fn add_frame(&mut self, frame: &[u8]) {
+        if !frame.is_empty() {
+            self.hasher.update(frame);
+            self.count += 1;
+        }
+    }
+
+    /// Appends the frame of a record. The framing is fixed: a tag, the length of each part, the part.
+    pub fn frame(record: &Record, into: &mut Vec<u8>) {
         match record {
             Record::Doc(doc) => {
-                self.part(b'd', doc.key.kind.as_bytes());
-                self.part(b'i', doc.key.id.as_bytes());
-                self.part(b'r', &doc.rev.to_le_bytes());
-                self.part(b's', &doc.seq.to_le_bytes());
-                self.part(b'b', &doc.body);
+                part(into, b'd', doc.key.kind.as_bytes());
+                part(into, b'i', doc.key.id.as_bytes());
+                part(into, b'r', &doc.rev.to_le_bytes());
+                part(into, b's', &doc.seq.to_le_bytes());
+                part(into, b'b', &doc.body);
             }
             Record::Latest(latest) => {
-                self.part(b'l', latest.key.kind.as_bytes());
-                self.part(b'i', latest.key.id.as_bytes());
-                self.part(b'b', &latest.body);
+                part(into, b'l', latest.key.kind.as_bytes());
+                part(into, b'i', latest.key.id.as_bytes());
+                part(into, b'b', &latest.body);
             }
             Record::Row(lane, stored) => {
-                self.part(b'w', lane.as_bytes());
-                self.part(b'i', stored.row.stream.as_bytes());
-                self.part(b'a', &stored.row.at.to_le_bytes());
-                self.part(b'n', &stored.row.n.to_le_bytes());
-                self.part(b'b', &stored.row.body);
+                part(into, b'w', lane.as_bytes());
+                part(into, b'i', stored.row.stream.as_bytes());
+                part(into, b'a', &stored.row.at.to_le_bytes());
+                part(into, b'n', &stored.row.n.to_le_bytes());
+                part(into, b'b', &stored.row.body);
                 if let Some(link) = stored.link {
-                    self.part(b'c', &link.number.to_le_bytes());
-                    self.part(b'h', &link.hash);
+                    part(into, b'c', &link.number.to_le_bytes());
+                    part(into, b'h', &link.hash);
                 }
             }
-            Record::End { .. } => return,
+            Record::End { .. } => {}
         }
-        self.count += 1;
     }
 
     /// The last record: how many there were, where commit order stands, and the digest of it all.
-    pub fn end(mut self, seq: Seq) -> Record {
-        self.part(b'e', &seq.to_le_bytes());
+    pub fn end(self, seq: Seq) -> Record {
         Record::End {
             seq,
             count: self.count,
-            digest: Digest(*self.hasher.finalize().as_bytes()),
+            digest: self.finish(seq),
         }
     }
 
-    fn part(&mut self, tag: u8, bytes: &[u8]) {
-        self.hasher.update(&[tag]);
-        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
-        self.hasher.update(bytes);
+    /// The digest of it all.
+    pub fn finish(mut self, seq: Seq) -> Digest {
+        let mut frame = Vec::new();
+        part(&mut frame, b'e', &seq.to_le_bytes());
+        self.hasher.update(&frame);
+        Digest(*self.hasher.finalize().as_bytes())
     }
+}
+
+fn part(into: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    into.push(tag);
+    into.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    into.extend_from_slice(bytes);
 }

@@ -9,6 +9,8 @@
 //!   memory/   fleet-storage-sqlite   -json   -postgres                backends
 //! ```
 //!
+//! [`migration`] moves what one backend holds into another, on nothing but the contract.
+//!
 //! A backend stores **documents** (kind, id, revision, canonical JSON, declared columns), **lanes** (append-only rows),
 //! **latest values**, one **commit order** and one **change feed**. It never sees a domain type. What an index value
 //! is, how values are ordered, whether a query is served: all of it is decided here, so that every engine gives equal
@@ -63,6 +65,7 @@ mod digest;
 mod error;
 pub mod group;
 pub mod memory;
+pub mod migration;
 mod query;
 mod relocate;
 mod schema;
