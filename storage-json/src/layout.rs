@@ -24,6 +24,9 @@ pub(crate) const FOLDERS: [&str; 5] = [JOURNAL, KINDS, LATEST, LANES, ORDER];
 /// What the name of every file of lines ends with.
 pub(crate) const LINES: &str = ".ndjson";
 
+/// What is added to the name of a file that is to take the place of another.
+pub(crate) const UNFINISHED: &str = ".tmp";
+
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// Places in commit order that share one file of the feed and one of remembered batches.

@@ -15,7 +15,7 @@ pub struct JsonOptions {
     pub checkpoint_bytes: u64,
     /// How long after the last checkpoint the next one is made, if anything was written.
     pub checkpoint_every: Duration,
-    /// How many bytes a segment of the journal has at most; one write may go beyond.
+    /// How many bytes a segment of the journal has at most; one write may go beyond. The last one is written anew at each start.
     pub segment_bytes: u64,
 }
 
@@ -27,7 +27,7 @@ impl Default for JsonOptions {
             group: 512,
             checkpoint_bytes: 64 * 1024 * 1024,
             checkpoint_every: Duration::from_secs(300),
-            segment_bytes: 64 * 1024 * 1024,
+            segment_bytes: 8 * 1024 * 1024,
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) use scan::{Scanned, SegmentLines, scan, scan_leniently};
 use crate::{
     error::{is_full, unavailable},
     files::{Files, OpenFile, write_all},
-    layout::{JOURNAL, segment},
+    layout::{JOURNAL, UNFINISHED, segment},
     line,
     records::{JournalRecord, Operation},
 };
@@ -61,13 +61,13 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Goes on after line `next - 1`. `last` is the segment that is there already, with its length.
+    /// Goes on after line `next - 1`. `last` is the segment that is there already, without a torn end.
     pub(crate) fn open(
         files: Arc<dyn Files>,
         root: &Path,
         segment_bytes: u64,
         next: u64,
-        last: Option<(PathBuf, u64)>,
+        last: Option<(&Path, &[u8])>,
     ) -> Result<Self> {
         let folder = root.join(JOURNAL);
         let mut journal = Self {
@@ -78,21 +78,29 @@ impl Journal {
             next,
             stopped: None,
         };
-        if let Some((path, length)) = last {
-            let opened = journal.take_over(&path, length);
-            journal.segment = Some(opened.map_err(|error| unavailable("open", &path, &error))?);
+        if let Some((path, bytes)) = last {
+            let opened = journal.take_over(path, bytes);
+            journal.segment = Some(opened.map_err(|error| unavailable("take over", path, &error))?);
         }
         Ok(journal)
     }
 
-    /// Cuts what was never acknowledged, and synchronises what was: the process before this one may have written it and not
-    /// come to its end.
-    fn take_over(&self, path: &Path, length: u64) -> io::Result<Segment> {
-        let mut file = self.files.append(path)?;
-        file.truncate(length)?;
+    /// Writes the segment anew and puts it in the place of the old one. What was read of it may never have reached the disk: the
+    /// process before this one may have been killed before it synchronised, or its synchronisation may have failed, after which
+    /// another one of the same pages succeeds and means nothing.
+    fn take_over(&self, path: &Path, bytes: &[u8]) -> io::Result<Segment> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(UNFINISHED);
+        let next = self.folder.join(name);
+        let mut file = self.files.create(&next)?;
+        write_all(&mut *file, bytes)?;
         file.sync()?;
+        self.files.rename(&next, path)?;
         self.files.sync_folder(&self.folder)?;
-        Ok(Segment { file, length })
+        Ok(Segment {
+            file,
+            length: bytes.len() as u64,
+        })
     }
 
     pub(crate) fn next(&self) -> u64 {

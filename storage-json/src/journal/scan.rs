@@ -56,15 +56,16 @@ pub(crate) struct Scanned {
     /// The number of the line that is to be written next.
     pub(crate) next: u64,
     /// How long the last segment is without its torn end.
-    pub(crate) length: u64,
+    length: usize,
     /// How many bytes the torn end has.
-    pub(crate) torn: u64,
+    pub(crate) torn: usize,
 }
 
 impl Scanned {
-    /// The segment to go on with, and its length.
-    pub(crate) fn last(&self) -> Option<(PathBuf, u64)> {
-        self.segments.last().map(|last| (last.path.clone(), self.length))
+    /// The segment to go on with, and what it holds without its torn end.
+    pub(crate) fn last(&self) -> Option<(&Path, &[u8])> {
+        let last = self.segments.last()?;
+        Some((&last.path, last.bytes.get(..self.length)?))
     }
 }
 
@@ -123,8 +124,8 @@ pub(crate) fn scan(files: &dyn Files, root: &Path, from: u64) -> Result<Scanned>
         let bytes = files.read(&path).map_err(|error| unavailable("read", &path, &error))?;
         let is_last = position + 1 == count;
         let (lines, length, next) = good_lines(&path, &bytes, scanned.next, is_last)?;
-        (scanned.next, scanned.length) = (next, length as u64);
-        scanned.torn = (bytes.len() - length) as u64;
+        (scanned.next, scanned.length) = (next, length);
+        scanned.torn = bytes.len() - length;
         scanned.segments.push(SegmentLines { path, bytes, lines });
     }
     Ok(scanned)

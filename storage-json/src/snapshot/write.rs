@@ -17,7 +17,9 @@ use super::Dirty;
 use crate::{
     error::unavailable,
     files::{Files, OpenFile, write_all},
-    layout::{FOLDERS, JOURNAL, LANES, LINES, MANIFEST_NEXT, Part, above, block_bounds, day_bounds, segment_first},
+    layout::{
+        FOLDERS, JOURNAL, LANES, LINES, MANIFEST_NEXT, Part, UNFINISHED, above, block_bounds, day_bounds, segment_first,
+    },
     line,
     manifest::{Listed, Manifest, Switch},
     records::{BatchRecord, DocRecord, FeedRecord, LatestRecord, LeaseRecord, RowRecord},
@@ -230,7 +232,7 @@ pub(crate) fn remove_unlisted(files: &dyn Files, root: &Path, manifest: &Manifes
         }
     }
     for name in files.list(&root.join(JOURNAL)).unwrap_or_default() {
-        if segment_first(&name).is_some_and(|first| first < manifest.journal) {
+        if name.ends_with(UNFINISHED) || segment_first(&name).is_some_and(|first| first < manifest.journal) {
             garbage.push(root.join(JOURNAL).join(name));
         }
     }

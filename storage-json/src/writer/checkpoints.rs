@@ -21,6 +21,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// A checkpoint under way.
 pub(super) struct Running {
+    number: u64,
     thread: JoinHandle<Result<Manifest, Switch>>,
     cancel: Cancel,
     /// What it stores; not stored after all, if it fails.
@@ -41,18 +42,19 @@ impl Writer {
         let dirty = std::mem::take(&mut self.dirty);
         let checkpoint = self.checkpoint(self.state.clone(), dirty.clone());
         let cancel = Arc::clone(&checkpoint.cancel);
-        let shared = Arc::clone(&self.shared);
+        let (number, shared) = (checkpoint.number, Arc::clone(&self.shared));
         let thread = std::thread::Builder::new()
             .name("json-checkpoint".to_owned())
             .spawn(move || {
                 let made = checkpoint.make();
-                shared.queue.tell(Request::Checkpointed);
+                shared.queue.tell(Request::Checkpointed(number));
                 made
             });
         match thread {
             Ok(thread) => {
                 let behind = std::mem::take(&mut self.behind);
                 self.running = Some(Running {
+                    number,
                     thread,
                     cancel,
                     dirty,
@@ -100,12 +102,11 @@ impl Writer {
         }
     }
 
-    /// Takes note of how the checkpoint under way ended; waits for its end.
-    pub(super) fn end_checkpoint(&mut self) {
-        let Some(running) = self.running.take_if(|running| running.thread.is_finished()) else {
-            return;
-        };
-        self.conclude(running);
+    /// Takes note of how a checkpoint ended, unless that was done.
+    pub(super) fn end_checkpoint(&mut self, number: u64) {
+        if let Some(running) = self.running.take_if(|running| running.number == number) {
+            self.conclude(running);
+        }
     }
 
     pub(super) fn wait_for_checkpoint(&mut self) {

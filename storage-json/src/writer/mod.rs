@@ -51,8 +51,8 @@ pub(crate) enum Request {
     Track(bool, Reply<()>),
     /// To store a snapshot.
     Checkpoint(Reply<()>),
-    /// A checkpoint has come to its end.
-    Checkpointed,
+    /// The checkpoint of this number has come to its end.
+    Checkpointed(u64),
     /// To finish what was accepted, to close, and to say so.
     Close(Reply<()>),
 }
@@ -190,7 +190,7 @@ impl Writer {
                     let _ = reply.send(Ok(()));
                 }
                 Request::Checkpoint(reply) => self.asked_for_checkpoint(reply),
-                Request::Checkpointed => self.end_checkpoint(),
+                Request::Checkpointed(number) => self.end_checkpoint(number),
                 Request::Close(reply) => {
                     shared.queue.close();
                     closing.push(reply);

@@ -45,11 +45,22 @@ impl Writer {
     /// Reads the snapshot and the journal behind it; nothing on the disk changes unless all of it is sound. `changes`: the schema
     /// is not what was prepared, which only a serving store allows.
     fn load(&mut self, schema: &Schema, changes: bool) -> Result<State> {
-        let Some(scanned) = &self.scanned else {
+        // Taken only when nothing is left that may be refused: after that a failure needs a new start.
+        let Some(scanned) = self.scanned.take() else {
             return Err(fleet_core::store::Error::Unavailable(
                 "the journal could not be gone on with; the store has to be opened again".into(),
             ));
         };
+        let loaded = self.load_scanned(&scanned, schema, changes);
+        if loaded.is_err() {
+            self.scanned = Some(scanned);
+            return loaded;
+        }
+        self.go_on(&scanned)?;
+        loaded
+    }
+
+    fn load_scanned(&mut self, scanned: &Scanned, schema: &Schema, changes: bool) -> Result<State> {
         let (files, root) = (&*self.place.files, self.place.root.as_path());
         let mut load = Load::new(schema)?;
         load_into(&mut load, files, root, &self.manifest, schema)?;
@@ -59,26 +70,35 @@ impl Writer {
         if changes {
             state.standing().phase.check_serving()?;
         }
-        let (next, last, torn) = (scanned.next, scanned.last(), scanned.torn);
-        let behind = scanned.segments.iter().flat_map(|segment| segment.lines());
-        self.behind = behind.map(|(_, line)| line.len() as u64 + 1).sum();
-        if torn > 0 {
+        let lines = scanned.segments.iter().flat_map(|segment| segment.lines());
+        self.behind = lines.map(|(_, line)| line.len() as u64 + 1).sum();
+        self.dirty = dirty;
+        Ok(state)
+    }
+
+    /// Writes on where the journal ends.
+    fn go_on(&mut self, scanned: &Scanned) -> Result<()> {
+        let (files, root) = (&*self.place.files, self.place.root.as_path());
+        if scanned.torn > 0 {
             tracing::info!(
-                bytes = torn,
+                bytes = scanned.torn,
                 "the end of the journal was torn off: nobody was answered for it"
             );
         }
-        // From here on a failure leaves files whose synchronisation must not be tried again.
-        self.scanned = None;
         let segment_bytes = self.options.segment_bytes;
-        let journal = Journal::open(Arc::clone(&self.place.files), root, segment_bytes, next, last)?;
+        let journal = Journal::open(
+            Arc::clone(&self.place.files),
+            root,
+            segment_bytes,
+            scanned.next,
+            scanned.last(),
+        )?;
         // Only what certainly counts may have its predecessors removed.
         let synced = files.sync_folder(root);
         synced.map_err(|error| unavailable("synchronise", root, &error))?;
         remove_unlisted(files, root, &self.manifest);
         self.journal = Some(journal);
-        self.dirty = dirty;
-        Ok(state)
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the tests of this crate share: a small schema, and stores in folders that go away.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod disk;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
