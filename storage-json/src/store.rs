@@ -270,7 +270,15 @@ impl Backend for JsonStore {
 
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {
         let lane = self.inner.shared.schema()?.lane(lane)?.name;
-        self.ask(|reply| Request::Write(Ask::Trim(lane, before, reply))).await
+        let mut trimmed = 0;
+        loop {
+            let slice = self.ask(|reply| Request::Write(Ask::Trim(lane, before, reply)));
+            let (removed, more) = slice.await?;
+            trimmed += removed;
+            if !more {
+                return Ok(trimmed);
+            }
+        }
     }
 
     async fn changes(&self, after: Seq) -> Result<BoxStream<'static, Result<Change>>> {

@@ -457,3 +457,29 @@ async fn another_schema_fills_columns_and_clashes_are_refused() {
     store.prepare(&schema()).await.unwrap();
     store.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_trim_goes_slice_by_slice_and_removes_exactly_what_it_should() {
+    let folder = Folder::new();
+    let store = open(&folder.path()).await;
+    // 12,000 rows of their own times, then 8,000 of one time, then some that stay.
+    let time = |n: i64| if n < 12_000 { n } else { n.max(20_000) };
+    for start in (0..20_100_i64).step_by(6_700) {
+        let rows = (start..start + 6_700).map(|n| ("sample", common::sample(n as u128, time(n))));
+        let ingest = fleet_core::store::Ingest {
+            latest: vec![],
+            rows: rows.collect(),
+        };
+        store.ingest(ingest).await.unwrap();
+    }
+    let before = store.statistics().transactions;
+    assert_eq!(store.trim("sample", 20_050).await.unwrap(), 20_050);
+    assert!(store.statistics().transactions - before >= 3);
+    assert_eq!(store.trim("sample", 20_050).await.unwrap(), 0);
+    assert_eq!(store.trim("sample", i64::MIN).await.unwrap(), 0);
+    assert_eq!(store.check().await.unwrap(), []);
+    store.close().await.unwrap();
+    let store = open(&folder.path()).await;
+    assert_eq!(store.trim("sample", i64::MAX).await.unwrap(), 50);
+    store.close().await.unwrap();
+}

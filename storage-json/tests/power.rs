@@ -7,7 +7,7 @@
 
 mod common;
 
-use std::{io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, path::Path, sync::Arc, time::Duration};
 
 use common::{
     batch,
@@ -37,9 +37,21 @@ enum Call {
     Lease(u128),
     Checkpoint,
     Reopen,
+    /// So many commits from this number on, at the same time.
+    Together(u128, usize),
 }
 
-use Call::{Checkpoint, Commit, Compact, Ingest, Lease, Reopen, Trim};
+use Call::{Checkpoint, Commit, Compact, Ingest, Lease, Reopen, Together, Trim};
+
+impl Call {
+    /// The calls that it stands for.
+    fn each(self) -> Vec<Self> {
+        match self {
+            Together(first, count) => (first..).take(count).map(Commit).collect(),
+            one => vec![one],
+        }
+    }
+}
 
 /// Short, and with everything in it that the journal and snapshots know.
 const SHORT: &[Call] = &[
@@ -54,7 +66,7 @@ const SHORT: &[Call] = &[
     Commit(3),
     Compact(1),
     Reopen,
-    Commit(4),
+    Together(4, 4),
 ];
 
 /// As many rounds as are asked for.
@@ -63,7 +75,7 @@ fn script(rounds: usize) -> Vec<Call> {
     for round in 0..rounds as u128 {
         let n = 10 * (round + 1);
         calls.extend([Commit(n), Ingest(n, 9), Ingest(n + 1, 86_400_000_000), Commit(n + 1)]);
-        calls.extend([Checkpoint, Lease(n), Commit(n + 2), Trim(7), Commit(n + 3)]);
+        calls.extend([Checkpoint, Lease(n), Together(n + 2, 5), Trim(7), Commit(n + 7)]);
         if round % 3 == 2 {
             calls.extend([Compact(n as u64 / 2), Reopen]);
         }
@@ -127,6 +139,22 @@ async fn call(store: &mut Option<JsonStore>, disk: &Disk, call: Call) -> Result<
             *store = None;
             *store = Some(open(disk).await?);
         }
+        Together(..) => {
+            let calls = call.each().into_iter().filter_map(|each| match each {
+                Commit(n) => Some(open_store.commit(once(n))),
+                _ => None,
+            });
+            let mut calls = futures::future::join_all(calls);
+            // While the disk is busy with the first, the others come together.
+            let stalled = disk.stall();
+            let answers = (&mut calls).now_or_never();
+            drop(stalled);
+            let answers = match answers {
+                Some(answers) => answers,
+                None => calls.await,
+            };
+            return answers.into_iter().collect::<Result<Vec<_>>>().map(|mut all| all.pop());
+        }
     }
     Ok(None)
 }
@@ -163,33 +191,41 @@ async fn seen(store: &JsonStore) -> String {
 /// A run without any fault: what the disk was told, and what could be seen after each call.
 struct Run {
     log: Vec<Event>,
+    /// How many calls are made at once after so many.
+    together: BTreeMap<usize, usize>,
     /// What can be seen after so many calls.
     seen: Vec<String>,
     answers: Vec<(Call, Option<Committed>)>,
 }
 
 async fn run(calls: &[Call]) -> Run {
-    let disk = Disk::default();
+    let (disk, reference) = (Disk::default(), Disk::default());
     let mut store = Some(open(&disk).await.unwrap());
+    // What can be seen after each call does not depend on which calls share a write.
+    let mut alone = Some(open(&reference).await.unwrap());
     let mut run = Run {
         log: Vec::new(),
-        seen: vec![seen(store.as_ref().unwrap()).await],
+        together: BTreeMap::new(),
+        seen: vec![seen(alone.as_ref().unwrap()).await],
         answers: Vec::new(),
     };
     disk.answered(0);
-    for (n, each) in (1..).zip(calls) {
-        let answer = call(&mut store, &disk, *each).await.unwrap();
-        disk.answered(n);
-        assert_eq!(
-            disk.unsynced(&root().join("journal")),
-            0,
-            "{each:?} was answered before it was synchronised"
-        );
-        run.seen.push(seen(store.as_ref().unwrap()).await);
-        run.answers.push((*each, answer));
+    for each in calls {
+        run.together.insert(run.answers.len(), each.each().len());
+        call(&mut store, &disk, *each).await.unwrap();
+        for one in each.each() {
+            let answer = call(&mut alone, &reference, one).await.unwrap();
+            run.seen.push(seen(alone.as_ref().unwrap()).await);
+            run.answers.push((one, answer));
+        }
+        disk.answered(run.answers.len());
+        let unsynced = disk.unsynced(&root().join("journal"));
+        assert_eq!(unsynced, 0, "{each:?} was answered before it was synchronised");
+        assert_eq!(Some(&seen(store.as_ref().unwrap()).await), run.seen.last());
     }
     run.log = disk.log();
     store.unwrap().close().await.unwrap();
+    alone.unwrap().close().await.unwrap();
     run
 }
 
@@ -200,7 +236,7 @@ async fn check(run: &Run, image: &Image, answered: Option<usize>, what: &(dyn Fn
     let is = seen(&store).await;
     let (first, last) = match answered {
         None => (0, 0),
-        Some(answered) => (answered, (answered + 1).min(run.seen.len() - 1)),
+        Some(answered) => (answered, answered + run.together.get(&answered).copied().unwrap_or(0)),
     };
     assert!(
         run.seen[first..=last].contains(&is),
@@ -273,6 +309,9 @@ async fn a_loss_of_power_at_any_moment_loses_nothing_that_was_acknowledged() {
     let (mut points, mut rounds) = (0, 0);
     loop {
         let run = run(&script(rounds)).await;
+        let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).matches(r#""synced":"#).count();
+        let shared = |event: &Event| matches!(event, Event::Write { bytes, .. } if lines(bytes) > 1);
+        assert!(run.log.iter().any(shared), "calls at the same time share a write");
         points += try_all(&run, 1).await;
         rounds += 2;
         if points >= asked() {
@@ -305,10 +344,10 @@ fn is_fitting(error: &Error) -> bool {
 }
 
 async fn fails_in_every_operation(fault: Fault) {
-    let calls = SHORT;
+    let calls: Vec<Call> = SHORT.iter().flat_map(|call| call.each()).collect();
     let (mut at, mut points) = (1, 0);
     loop {
-        let (disk, answers) = run_with(fault, at, calls).await;
+        let (disk, answers) = run_with(fault, at, &calls).await;
         if !disk.struck() {
             break;
         }

@@ -1,9 +1,12 @@
 //! Decides what waits, one after the other, against the state as the group has left it so far.
 
-use fleet_core::store::{Patch, Result, Tracking, memory::State};
+use fleet_core::store::{Name, Patch, Result, Tracking, memory::State};
 
 use super::{Ask, Group, Settle, Writer, not_prepared, settle};
 use crate::records::{CommitRecord, IngestRecord, LeaseRecord, Operation, PatchRecord};
+
+/// Rows that are trimmed at once, but for those of one time.
+const TRIM_SLICE: usize = 5_000;
 
 impl Writer {
     /// Decides, and adds a line if something was accepted.
@@ -45,12 +48,13 @@ impl Writer {
             }
             Ask::Trim(_, _, reply) if tracks => group.answer(reply, Err(Tracking::refuses_trim())),
             Ask::Trim(lane, before, reply) => {
-                let answer = group.next.trim(lane, before);
+                let slice = slice(&group.next, lane, before);
+                let answer = group.next.trim(lane, slice);
                 if matches!(answer, Ok(1..)) {
-                    self.accept(group, Operation::Trim { lane, before });
-                    group.dirty.trim(lane, before, &self.manifest);
+                    self.accept(group, Operation::Trim { lane, before: slice });
+                    group.dirty.trim(lane, slice, &self.manifest);
                 }
-                group.answer(reply, answer);
+                group.answer(reply, answer.map(|trimmed| (trimmed, slice < before)));
             }
             Ask::Compact(upto, reply) => {
                 let upto = upto.min(group.next.seq());
@@ -140,13 +144,28 @@ impl Writer {
     }
 }
 
+/// The end of the next slice of a trim: so that others have their turn between two of them.
+fn slice(state: &State, lane: Name, before: i64) -> i64 {
+    let Some(last) = before.checked_sub(1) else {
+        return before;
+    };
+    let end = state.rows_within(lane, i64::MIN..=last).ok().and_then(|mut rows| {
+        let first = rows.next()?.row.at;
+        let after = rows.nth(TRIM_SLICE)?.row.at;
+        // Rows of one time go together.
+        Some(after.max(first + 1))
+    });
+    end.map_or(before, |end| end.min(before))
+}
+
 fn refuse(ask: Ask) -> Settle {
     match ask {
         Ask::Commit(_, reply) => settle(reply, Err(not_prepared())),
         Ask::Ingest(_, reply) | Ask::Fill(_, reply) | Ask::Patch(_, reply) | Ask::Serve(reply) | Ask::Clear(reply) => {
             settle(reply, Err(not_prepared()))
         }
-        Ask::Trim(.., reply) | Ask::Compact(_, reply) | Ask::Freeze(_, reply) => settle(reply, Err(not_prepared())),
+        Ask::Compact(_, reply) | Ask::Freeze(_, reply) => settle(reply, Err(not_prepared())),
+        Ask::Trim(.., reply) => settle(reply, Err(not_prepared())),
         Ask::Lease(.., reply) => settle(reply, Err(not_prepared())),
     }
 }

@@ -61,7 +61,8 @@ pub(crate) enum Request {
 pub(crate) enum Ask {
     Commit(Batch, Reply<Committed>),
     Ingest(Ingest, Reply<()>),
-    Trim(Name, i64, Reply<u64>),
+    /// Removes a slice; answers how many rows, and whether there may be more.
+    Trim(Name, i64, Reply<(u64, bool)>),
     Compact(Seq, Reply<u64>),
     Lease(String, Uuid, Duration, Reply<Option<u64>>),
     Freeze(Move, Reply<Seq>),

@@ -266,6 +266,11 @@ impl Disk {
         self.lock_inner().fault = Some((fault, at));
     }
 
+    /// Keeps the disk busy until what this returns is dropped.
+    pub fn stall(&self) -> impl Drop + '_ {
+        self.lock_inner()
+    }
+
     pub fn struck(&self) -> bool {
         self.lock_inner().struck
     }

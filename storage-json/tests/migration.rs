@@ -1,0 +1,35 @@
+//! Data moves into a folder of JSON, out of it, and from folder to folder.
+
+mod harness;
+
+use harness::Json;
+
+use std::sync::Arc;
+
+use fleet_core::{
+    kernel::{ManualClock, Timestamp},
+    store::memory::MemoryStore,
+};
+use fleet_storage_conformance::{Harness, Opened, async_trait};
+
+struct Memory;
+
+#[async_trait]
+impl Harness for Memory {
+    async fn open(&self) -> Opened {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_000_000)));
+        Opened::new(MemoryStore::new(clock.clone()), ()).with_clock(clock)
+    }
+}
+
+mod memory_to_json {
+    fleet_storage_conformance::migration_tests!(super::Memory, super::Json);
+}
+
+mod json_to_memory {
+    fleet_storage_conformance::migration_tests!(super::Json, super::Memory);
+}
+
+mod json_to_json {
+    fleet_storage_conformance::migration_tests!(super::Json, super::Json);
+}
