@@ -101,5 +101,9 @@ async fn a_server_that_does_not_know_its_address_makes_no_token() {
         app.get(PATH).token(&admin).send().await.expect(200);
         let call = app.post(PATH).token(&admin).body(&json!({}));
         refused(&app, call, 503, "server.public_url_invalid").await;
+        // Whoever may not make one is told that, and nothing of the server.
+        let viewer = app.user(&admin, "vic", "viewer").await;
+        let call = app.post(PATH).token(&viewer).body(&json!({}));
+        refused(&app, call, 403, "access.denied").await;
     }
 }

@@ -82,6 +82,7 @@ pub(super) async fn create_enrolment_token(
     Caller(caller): Caller,
     Json(new): Json<NewEnrolmentToken>,
 ) -> ApiResult<(StatusCode, Json<CreatedEnrolmentToken>)> {
+    state.fleet.enrolment().check_may_create_token(&caller)?;
     let address = state.config.public_url.clone();
     // Before the token is made: one without a text is of no use.
     TokenText::check_address(&address).map_err(|_| {

@@ -100,13 +100,19 @@ pub struct TokenFilter {
 }
 
 impl EnrolmentService<'_> {
+    /// Whether somebody may make tokens, for a face that has to refuse for a reason of its own: whoever may not is not told
+    /// that reason.
+    pub fn check_may_create_token(&self, context: &Context) -> Result<()> {
+        context.require(TOKENS_WRITE)?.require_all(TOKENS_WRITE)
+    }
+
     /// Makes a token. The secret is in the answer and nowhere else from then on.
     pub async fn create_token(
         &self,
         context: &Context,
         new: &NewEnrolmentToken,
     ) -> Result<(EnrolmentTokenView, EnrolmentSecret)> {
-        context.require(TOKENS_WRITE)?.require_all(TOKENS_WRITE)?;
+        self.check_may_create_token(context)?;
         new.check()?;
         let now = self.store.clock().now();
         let secret = EnrolmentSecret::generate(self.store.random());
