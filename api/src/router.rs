@@ -1,6 +1,6 @@
 //! The stack that every request passes, in this order:
 //!
-//! 1. request id and client address ([`crate::extract::RequestContext`]), the id also in the answer;
+//! 1. request id and client address ([`crate::extract::RequestContext`]), the id also in the answer; to agents the time;
 //! 2. the log: method, matched path, status, duration; never a query string, a header or a body;
 //! 3. security headers;
 //! 4. failures become problem documents, with the request id;
@@ -10,25 +10,33 @@
 //! 8. the route.
 //!
 //! What is outside sees what is inside: an answer to a panic has its headers and its line in the log too.
+//!
+//! All of it is one layer of the router, [`envelope`]: with each layer, every request copies all the layers within it.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
-    middleware::{Next, from_fn, from_fn_with_state},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use fleet_core::kernel::{Clock, Randomness};
-use tokio::{sync::Semaphore, time::Instant};
-use tower_http::catch_panic::CatchPanicLayer;
+use fleet_core::{
+    kernel::{Clock, Randomness},
+    protocol::TIME_HEADER,
+};
+use futures::FutureExt as _;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 use tracing::Instrument as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     codes,
-    extract::{ContextSource, Network, RequestContext},
+    extract::{ContextSource, Network, REQUEST_ID},
     health::{self, Readiness},
     limits::Limits,
     problem::{ApiError, PROBLEM_JSON},
@@ -119,79 +127,120 @@ impl Stack {
         } = self.limits;
         let (ordinary, mut openapi) = routes.ordinary.split_for_parts();
         let (waiting, waiting_openapi) = routes.waiting.split_for_parts();
-        // Not counted and not timed: a server that is busy lives.
         let (health, health_openapi) = health::router(self.readiness.clone(), readiness).split_for_parts();
         openapi.merge(waiting_openapi);
         openapi.merge(health_openapi);
 
-        let ordinary = ordinary
-            .layer(from_fn_with_state(request, time_limit))
-            .layer(from_fn_with_state(
-                Arc::new(Semaphore::new(concurrent)),
-                concurrency_limit,
-            ));
-        let waiting = waiting.layer(from_fn_with_state(
-            Arc::new(Semaphore::new(concurrent_waiting)),
-            concurrency_limit,
-        ));
+        let within = |places: Option<usize>, time: Option<Duration>| {
+            let envelope = Envelope {
+                source: self.source.clone(),
+                places: places.map(Semaphore::new),
+                time,
+                body,
+            };
+            from_fn_with_state(Arc::new(envelope), self::envelope)
+        };
         let router = Router::new()
-            .merge(ordinary)
-            .merge(waiting)
-            .merge(health)
-            .layer(DefaultBodyLimit::max(body))
-            .layer(CatchPanicLayer::custom(answer_panic))
-            .layer(from_fn(problems))
-            .layer(from_fn(security_headers))
-            .layer(from_fn(log))
-            .layer(from_fn_with_state(self.source.clone(), identify));
+            .merge(ordinary.layer(within(Some(concurrent), Some(request))))
+            .merge(waiting.layer(within(Some(concurrent_waiting), None)))
+            // Not counted and not timed: a server that is busy lives. Paths that are none come here as well.
+            .merge(health.layer(within(None, None)));
         (router, openapi)
     }
 }
 
-async fn identify(State(source): State<ContextSource>, mut request: Request, next: Next) -> Response {
-    let context = source.context(request.headers(), request.extensions());
-    let request_id = HeaderValue::from_str(&context.request_id);
+/// What surrounds a class of routes.
+struct Envelope {
+    source: ContextSource,
+    /// Requests at once. One is counted until its answer begins: the rest of a stream costs little and has a bound of its own.
+    places: Option<Semaphore>,
+    /// The time until its answer begins.
+    time: Option<Duration>,
+    /// Bytes of a body.
+    body: usize,
+}
+
+impl Envelope {
+    async fn serve(&self, mut request: Request, next: Next) -> Response {
+        let place = self.places.as_ref().map(Semaphore::try_acquire).transpose();
+        let Ok(_place) = place else {
+            return ApiError::new(
+                codes::OVERLOADED,
+                "the server has as many requests as it serves at once; try again",
+            )
+            .retry_after(Duration::from_secs(1))
+            .into_response();
+        };
+        DefaultBodyLimit::max(self.body).apply(&mut request);
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let answer = match self.time {
+            None => answer.await,
+            Some(limit) => match timeout(limit, answer).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    return ApiError::new(
+                        codes::TIMED_OUT,
+                        "the server gave up on this request; it may still have had its effect",
+                    )
+                    .into_response();
+                }
+            },
+        };
+        answer.unwrap_or_else(|panic| ApiError::of_panic(&*panic).into_response())
+    }
+}
+
+async fn envelope(State(envelope): State<Arc<Envelope>>, mut request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let context = envelope.source.context(request.headers(), request.extensions());
+    let request_id = context.request_id.clone();
+    // The pattern of the route: the path itself is foreign text, and without it requests can be counted by route.
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let path = route.as_ref().map_or("(none)", MatchedPath::as_str);
+    let method = known(request.method());
+    let is_frequent = FREQUENT.contains(&path);
+    let span = if is_frequent {
+        tracing::debug_span!("request", id = request_id, method, path)
+    } else {
+        tracing::info_span!("request", id = request_id, method, path)
+    };
     request.extensions_mut().insert(context);
-    let mut response = next.run(request).await;
-    if let Ok(request_id) = request_id {
-        response.headers_mut().insert(crate::extract::REQUEST_ID, request_id);
+    let answer = async {
+        let mut response = envelope.serve(request, next).await;
+        finish_problem(&request_id, &mut response);
+        let status = response.status();
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let code = status.as_u16();
+        match is_frequent {
+            false => tracing::info!(status = code, duration_ms, "answered"),
+            true if status.is_success() => tracing::debug!(status = code, duration_ms, "answered"),
+            // Its span is not there at this level.
+            true => tracing::info!(id = request_id, method, path, status = code, duration_ms, "answered"),
+        }
+        response
+    };
+    let mut response = answer.instrument(span).await;
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY_HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if path.starts_with(AGENTS)
+        && let Ok(time) = HeaderValue::try_from(envelope.source.clock.now().to_string())
+    {
+        // One whose clock is off can correct itself by it, refused or not.
+        headers.insert(TIME_HEADER, time);
+    }
+    if let Ok(request_id) = HeaderValue::try_from(request_id) {
+        headers.insert(REQUEST_ID, request_id);
     }
     response
 }
 
-fn request_id(request: &Request) -> String {
-    let context = request.extensions().get::<RequestContext>();
-    context.map(|context| context.request_id.clone()).unwrap_or_default()
-}
+/// The routes of agents.
+const AGENTS: &str = "/agent/";
 
-async fn log(request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    // The pattern of the route: the path itself is foreign text, and without it requests can be counted by route.
-    let path = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("(none)", MatchedPath::as_str);
-    let is_probe = matches!(path, "/healthz" | "/readyz");
-    let span = tracing::info_span!(
-        "request",
-        id = request_id(&request),
-        method = known(request.method()),
-        path
-    );
-    async move {
-        let response = next.run(request).await;
-        let status = response.status().as_u16();
-        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if is_probe {
-            tracing::debug!(status, duration_ms, "answered");
-        } else {
-            tracing::info!(status, duration_ms, "answered");
-        }
-        response
-    }
-    .instrument(span)
-    .await
-}
+/// What comes from every device or balancer again and again: a line of the log only when it fails, or when asked for.
+const FREQUENT: [&str; 3] = ["/agent/v1/exchange", "/healthz", "/readyz"];
 
 /// A method may be any word; only known ones go to the log.
 fn known(method: &Method) -> &'static str {
@@ -218,64 +267,22 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
     (header::REFERRER_POLICY, "no-referrer"),
 ];
 
-async fn security_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    for (name, value) in SECURITY_HEADERS {
-        response
-            .headers_mut()
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
-    }
-    response
-}
-
 /// Finishes every failure: the log half to the log, the rest to the caller. A bare error of a framework becomes one too.
-async fn problems(request: Request, next: Next) -> Response {
-    let request_id = request_id(&request);
-    let mut response = next.run(request).await;
+fn finish_problem(request_id: &str, response: &mut Response) {
     let status = response.status();
     let error = match response.extensions_mut().remove::<ApiError>() {
         Some(error) => error,
         None if (status.is_client_error() || status.is_server_error()) && !is_problem(response.headers()) => {
             ApiError::of_status(status)
         }
-        None => return response,
+        None => return,
     };
-    error.write_log(&request_id);
-    error.write(&request_id, &mut response);
-    response
+    error.write_log(request_id);
+    error.write(request_id, response);
 }
 
 fn is_problem(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind == PROBLEM_JSON)
-}
-
-fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
-    ApiError::of_panic(&*panic).into_response()
-}
-
-/// Counts a request until its answer begins: the rest of a stream costs little and has a bound of its own.
-async fn concurrency_limit(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    match places.try_acquire() {
-        Ok(_place) => next.run(request).await,
-        Err(_) => ApiError::new(
-            codes::OVERLOADED,
-            "the server has as many requests as it serves at once; try again",
-        )
-        .retry_after(Duration::from_secs(1))
-        .into_response(),
-    }
-}
-
-async fn time_limit(State(limit): State<Duration>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => ApiError::new(
-            codes::TIMED_OUT,
-            "the server gave up on this request; it may still have had its effect",
-        )
-        .into_response(),
-    }
 }

@@ -79,6 +79,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// Reads foreign JSON under the rules of [`Json`].
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
     scan(bytes)?;
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
+    // Once more, to say where it is wrong.
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().clone();

@@ -13,17 +13,13 @@ use crate::{router::Routes, state::ApiState};
 /// The routes of agents.
 pub(super) fn routes() -> Routes<ApiState> {
     Routes {
-        ordinary: OpenApiRouter::new()
-            .routes(routes!(enrol::enrol_device))
-            .merge(
-                OpenApiRouter::new()
-                    .routes(routes!(reports::receive_report))
-                    .layer(reports::body_limit()),
-            )
-            .layer(axum::middleware::from_fn(identity::tell_time)),
+        ordinary: OpenApiRouter::new().routes(routes!(enrol::enrol_device)).merge(
+            OpenApiRouter::new()
+                .routes(routes!(reports::receive_report))
+                .layer(reports::body_limit()),
+        ),
         waiting: OpenApiRouter::new()
             .routes(routes!(exchange::exchange_frames))
-            .routes(routes!(link::open_link))
-            .layer(axum::middleware::from_fn(identity::tell_time)),
+            .routes(routes!(link::open_link)),
     }
 }
