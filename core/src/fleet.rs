@@ -3,9 +3,11 @@
 use std::{
     fmt,
     future::Future,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures::future::{Either, select};
 use uuid::Uuid;
 
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
         DeviceGroupService, DeviceId, DeviceService, EnrolmentService, InventoryService, PresenceBoard, PresenceService,
     },
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
-    link::{LinkService, ReplayGuard, Sessions},
+    link::{KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
     live::Signals,
     modules::{self, Job, Module},
     retention::LaneRetention,
@@ -53,6 +55,8 @@ struct Inner {
     presence: PresenceBoard,
     sessions: Sessions,
     replay_guard: Mutex<ReplayGuard>,
+    session_keys: SessionKeys,
+    known_devices: Arc<KnownDevices>,
 }
 
 impl fmt::Debug for Fleet {
@@ -137,6 +141,8 @@ impl FleetBuilder {
         let server = store.new_uuid();
         let presence = PresenceBoard::load(&store).await?;
         let now = self.clock.now();
+        let known_devices = Arc::new(KnownDevices::default());
+        store.observe(known_devices.clone());
         let inner = Inner {
             store,
             clock: self.clock,
@@ -156,6 +162,8 @@ impl FleetBuilder {
             presence,
             sessions: Sessions::default(),
             replay_guard: Mutex::new(ReplayGuard::new(now)),
+            session_keys: SessionKeys::default(),
+            known_devices,
         };
         Ok(Fleet { inner: Arc::new(inner) })
     }
@@ -301,6 +309,16 @@ impl Fleet {
         self.inner.replay_guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The session keys of agents that poll.
+    pub(crate) fn session_keys(&self) -> &SessionKeys {
+        &self.inner.session_keys
+    }
+
+    /// What is remembered of devices between two requests.
+    pub(crate) fn known_devices(&self) -> &KnownDevices {
+        &self.inner.known_devices
+    }
+
     /// Wakes whoever waits for work of a device.
     pub fn device_signals(&self) -> &Signals<DeviceId> {
         &self.inner.device_signals
@@ -316,9 +334,18 @@ impl Fleet {
         self.inner.server
     }
 
-    /// Drives the jobs of all modules until `stop` completes. Several servers may do so at once: each job has a lease.
+    /// Drives the jobs of all modules until `stop` completes, and follows what other servers change. Several servers may do so
+    /// at once: each job has a lease.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
-        crate::jobs::run(self, stop).await;
+        let following = async {
+            crate::link::follow(self).await;
+            // Only a closed store ends it, and that does not end the jobs.
+            std::future::pending::<()>().await;
+        };
+        match select(pin!(crate::jobs::run(self, stop)), pin!(following)).await {
+            Either::Left(((), _)) => {}
+            Either::Right(((), jobs)) => jobs.await,
+        }
     }
 
     /// Finishes what was accepted and closes the store.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use fleet_core::{
     kernel::{Clock as _, Randomness, Timestamp},
-    protocol::{ASSERTION_HEADER, Assertion, MAX_EXCHANGE, TIME_HEADER},
+    protocol::{ASSERTION_HEADER, Assertion, MAX_EXCHANGE, PROOF_HEADER, TIME_HEADER},
 };
 use serde::Deserialize;
 
@@ -143,12 +143,8 @@ impl Http {
         loop {
             tries -= 1;
             let mut request = self
-                .client
-                .post(format!("{}{path}", self.identity.address))
-                .header(ASSERTION_HEADER, self.assertion("POST", path, &body))
-                .header("content-type", content_type)
-                .timeout(patience)
-                .body(body.clone());
+                .request(path, content_type, &body, patience)
+                .header(ASSERTION_HEADER, self.assertion("POST", path, &body));
             if let Some(encoding) = encoding {
                 request = request.header("content-encoding", encoding);
             }
@@ -159,6 +155,37 @@ impl Http {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Posts JSON that a session key proves; once.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says; with the code `proof.invalid` the key does not count, and the server has taken nothing.
+    pub(super) async fn post_proved(
+        &self,
+        path: &str,
+        proof: String,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes, LinkError> {
+        let request = self.request(path, "application/json", &body, patience);
+        let response = request.header(PROOF_HEADER, proof).send().await;
+        let response = response.map_err(|error| unreachable(&error))?;
+        self.learn_time(response.headers());
+        read(response).await
+    }
+
+    fn request(&self, path: &str, content_type: &str, body: &Bytes, patience: Duration) -> reqwest::RequestBuilder {
+        self.client
+            .post(format!("{}{path}", self.identity.address))
+            .header("content-type", content_type)
+            .timeout(patience)
+            .body(body.clone())
+    }
+
+    /// Where nonces and keys come from.
+    pub(super) fn random(&self) -> &dyn Randomness {
+        &*self.random
     }
 
     /// Takes over the server's time from an answer; whether there was one.

@@ -6,6 +6,7 @@
 mod connector;
 mod http;
 mod poll;
+mod prover;
 mod session;
 mod socket;
 mod transport;

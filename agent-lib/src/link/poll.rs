@@ -3,13 +3,11 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use fleet_core::protocol::{AgentFrame, Exchange, ExchangeAnswer, MAX_FRAMES, ServerFrame};
+use fleet_core::protocol::{AgentFrame, Exchange, MAX_FRAMES, ServerFrame};
 use tokio::time::Instant;
 
-use super::{Http, LinkError, Transport, TransportKind};
+use super::{Http, LinkError, Transport, TransportKind, prover::Prover};
 
-const PATH: &str = "/agent/v1/exchange";
 /// The time between two requests while work is under way.
 const QUICK: Duration = Duration::from_millis(500);
 /// How long the server may hold back an empty answer while nothing is under way.
@@ -17,10 +15,13 @@ const WAIT: u32 = 20;
 /// How long an exchange may take beyond that.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type InFlight = Pin<Box<dyn Future<Output = Result<Vec<ServerFrame>, LinkError>> + Send>>;
+/// The prover comes back with the answer.
+type InFlight = Pin<Box<dyn Future<Output = (Prover, Result<Vec<ServerFrame>, LinkError>)> + Send>>;
 
 /// A session by polling.
 pub(super) struct Poll {
+    /// None while a request is under way.
+    prover: Option<Prover>,
     http: Http,
     epoch: Option<u64>,
     waiting: Vec<AgentFrame>,
@@ -34,6 +35,7 @@ impl Poll {
     /// Begins; nothing is sent yet.
     pub(super) fn new(http: Http) -> Self {
         Self {
+            prover: None,
             http,
             epoch: None,
             waiting: Vec::new(),
@@ -55,17 +57,13 @@ impl Poll {
             epoch: self.epoch,
             frames,
             wait_seconds,
+            key: None,
         };
-        let http = self.http.clone();
+        let mut prover = self.prover.take().unwrap_or_else(|| Prover::new(self.http.clone()));
         Box::pin(async move {
-            let body = serde_json::to_vec(&exchange).map_err(|error| LinkError::Untrusted(error.to_string()))?;
             let patience = PATIENCE + Duration::from_secs(u64::from(wait_seconds));
-            let answer = http
-                .post(PATH, "application/json", None, Bytes::from(body), patience)
-                .await?;
-            let answer: ExchangeAnswer =
-                serde_json::from_slice(&answer).map_err(|error| LinkError::Untrusted(error.to_string()))?;
-            Ok(answer.frames)
+            let answer = prover.exchange(exchange, patience).await;
+            (prover, answer)
         })
     }
 }
@@ -89,8 +87,9 @@ impl Transport for Poll {
                 self.in_flight = Some(self.exchange());
             }
             if let Some(in_flight) = &mut self.in_flight {
-                let frames = in_flight.await;
+                let (prover, frames) = in_flight.await;
                 self.in_flight = None;
+                self.prover = Some(prover);
                 // What still waits goes at once; otherwise the server's own waiting sets the pace.
                 self.next = if self.waiting.is_empty() {
                     Instant::now() + QUICK

@@ -19,4 +19,5 @@ mod labels;
 mod live;
 mod packages;
 mod reports;
+mod session_keys;
 mod tokens;

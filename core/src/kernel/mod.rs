@@ -14,7 +14,7 @@ mod seal;
 mod time;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use ed25519::{PublicKey, Signature, SigningKey};
+pub use ed25519::{PublicKey, Signature, SigningKey, Verifier};
 pub use error::{Class, Code, Error, FieldError, INTERNAL, INVALID, PRECONDITION_FAILED, Result};
 pub use id::{EntityId, IdParseError, define_id, named_uuid};
 pub use page::{

@@ -4,13 +4,29 @@
 //! shuttles frames: what came in goes to [`LinkService::receive`], what is due comes from [`LinkService::pending`] whenever
 //! the device's signal fires and now and then without it. A session is named by its epoch: a newer one wins, and frames
 //! of an older one move nothing.
+//!
+//! ```text
+//! service.rs       the use cases
+//! session.rs       which session of a device counts here
+//! replay.rs        assertions that were used
+//! session_keys.rs  keys that agents which poll prove exchanges by, for some minutes
+//! known.rs         what is remembered of devices, so that an idle beat reads nothing; follow.rs drops it
+//! ```
 
+mod follow;
+mod known;
 mod replay;
 mod service;
 mod session;
+mod session_keys;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use follow::follow;
+pub(crate) use known::KnownDevices;
 pub use replay::ReplayGuard;
 pub use service::{
-    ASSERTION_INVALID, ASSERTION_STALE, LinkService, LinkedDevice, PROTOCOL_UNSUPPORTED, SESSION_UNKNOWN,
+    ASSERTION_INVALID, ASSERTION_STALE, LinkService, LinkedDevice, PROOF_INVALID, PROTOCOL_UNSUPPORTED, SESSION_UNKNOWN,
 };
 pub use session::{Session, Sessions};
+pub(crate) use session_keys::SessionKeys;

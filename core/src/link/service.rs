@@ -1,6 +1,8 @@
 //! Authenticating agents, opening sessions, and moving frames.
 
-use super::Session;
+use std::sync::Arc;
+
+use super::{Session, known::KnownDevice};
 use crate::{
     Fleet,
     devices::{
@@ -8,10 +10,10 @@ use crate::{
         device::{DEVICE_DISABLED, of_agent_in},
         presence::{BEAT_INTERVAL, DeviceBeat},
     },
-    kernel::{Class, Code, Error, Result},
+    kernel::{Class, Code, Error, PublicKey, Result, Timestamp},
     protocol::{
-        AgentFrame, Announce, Assertion, AssertionError, Bye, Cancel, Hello, PROTOCOL, PROTOCOL_MIN, Recorded,
-        ServerFrame, Want, Welcome, WelcomeBody,
+        AgentFrame, Announce, Assertion, AssertionError, Beat, Bye, Cancel, Hello, KeyAnswer, KeyRequest, PROTOCOL,
+        PROTOCOL_MIN, Proof, Recorded, ServerFrame, Want, Welcome, WelcomeBody, agree,
     },
     work::{RunId, delivery::Answer},
 };
@@ -20,6 +22,9 @@ use crate::{
 pub const ASSERTION_INVALID: Code = Code::new("assertion.invalid", Class::Unauthenticated);
 /// The device's clock is off, or the assertion is old; the answer's `Date` says what time it is.
 pub const ASSERTION_STALE: Code = Code::new("assertion.stale", Class::Unauthenticated);
+/// The session key does not count here, or not for this request: the server has restarted, its time is over, the proof was
+/// used. Sign the request.
+pub const PROOF_INVALID: Code = Code::new("proof.invalid", Class::Unauthenticated);
 /// Agent and server have no version of the protocol in common.
 pub const PROTOCOL_UNSUPPORTED: Code = Code::new("link.protocol_unsupported", Class::Invalid);
 /// There is no such session here: it was replaced, or the server has restarted. Say hello again.
@@ -32,6 +37,8 @@ pub struct LinkedDevice {
     pub id: DeviceId,
     /// Its name.
     pub name: String,
+    /// The device key, where the request was signed with it.
+    signed_by: Option<PublicKey>,
 }
 
 /// Serves agents.
@@ -48,28 +55,74 @@ impl<'a> LinkService<'a> {
     /// Who sent a request: the device whose key signed its assertion, for this request, now, for the first time.
     pub async fn authenticate(&self, assertion: &str, method: &str, path: &str, body: &[u8]) -> Result<LinkedDevice> {
         let assertion = Assertion::parse(assertion).map_err(refuse)?;
-        let id = assertion.claims.device;
-        let device = match self.fleet.store().get::<Device>(id).await? {
-            Some(device) => device,
-            // Deleted, or enrolled after the time that this server was set back to.
-            None => self.fleet.devices().of_agent(id).await?,
-        };
+        let device = self.device(assertion.claims.device).await?;
         let now = self.fleet.clock().now();
         assertion
-            .verify(&device.public_key, now, method, path, body)
+            .verify(&device.verifier, now, method, path, body)
             .map_err(refuse)?;
         // After the signature: nobody else can use up a device's nonces.
         self.fleet
             .replay_guard()
             .admit(&assertion.claims, now)
             .map_err(refuse)?;
-        if device.disabled {
-            return Err(disabled());
+        linked(&device, Some(device.key))
+    }
+
+    /// Who sent an exchange: the device that agreed on a session key and made this proof with it, for this request, for the
+    /// first time. Whatever is wrong with the proof is one error, after which the agent signs.
+    pub async fn authenticate_exchange(
+        &self,
+        proof: &str,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<LinkedDevice> {
+        let refused = || PROOF_INVALID.error("this proof does not count here; sign the request with the device's key");
+        let proof = Proof::parse(proof).ok_or_else(refused)?;
+        let keys = self.fleet.session_keys();
+        let now = self.fleet.clock().now();
+        let agreed = keys.admit(&proof, now, method, path, body).ok_or_else(refused)?;
+        let device = self.device(proof.device).await?;
+        // Agreed on by a key that was the device's then, in a session that has ended.
+        if device.key != agreed.device_key || self.fleet.sessions().epoch(device.id) != Some(agreed.epoch) {
+            keys.forget(proof.device);
+            return Err(refused());
         }
-        Ok(LinkedDevice {
-            id: device.value.id,
-            name: device.value.name,
-        })
+        linked(&device, None)
+    }
+
+    /// Agrees on a session key, in the session of a request that was signed. None when it was not: a session key must not
+    /// prolong itself. None too for a request that would leave no secret.
+    pub fn agree(&self, device: &LinkedDevice, session: &Session, request: &KeyRequest) -> Option<KeyAnswer> {
+        let device_key = device.signed_by?;
+        let identity = self.fleet.keys().identity();
+        let (key, answer) = agree(request, session.device, session.epoch, identity, self.fleet.random())?;
+        let now = self.fleet.clock().now();
+        self.fleet.session_keys().agree(session, device_key, key, now);
+        Some(answer)
+    }
+
+    /// A device as it proves itself, from memory where that is fresh.
+    async fn device(&self, id: DeviceId) -> Result<Arc<KnownDevice>> {
+        let (known, now) = (self.fleet.known_devices(), self.fleet.clock().now());
+        match known.find(id, now) {
+            Some(device) => Ok(device),
+            // What is seldom is on the heap: a future is as large as the largest of its branches, and is moved about.
+            None => Box::pin(self.read_device(id, now)).await,
+        }
+    }
+
+    async fn read_device(&self, id: DeviceId, now: Timestamp) -> Result<Arc<KnownDevice>> {
+        let known = self.fleet.known_devices();
+        let ticket = known.ticket(id);
+        let device = match self.fleet.store().get::<Device>(id).await? {
+            Some(device) => device,
+            // Deleted, or enrolled after the time that this server was set back to.
+            None => self.fleet.devices().of_agent(id).await?,
+        };
+        let device = Arc::new(KnownDevice::from(&device.value));
+        known.remember(ticket, device.clone(), None, now);
+        Ok(device)
     }
 
     /// Opens a session. It replaces every older one of the device, here and on other servers.
@@ -94,6 +147,7 @@ impl<'a> LinkService<'a> {
             agent_version: hello.agent_version,
         };
         self.fleet.sessions().open(&session);
+        self.fleet.session_keys().forget(device.id);
         // An older session of this device wakes and notices that it is one.
         self.fleet.device_signals().signal(device.id);
         let body = WelcomeBody {
@@ -126,11 +180,23 @@ impl<'a> LinkService<'a> {
             if !self.fleet.sessions().is_current(session) {
                 return Err(SESSION_UNKNOWN.error("a newer session of this device has begun"));
             }
-            if let Some(answer) = self.take(session, frame).await? {
+            if let AgentFrame::Beat(beat) = frame {
+                answers.push(self.beat(session, beat).await?);
+            } else if let Some(answer) = Box::pin(self.take(session, frame)).await? {
                 answers.push(answer);
             }
         }
         Ok(answers)
+    }
+
+    async fn beat(&self, session: &Session, beat: Beat) -> Result<ServerFrame> {
+        let beat = DeviceBeat {
+            epoch: session.epoch,
+            agent_version: session.agent_version.clone(),
+            gauges: beat.gauges,
+        };
+        let time = self.fleet.presence().beat(session.device, beat).await?;
+        Ok(ServerFrame::Beat { time })
     }
 
     async fn take(&self, session: &Session, frame: AgentFrame) -> Result<Option<ServerFrame>> {
@@ -149,15 +215,7 @@ impl<'a> LinkService<'a> {
                     "hello opens a session; it is not sent within one",
                 ));
             }
-            AgentFrame::Beat(beat) => {
-                let beat = DeviceBeat {
-                    epoch: session.epoch,
-                    agent_version: session.agent_version.clone(),
-                    gauges: beat.gauges,
-                };
-                let time = self.fleet.presence().beat(device, beat).await?;
-                Some(ServerFrame::Beat { time })
-            }
+            AgentFrame::Beat(beat) => Some(self.beat(session, beat).await?),
             AgentFrame::Announce(Announce { sections }) => {
                 let wanted = self.fleet.inventory().wanted(device, &sections).await?;
                 let sections: Vec<_> = wanted.into_iter().map(|section| section.name().to_owned()).collect();
@@ -219,18 +277,30 @@ impl<'a> LinkService<'a> {
                 &SESSION_UNKNOWN.error("a newer session of this device has begun")
             )]);
         }
+        let (known, now) = (self.fleet.known_devices(), self.fleet.clock().now());
+        if known.is_idle(session.device, now) {
+            return Ok(Vec::new());
+        }
+        Box::pin(self.read_pending(session, now)).await
+    }
+
+    async fn read_pending(&self, session: &Session, now: Timestamp) -> Result<Vec<ServerFrame>> {
+        let known = self.fleet.known_devices();
+        let ticket = known.ticket(session.device);
         let mut reader = self.fleet.store().reader().await?;
-        match of_agent_in(&mut reader, session.device).await {
-            Ok(_) => {}
+        let device = match of_agent_in(&mut reader, session.device).await {
+            Ok(device) => Arc::new(KnownDevice::from(&device.value)),
             Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => return Err(error),
             // Deleted, disabled, or enrolled after the time that this server was set back to.
             Err(error) => return Ok(vec![bye(&error)]),
-        }
+        };
         let pending = self
             .fleet
             .delivery()
             .pending_in(reader, session.device, session.epoch, self.fleet.keys().dispatch())
             .await?;
+        known.remember(ticket, device, Some(pending.is_none()), now);
+        let pending = pending.unwrap_or_default();
         let offers = pending
             .offers
             .into_iter()
@@ -271,6 +341,14 @@ fn refuse(error: AssertionError) -> Error {
     code.error(error.to_string())
 }
 
-fn disabled() -> Error {
-    DEVICE_DISABLED.error("this device was disabled by an operator")
+/// A device that has proved itself, unless it is kept out.
+fn linked(device: &KnownDevice, signed_by: Option<PublicKey>) -> Result<LinkedDevice> {
+    if device.disabled {
+        return Err(DEVICE_DISABLED.error("this device was disabled by an operator"));
+    }
+    Ok(LinkedDevice {
+        id: device.id,
+        name: device.name.clone(),
+        signed_by,
+    })
 }

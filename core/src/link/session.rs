@@ -43,6 +43,11 @@ impl Sessions {
             .cloned()
     }
 
+    /// The number of the device's current session.
+    pub(super) fn epoch(&self, device: DeviceId) -> Option<u64> {
+        self.current().get(&device).map(|session| session.epoch)
+    }
+
     /// Whether no newer session of the device was opened here.
     pub fn is_current(&self, session: &Session) -> bool {
         self.current()

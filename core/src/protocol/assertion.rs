@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     devices::DeviceId,
-    kernel::{PublicKey, Randomness, Signature, SigningKey, Timestamp, random_bytes},
+    kernel::{Randomness, Signature, SigningKey, Timestamp, Verifier, random_bytes},
 };
 
 /// How far a device's clock may be off, either way. An agent learns the server's time from the refusal and corrects itself.
@@ -116,7 +116,7 @@ impl Assertion {
     /// Whether it proves `key` for this request at this time. Replays are the caller's to notice, by the nonce.
     pub fn verify(
         &self,
-        key: &PublicKey,
+        key: &Verifier,
         now: Timestamp,
         method: &str,
         path: &str,
@@ -157,7 +157,7 @@ mod tests {
         let mut text = Assertion::sign(&key, device, now(), &random, "POST", "/agent/v1/exchange", b"{}");
         change(&mut text);
         let got = Assertion::parse(&text)
-            .and_then(|assertion| assertion.verify(&key.public(), at, request.0, request.1, request.2));
+            .and_then(|assertion| assertion.verify(&key.public().verifier(), at, request.0, request.1, request.2));
         assert_eq!(got, expected);
     }
 

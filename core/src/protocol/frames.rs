@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Offer, Welcome};
+use super::{KeyAnswer, KeyRequest, Offer, Welcome};
 use crate::{kernel::Timestamp, work::RunId};
 
 /// From the agent.
@@ -259,6 +259,10 @@ pub struct Exchange {
     pub frames: Vec<AgentFrame>,
     /// How long the server may hold the answer back while it has nothing to say, in seconds; at most 30.
     pub wait_seconds: u32,
+    /// Asks for a session key. Only in a request that is proved with the device key; a server that does not know this member
+    /// passes it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyRequest>,
 }
 
 /// The answer to an exchange.
@@ -266,4 +270,7 @@ pub struct Exchange {
 pub struct ExchangeAnswer {
     /// In order.
     pub frames: Vec<ServerFrame>,
+    /// The server's half of the session key that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyAnswer>,
 }

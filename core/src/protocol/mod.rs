@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Every request but `enrol` carries an [`Assertion`]: the device proves its key anew each time, and no secret of it is on
-//! the server. The server proves itself in [`Welcome`], signed over the agent's nonce with the identity key that the
+//! the server. An agent that polls may agree on a [`SessionKey`] with one assertion and prove the exchanges of the next
+//! minutes by it; both sides hold it in memory only, and where it does not count an assertion does. The server proves itself in [`Welcome`], signed over the agent's nonce with the identity key that the
 //! enrolment token named. Every [`Offer`] of work is signed with the dispatch key.
 //!
 //! Unknown members are ignored; unknown kinds of frame become [`AgentFrame::Unknown`] or [`ServerFrame::Unknown`] and are
@@ -18,6 +19,7 @@ mod assertion;
 mod enrolment;
 mod frames;
 mod offer;
+mod session_key;
 mod welcome;
 
 pub use assertion::{Assertion, AssertionError, Claims, MAX_SKEW, body_digest};
@@ -27,6 +29,9 @@ pub use frames::{
     OutputChunk, OutputStream, Recorded, Refused, Result as RunResult, ServerFrame, Started, Want,
 };
 pub use offer::{Offer, OfferBody, OfferError};
+pub use session_key::{
+    KeyAgreement, KeyAnswer, KeyAnswerBody, KeyRequest, Proof, PublicHalf, SESSION_KEY_LIFETIME, SessionKey, agree,
+};
 pub use welcome::{Welcome, WelcomeBody};
 
 /// The version of the protocol that this code speaks.
@@ -47,5 +52,7 @@ pub const MAX_REPORT_UNPACKED: usize = 64 * 1024 * 1024;
 pub const MAX_CHUNK: usize = 8 * 1024;
 /// The header that carries an assertion.
 pub const ASSERTION_HEADER: &str = "x-fleet-assertion";
+/// The header that carries a proof by a session key, in place of an assertion; only for exchanges.
+pub const PROOF_HEADER: &str = "x-fleet-proof";
 /// The header of each answer to an agent that tells the server's time (RFC 3339), for agents whose clock is off.
 pub const TIME_HEADER: &str = "x-fleet-time";

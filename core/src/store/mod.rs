@@ -89,8 +89,8 @@ pub use schema::{
     Column, ColumnType, IndexedValues, Indexer, KindSchema, LaneSchema, LatestSchema, Schema, SchemaError, limits,
 };
 pub use typed::{
-    Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, NOT_SERVING, Query, ROW_CONFLICT, Reader,
-    STALE, Store, TAKEN, ToColumn, Tx, Versioned, decode, encode, kind_schema, lane_schema, latest_schema, one_value,
-    sorted_values,
+    CommitObserver, Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, NOT_SERVING, Query,
+    ROW_CONFLICT, Reader, STALE, Store, TAKEN, ToColumn, Tx, Versioned, decode, encode, kind_schema, lane_schema,
+    latest_schema, one_value, sorted_values,
 };
 pub use value::Value;

@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     sample::{with_unknown_members, without_unknown_members},
-    signed::{offer, welcome},
+    signed::{key_agreement, offer, welcome},
     values::{at, id},
 };
 
@@ -132,12 +132,14 @@ fn exchange() -> Exchange {
         epoch: Some(7),
         frames: agent_frames(),
         wait_seconds: 30,
+        key: None,
     }
 }
 
 fn answer() -> ExchangeAnswer {
     ExchangeAnswer {
         frames: server_frames(),
+        key: None,
     }
 }
 
@@ -166,16 +168,30 @@ fn an_exchange_and_its_answer() {
         epoch: None,
         frames: agent_frames().drain(..1).collect(),
         wait_seconds: 0,
+        key: None,
     };
     let later = Exchange {
         frames: agent_frames().drain(1..2).collect(),
         ..exchange()
     };
+    let asking = Exchange {
+        frames: Vec::new(),
+        key: Some(key_agreement().0),
+        ..exchange()
+    };
     let answer = ExchangeAnswer {
         frames: server_frames().drain(1..2).collect(),
+        key: None,
     };
-    let empty = ExchangeAnswer { frames: Vec::new() };
-    let lines = [lines(&[first, later]), lines(&[answer, empty])];
+    let empty = ExchangeAnswer {
+        frames: Vec::new(),
+        key: None,
+    };
+    let agreed = ExchangeAnswer {
+        frames: Vec::new(),
+        key: Some(key_agreement().1),
+    };
+    let lines = [lines(&[first, later, asking]), lines(&[answer, empty, agreed])];
     insta::assert_snapshot!(lines.join("\n"));
 }
 

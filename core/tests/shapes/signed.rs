@@ -8,7 +8,8 @@ use fleet_core::{
     },
     kernel::SeededRandom,
     protocol::{
-        Assertion, EnrolAnswer, EnrolAnswerBody, Offer, OfferBody, OfferError, Welcome, WelcomeBody, body_digest,
+        Assertion, EnrolAnswer, EnrolAnswerBody, KeyAgreement, KeyAnswer, KeyRequest, Offer, OfferBody, OfferError,
+        Welcome, WelcomeBody, agree, body_digest,
     },
 };
 use serde_json::{Value as Json, json};
@@ -89,6 +90,29 @@ fn assertion() -> String {
         "/agent/v1/exchange",
         body,
     )
+}
+
+/// What is asked and answered to agree on a session key.
+pub fn key_agreement() -> (KeyRequest, KeyAnswer) {
+    let request = KeyAgreement::begin(&SeededRandom::new(7)).request();
+    let (_, answer) = agree(&request, device(), 7, &key(IDENTITY), &SeededRandom::new(8)).unwrap();
+    (request, answer)
+}
+
+#[test]
+fn session_key_and_its_proof() {
+    let (request, answer) = key_agreement();
+    let agent = KeyAgreement::begin(&SeededRandom::new(7));
+    let agreed = agent
+        .finish(&journey(&answer), &key(IDENTITY).public(), device(), 7)
+        .unwrap();
+    let proof = agreed.prove(device(), 3, "POST", "/agent/v1/exchange", b"{}");
+    let texts = [
+        serde_json::to_string_pretty(&request).unwrap(),
+        serde_json::to_string_pretty(&answer).unwrap(),
+        proof,
+    ];
+    insta::assert_snapshot!(texts.join("\n"));
 }
 
 #[test]

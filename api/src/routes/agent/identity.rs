@@ -2,15 +2,12 @@
 
 use axum::{
     extract::{FromRequest, Request},
-    http::{HeaderValue, request::Parts},
-    middleware::Next,
-    response::Response,
+    http::{HeaderMap, Method, Uri, request::Parts},
 };
 use bytes::Bytes;
 use fleet_core::{
-    kernel::{Clock as _, SystemClock},
     link::{ASSERTION_INVALID, LinkedDevice},
-    protocol::{ASSERTION_HEADER, TIME_HEADER},
+    protocol::{ASSERTION_HEADER, PROOF_HEADER},
 };
 
 use crate::{
@@ -31,42 +28,79 @@ impl FromRequest<ApiState> for FromDevice {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Self::Rejection> {
-        let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts.clone(), body);
-        // The limit of the route holds here too.
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| ApiError::of_status(rejection.status()))?;
-        let device = authenticate(&parts, &body, state).await?;
+        let (head, body) = read(request, state).await?;
+        let device = authenticate(&head, &body, state).await?;
         Ok(Self { device, body })
     }
 }
 
+/// The same for an exchange, which a session key may prove in place of the device's key.
+#[derive(Debug)]
+pub(super) struct FromSession(pub(super) FromDevice);
+
+impl FromRequest<ApiState> for FromSession {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Self::Rejection> {
+        let (head, body) = read(request, state).await?;
+        let device = match header(&head.headers, PROOF_HEADER) {
+            Some(proof) => {
+                let (method, path) = (head.method.as_str(), head.uri.path());
+                let link = state.fleet.link();
+                link.authenticate_exchange(proof, method, path, &body).await?
+            }
+            None => authenticate(&head, &body, state).await?,
+        };
+        Ok(Self(FromDevice { device, body }))
+    }
+}
+
+/// What is proved of a request beside its body.
+pub(super) struct Head {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Head {
+    /// Of a request that goes on to somebody else.
+    pub(super) fn of(parts: &Parts) -> Self {
+        Self {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            headers: parts.headers.clone(),
+        }
+    }
+}
+
+async fn read(request: Request, state: &ApiState) -> ApiResult<(Head, Bytes)> {
+    let (mut parts, body) = request.into_parts();
+    let head = Head {
+        method: parts.method.clone(),
+        uri: std::mem::take(&mut parts.uri),
+        headers: std::mem::take(&mut parts.headers),
+    };
+    // The limit of the route holds here too: it stands in the extensions.
+    let body = Bytes::from_request(Request::from_parts(parts, body), state)
+        .await
+        .map_err(|rejection| ApiError::of_status(rejection.status()))?;
+    Ok((head, body))
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
 /// The device that signed a request.
-pub(super) async fn authenticate(parts: &Parts, body: &[u8], state: &ApiState) -> ApiResult<LinkedDevice> {
-    let assertion = parts
-        .headers
-        .get(ASSERTION_HEADER)
-        .and_then(|value| value.to_str().ok());
-    let assertion = assertion.ok_or_else(|| {
+pub(super) async fn authenticate(head: &Head, body: &[u8], state: &ApiState) -> ApiResult<LinkedDevice> {
+    let assertion = header(&head.headers, ASSERTION_HEADER).ok_or_else(|| {
         ApiError::new(
             ASSERTION_INVALID,
             format!("a device proves its key in the header {ASSERTION_HEADER}"),
         )
     })?;
-    Ok(state
-        .fleet
-        .link()
-        .authenticate(assertion, parts.method.as_str(), parts.uri.path(), body)
+    let link = state.fleet.link();
+    Ok(link
+        .authenticate(assertion, head.method.as_str(), head.uri.path(), body)
         .await?)
-}
-
-/// Tells every agent the server's time, so that one whose clock is off can correct itself.
-pub(super) async fn tell_time(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    // An answer's own time stamp is a fact of the transport, not of the domain.
-    if let Ok(time) = HeaderValue::from_str(&SystemClock.now().to_string()) {
-        response.headers_mut().insert(TIME_HEADER, time);
-    }
-    response
 }

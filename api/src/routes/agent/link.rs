@@ -19,7 +19,7 @@ use fleet_core::{
 use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
 use tokio::time::{Instant, timeout};
 
-use super::identity::authenticate;
+use super::identity::{Head, authenticate};
 use crate::{
     problem::{ApiError, ApiResult},
     state::ApiState,
@@ -44,7 +44,7 @@ const LOOK: Duration = Duration::from_secs(300);
     security(()), extensions(("x-fleet-permission" = json!("device")), ("x-fleet-websocket" = json!("AgentFrame"))))]
 pub(super) async fn open_link(State(state): State<ApiState>, request: Request) -> ApiResult<Response> {
     let (mut parts, _) = request.into_parts();
-    let device = authenticate(&parts, &[], &state).await?;
+    let device = authenticate(&Head::of(&parts), &[], &state).await?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &state)
         .await
         .map_err(|rejection| {

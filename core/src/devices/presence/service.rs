@@ -47,7 +47,8 @@ impl<'a> PresenceService<'a> {
     pub async fn beat(&self, device: DeviceId, beat: DeviceBeat) -> Result<Timestamp> {
         let entry = match self.board.entry(device) {
             Some(entry) => entry,
-            None => self.meet(device).await?,
+            // What is seldom is on the heap, so that a beat's future stays small.
+            None => Box::pin(self.meet(device)).await?,
         };
         if beat.epoch < entry.epoch {
             return Err(superseded());
@@ -63,7 +64,7 @@ impl<'a> PresenceService<'a> {
         ingest.set(device, &state)?;
         self.store.ingest(ingest).await?;
         if self.board.heard(device, seen_at, state.epoch, &state.agent_version)
-            && let Err(error) = self.bring_online().await
+            && let Err(error) = Box::pin(self.bring_online()).await
         {
             // The beat is stored; the next sweep makes up for the edge.
             tracing::warn!(%device, error = error.log(), "the device could not be shown as online yet");

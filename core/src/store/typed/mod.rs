@@ -6,6 +6,7 @@
 mod entity;
 mod lane;
 mod list;
+mod observer;
 mod reader;
 mod store;
 mod tx;
@@ -13,6 +14,7 @@ mod tx;
 pub use entity::{Entity, JsonObject, ToColumn, Versioned, decode, encode, kind_schema, one_value, sorted_values};
 pub use lane::{LaneRow, LatestValue, lane_schema, latest_schema};
 pub use list::{Field, LaneQuery, Query};
+pub use observer::CommitObserver;
 pub use reader::Reader;
 pub use store::Store;
 pub use tx::{Evidence, NOT_SERVING, ROW_CONFLICT, STALE, TAKEN, Tx};

@@ -5,11 +5,14 @@ use std::{fmt, future::Future, sync::Arc};
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
-use super::{Entity, Evidence, LaneRow, LatestValue, Reader, STALE, Tx, Versioned};
+use super::{
+    CommitObserver, Entity, Evidence, LaneRow, LatestValue, Reader, STALE, Tx, Versioned,
+    observer::{Announcement, Observers},
+};
 use crate::{
     access::Context,
     kernel::{Clock, Error, Randomness, Result, random_uuid},
-    store::{Backend, Change, Info, Ingest, Latest, Phase, Schema, SchemaReport, Seq},
+    store::{Backend, Change, Info, Ingest, Latest, Phase, Schema, SchemaReport, Seq, Write},
 };
 
 /// How often a change is decided anew after a lost race. With n writers on one document somebody always gets through, so
@@ -26,6 +29,7 @@ struct Inner {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Randomness>,
+    observers: Observers,
 }
 
 impl fmt::Debug for Store {
@@ -52,7 +56,12 @@ impl Store {
         }
         Ok((
             Self {
-                inner: Arc::new(Inner { backend, clock, random }),
+                inner: Arc::new(Inner {
+                    backend,
+                    clock,
+                    random,
+                    observers: Observers::default(),
+                }),
             },
             report,
         ))
@@ -108,6 +117,15 @@ impl Store {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Tells this observer of every commit that this process makes from now on.
+    pub fn observe(&self, observer: Arc<dyn CommitObserver>) {
+        self.inner.observers.add(observer);
+    }
+
+    pub(super) fn announce(&self, writes: &[Write]) -> Announcement {
+        self.inner.observers.announce(writes)
     }
 
     /// Writes latest values and rows of the hot path: durable on return, without audit and feed.

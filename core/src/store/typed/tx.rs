@@ -244,6 +244,8 @@ impl Tx {
             writes: std::mem::take(&mut self.writes).into_values().collect(),
             rows: std::mem::take(&mut self.rows),
         };
+        // Dropped with this call, before whoever waits for the commit hears of it.
+        let _announcement = self.store.announce(&batch.writes);
         let mut attempt = 1;
         loop {
             // The batch id makes the repeat harmless: it returns the first answer if the first try did commit.

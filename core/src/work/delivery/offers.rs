@@ -60,21 +60,24 @@ impl<'a> DeliveryService<'a> {
     /// What a device is to do, as of now. Offers are committed before they are returned; a crash between commit and sending
     /// is mended by the next session, which offers them again.
     pub async fn pending(&self, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
-        self.pending_in(self.store.reader().await?, device, epoch, dispatch)
-            .await
+        let pending = self
+            .pending_in(self.store.reader().await?, device, epoch, dispatch)
+            .await?;
+        Ok(pending.unwrap_or_default())
     }
 
-    /// The same by a view that is open already; it is closed before anything is committed.
+    /// The same by a view that is open already; it is closed before anything is committed. None while the device has no open
+    /// run: then nothing becomes due before one of its runs is written.
     pub(crate) async fn pending_in(
         &self,
         reader: Reader,
         device: DeviceId,
         epoch: u64,
         dispatch: &SigningKey,
-    ) -> Result<Pending> {
+    ) -> Result<Option<Pending>> {
         let open = open_runs(device, reader).await?;
         if open.is_empty() {
-            return Ok(Pending::default());
+            return Ok(None);
         }
         let now = self.store.clock().now();
         let refs: Vec<_> = open.iter().map(|run| &run.value).collect();
@@ -85,10 +88,10 @@ impl<'a> DeliveryService<'a> {
             .collect();
         let chosen = choose(&refs, self.operations, epoch, now);
         if chosen.is_empty() {
-            return Ok(Pending {
+            return Ok(Some(Pending {
                 offers: Vec::new(),
                 cancels,
-            });
+            }));
         }
         let ids: &Vec<RunId> = &chosen.into_iter().map(|place| refs[place].id).collect();
         let context = Context::system("delivery");
@@ -110,7 +113,7 @@ impl<'a> DeliveryService<'a> {
             .into_iter()
             .map(|run| self.sign(run, device, epoch, dispatch))
             .collect::<Result<_>>()?;
-        Ok(Pending { offers, cancels })
+        Ok(Some(Pending { offers, cancels }))
     }
 
     fn sign(&self, run: Run, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Offer> {

@@ -83,6 +83,7 @@ async fn wake_waiting(fleet: &Fleet) -> Result<()> {
         .order(Run::CREATED_AT, Direction::Ascending);
     let page = PageRequest::new(Some(MAX_LIMIT), None)?;
     for run in fleet.store().reader().await?.list(&query, &page).await?.items {
+        fleet.known_devices().wake(run.device);
         fleet.device_signals().signal(run.device);
     }
     Ok(())
