@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use crate::{
     child::{Service, beside, isolated},
-    fixture, machine,
+    fixture,
+    machine::{self, Threads},
 };
 
 /// The most memory of an idle agent, in kB.
@@ -21,6 +22,8 @@ const GATE: u64 = 12 * 1024;
 const TARGET: u64 = 8 * 1024;
 /// How long the first inventory may take.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// How often the agent's threads are looked at.
+const LOOK: Duration = Duration::from_millis(250);
 /// What the agent's log says of each section that it sent.
 const SENT: &str = "report sent";
 
@@ -47,9 +50,10 @@ struct Report {
     gate: u64,
     target: u64,
     peak_kb: u64,
+    /// As the scheduler counts, in nanoseconds, thread by thread.
     cpu_percent: f64,
-    /// The kernel counts in ticks of a hundredth of a second: less than one reads as nothing.
-    cpu_tick_percent: f64,
+    /// As the process's own sum says, in whole ticks of a hundredth of a second. It holds what ended threads did as well.
+    cpu_ticks_percent: f64,
     /// How often a thread went to wait, a minute.
     waits_per_minute: f64,
     binary_kb: u64,
@@ -94,15 +98,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     eprintln!("waiting for the inventory");
     let sections = until_quiet(&mut agent, &log, Duration::from_secs(arguments.idle_seconds))?;
     eprintln!("{sections} sections were sent; measuring for {} s", arguments.seconds);
-    let before = (machine::cpu(agent.pid())?, machine::waits(agent.pid())?);
-    sleep(Duration::from_secs(arguments.seconds));
-    agent.must_run()?;
-    let cpu = machine::cpu(agent.pid())?.since(before.0);
-    let waits = machine::waits(agent.pid())?.saturating_sub(before.1);
+    let before = machine::cpu(agent.pid())?;
+    let mut threads = Threads::watch(agent.pid())?;
+    let begun = Instant::now();
+    let window = Duration::from_secs(arguments.seconds.max(1));
+    while begun.elapsed() < window {
+        sleep(LOOK.min(window.saturating_sub(begun.elapsed())));
+        agent.must_run()?;
+        threads.look()?;
+    }
+    let done = threads.look()?;
+    let ticks = machine::cpu(agent.pid())?.since(before);
+    let seconds = begun.elapsed().as_secs_f64();
     let memory = machine::memory(agent.pid())?;
     agent.stop()?;
     server.stop()?;
-    let seconds = arguments.seconds.max(1) as f64;
     report(
         arguments.json,
         &Report {
@@ -111,9 +121,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             gate: GATE,
             target: TARGET,
             peak_kb: memory.peak,
-            cpu_percent: cpu.total() * 100.0 / seconds,
-            cpu_tick_percent: 100.0 / (seconds * rustix::param::clock_ticks_per_second() as f64),
-            waits_per_minute: waits as f64 * 60.0 / seconds,
+            cpu_percent: done.nanos as f64 / 1e7 / seconds,
+            cpu_ticks_percent: ticks.total() * 100.0 / seconds,
+            waits_per_minute: done.waits as f64 * 60.0 / seconds,
             binary_kb: program.metadata()?.len() / 1024,
             load_average: machine::load(),
         },
@@ -147,13 +157,13 @@ fn until_quiet(agent: &mut Service, log: &std::path::Path, idle: Duration) -> Re
 fn report(json: bool, report: &Report) -> Result<ExitCode> {
     let megabytes = |kilobytes: u64| kilobytes as f64 / 1024.0;
     println!(
-        "idle agent: {:.1} MB resident (gate {:.0}, target {:.0}), peak {:.1} MB, {:.3} % CPU (counted in ticks of {:.3} %), {:.0} waits a minute, binary {:.1} MB, load average {:.1}",
+        "idle agent: {:.1} MB resident (gate {:.0}, target {:.0}), peak {:.1} MB, {:.3} % CPU ({:.3} % in whole ticks), {:.0} waits a minute, binary {:.1} MB, load average {:.1}",
         megabytes(report.figure),
         megabytes(report.gate),
         megabytes(report.target),
         megabytes(report.peak_kb),
         report.cpu_percent,
-        report.cpu_tick_percent,
+        report.cpu_ticks_percent,
         report.waits_per_minute,
         megabytes(report.binary_kb),
         report.load_average

@@ -16,7 +16,7 @@ use fleet_core::{
         DeviceId,
         enrolment::{EnrolRequest, EnrolmentSecret, Machine, NewEnrolmentToken, TokenText},
     },
-    kernel::{MasterKey, SigningKey, SystemClock, SystemRandom, random_bytes},
+    kernel::{MasterKey, PublicKey, SigningKey, SystemClock, SystemRandom, random_bytes},
 };
 use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
 use futures::future::try_join_all;
@@ -32,12 +32,15 @@ pub struct Agent {
     pub device: DeviceId,
     /// Its key.
     pub key: SigningKey,
+    /// The identity key of its server.
+    pub server: PublicKey,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
     device: DeviceId,
     key: String,
+    server: PublicKey,
 }
 
 /// Makes a store with so many devices in it, and its master key, where the server looks for them.
@@ -75,7 +78,8 @@ pub async fn with_token(data: &Path, address: &str) -> Result<String> {
     Ok(text)
 }
 
-async fn open(data: &Path) -> Result<Fleet> {
+/// Makes an empty store, and its master key.
+pub async fn open(data: &Path) -> Result<Fleet> {
     let keys = data.join("keys");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&keys)?;
     let key = MasterKey::generate(&SystemRandom);
@@ -110,10 +114,12 @@ async fn enrol(fleet: &Fleet, secret: &EnrolmentSecret, number: usize) -> Result
     Ok(Agent {
         device: enrolled.device_id,
         key,
+        server: fleet.keys().identity().public(),
     })
 }
 
-fn log(error: fleet_core::kernel::Error) -> anyhow::Error {
+/// An error with its cause.
+pub fn log(error: fleet_core::kernel::Error) -> anyhow::Error {
     anyhow!(error.log())
 }
 
@@ -124,6 +130,7 @@ pub fn keep(agents: &[Agent], path: &Path) -> Result<()> {
         .map(|agent| Stored {
             device: agent.device,
             key: hex::encode(*agent.key.to_bytes()),
+            server: agent.server,
         })
         .collect();
     private(path, &serde_json::to_vec(&stored)?)
@@ -141,6 +148,7 @@ pub fn read(path: &Path) -> Result<Vec<Agent>> {
             Ok(Agent {
                 device: stored.device,
                 key: SigningKey::from_bytes(&key),
+                server: stored.server,
             })
         })
         .collect()

@@ -1,6 +1,6 @@
 //! What `/proc` says of this machine and of a process.
 
-use std::fs;
+use std::{collections::HashMap, fs};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -79,20 +79,77 @@ fn memory_of(status: &str) -> Option<Memory> {
     })
 }
 
-/// How often all threads of a process gave up the CPU to wait, so far: an upper bound of its wake-ups.
-pub fn waits(pid: u32) -> Result<u64> {
-    let mut waits = 0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end in between.
-        let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        waits += line
-            .and_then(|count| count.trim().parse::<u64>().ok())
-            .unwrap_or_default();
+/// What the threads of a process did since it is watched. The kernel's sums forget threads that have ended, so each is
+/// followed by itself: what one does between the last look and its end is missed.
+#[derive(Debug)]
+pub struct Threads {
+    pid: u32,
+    /// What each thread had done at the last look.
+    last: HashMap<u64, Doing>,
+    done: Doing,
+}
+
+/// What threads did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doing {
+    /// Nanoseconds on a CPU.
+    pub nanos: u64,
+    /// How often it gave the CPU up to wait: an upper bound of its wake-ups.
+    pub waits: u64,
+}
+
+impl Threads {
+    /// Begins to watch.
+    pub fn watch(pid: u32) -> Result<Self> {
+        let last = doings(pid)?;
+        Ok(Self {
+            pid,
+            last,
+            done: Doing::default(),
+        })
     }
-    Ok(waits)
+
+    /// What was done until now. To be called more often than threads come and go.
+    pub fn look(&mut self) -> Result<Doing> {
+        let now = doings(self.pid)?;
+        self.take(now);
+        Ok(self.done)
+    }
+
+    fn take(&mut self, now: HashMap<u64, Doing>) {
+        for (thread, doing) in &now {
+            let before = self.last.get(thread).copied().unwrap_or_default();
+            // A number may be given to another thread, which begins at nothing.
+            let since = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+            self.done.nanos += since(doing.nanos, before.nanos);
+            self.done.waits += since(doing.waits, before.waits);
+        }
+        self.last = now;
+    }
+}
+
+fn doings(pid: u32) -> Result<HashMap<u64, Doing>> {
+    let mut doings = HashMap::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let thread = thread?;
+        let number = thread.file_name().to_string_lossy().parse();
+        // A thread may end in between.
+        let read = |name: &str| fs::read_to_string(thread.path().join(name));
+        if let (Ok(number), Ok(status), Ok(schedule)) = (number, read("status"), read("schedstat")) {
+            doings.insert(number, doing_of(&status, &schedule).context("/proc reads otherwise")?);
+        }
+    }
+    Ok(doings)
+}
+
+/// Of proc_pid_status(5), and of a thread's schedstat: time on a CPU, time of waiting for one, number of turns.
+fn doing_of(status: &str, schedule: &str) -> Option<Doing> {
+    let name = "voluntary_ctxt_switches:";
+    let waits = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(Doing {
+        nanos: schedule.split_whitespace().next()?.parse().ok()?,
+        waits: waits.trim().parse().ok()?,
+    })
 }
 
 /// The load average of one minute: figures of a machine that does other things too are worth less.
@@ -114,6 +171,45 @@ mod tests {
         assert_eq!(cpu_of(stat, 100), Some(Cpu { user: 2.5, system: 0.5 }));
         assert_eq!(cpu_of("4242 (a) S 1", 100), None);
         assert!(cpu(std::process::id()).unwrap().total() >= 0.0);
+    }
+
+    fn doing(nanos: u64, waits: u64) -> Doing {
+        Doing { nanos, waits }
+    }
+
+    #[test]
+    fn what_a_thread_did_is_read_from_both_of_its_files() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t99\n";
+        assert_eq!(doing_of(status, "345 6 7\n"), Some(doing(345, 12)));
+        assert_eq!(doing_of("Name:\tx\n", "345 6 7\n"), None);
+        assert_eq!(doing_of(status, ""), None);
+    }
+
+    #[test]
+    fn threads_that_end_take_nothing_away_from_the_sum() {
+        let mut threads = Threads {
+            pid: 0,
+            last: HashMap::from([(1, doing(1_000, 10)), (2, doing(9_000, 500))]),
+            done: Doing::default(),
+        };
+        // The second has ended, a third has come.
+        threads.take(HashMap::from([(1, doing(1_100, 12)), (3, doing(50, 3))]));
+        assert_eq!(threads.done, doing(150, 5));
+        // The third's number was given to another.
+        threads.take(HashMap::from([(1, doing(1_100, 12)), (3, doing(20, 1))]));
+        assert_eq!(threads.done, doing(170, 6));
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_and_works_is_seen() {
+        let mut threads = Threads::watch(std::process::id()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let mut sum = 0_u64;
+        for n in 0..2_000_000_u64 {
+            sum = std::hint::black_box(sum.wrapping_mul(31) + n);
+        }
+        let done = threads.look().unwrap();
+        assert!(done.waits >= 1 && done.nanos > 0, "{done:?} {sum}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!
 //! probe/       that bare server, a process of its own
 //! generator/   the agents, a process of their own: their work is not the server's
+//! steps        what the parts of a beat cost by themselves
 //! machine      what /proc says
 //! child        processes that end with us
 //! ```
@@ -26,6 +27,7 @@ mod generator;
 mod heartbeats;
 mod machine;
 mod probe;
+mod steps;
 
 use std::process::ExitCode;
 

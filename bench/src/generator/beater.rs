@@ -7,22 +7,24 @@ use clap::ValueEnum;
 use fleet_core::{
     kernel::{Clock as _, SystemClock, SystemRandom},
     protocol::{
-        ASSERTION_HEADER, AgentFrame, Assertion, Beat, Exchange, ExchangeAnswer, Gauges, Hello, PROTOCOL, PROTOCOL_MIN,
-        ServerFrame,
+        ASSERTION_HEADER, AgentFrame, Assertion, Beat, Exchange, ExchangeAnswer, Hello, KeyAgreement, KeyRequest,
+        PROOF_HEADER, PROTOCOL, PROTOCOL_MIN, ServerFrame, SessionKey, agree,
     },
 };
 use serde_json::json;
 
 use super::wire::{Connection, frame, post, upgrade};
-use crate::fixture::Agent;
+use crate::{fixture::Agent, steps::gauges};
 
 /// What is driven, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// Our server, by frames over an open WebSocket: the normal case.
     Socket,
-    /// Our server, by one signed request for each beat: where proxies break sockets.
+    /// Our server, by one request for each beat, proved by a session key: where proxies break sockets.
     Poll,
+    /// The same with a signature for each beat, as agents do that know no session keys, and after a restart of the server.
+    Signed,
     /// The probe, by WebSocket.
     ProbeSocket,
     /// The probe, by requests.
@@ -51,9 +53,11 @@ pub struct Beater {
     connection: Connection,
     /// The body of an exchange, or the bytes of everything that is sent again and again.
     beat: Vec<u8>,
-    /// Requests that are signed already: an assertion holds once.
-    signed: VecDeque<Vec<u8>>,
-    /// How many had to be signed while the clock was running.
+    /// The session key, and the last counter that was used with it.
+    key: Option<(SessionKey, u64)>,
+    /// Requests that are proved already: a proof holds once.
+    proved: VecDeque<Vec<u8>>,
+    /// How many had to be proved while the clock was running.
     pub late: u64,
 }
 
@@ -66,13 +70,17 @@ impl Beater {
             agent,
             connection,
             beat: Vec::new(),
-            signed: VecDeque::new(),
+            key: None,
+            proved: VecDeque::new(),
             late: 0,
         };
         match mode {
-            Mode::Poll => {
+            Mode::Poll | Mode::Signed => {
                 let epoch = beater.hello().await?;
-                beater.beat = exchange(Some(epoch), beat())?;
+                if mode == Mode::Poll {
+                    beater.key = Some((beater.agree(epoch).await?, 0));
+                }
+                beater.beat = exchange(Some(epoch), vec![beat()], None)?;
             }
             Mode::Socket => {
                 beater.open_socket(LINK).await?;
@@ -89,9 +97,10 @@ impl Beater {
             }
             Mode::ProbePoll => {
                 let body = probe_body(&beater.agent)?;
-                // The probe looks at no assertion, but it gets the same bytes.
-                let assertion = beater.assertion("POST", "/beat", &body);
-                beater.beat = post("/beat", ASSERTION_HEADER, &assertion, &body);
+                // The probe looks at no proof, but it gets the same bytes.
+                let key = probe_key(&beater.agent)?;
+                let proof = key.prove(beater.agent.device, 1_000, "POST", "/beat", &body);
+                beater.beat = post("/beat", PROOF_HEADER, &proof, &body);
             }
         }
         Ok(beater)
@@ -109,15 +118,28 @@ impl Beater {
     }
 
     async fn hello(&mut self) -> Result<u64> {
-        let body = exchange(None, hello())?;
-        let request = self.request(&body);
+        let answer = self.exchange(&exchange(None, vec![hello()], None)?).await?;
+        epoch(answer.frames.into_iter().next().context("no welcome")?)
+    }
+
+    async fn agree(&mut self, epoch: u64) -> Result<SessionKey> {
+        let agreement = KeyAgreement::begin(&SystemRandom);
+        let body = exchange(Some(epoch), Vec::new(), Some(agreement.request()))?;
+        let answer = self.exchange(&body).await?.key.context("no session key")?;
+        let device = self.agent.device;
+        agreement
+            .finish(&answer, &self.agent.server, device, epoch)
+            .context("a session key that does not verify")
+    }
+
+    async fn exchange(&mut self, body: &[u8]) -> Result<ExchangeAnswer> {
+        let request = self.request(body);
         self.connection.send(&request).await?;
         let (status, body) = self.connection.answer().await?;
         if status != 200 {
             bail!("no session ({status}): {}", String::from_utf8_lossy(body));
         }
-        let answer: ExchangeAnswer = serde_json::from_slice(body)?;
-        epoch(answer.frames.into_iter().next().context("no welcome")?)
+        Ok(serde_json::from_slice(body)?)
     }
 
     fn assertion(&self, method: &str, path: &str, body: &[u8]) -> String {
@@ -134,21 +156,33 @@ impl Beater {
         )
     }
 
-    /// Signs so many requests ahead, where requests are signed.
+    /// The next beat, proved.
+    fn proved(&mut self) -> Vec<u8> {
+        match &mut self.key {
+            Some((key, counter)) => {
+                *counter += 1;
+                let proof = key.prove(self.agent.device, *counter, "POST", EXCHANGE, &self.beat);
+                post(EXCHANGE, PROOF_HEADER, &proof, &self.beat)
+            }
+            None => self.request(&self.beat),
+        }
+    }
+
+    /// Proves so many requests ahead, where that takes long.
     pub fn prepare(&mut self, count: usize) {
-        if self.mode == Mode::Poll {
-            self.signed = (0..count).map(|_| self.request(&self.beat)).collect();
+        if self.mode == Mode::Signed {
+            self.proved = (0..count).map(|_| self.proved()).collect();
         }
     }
 
     /// Sends a beat and waits until it is acknowledged.
     pub async fn beat(&mut self) -> Result<()> {
-        if self.mode == Mode::Poll {
-            let request = match self.signed.pop_front() {
+        if matches!(self.mode, Mode::Poll | Mode::Signed) {
+            let request = match self.proved.pop_front() {
                 Some(request) => request,
                 None => {
-                    self.late += 1;
-                    self.request(&self.beat)
+                    self.late += u64::from(self.mode == Mode::Signed);
+                    self.proved()
                 }
             };
             self.connection.send(&request).await?;
@@ -176,25 +210,24 @@ fn has(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-fn exchange(epoch: Option<u64>, frame: AgentFrame) -> Result<Vec<u8>> {
+fn exchange(epoch: Option<u64>, frames: Vec<AgentFrame>, key: Option<KeyRequest>) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&Exchange {
         epoch,
-        frames: vec![frame],
+        frames,
         wait_seconds: 0,
+        key,
     })?)
-}
-
-fn gauges() -> Gauges {
-    Gauges {
-        uptime_seconds: Some(1_234_567),
-        load_hundredths: Some(142),
-        memory_total_bytes: Some(16_777_216_000),
-        memory_used_bytes: Some(8_388_608_000),
-    }
 }
 
 fn beat() -> AgentFrame {
     AgentFrame::Beat(Beat { gauges: gauges() })
+}
+
+/// A key that nobody else has, for proofs that nobody looks at.
+fn probe_key(agent: &Agent) -> Result<SessionKey> {
+    let agreement = KeyAgreement::begin(&SystemRandom);
+    let (key, _) = agree(&agreement.request(), agent.device, 1, &agent.key, &SystemRandom).context("no key")?;
+    Ok(key)
 }
 
 /// As long as an exchange and as what our server stores, within a tenth; with an id where an exchange names its session.
@@ -239,8 +272,9 @@ mod tests {
         let agent = Agent {
             device: DeviceId::new(now, &random),
             key: SigningKey::generate(&random),
+            server: SigningKey::generate(&random).public(),
         };
-        let ours = exchange(Some(1), beat()).unwrap().len();
+        let ours = exchange(Some(1), vec![beat()], None).unwrap().len();
         let probe = probe_body(&agent).unwrap().len();
         assert!(
             probe.abs_diff(ours) * 10 < ours,

@@ -1,4 +1,4 @@
-//! Many agents at once, as a process of its own. What can be done beforehand (connecting, saying hello, signing) is done before
+//! Many agents at once, as a process of its own. What can be done beforehand (connecting, saying hello, proving) is done before
 //! the clock runs.
 
 mod beater;
@@ -24,7 +24,7 @@ use beater::Beater;
 
 /// Threads: as many as the published figures were measured with.
 const THREADS: usize = 2;
-/// More signed requests than the warm-up, which signs as it goes, lets expect.
+/// More proved requests than the warm-up, which signs as it goes, lets expect.
 const AHEAD: f64 = 2.5;
 
 /// Starts the generator.
@@ -67,8 +67,8 @@ pub struct Sample {
     pub generator: Cpu,
     /// How long it was measured, in seconds.
     pub seconds: f64,
-    /// Requests that were signed while it was measured: more than a few make the figure too small.
-    pub signed_late: u64,
+    /// Requests that were proved while it was measured: more than a few make the figure too small.
+    pub proved_late: u64,
 }
 
 /// Runs, and prints the sample as one line of JSON.
@@ -128,7 +128,7 @@ async fn measure(arguments: &Arguments, agents: Vec<Agent>) -> Result<Sample> {
         server,
         generator,
         seconds,
-        signed_late: beats.iter().map(|beats| beats.late).sum(),
+        proved_late: beats.iter().map(|beats| beats.late).sum(),
     })
 }
 
