@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures::future::{Either, select};
+use futures::future::{join, select};
 use uuid::Uuid;
 
 use crate::{
@@ -21,7 +21,8 @@ use crate::{
     modules::{self, Job, Module},
     retention::LaneRetention,
     settings::{Overrides, Settings},
-    store::{Backend, Store},
+    storage::{Desk, StorageService, ports::BackupFolder},
+    store::{Backend, Schema, Store},
     work::{
         BatchService, Operations, RunId, RunService,
         delivery::DeliveryService,
@@ -37,6 +38,8 @@ pub struct Fleet {
 
 struct Inner {
     store: Store,
+    schema: Schema,
+    desk: Desk,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Randomness>,
     sealer: Sealer,
@@ -76,6 +79,7 @@ pub struct FleetBuilder {
     random: Arc<dyn Randomness>,
     modules: Vec<Module>,
     overrides: Overrides,
+    backup_folder: Option<Arc<dyn BackupFolder>>,
 }
 
 impl FleetBuilder {
@@ -105,6 +109,13 @@ impl FleetBuilder {
     #[must_use]
     pub fn settings(mut self, overrides: Overrides) -> Self {
         self.overrides = overrides;
+        self
+    }
+
+    /// Keeps backups here; without it none are made.
+    #[must_use]
+    pub fn backups(mut self, folder: Arc<dyn BackupFolder>) -> Self {
+        self.backup_folder = Some(folder);
         self
     }
 
@@ -145,6 +156,8 @@ impl FleetBuilder {
         store.observe(known_devices.clone());
         let inner = Inner {
             store,
+            schema,
+            desk: Desk::new(self.backup_folder),
             clock: self.clock,
             random: self.random,
             sealer,
@@ -179,12 +192,27 @@ impl Fleet {
             random: Arc::new(SystemRandom),
             modules: modules::built_in(),
             overrides: Overrides::new(),
+            backup_folder: None,
         }
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// Everything that the store holds.
+    pub fn schema(&self) -> &Schema {
+        &self.inner.schema
+    }
+
+    /// Looks after the store.
+    pub fn storage(&self) -> StorageService<'_> {
+        StorageService::new(self)
+    }
+
+    pub(crate) fn storage_desk(&self) -> &Desk {
+        &self.inner.desk
     }
 
     /// The clock.
@@ -337,15 +365,9 @@ impl Fleet {
     /// Drives the jobs of all modules until `stop` completes, and follows what other servers change. Several servers may do so
     /// at once: each job has a lease.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
-        let following = async {
-            crate::link::follow(self).await;
-            // Only a closed store ends it, and that does not end the jobs.
-            std::future::pending::<()>().await;
-        };
-        match select(pin!(crate::jobs::run(self, stop)), pin!(following)).await {
-            Either::Left(((), _)) => {}
-            Either::Right(((), jobs)) => jobs.await,
-        }
+        // The second never ends, so that only the jobs do.
+        let beside = pin!(join(crate::link::follow(self), crate::storage::drive(self)));
+        select(pin!(crate::jobs::run(self, stop)), beside).await;
     }
 
     /// Finishes what was accepted and closes the store.

@@ -20,6 +20,7 @@ pub mod protocol;
 pub mod retention;
 pub mod search;
 pub mod settings;
+pub mod storage;
 pub mod store;
 pub mod work;
 

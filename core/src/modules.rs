@@ -67,6 +67,7 @@ pub fn built_in() -> Vec<Module> {
     vec![
         crate::access::module(),
         crate::settings::module(),
+        crate::storage::module(),
         crate::jobs::module(),
         crate::retention::module(),
         crate::devices::module(),

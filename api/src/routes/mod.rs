@@ -7,6 +7,7 @@ mod devices;
 mod document;
 mod events;
 mod settings;
+mod storage;
 mod tries;
 mod work;
 
@@ -76,6 +77,7 @@ fn parts() -> Routes<ApiState> {
         document::routes(),
         events::routes(),
         settings::routes(),
+        storage::routes(),
         work::routes(),
     ] {
         ordinary = ordinary.merge(part.ordinary);

@@ -89,6 +89,7 @@ async fn every_change_leaves_the_entry_that_the_document_promises() {
 
     people(&mut walk, app, admin).await;
     devices(&mut walk, app, admin).await;
+    storage(&mut walk, app, admin).await;
 
     let leaving = app.sign_in("ada").await;
     app.advance(1);
@@ -104,6 +105,17 @@ async fn every_change_leaves_the_entry_that_the_document_promises() {
         .map(|operation| operation.id)
         .collect();
     assert_eq!(walk.done, promised, "an operation that is not called here");
+}
+
+async fn storage(walk: &mut Walk<'_>, app: &App, admin: &str) {
+    let post = |path: &str| app.post(path).token(admin);
+    walk.step("check_storage", post("/api/v1/storage/check")).await;
+    assert!(app.fleet.storage().work().await, "the check waits to be done");
+    walk.step("create_storage_backup", post("/api/v1/storage/backups"))
+        .await;
+    app.advance(1);
+    assert!(app.fleet.storage().work().await, "the backup waits to be made");
+    app.advance(1);
 }
 
 async fn people(walk: &mut Walk<'_>, app: &App, admin: &str) {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderMap, Request},
     response::Response,
 };
+use bytes::Bytes;
 use fleet_api::{ApiConfig, router};
 use fleet_core::{
     Fleet,
@@ -21,6 +22,7 @@ use fleet_core::{
     },
     kernel::{ManualClock, MasterKey, SeededRandom, SigningKey, Timestamp},
     protocol::{ASSERTION_HEADER, Assertion},
+    storage::ports::{BackupFolder, BackupSink},
     store::memory::MemoryStore,
 };
 use serde_json::{Value, json};
@@ -204,6 +206,7 @@ impl App {
         let fleet = Fleet::builder(backend, MasterKey::generate(&SeededRandom::new(7)))
             .clock(clock.clone())
             .random(random.clone())
+            .backups(Arc::new(Nowhere))
             .open()
             .await
             .unwrap();
@@ -336,5 +339,35 @@ impl App {
     /// Lets time pass.
     pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+/// A folder for backups that keeps nothing.
+#[derive(Debug)]
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl BackupFolder for Nowhere {
+    async fn create(&self, _folder: &str, _file: &str) -> io::Result<Box<dyn BackupSink>> {
+        Ok(Box::new(Self))
+    }
+
+    async fn remove(&self, _folder: &str, _file: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn passphrase(&self) -> io::Result<Option<secrecy::SecretString>> {
+        Ok(None)
+    }
+}
+
+#[async_trait::async_trait]
+impl BackupSink for Nowhere {
+    async fn write(&mut self, _bytes: Bytes) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -46,6 +46,10 @@ pub(crate) struct Flags {
     /// The file of the master key [default: <data>/keys/master.key, made at the first start]
     #[arg(long, env = "FLEET_MASTER_KEY_FILE", value_name = "FILE")]
     master_key_file: Option<PathBuf>,
+    /// The file whose first line is the passphrase that the master key is put under in backups; without it, backups leave the
+    /// key out
+    #[arg(long, env = "FLEET_BACKUP_PASSPHRASE_FILE", value_name = "FILE")]
+    backup_passphrase_file: Option<PathBuf>,
     /// How the log looks [default: text]
     #[arg(long, env = "FLEET_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -62,6 +66,7 @@ struct File {
     behind_proxy: Option<bool>,
     trusted_proxies: Option<Vec<String>>,
     master_key_file: Option<PathBuf>,
+    backup_passphrase_file: Option<PathBuf>,
     log_format: Option<LogFormat>,
 }
 
@@ -118,6 +123,7 @@ pub(crate) struct Config {
     behind_proxy: Sourced<bool>,
     trusted_proxies: Sourced<Vec<Network>>,
     master_key_file: Sourced<PathBuf>,
+    backup_passphrase_file: Sourced<Option<PathBuf>>,
     log_format: Sourced<LogFormat>,
 }
 
@@ -167,6 +173,11 @@ impl Config {
         let master_key_file = pick(flags.master_key_file, file.master_key_file, || {
             data.value.join("keys/master.key")
         });
+        let backup_passphrase_file = pick(
+            flags.backup_passphrase_file.map(Some),
+            file.backup_passphrase_file.map(Some),
+            || None,
+        );
         let log_format = pick(flags.log_format, file.log_format, LogFormat::default);
         if !listen.value.ip().is_loopback() && !behind_proxy.value {
             bail!(
@@ -188,6 +199,7 @@ impl Config {
             behind_proxy,
             trusted_proxies,
             master_key_file,
+            backup_passphrase_file,
             log_format,
         })
     }
@@ -214,6 +226,10 @@ impl Config {
 
     pub(crate) fn master_key_file(&self) -> &Path {
         &self.master_key_file.value
+    }
+
+    pub(crate) fn backup_passphrase_file(&self) -> Option<&Path> {
+        self.backup_passphrase_file.value.as_deref()
     }
 
     pub(crate) fn log_format(&self) -> LogFormat {
@@ -250,11 +266,19 @@ impl Config {
                 self.master_key_file.value.display().to_string(),
                 self.master_key_file.source,
             ),
+            (
+                "backup_passphrase_file",
+                self.backup_passphrase_file
+                    .value
+                    .as_ref()
+                    .map_or_else(|| "(none)".into(), |file| file.display().to_string()),
+                self.backup_passphrase_file.source,
+            ),
             ("log_format", self.log_format.value.to_string(), self.log_format.source),
         ];
         let lines: Vec<_> = rows
             .iter()
-            .map(|(name, value, source)| format!("{name:<16} {value:<40} {source}"))
+            .map(|(name, value, source)| format!("{name:<22} {value:<40} {source}"))
             .collect();
         lines.join("\n")
     }

@@ -1,5 +1,7 @@
 //! `fleet-server`: the API server on one of the storage backends. Wiring, no rules.
 
+mod admin;
+mod backup;
 mod config;
 mod files;
 mod serve;
@@ -25,6 +27,13 @@ enum Command {
     Config(Box<config::Flags>),
     /// Look for damage in the store, and exit.
     Check(Box<config::Flags>),
+    /// Write all that the store holds into one file, while no server uses it; or verify such a file.
+    Backup(Box<backup::Backup>),
+    /// Fill an empty store, of any kind, from a backup.
+    Restore(Box<backup::Restore>),
+    /// Get back in when nobody can sign in.
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Print the OpenAPI document, and exit.
     Openapi,
 }
@@ -57,6 +66,25 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             logging::start(config.log_format());
             runtime()?.block_on(serve::check(&config))
         }
+        Command::Backup(asked) => {
+            if let Some(backup::BackupCommand::Verify { file }) = &asked.command {
+                runtime()?.block_on(backup::verify(file))?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let config = offline(&asked.flags)?;
+            runtime()?.block_on(backup::backup(&config, &asked))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Restore(asked) => {
+            let config = offline(&asked.flags)?;
+            runtime()?.block_on(backup::restore(&config, &asked))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Admin(admin::Command::Recover(asked)) => {
+            let config = offline(&asked.flags)?;
+            runtime()?.block_on(admin::recover(&config, &asked))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Serve(flags) => {
             let config = config::Config::load(&flags)?;
             logging::start(config.log_format());
@@ -64,6 +92,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The configuration of a command that somebody waits for: the log tells of trouble only.
+fn offline(flags: &config::Flags) -> anyhow::Result<config::Config> {
+    let config = config::Config::load(flags)?;
+    logging::start_at(config.log_format(), "warn");
+    Ok(config)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

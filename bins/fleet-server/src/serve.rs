@@ -12,6 +12,7 @@ use fleet_core::{Fleet, kernel::SystemClock, store::Severity};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
+    backup::Folder,
     config::Config,
     files::{bootstrap_token_file, master_key, private_folder, remove, write_private},
 };
@@ -77,14 +78,22 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
 
 /// Opens the fleet. Whatever was wrong, the next start finds the store closed in order.
 pub(crate) async fn open(config: &Config, purpose: Purpose) -> anyhow::Result<(Fleet, Opened)> {
-    private_folder(config.data())?;
     let uri = config.storage();
+    if purpose == Purpose::Existing && uri.exists() == Some(false) {
+        anyhow::bail!("there is no store at {uri}");
+    }
+    private_folder(config.data())?;
     // Only where it can be told beforehand: behind a server, a wrong key is found when the store's secrets do not open.
     let key = master_key(config.master_key_file(), uri.exists().unwrap_or(false))?;
     let store = storage::open(uri, purpose, Arc::new(SystemClock))
         .await
         .with_context(|| format!("the store {uri} cannot be opened"))?;
-    match Fleet::builder(store.backend.clone(), key).open().await {
+    let backups = Folder {
+        data: config.data().to_owned(),
+        passphrase: config.backup_passphrase_file().map(Path::to_owned),
+    };
+    let builder = Fleet::builder(store.backend.clone(), key).backups(Arc::new(backups));
+    match builder.open().await {
         Ok(fleet) => Ok((fleet, store)),
         Err(error) => {
             let _ = store.backend.close().await;

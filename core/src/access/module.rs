@@ -50,6 +50,7 @@ pub fn module() -> Module {
             users::SET_PASSWORD,
             users::SET_PASSWORD_REFUSED,
             users::DELETE,
+            users::RECOVER,
             sessions::LOGIN,
             sessions::LOGIN_REFUSED,
             sessions::LOCK,

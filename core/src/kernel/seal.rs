@@ -28,6 +28,11 @@ impl MasterKey {
         Self(Zeroizing::new(random_bytes(random)))
     }
 
+    /// A key that was derived from something else.
+    pub(crate) fn from_bytes(bytes: Zeroizing<[u8; KEY]>) -> Self {
+        Self(bytes)
+    }
+
     /// Reads the text form, as it stands in a key file.
     pub fn from_text(text: &str) -> Result<Self, SealError> {
         let text = text.trim();
@@ -124,6 +129,11 @@ impl Sealer {
     pub fn with_former(mut self, former: MasterKey) -> Self {
         self.keys.insert(former.id(), former);
         self
+    }
+
+    /// The key that seals.
+    pub(crate) fn current(&self) -> &MasterKey {
+        &self.keys[&self.current]
     }
 
     /// The id of the key that seals.

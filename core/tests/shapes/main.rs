@@ -25,6 +25,7 @@ mod sample;
 mod schema;
 mod settings;
 mod signed;
+mod storage;
 mod upkeep;
 mod values;
 mod work;

@@ -110,6 +110,7 @@ pub fn all() -> Vec<Sample> {
     [
         super::access::samples(),
         super::settings::samples(),
+        super::storage::samples(),
         super::upkeep::samples(),
         super::devices::samples(),
         super::inventory::samples(),

@@ -14,6 +14,7 @@ mod secret;
 mod sessions;
 mod settings;
 mod status;
+mod storage;
 mod tokens;
 mod users;
 
@@ -122,6 +123,9 @@ enum Command {
     /// Settings of the server, each with its source.
     #[command(subcommand, visible_alias = "setting")]
     Settings(settings::Command),
+    /// The server's store: what it is, checks, backups.
+    #[command(subcommand)]
+    Storage(storage::Command),
     /// Follow what changes, live; one JSON object a line.
     Events,
     /// Print the completions of a shell.
@@ -192,6 +196,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Permissions => status::permissions(context).await,
         Command::Audit(command) => audit::run(context, command).await,
         Command::Settings(command) => settings::run(context, command).await,
+        Command::Storage(command) => storage::run(context, command).await,
         Command::Events => status::events(context).await,
         Command::Completions { .. } | Command::Login(_) | Command::Bootstrap(_) | Command::Logout => Ok(()),
     }

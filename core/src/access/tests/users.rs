@@ -1,3 +1,5 @@
+use secrecy::ExposeSecret as _;
+
 use super::*;
 use crate::{
     access::{
@@ -343,4 +345,34 @@ async fn a_deleted_user_takes_sessions_and_keys_along() {
     check(world.authenticate(key.token.expose()).await, "auth.required");
     check(world.login("anna").await, "auth.credentials_invalid");
     check(world.fleet.access().users().show(&root, id).await, "user.not_found");
+}
+
+#[tokio::test]
+async fn whoever_holds_the_store_gets_a_locked_out_administrator_back_in() {
+    let (world, root) = World::with_root().await;
+    let users = world.fleet.access().users();
+    users.create(&root, new_user("anna", Role::Viewer)).await.unwrap();
+    let anna = world.login("anna").await.unwrap();
+    users.set(&root, anna.user.id, disabled(true), None).await.unwrap();
+
+    let recovered = users.recover("Anna").await.unwrap();
+    assert!(!recovered.created);
+    assert_eq!((recovered.user.role, recovered.user.disabled), (Role::Admin, false));
+    let password = recovered.password.expose_secret();
+    let signed_in = world.login_with("anna", password).await.unwrap();
+    assert_eq!(signed_in.user.id, anna.user.id);
+    check(world.login("anna").await, "auth.credentials_invalid");
+    check(world.authenticate(anna.token.expose()).await, "auth.required");
+    let entries = world.audit().await;
+    let recoveries = entries.iter().filter(|entry| entry.action == "user.recover");
+    assert_eq!(recoveries.count(), 1);
+}
+
+#[tokio::test]
+async fn recovering_a_name_that_is_not_there_makes_an_administrator() {
+    let world = World::new().await;
+    let users = world.fleet.access().users();
+    let recovered = users.recover("rescue").await.unwrap();
+    assert!(recovered.created && recovered.user.role == Role::Admin);
+    check(users.recover("not a name!").await, "request.invalid");
 }

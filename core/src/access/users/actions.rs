@@ -17,3 +17,5 @@ pub const SET_PASSWORD: Action = Action::new("user.password.set");
 pub const SET_PASSWORD_REFUSED: Action = Action::new("user.password.refuse");
 /// A user was deleted.
 pub const DELETE: Action = Action::new("user.delete");
+/// A user was made an administrator who can sign in, by whoever holds the store.
+pub const RECOVER: Action = Action::new("user.recover");

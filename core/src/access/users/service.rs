@@ -26,6 +26,10 @@ impl<'a> Users<'a> {
         Self { access }
     }
 
+    pub(super) fn access(&self) -> &'a Access {
+        self.access
+    }
+
     /// Creates a user. Nobody gives a role that may more than they themselves.
     pub async fn create(&self, context: &Context, new: NewUser) -> Result<UserView> {
         context.require(USERS_WRITE)?.require_all(USERS_WRITE)?;

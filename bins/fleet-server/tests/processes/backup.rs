@@ -1,0 +1,229 @@
+//! Drills: a real server's store is backed up, restored elsewhere and started; an administrator who is locked out gets in.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::processes::{SERVER, Server};
+
+const PASSWORD: &str = "a perfectly fine password";
+
+/// `fleet-server` with these arguments, to its end.
+async fn fleet_server(arguments: &[&str]) -> Output {
+    let mut command = Command::new(SERVER);
+    command.args(arguments).kill_on_drop(true);
+    tokio::time::timeout(std::time::Duration::from_secs(60), command.output())
+        .await
+        .expect("it ends by itself")
+        .unwrap()
+}
+
+/// What it says when it does what was asked.
+async fn said(arguments: &[&str]) -> String {
+    let output = fleet_server(arguments).await;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// That it refuses with these words.
+async fn check_refused(arguments: &[&str], part: &str) {
+    let output = fleet_server(arguments).await;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+    assert!(errors.contains(part), "{arguments:?}: {part:?} is not in: {errors}");
+}
+
+struct Drill {
+    folder: tempfile::TempDir,
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+impl Drill {
+    /// A stopped server that had an administrator.
+    async fn new() -> Self {
+        let drill = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(drill.path("data")).unwrap();
+        fs::write(drill.path("passphrase"), "twelve characters or more\n").unwrap();
+        let mut server = Server::start(&drill.path("data"), "127.0.0.1:0").await;
+        let token = fs::read_to_string(drill.path("data/bootstrap-token")).unwrap();
+        let claim = json!({"token": token, "name": "ada", "password": PASSWORD});
+        let response = post(&server, "/api/v1/bootstrap", &claim, None).await;
+        assert_eq!(response.0, 201, "{}", response.1);
+        server.kill().await;
+        drill
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A backup with its key inside; its file and digest.
+    async fn backed_up(&self) -> (PathBuf, String) {
+        let file = self.path("fleet.backup");
+        let words = said(&[
+            "backup",
+            "--data",
+            text(&self.path("data")),
+            "--to",
+            text(&file),
+            "--backup-passphrase-file",
+            text(&self.path("passphrase")),
+        ])
+        .await;
+        let digest = words.trim().rsplit(' ').next().unwrap().to_owned();
+        assert_eq!(digest.len(), 64, "{words}");
+        (file, digest)
+    }
+}
+
+async fn post(server: &Server, path: &str, body: &Value, token: Option<&str>) -> (u16, Value) {
+    let request = reqwest::Client::new()
+        .post(format!("{}{path}", server.address))
+        .json(body);
+    let request = match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    };
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+/// The token of a session; or the status of the refusal.
+async fn sign_in(server: &Server, name: &str, password: &str) -> Result<String, u16> {
+    let login = json!({"name": name, "password": password});
+    match post(server, "/api/v1/sessions", &login, None).await {
+        (201, session) => Ok(session["token"].as_str().unwrap().to_owned()),
+        (status, _) => Err(status),
+    }
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_on_an_empty_machine_and_its_people_sign_in() {
+    let drill = Drill::new().await;
+    let (file, digest) = drill.backed_up().await;
+    assert!(said(&["backup", "verify", text(&file)]).await.contains(&digest));
+
+    let fresh = drill.path("fresh");
+    let passphrase = drill.path("passphrase");
+    let restore = ["restore", "--data", text(&fresh), "--from", text(&file)];
+    check_refused(&restore, "--backup-passphrase-file").await;
+    let restore = [&restore[..], &["--backup-passphrase-file", text(&passphrase)]].concat();
+    assert!(said(&restore).await.contains(&digest));
+    let key = |data: &str| fs::read_to_string(drill.path(data).join("keys/master.key")).unwrap();
+    assert_eq!(key("fresh"), key("data"));
+    check_refused(&restore, "not empty").await;
+
+    let mut server = Server::start(&fresh, "127.0.0.1:0").await;
+    sign_in(&server, "ada", PASSWORD).await.unwrap();
+    server.kill().await;
+    said(&["check", "--data", text(&fresh)]).await;
+}
+
+#[tokio::test]
+async fn a_wrong_passphrase_a_cut_file_and_a_missing_key_leave_nothing_behind() {
+    let drill = Drill::new().await;
+    let (file, _) = drill.backed_up().await;
+    let fresh = drill.path("fresh");
+    let wrong = drill.path("wrong");
+    fs::write(&wrong, "another passphrase\n").unwrap();
+    let from = |file: &Path| ["restore", "--data", text(&fresh), "--from", text(file)].map(str::to_owned);
+    let refused = async |file: &Path, more: &[&str], part: &str| {
+        let arguments = from(file);
+        let arguments: Vec<&str> = arguments
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
+        check_refused(&arguments, part).await;
+    };
+    refused(&file, &["--backup-passphrase-file", text(&wrong)], "not the passphrase").await;
+    assert!(!fresh.exists());
+
+    let cut = drill.path("cut.backup");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&cut, &bytes[..bytes.len() - 9]).unwrap();
+    check_refused(&["backup", "verify", text(&cut)], "ends at byte").await;
+    let passphrase = drill.path("passphrase");
+    let open = ["--backup-passphrase-file", text(&passphrase)];
+    refused(&cut, &open, "ends at byte").await;
+    // What was refused is empty again: the whole file goes in.
+    let arguments = from(&file);
+    let whole: Vec<&str> = arguments.iter().map(String::as_str).chain(open).collect();
+    said(&whole).await;
+
+    let keyless = drill.path("keyless.backup");
+    let data = drill.path("data");
+    said(&["backup", "--data", text(&data), "--to", text(&keyless), "--without-key"]).await;
+    check_refused(
+        &["backup", "--data", text(&data), "--to", text(&keyless), "--without-key"],
+        "there already",
+    )
+    .await;
+    let other = drill.path("other");
+    let restore = ["restore", "--data", text(&other), "--from", text(&keyless)];
+    check_refused(&restore, "is not in the backup").await;
+    said(&[&restore[..], &["--without-key"]].concat()).await;
+    check_refused(&["check", "--data", text(&other)], "no master key").await;
+}
+
+#[tokio::test]
+async fn a_running_server_backs_itself_up_and_refuses_offline_tools() {
+    let drill = Drill::new().await;
+    let data = drill.path("data");
+    let mut server = Server::start(&data, "127.0.0.1:0").await;
+    let token = sign_in(&server, "ada", PASSWORD).await.unwrap();
+    let (status, activity) = post(&server, "/api/v1/storage/backups", &json!({}), Some(&token)).await;
+    assert_eq!(status, 202, "{activity}");
+    let client = reqwest::Client::new();
+    let backup = loop {
+        let list = client
+            .get(format!("{}/api/v1/storage/backups", server.address))
+            .bearer_auth(&token);
+        let list: Value = list.send().await.unwrap().json().await.unwrap();
+        if !list["items"][0].is_null() {
+            break list["items"][0].clone();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(backup["outcome"]["is"], "done", "{backup}");
+    let file = data.join("backups").join(backup["file"].as_str().unwrap());
+    let verified = said(&["backup", "verify", text(&file)]).await;
+    assert!(
+        verified.contains(backup["outcome"]["digest"].as_str().unwrap()),
+        "{verified}"
+    );
+
+    let to = drill.path("x.backup");
+    let offline = ["backup", "--data", text(&data), "--without-key", "--to", text(&to)];
+    check_refused(&offline, "in use").await;
+    check_refused(&["admin", "recover", "--data", text(&data)], "in use").await;
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn an_administrator_who_cannot_sign_in_is_let_in_again() {
+    let drill = Drill::new().await;
+    let data = drill.path("data");
+    let words = said(&["admin", "recover", "--data", text(&data), "--name", "ada"]).await;
+    let password = words.lines().last().unwrap().trim().to_owned();
+    let mut server = Server::start(&data, "127.0.0.1:0").await;
+    assert_eq!(sign_in(&server, "ada", PASSWORD).await, Err(401));
+    let token = sign_in(&server, "ada", &password).await.unwrap();
+    let audit = reqwest::Client::new().get(format!("{}/api/v1/audit-entries?action=user.recover", server.address));
+    let audit: Value = audit.bearer_auth(&token).send().await.unwrap().json().await.unwrap();
+    assert_eq!(audit["items"].as_array().unwrap().len(), 1, "{audit}");
+    server.kill().await;
+    let nowhere = drill.path("nowhere");
+    check_refused(&["admin", "recover", "--data", text(&nowhere)], "there is no store").await;
+}

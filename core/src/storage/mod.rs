@@ -1,0 +1,39 @@
+//! The store as something that is looked after: what it is, whether it is well, its backups.
+//!
+//! ```text
+//!   service   StorageService: show, check, back up
+//!   restore   without a server: read a backup through, fill a store from it
+//!   backup/   backups of this server: what is remembered of each, when one is due, which go
+//!   archive/  the file: format, writer, reader, wrapped key
+//!   desk      what is under way: one thing at a time, done by the loop of Fleet::run
+//!   ports     what the edge hands in: a folder for files, stores by URI
+//! ```
+//!
+//! What takes long is not done while a request waits: the service notes it on the desk, leaves its audit entry, and
+//! [`Fleet::run`](crate::Fleet::run) does it.
+
+mod actions;
+pub mod archive;
+mod backup;
+mod desk;
+mod model;
+mod module;
+pub mod ports;
+mod restore;
+mod service;
+mod settings;
+
+pub use actions::{
+    BACKUP, BACKUP_FAILED, BACKUP_FINISH, BACKUP_UNAVAILABLE, BUSY, CHECK, RESTORE, STORAGE_MANAGE, STORAGE_READ,
+};
+pub use backup::{BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
+pub(crate) use desk::Desk;
+pub use model::{Activity, ActivityKind, CheckResult, FindingView, MoveMark, PhaseName, StorageCount, StorageView};
+pub use module::module;
+pub use restore::{Restored, read_through, record_restore, restore};
+pub use service::StorageService;
+pub(crate) use service::drive;
+pub use settings::{BACKUP_EVERY, BACKUP_FOLDER, BACKUP_KEEP};
+
+#[cfg(test)]
+mod tests;
