@@ -64,8 +64,10 @@ mod contract;
 mod digest;
 mod error;
 pub mod group;
+mod lease;
 pub mod memory;
 pub mod migration;
+pub mod plan;
 mod query;
 mod relocate;
 mod schema;
@@ -79,6 +81,7 @@ pub use contract::{
 };
 pub use digest::{Digest, ExportDigest};
 pub use error::{BoxError, Error, Result};
+pub use lease::Lease;
 pub use query::{
     Cursor, Direction, DocPage, Filter, Find, ReadRows, RowCursor, Term, check_filter, check_find, check_keys,
     check_latest, check_latest_page, check_lease, check_places, check_records, check_rows, check_tally, doc_matches,

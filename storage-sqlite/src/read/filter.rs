@@ -3,7 +3,10 @@
 //! The engine's logic has three values, ours two: a comparison with null is null there and false here. Under `AND` and `OR`
 //! null behaves as false does; `NOT` is written `IS NOT TRUE`, which makes it two-valued again.
 
-use fleet_core::store::{Column, ColumnType, Filter, Name, Value};
+use fleet_core::store::{
+    Column, ColumnType, Filter, Name, Value,
+    plan::{Test, after_prefix, as_test},
+};
 
 use crate::{
     sql::{Ident, Statement},
@@ -67,27 +70,6 @@ impl Operand {
             Self::Value => statement.sql("m.value"),
             Self::Column(table, name) => statement.sql(table).name(name),
         };
-    }
-}
-
-/// A test of one value.
-#[derive(Clone, Copy)]
-pub(crate) enum Test<'f> {
-    Eq(&'f Value),
-    In(&'f [Value]),
-    Range(Option<&'f Value>, Option<&'f Value>),
-    Prefix(&'f str),
-}
-
-/// The column and the test of a filter that is a single test.
-pub(crate) fn as_test(filter: &Filter) -> Option<(Name, Test<'_>)> {
-    match filter {
-        Filter::Eq(_, Value::Null) => None,
-        Filter::Eq(name, value) => Some((name, Test::Eq(value))),
-        Filter::In(name, values) => Some((name, Test::In(values))),
-        Filter::Range(name, from, to) => Some((name, Test::Range(from.as_ref(), to.as_ref()))),
-        Filter::Prefix(name, prefix) => Some((name, Test::Prefix(prefix))),
-        Filter::All | Filter::And(_) | Filter::Or(_) | Filter::Not(_) => None,
     }
 }
 
@@ -206,48 +188,5 @@ fn bounds(statement: &mut Statement, subject: &Operand, from: Option<&Value>, to
             subject.write(statement);
             statement.sql(" < ").value(to).sql(")");
         }
-    }
-}
-
-/// The first text after all those that begin with `prefix`; none where there is no such text. Texts are ordered by their
-/// UTF-8 bytes, which is the order of their characters.
-pub(crate) fn after_prefix(prefix: &str) -> Option<String> {
-    let mut text = prefix.to_owned();
-    while let Some(last) = text.pop() {
-        let next = match last {
-            // The characters from U+D800 to U+DFFF do not exist.
-            '\u{d7ff}' => Some('\u{e000}'),
-            last => char::from_u32(last as u32 + 1),
-        };
-        if let Some(next) = next {
-            text.push(next);
-            return Some(text);
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(prefix: &str, expected: Option<&str>) {
-        let got = after_prefix(prefix);
-        assert_eq!(got.as_deref(), expected);
-        if let Some(end) = got {
-            assert!(end.as_bytes() > prefix.as_bytes());
-            assert!(end.as_bytes() > format!("{prefix}\u{10ffff}\u{10ffff}").as_bytes());
-        }
-    }
-
-    #[test]
-    fn the_end_of_a_prefix_comes_after_everything_that_begins_with_it() {
-        check("ab", Some("ac"));
-        check("a\u{7f}", Some("a\u{80}"));
-        check("a\u{d7ff}", Some("a\u{e000}"));
-        check("a\u{10ffff}", Some("b"));
-        check("\u{10ffff}", None);
-        check("", None);
     }
 }

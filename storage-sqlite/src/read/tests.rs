@@ -7,15 +7,13 @@ use fleet_core::{
     store::{
         Backend as _, Column, ColumnType, Cursor, Direction, Filter, Find, KindSchema, LaneSchema, LatestSchema,
         ReadRows, RowCursor, Schema, Term, Value, check_find,
+        plan::{RowWay, Way, choose_row_way, row_ways},
     },
 };
 use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions, sqlite::SqliteConnection};
 use uuid::Uuid;
 
-use super::{
-    plan::{List, Way},
-    rows::{RowWay, Rows},
-};
+use super::{plan::List, rows::Rows};
 use crate::{SqliteOptions, SqliteStore, sql::explain, tables::Tables};
 
 fn schema() -> Schema {
@@ -82,14 +80,14 @@ async fn plans(bed: &mut Bed, find: &Find, few: bool) -> Vec<String> {
     let (_, order) = check_find(&bed.tables.schema, find).unwrap();
     let list = List::new(bed.tables.kind("device").unwrap(), find, order);
     let mut plans = Vec::new();
-    let way = match list.choose() {
+    let way = match list.plan.choose() {
         Ok(way) => way,
         Err((walk, candidates)) => {
             plans.extend(explain(&mut bed.conn, list.probe(&candidates).written()).await);
             if few { Way::From(candidates[0]) } else { walk }
         }
     };
-    for page in list.pages() {
+    for page in list.plan.stretches() {
         plans.extend(explain(&mut bed.conn, list.statement(way, &page, 51).written()).await);
     }
     plans
@@ -276,7 +274,7 @@ fn read(filter: Filter, stream: Option<Uuid>, after: bool) -> ReadRows {
 
 async fn row_plans(bed: &mut Bed, read: &ReadRows, way: usize) -> Vec<String> {
     let rows = Rows::new(bed.tables.lane("audit").unwrap(), read);
-    let ways = rows.ways();
+    let ways = row_ways(read);
     let mut plans = explain(&mut bed.conn, rows.probe(&ways).written()).await;
     plans.extend(explain(&mut bed.conn, rows.statement(ways[way], 51).written()).await);
     plans
@@ -313,7 +311,7 @@ async fn rows_are_read_along_their_stream_their_time_or_one_value_newest_first()
 #[test]
 fn the_narrowest_way_through_a_lane_is_chosen() {
     let (equal, list) = (Filter::Eq("actor", "x".into()), Filter::In("actor", vec![]));
-    let choose = |ways: &[RowWay<'_>], counts: &[i64]| format!("{:?}", Rows::choose(ways, counts));
+    let choose = |ways: &[RowWay<'_>], counts: &[i64]| format!("{:?}", choose_row_way(ways, counts));
     let narrow = |way: RowWay<'_>| format!("{way:?}");
     let (column, several) = (RowWay::Column("actor", &equal), RowWay::Column("actor", &list));
     assert_eq!(choose(&[RowWay::Stream, column], &[2_001, 7]), narrow(column));

@@ -14,9 +14,14 @@ use bytes::Bytes;
 use fleet_core::store::{
     Cursor, Doc, DocPage, Error, Filter, Find, Key, Latest, Link, Name, ReadRows, Record, RecordKey, Result, RowCursor,
     RowPage, Seq, StoredRow, Value, View, check_filter, check_find, check_keys, check_latest, check_latest_page,
-    check_places, check_records, check_rows, check_tally, group::Place,
+    check_places, check_records, check_rows, check_tally,
+    group::Place,
+    plan::{ListPlan, choose_row_way, obvious_row_way, row_ways},
 };
-use sqlx::{Row as _, sqlite::SqliteConnection};
+use sqlx::{
+    Row as _,
+    sqlite::{SqliteConnection, SqliteRow},
+};
 use tokio::{
     sync::{Mutex, MutexGuard},
     task::AbortHandle,
@@ -27,10 +32,10 @@ use uuid::Uuid;
 use super::{
     decode::{chain_row, document, indexed_row, latest_value, stored_row},
     filter::{Form, Subject, condition},
-    plan::{FEW, List, Way},
+    plan::List,
     pool::{Lent, Readers},
     records::records,
-    rows::{RowWay, Rows},
+    rows::Rows,
 };
 use crate::{
     error::from_engine,
@@ -169,26 +174,18 @@ impl View for SqliteView {
         let mut lent = self.lent().await?;
         let conn = connection(&mut lent)?;
         let list = List::new(table, find, order);
-        let way = match list.choose() {
+        let way = match list.plan.choose() {
             Ok(way) => way,
             Err((walk, candidates)) => {
                 let row = list.probe(&candidates).query().fetch_one(&mut *conn).await;
-                let row = row.map_err(from_engine)?;
-                let mut best: Option<(i64, Way<'_>)> = None;
-                for (n, part) in candidates.into_iter().enumerate() {
-                    let count: i64 = row.try_get(n).map_err(from_engine)?;
-                    if count <= FEW && best.is_none_or(|(least, _)| count < least) {
-                        best = Some((count, Way::From(part)));
-                    }
-                }
-                best.map_or(walk, |(_, way)| way)
+                ListPlan::narrowest(walk, candidates, &counts(&row.map_err(from_engine)?)?)
             }
         };
         // One more than the page: it tells whether there is a next one.
         let wanted = find.limit + 1;
         let mut found = Vec::new();
-        for page in list.pages() {
-            let statement = list.statement(way, &page, as_limit(wanted - found.len()));
+        for stretch in list.plan.stretches() {
+            let statement = list.statement(way, &stretch, as_limit(wanted - found.len()));
             let rows = statement.query().fetch_all(&mut *conn).await.map_err(from_engine)?;
             for row in rows {
                 let doc = document(kind.name, &row).map_err(from_engine)?;
@@ -275,21 +272,12 @@ impl View for SqliteView {
         let mut lent = self.lent().await?;
         let conn = connection(&mut lent)?;
         let rows = Rows::new(table, read);
-        let ways = rows.ways();
-        let way = match &ways[..] {
-            [] => RowWay::Time,
-            [only] => *only,
-            // A single value is narrower than all of time: no need to count.
-            [RowWay::Time, only @ RowWay::Column(_, Filter::Eq(..))] => *only,
-            many => {
-                let row = rows
-                    .probe(many)
-                    .query()
-                    .fetch_one(&mut *conn)
-                    .await
-                    .map_err(from_engine)?;
-                let counts: Result<Vec<i64>, _> = (0..many.len()).map(|n| row.try_get(n)).collect();
-                Rows::choose(many, &counts.map_err(from_engine)?)
+        let ways = row_ways(read);
+        let way = match obvious_row_way(&ways) {
+            Some(way) => way,
+            None => {
+                let row = rows.probe(&ways).query().fetch_one(&mut *conn).await;
+                choose_row_way(&ways, &counts(&row.map_err(from_engine)?)?)
             }
         };
         let statement = rows.statement(way, as_limit(read.limit + 1));
@@ -342,6 +330,12 @@ impl View for SqliteView {
         }
         Ok(places.iter().map(|place| found.get(place).cloned()).collect())
     }
+}
+
+/// All columns of a row of numbers.
+fn counts(row: &SqliteRow) -> Result<Vec<i64>> {
+    let counts: Result<_, _> = (0..row.len()).map(|n| row.try_get(n)).collect();
+    counts.map_err(from_engine)
 }
 
 /// Ids by kind or set.
