@@ -16,6 +16,7 @@
 
 mod bench;
 mod openapi;
+mod postgres;
 mod process;
 mod setup;
 mod test;

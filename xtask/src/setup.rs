@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::workspace::Workspace;
+use crate::{postgres, workspace::Workspace};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Leave a part out: rust or python. May be repeated.
+    /// Leave a part out: rust, python or postgres. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub without: Vec<String>,
 }
@@ -36,6 +36,11 @@ const PARTS: &[Part] = &[
         for_what: "the validator of the OpenAPI document",
         install: python,
     },
+    Part {
+        name: "postgres",
+        for_what: "a database for the backend of several servers, and a pooler in front of it",
+        install: postgres,
+    },
 ];
 
 /// What the Python tools are, to the exact version.
@@ -51,13 +56,13 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     }
     for part in PARTS {
         if arguments.without.iter().any(|name| name == part.name) {
-            eprintln!("setup: {:<7} left out ({})", part.name, part.for_what);
+            eprintln!("setup: {:<8} left out ({})", part.name, part.for_what);
             continue;
         }
         let begun = Instant::now();
         let found = (part.install)(workspace).with_context(|| format!("setup of {} ({})", part.name, part.for_what))?;
         eprintln!(
-            "setup: {:<7} {found} ({:.1} s)",
+            "setup: {:<8} {found} ({:.1} s)",
             part.name,
             begun.elapsed().as_secs_f32()
         );
@@ -112,6 +117,15 @@ fn python(workspace: &Workspace) -> Result<String> {
     )?;
     fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))?;
     Ok(format!("{} installed", PYTHON_PACKAGES.join(", ")))
+}
+
+fn postgres(_: &Workspace) -> Result<String> {
+    if postgres::programs().is_err() || postgres::pooler().is_none() {
+        apt_install(&["postgresql", "pgbouncer"])?;
+    }
+    let programs = postgres::programs().map_err(anyhow::Error::msg)?;
+    let pooler = postgres::pooler().context("pgbouncer is not there after its installation")?;
+    Ok(format!("{} and {} are there", programs.display(), pooler.display()))
 }
 
 /// Installs Debian packages when we are root, else says how.

@@ -18,6 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-storage-conformance", &["fleet-core"]),
     ("fleet-storage-json", &["fleet-core"]),
     ("fleet-storage-sqlite", &["fleet-core"]),
+    ("fleet-storage-postgres", &["fleet-core"]),
     ("fleet-api", &["fleet-core"]),
     ("fleet-agent-lib", &["fleet-core"]),
     ("fleet-bins-common", &["fleet-core", "fleet-storage-sqlite"]),
@@ -37,6 +38,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const TEST_IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-storage-json", &["fleet-storage-conformance"]),
     ("fleet-storage-sqlite", &["fleet-storage-conformance"]),
+    ("fleet-storage-postgres", &["fleet-storage-conformance"]),
     ("fleet-bench-dataset", &["fleet-storage-sqlite"]),
     ("fleet-server", &["fleet-storage-sqlite"]),
 ];
@@ -192,7 +194,12 @@ fn crates_import_only_whom_they_may_know() {
 #[test]
 fn backends_know_the_storage_contract_and_nothing_of_the_domain() {
     let mut violations = Vec::new();
-    for backend in ["storage-json/src", "storage-sqlite/src", "storage-conformance/src"] {
+    for backend in [
+        "storage-json/src",
+        "storage-sqlite/src",
+        "storage-postgres/src",
+        "storage-conformance/src",
+    ] {
         for (name, source) in sources(backend) {
             for module in modules_named(&code(&source), "fleet_core::") {
                 if !BACKEND_MODULES.contains(&module.as_str()) {
@@ -339,7 +346,7 @@ fn every_crate_takes_lints_versions_and_edition_from_the_workspace() {
 
 #[test]
 fn the_library_and_its_backends_document_every_public_item() {
-    let violations = ["core", "storage-sqlite", "storage-conformance"]
+    let violations = ["core", "storage-sqlite", "storage-postgres", "storage-conformance"]
         .into_iter()
         .map(|name| format!("{name}/src/lib.rs"))
         .filter(|name| {

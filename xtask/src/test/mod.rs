@@ -50,17 +50,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     let is_wanted = |name: &str| !arguments.without.iter().any(|without| without == name);
-    let without_python = !is_wanted(parts::OPENAPI);
-    setup::run(
-        workspace,
-        &setup::Arguments {
-            without: if without_python {
-                vec!["python".into()]
-            } else {
-                Vec::new()
-            },
-        },
-    )?;
+    let needs = [(parts::OPENAPI, "python"), (parts::POSTGRES, "postgres")];
+    let without = needs.iter().filter(|(part, _)| !is_wanted(part));
+    let without = without.map(|(_, needed)| (*needed).to_owned()).collect();
+    setup::run(workspace, &setup::Arguments { without })?;
     let settings = Settings {
         long: arguments.long,
         nextest: setup::succeeds(workspace.cargo().args(["nextest", "--version"])),
@@ -92,7 +85,16 @@ fn run_part(workspace: &Workspace, settings: &Settings, part: &Part) -> Result<(
                 eprintln!("{} is left out: {reason}", part.name);
                 return Ok((Counts::default(), Some(reason)));
             }
+            Step::Fail(problem) => {
+                eprintln!("{}: {problem}", part.name);
+                counts.add(Counts::default().with_ending(false));
+            }
             Step::Run(mut command) => counts.add(run_counted(&mut command)?),
+            Step::RunOn(cluster, mut command) => {
+                let ran = run_counted(&mut command);
+                cluster.remove();
+                counts.add(ran?);
+            }
         }
         if counts.failed > 0 {
             break;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::Settings;
-use crate::{openapi, setup, workspace::Workspace};
+use crate::{openapi, postgres::Cluster, setup, workspace::Workspace};
 
 /// A part: commands that run one after another until one fails.
 pub struct Part {
@@ -15,12 +15,22 @@ pub struct Part {
 /// A step of a part.
 pub enum Step {
     Run(Command),
+    /// A command that works on a database of its own, which is removed afterwards.
+    RunOn(Cluster, Command),
+    /// The part cannot be run here, and that is a failure.
+    Fail(String),
     /// The part cannot be run here, and that is no failure.
     LeaveOut(String),
 }
 
 /// The part that needs the Python tools.
 pub const OPENAPI: &str = "openapi";
+
+/// The part that needs PostgreSQL.
+pub const POSTGRES: &str = "postgres";
+
+/// The crate whose tests need it.
+const POSTGRES_CRATE: &str = "fleet-storage-postgres";
 
 /// The parts, in the order in which they run: what fails fastest comes first.
 pub const PARTS: &[Part] = &[
@@ -53,15 +63,34 @@ pub const PARTS: &[Part] = &[
         what: "tests and documentation examples",
         steps: |workspace, settings| {
             let tests: &[&str] = if settings.nextest {
-                &["nextest", "run", "--workspace", "--no-fail-fast"]
+                &[
+                    "nextest",
+                    "run",
+                    "--workspace",
+                    "--exclude",
+                    POSTGRES_CRATE,
+                    "--no-fail-fast",
+                ]
             } else {
-                &["test", "--workspace", "--all-targets", "--no-fail-fast"]
+                &[
+                    "test",
+                    "--workspace",
+                    "--exclude",
+                    POSTGRES_CRATE,
+                    "--all-targets",
+                    "--no-fail-fast",
+                ]
             };
             vec![
                 cargo(workspace, settings, tests),
                 cargo(workspace, settings, &["test", "--workspace", "--doc"]),
             ]
         },
+    },
+    Part {
+        name: POSTGRES,
+        what: "the backend for several servers, on a cluster of its own",
+        steps: |workspace, settings| vec![on_postgres(workspace, settings)],
     },
     Part {
         name: OPENAPI,
@@ -106,6 +135,8 @@ pub const PARTS: &[Part] = &[
                 "--package",
                 "fleet-storage-sqlite",
                 "--package",
+                "fleet-storage-postgres",
+                "--package",
                 "fleet-storage-conformance",
             ]);
             vec![Step::Run(command)]
@@ -126,6 +157,36 @@ pub const PARTS: &[Part] = &[
         steps: |workspace, settings| vec![xtask(workspace, settings, &["up", "--check", "--json", "--no-build"])],
     },
 ];
+
+/// The tests of the backend, with a cluster that is started for them. They wait for the disk rather than for a processor, so more
+/// of them run at one time.
+fn on_postgres(workspace: &Workspace, settings: &Settings) -> Step {
+    let folder = std::env::temp_dir().join(format!("fleet-postgres-{}", std::process::id()));
+    let cluster = match Cluster::start(&folder) {
+        Ok(cluster) => cluster,
+        Err(problem) => return Step::Fail(problem),
+    };
+    let mut command = prepare(workspace.cargo(), settings);
+    command.env("FLEET_TEST_POSTGRES", cluster.uri("postgres"));
+    if !settings.long {
+        // Each sequence makes a store, which is a hundred tables here.
+        command.env("CONFORMANCE_SEQUENCES", "12");
+    }
+    if settings.nextest {
+        command.args([
+            "nextest",
+            "run",
+            "--package",
+            POSTGRES_CRATE,
+            "--no-fail-fast",
+            "--test-threads",
+            "6",
+        ]);
+    } else {
+        command.args(["test", "--package", POSTGRES_CRATE, "--all-targets", "--no-fail-fast"]);
+    }
+    Step::RunOn(cluster, command)
+}
 
 fn cargo(workspace: &Workspace, settings: &Settings, arguments: &[&str]) -> Step {
     let mut command = prepare(workspace.cargo(), settings);

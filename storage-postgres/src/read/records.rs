@@ -1,0 +1,125 @@
+//! Everything, a page at a time, in the order of an export.
+
+use fleet_core::store::{Key, Name, Patch, Record, RecordKey, Result, group::Place};
+use futures::TryStreamExt as _;
+use sqlx::postgres::{PgConnection, PgRow};
+use uuid::Uuid;
+
+use super::decode::{document, latest_value, stored_row};
+use crate::{error::from_engine, sql::Prepared, tables::Tables};
+
+/// A page while it is read.
+struct Page {
+    records: Vec<Record>,
+    limit: usize,
+    bytes: usize,
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        self.records.len() >= self.limit || self.bytes >= Patch::BYTES
+    }
+
+    /// Rows that a statement may still give.
+    fn room(&self) -> i64 {
+        i64::try_from(self.limit - self.records.len()).unwrap_or(i64::MAX)
+    }
+
+    async fn take(
+        &mut self,
+        conn: &mut PgConnection,
+        statement: Prepared,
+        read: impl Fn(&PgRow) -> Result<Record, sqlx::Error>,
+    ) -> Result<()> {
+        let mut rows = statement.fetch(conn);
+        while !self.is_full()
+            && let Some(row) = rows.try_next().await.map_err(from_engine)?
+        {
+            let record = read(&row).map_err(from_engine)?;
+            self.bytes += record.size();
+            self.records.push(record);
+        }
+        Ok(())
+    }
+}
+
+/// The records after a key: tables by name, each from where `after` leaves it.
+pub(super) async fn records(
+    conn: &mut PgConnection,
+    tables: &Tables,
+    after: Option<RecordKey>,
+    limit: usize,
+) -> Result<Vec<Record>> {
+    let mut page = Page {
+        records: Vec::new(),
+        limit,
+        bytes: 0,
+    };
+    for kind in tables.schema.kinds() {
+        let name = kind.name;
+        let Some(from) = beyond(after, |id| RecordKey::Doc(Key::new(name, id))) else {
+            continue;
+        };
+        if page.is_full() {
+            break;
+        }
+        let statement = tables.kind(name)?.walk.query().bind(from).bind(page.room());
+        page.take(conn, statement, |row| document(name, row).map(Record::Doc))
+            .await?;
+    }
+    for latest in tables.schema.latests() {
+        let name = latest.name;
+        let Some(from) = beyond(after, |id| RecordKey::Latest(Key::new(name, id))) else {
+            continue;
+        };
+        if page.is_full() {
+            break;
+        }
+        let statement = tables.latest(name)?.page.query().bind(from).bind(page.room());
+        page.take(conn, statement, |row| latest_value(name, row).map(Record::Latest))
+            .await?;
+    }
+    for lane in tables.schema.lanes() {
+        let Some((stream, at, n)) = behind(after, lane.name) else {
+            continue;
+        };
+        if page.is_full() {
+            break;
+        }
+        let walk = tables.lane(lane.name)?.walk.query();
+        let statement = walk.bind(stream).bind(at).bind(n).bind(page.room());
+        page.take(conn, statement, |row| {
+            stored_row(row, lane.chained).map(|stored| Record::Row(lane.name, stored))
+        })
+        .await?;
+    }
+    Ok(page.records)
+}
+
+/// Behind which id (none: from the first) a table of documents or latest values is read on. None when `after` is past the table.
+fn beyond(after: Option<RecordKey>, key: impl Fn(Uuid) -> RecordKey) -> Option<Option<Uuid>> {
+    match after {
+        None => Some(None),
+        Some(after) if after < key(Uuid::nil()) => Some(None),
+        Some(after) if after >= key(Uuid::max()) => None,
+        Some(RecordKey::Doc(Key { id, .. }) | RecordKey::Latest(Key { id, .. })) => Some(Some(id)),
+        Some(RecordKey::Row(_)) => None,
+    }
+}
+
+/// Before the first place of every lane.
+pub(crate) const FIRST: (Uuid, i64, i64) = (Uuid::nil(), i64::MIN, -1);
+
+/// Behind which place a lane is read on.
+fn behind(after: Option<RecordKey>, lane: Name) -> Option<(Uuid, i64, i64)> {
+    match after {
+        Some(RecordKey::Row(Place {
+            lane: name,
+            stream,
+            at,
+            n,
+        })) if name == lane => Some((stream, at, i64::from(n))),
+        Some(RecordKey::Row(Place { lane: name, .. })) if name > lane => None,
+        _ => Some(FIRST),
+    }
+}

@@ -1,0 +1,213 @@
+//! Looks for damage: what the engine says while everything is read, index values against bodies, the feed, chains.
+
+use std::collections::HashMap;
+
+use fleet_core::store::{Finding, Key, Link, Result, Seq, Severity, Value, verify_chain};
+use sqlx::{Row as _, postgres::PgConnection};
+use uuid::Uuid;
+
+use crate::{
+    PostgresStore,
+    error::from_engine,
+    read::{FIRST, chain_row, stored_row},
+    sql::{read_body, read_uint, read_value},
+    tables::{Fixed, KindTable, LaneTable, Tables},
+};
+
+/// Findings after which no more are collected.
+const FINDINGS: usize = 1_000;
+
+/// Documents or rows that are looked at together.
+const STEP: i64 = 500;
+
+/// Checks the whole store, from one moment of it.
+pub(crate) async fn check(store: &PostgresStore, tables: &Tables) -> Result<Vec<Finding>> {
+    let fixed = &store.server().fixed;
+    let (mut lent, _) = store.others().begin(&fixed.begin_view).await?;
+    let mut check = Check { findings: Vec::new() };
+    match check.run(lent.conn()?, fixed, tables).await {
+        Ok(()) => {}
+        Err(error) => match from_engine(error) {
+            // Damage is what was looked for, not a failure to look.
+            fleet_core::store::Error::Corrupt(text) => check.found(Severity::Damage, "database", text),
+            error => return Err(error),
+        },
+    }
+    Ok(check.findings)
+}
+
+struct Check {
+    findings: Vec<Finding>,
+}
+
+type Stored = HashMap<Uuid, HashMap<usize, Vec<Value>>>;
+
+impl Check {
+    fn found(&mut self, severity: Severity, subject: impl Into<String>, problem: impl Into<String>) {
+        if self.findings.len() < FINDINGS {
+            self.findings.push(Finding {
+                severity,
+                subject: subject.into(),
+                problem: problem.into(),
+            });
+        }
+    }
+
+    async fn run(&mut self, conn: &mut PgConnection, fixed: &Fixed, tables: &Tables) -> Result<(), sqlx::Error> {
+        let seq = self.feed(conn, fixed).await?;
+        for kind in tables.schema.kinds() {
+            if let Ok(table) = tables.kind(kind.name) {
+                self.kind(conn, table, seq).await?;
+            }
+        }
+        for lane in tables.schema.lanes() {
+            if let Ok(table) = tables.lane(lane.name) {
+                self.lane(conn, table).await?;
+                if lane.chained {
+                    self.chain(conn, fixed, table).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Commit order and the feed; returns where commit order stands.
+    async fn feed(&mut self, conn: &mut PgConnection, fixed: &Fixed) -> Result<Seq, sqlx::Error> {
+        let row = fixed.places.query().fetch_one(conn).await?;
+        let seq = read_uint(&row, 0)?;
+        for (column, what) in [(1, "the floor of the feed"), (2, "the feed"), (3, "a batch")] {
+            let at = read_uint(&row, column)?;
+            if at > seq {
+                let problem = format!("{what} stands at {at}, ahead of commit order at {seq}");
+                self.found(Severity::Damage, "feed", problem);
+            }
+        }
+        Ok(seq)
+    }
+
+    async fn kind(&mut self, conn: &mut PgConnection, table: &KindTable, seq: Seq) -> Result<(), sqlx::Error> {
+        let kind = &*table.kind;
+        let mut after: Option<Uuid> = None;
+        loop {
+            let rows = table.walk.query().bind(after).bind(STEP).fetch_all(&mut *conn).await?;
+            let upto: Option<Uuid> = rows.last().map(|last| last.try_get(0)).transpose()?;
+            let mut many = many(conn, table, after, upto).await?;
+            for row in &rows {
+                let id: Uuid = row.try_get(0)?;
+                let subject = Key::new(kind.name, id).to_string();
+                if read_uint(row, 1)? == 0 || read_uint(row, 2)? > seq {
+                    self.found(Severity::Damage, &subject, "its revision or its place cannot be");
+                }
+                let index = match kind.index(&read_body(row, 3)?) {
+                    Ok(index) => index,
+                    Err(error) => {
+                        self.found(Severity::Damage, &subject, error.to_string());
+                        many.remove(&id);
+                        continue;
+                    }
+                };
+                let mut stored = many.remove(&id).unwrap_or_default();
+                let mut single = 5;
+                for (position, (column, values)) in kind.columns.iter().zip(&index).enumerate() {
+                    let same = if column.many {
+                        stored.remove(&position).unwrap_or_default() == *values
+                    } else {
+                        single += 1;
+                        [read_value(row, single - 1, column.r#type)?] == values[..]
+                    };
+                    if !same {
+                        let problem = format!("column {} is not what the body says", column.name);
+                        self.found(Severity::Repairable, &subject, problem);
+                    }
+                }
+            }
+            for id in many.keys() {
+                let subject = Key::new(kind.name, *id).to_string();
+                let problem = "an index names a document that is not there";
+                self.found(Severity::Repairable, subject, problem);
+            }
+            if rows.is_empty() {
+                return Ok(());
+            }
+            after = upto;
+        }
+    }
+
+    async fn lane(&mut self, conn: &mut PgConnection, table: &LaneTable) -> Result<(), sqlx::Error> {
+        let lane = &*table.lane;
+        let first = if lane.chained { 6 } else { 4 };
+        let (mut stream, mut at, mut n) = FIRST;
+        loop {
+            let walk = table.walk.query().bind(stream).bind(at).bind(n).bind(STEP);
+            let rows = walk.fetch_all(&mut *conn).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            (stream, at, n) = (last.try_get(0)?, last.try_get(1)?, last.try_get(2)?);
+            for row in &rows {
+                let stored = stored_row(row, lane.chained)?.row;
+                let subject = format!("{}/{}/{}/{}", lane.name, stored.stream, stored.at, stored.n);
+                match lane.index(&stored.body) {
+                    Err(error) => self.found(Severity::Damage, subject, error.to_string()),
+                    Ok(index) => {
+                        for (position, column) in lane.columns.iter().enumerate() {
+                            if read_value(row, first + position, column.r#type)? != index[position] {
+                                let problem = format!("column {} is not what the body says", column.name);
+                                self.found(Severity::Repairable, &subject, problem);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn chain(&mut self, conn: &mut PgConnection, fixed: &Fixed, table: &LaneTable) -> Result<(), sqlx::Error> {
+        let name = table.lane.name;
+        let mut last: Option<Link> = None;
+        let mut number = i64::MIN;
+        loop {
+            let rows = table
+                .chain
+                .query()
+                .bind(number)
+                .bind(STEP)
+                .fetch_all(&mut *conn)
+                .await?;
+            let Some(end) = rows.last() else { break };
+            number = end.try_get(4)?;
+            for row in &rows {
+                let stored = stored_row(row, true)?;
+                match verify_chain(last, [(&stored.row, stored.link)]) {
+                    Ok(head) => last = head,
+                    Err(broken) => {
+                        self.found(Severity::Damage, name, broken.to_string());
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        let head = fixed.head.query().bind(name).fetch_optional(conn).await?;
+        let head = head.map(|row| chain_row(&row, 0)).transpose()?;
+        if last != head {
+            self.found(Severity::Damage, name, "rows at the end of the chain are missing");
+        }
+        Ok(())
+    }
+}
+
+/// Values in the side tables, by document and by the column's place.
+async fn many(
+    conn: &mut PgConnection,
+    table: &KindTable,
+    after: Option<Uuid>,
+    upto: Option<Uuid>,
+) -> Result<Stored, sqlx::Error> {
+    let mut found = Stored::new();
+    for many in &table.many {
+        for row in many.walk.query().bind(after).bind(upto).fetch_all(&mut *conn).await? {
+            let value = read_value(&row, 1, many.column.r#type)?;
+            let values = found.entry(row.try_get(0)?).or_default();
+            values.entry(many.position).or_default().push(value);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,122 @@
+//! Servers wake each other: what one commits the others hear of, or find when they ask, once a second.
+
+use std::{sync::Arc, time::Duration};
+
+use fleet_core::store::{Error, Result, Seq};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::{
+    error::from_engine,
+    server::Server,
+    sql::{literal, read_uint, signed},
+    store::Shared,
+};
+
+/// Commits within this time are told of together.
+const TOGETHER: Duration = Duration::from_millis(50);
+
+/// Between two attempts to listen.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Asks for the truth, and tells others of our own commits, on a connection of its own. Ends when the store is closed.
+pub(crate) async fn ask_and_tell(server: Arc<Server>, shared: Arc<Shared>, poll: Duration) {
+    let mut ticks = interval(poll.max(Duration::from_millis(10)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut own = shared.own.subscribe();
+    let mut conn = None;
+    loop {
+        tokio::select! {
+            () = shared.until_closed() => break,
+            _ = ticks.tick() => ask(&server, &shared, &mut conn).await,
+            () = shared.heard.notified() => ask(&server, &shared, &mut conn).await,
+            changed = own.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                sleep(TOGETHER).await;
+                let seq = *own.borrow_and_update();
+                if let Err(error) = tell(&server, &mut conn, seq).await {
+                    // They find it when they ask.
+                    tracing::debug!(%error, "other servers were not told of a commit");
+                    conn = None;
+                }
+            }
+        }
+    }
+}
+
+async fn connection<'c>(server: &Server, conn: &'c mut Option<PgConnection>) -> Result<&'c mut PgConnection> {
+    match conn {
+        Some(conn) => Ok(conn),
+        None => Ok(conn.insert(server.connect().await?)),
+    }
+}
+
+async fn ask(server: &Server, shared: &Shared, conn: &mut Option<PgConnection>) {
+    let before = *shared.newest.borrow();
+    match newest(server, conn).await {
+        Ok(seq) => shared.stands_at(before, seq),
+        Err(error) => {
+            tracing::warn!(%error, "other servers' commits cannot be asked for");
+            *conn = None;
+        }
+    }
+}
+
+async fn newest(server: &Server, conn: &mut Option<PgConnection>) -> Result<Seq> {
+    let conn = connection(server, conn).await?;
+    let rows = server.fixed.begin_feed.rows(conn).await.map_err(from_engine)?;
+    literal(conn, "ROLLBACK").await.map_err(from_engine)?;
+    match rows.first() {
+        Some(row) => read_uint(row, 0).map_err(from_engine),
+        None => Err(Error::Corrupt("the store does not say where it stands".into())),
+    }
+}
+
+async fn tell(server: &Server, conn: &mut Option<PgConnection>, seq: Seq) -> Result<()> {
+    let conn = connection(server, conn).await?;
+    let told: std::result::Result<(), sqlx::Error> = async {
+        server.fixed.begin.run(conn).await?;
+        let notify = server.fixed.notify.query().bind(server.channel());
+        notify.bind(signed(seq).to_string()).execute(&mut *conn).await?;
+        literal(conn, "COMMIT").await
+    }
+    .await;
+    told.map_err(from_engine)
+}
+
+/// Listens to others. A connection that breaks is made again. Ends when the store is closed.
+pub(crate) async fn listen(to: PgConnectOptions, channel: String, shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.until_closed() => return,
+            ended = hear(&to, &channel, &shared) => if let Err(error) = ended {
+                tracing::debug!(%error, "listening to other servers begins again");
+            },
+        }
+        tokio::select! {
+            () = shared.until_closed() => return,
+            () = sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// Until the connection breaks.
+async fn hear(to: &PgConnectOptions, channel: &str, shared: &Shared) -> std::result::Result<(), sqlx::Error> {
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(to.clone());
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.eager_reconnect(false);
+    listener.listen(channel).await?;
+    while let Some(heard) = listener.try_recv().await? {
+        // Anybody with an account can say anything there: it is taken as a reason to ask, and for nothing else.
+        if heard
+            .payload()
+            .parse()
+            .is_ok_and(|seq: u64| seq > *shared.newest.borrow())
+        {
+            shared.heard.notify_one();
+        }
+    }
+    Ok(())
+}
