@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     child::{Service, beside, isolated},
+    figures::median,
     fixture,
     generator::{Mode, Sample},
     machine,
@@ -238,15 +239,6 @@ fn micros_per_beat(sample: &Sample) -> f64 {
     sample.server.total() * 1e6 / (sample.rate * sample.seconds)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    match values.len() {
-        0 => 0.0,
-        count if count % 2 == 1 => values[count / 2],
-        count => f64::midpoint(values[count / 2 - 1], values[count / 2]),
-    }
-}
-
 /// Whether the probe itself was too slow for anything to be said.
 fn is_void(connections: usize, probe: f64) -> bool {
     let published = PUBLISHED.iter().rev().find(|(least, _)| connections >= *least);
@@ -364,12 +356,5 @@ mod tests {
         );
         assert_eq!(count("transactions=", "transactions="), None);
         assert_eq!(count("", "transactions="), None);
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0]), 2.5);
-        assert_eq!(median(Vec::new()), 0.0);
     }
 }

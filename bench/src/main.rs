@@ -4,11 +4,14 @@
 //! ```text
 //! heartbeats   durable heartbeats a second, beside a bare server that does nothing else
 //! agent        what an idle agent costs its device
+//! lists/       how long people wait for lists, counts and packages
+//! storage/     what each backend does in a second, beside the bare engine
 //!
 //! probe/       that bare server, a process of its own
 //! generator/   the agents, a process of their own: their work is not the server's
 //! steps        what the parts of a beat cost by themselves
 //! machine      what /proc says
+//! figures      medians and quantiles
 //! child        processes that end with us
 //! ```
 //!
@@ -22,12 +25,15 @@
 
 mod agent;
 mod child;
+mod figures;
 mod fixture;
 mod generator;
 mod heartbeats;
+mod lists;
 mod machine;
 mod probe;
 mod steps;
+mod storage;
 
 use std::process::ExitCode;
 
@@ -41,6 +47,10 @@ enum Command {
     Heartbeats(heartbeats::Arguments),
     /// Memory and CPU of an idle agent.
     Agent(agent::Arguments),
+    /// Lists, counts and packages of a large fleet, through the services.
+    Lists(lists::Arguments),
+    /// Heartbeats and commits a second on each backend, beside the bare engine.
+    Storage(storage::Arguments),
     /// The bare server (started by `heartbeats`).
     #[command(hide = true)]
     Probe(probe::Arguments),
@@ -53,6 +63,8 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Heartbeats(arguments) => heartbeats::run(&arguments),
         Command::Agent(arguments) => agent::run(&arguments),
+        Command::Lists(arguments) => lists::run(&arguments),
+        Command::Storage(arguments) => storage::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Generate(arguments) => generator::run(&arguments).map(|()| ExitCode::SUCCESS),
     };

@@ -1,6 +1,7 @@
 //! The measured targets: builds what people would install, and lets `fleet-bench` measure it.
 
 use std::{
+    collections::BTreeSet,
     process::{ExitCode, Stdio},
     time::Instant,
 };
@@ -23,6 +24,20 @@ pub enum Target {
     Agent,
     /// Seconds from nothing to the first inventory.
     Up,
+    /// Heartbeats and commits a second on each backend, beside the bare engine.
+    Storage,
+    /// Lists, counts and packages of a fleet of 10,000 devices.
+    Lists,
+}
+
+impl Target {
+    /// What has to be built for it.
+    const fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Storage | Self::Lists => &["fleet-bench"],
+            Self::Heartbeats | Self::Agent | Self::Up => &["fleet-server", "fleet-agent", "fleet", "fleet-bench"],
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -32,6 +47,12 @@ pub struct Arguments {
     /// Print one JSON object for each target on the last lines.
     #[arg(long)]
     json: bool,
+    /// Only these backends; for storage and lists.
+    #[arg(long, requires = "target")]
+    backend: Vec<String>,
+    /// How many devices there are; for lists.
+    #[arg(long, requires = "target")]
+    devices: Option<u64>,
     /// Use what is built already.
     #[arg(long, hide = true)]
     no_build: bool,
@@ -42,13 +63,13 @@ pub struct Arguments {
 
 /// Measures one target, or all.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    if !arguments.no_build {
-        build(workspace)?;
-    }
     let targets = match arguments.target {
         Some(target) => vec![target],
         None => Target::value_variants().to_vec(),
     };
+    if !arguments.no_build {
+        build(workspace, &targets)?;
+    }
     let mut worst = 0;
     for target in targets {
         eprintln!("measuring {target:?}");
@@ -56,17 +77,20 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             Target::Heartbeats => fleet_bench(workspace, "heartbeats", arguments)?,
             Target::Agent => fleet_bench(workspace, "agent", arguments)?,
             Target::Up => up(arguments)?,
+            Target::Storage => fleet_bench(workspace, "storage", arguments)?,
+            Target::Lists => fleet_bench(workspace, "lists", arguments)?,
         });
     }
     Ok(ExitCode::from(worst))
 }
 
-fn build(workspace: &Workspace) -> Result<()> {
-    eprintln!("building everything as it is released; the first time this takes many minutes");
+fn build(workspace: &Workspace, targets: &[Target]) -> Result<()> {
+    eprintln!("building what is measured as it is released; the first time this takes many minutes");
     let begun = Instant::now();
     let mut command = workspace.cargo();
     command.args(["build", "--release"]);
-    for package in ["fleet-server", "fleet-agent", "fleet", "fleet-bench"] {
+    let packages: BTreeSet<&str> = targets.iter().flat_map(|target| target.packages()).copied().collect();
+    for package in packages {
         command.args(["--package", package]);
     }
     let status = command.stdout(std::io::stderr()).status()?;
@@ -80,6 +104,12 @@ fn build(workspace: &Workspace) -> Result<()> {
 fn fleet_bench(workspace: &Workspace, target: &str, arguments: &Arguments) -> Result<u8> {
     let mut command = workspace.command(workspace.binary("fleet-bench", true));
     command.arg(target).args(&arguments.rest);
+    for backend in &arguments.backend {
+        command.args(["--backend", backend]);
+    }
+    if let Some(devices) = arguments.devices {
+        command.args(["--devices", &devices.to_string()]);
+    }
     if arguments.json {
         command.arg("--json");
     }

@@ -28,7 +28,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-example-embed", &["fleet-core", "fleet-storage-sqlite"]),
     (
         "fleet-bench",
-        &["fleet-core", "fleet-api", "fleet-agent-lib", "fleet-storage-sqlite"],
+        &[
+            "fleet-core",
+            "fleet-api",
+            "fleet-agent-lib",
+            "fleet-storage-sqlite",
+            "fleet-storage-json",
+            "fleet-bench-dataset",
+        ],
     ),
     ("fleet-bench-dataset", &["fleet-core"]),
     ("xtask", &[]),
