@@ -163,10 +163,14 @@ impl State {
     /// The rows that are not there yet, each once.
     pub(super) fn new_rows(&self, rows: &[(Name, Row)]) -> Result<Vec<(Name, Row)>> {
         let mut seen: HashMap<(Name, Uuid, i64, u32), &Row> = HashMap::new();
-        let mut new = Vec::new();
+        let mut new = Vec::with_capacity(rows.len());
         for (lane, row) in rows {
             let there = self.lane(lane)?.get(row);
-            let there = there.or_else(|| seen.insert((lane, row.stream, row.at, row.n), row));
+            // A single row cannot repeat within its own call: the common case of the hot path.
+            let there = match there {
+                None if rows.len() > 1 => seen.insert((lane, row.stream, row.at, row.n), row),
+                there => there,
+            };
             match there {
                 None => new.push((*lane, row.clone())),
                 Some(there) if there.body == row.body => {}
