@@ -139,24 +139,24 @@ async fn call(store: &mut Option<JsonStore>, disk: &Disk, call: Call) -> Result<
             *store = None;
             *store = Some(open(disk).await?);
         }
-        Together(..) => {
-            let calls = call.each().into_iter().filter_map(|each| match each {
-                Commit(n) => Some(open_store.commit(once(n))),
-                _ => None,
-            });
-            let mut calls = futures::future::join_all(calls);
-            // While the disk is busy with the first, the others come together.
-            let stalled = disk.stall();
-            let answers = (&mut calls).now_or_never();
-            drop(stalled);
-            let answers = match answers {
-                Some(answers) => answers,
-                None => calls.await,
-            };
+        Together(first, count) => {
+            let answers = together(open_store, disk, first, count).await;
             return answers.into_iter().collect::<Result<Vec<_>>>().map(|mut all| all.pop());
         }
     }
     Ok(None)
+}
+
+/// Commits at the same time: while the disk is busy with the first, the others come together.
+async fn together(store: &JsonStore, disk: &Disk, first: u128, count: usize) -> Vec<Result<Committed>> {
+    let mut calls = futures::future::join_all((first..).take(count).map(|n| store.commit(once(n))));
+    let stalled = disk.stall();
+    let answers = (&mut calls).now_or_never();
+    drop(stalled);
+    match answers {
+        Some(answers) => answers,
+        None => calls.await,
+    }
 }
 
 /// Everything that can be seen without a change: records, commit order, the feed and where it begins.
@@ -329,8 +329,16 @@ async fn run_with(fault: Fault, at: u64, calls: &[Call]) -> (Disk, Vec<(Call, Re
     let mut store = open(&disk).await.ok();
     let mut answers = Vec::new();
     for each in calls {
-        let answer = call(&mut store, &disk, *each).await;
-        answers.push((*each, answer));
+        if let (Together(first, count), Some(store)) = (each, &store) {
+            let all = together(store, &disk, *first, *count).await;
+            let all = all.into_iter().map(|answer| answer.map(Some));
+            answers.extend(each.each().into_iter().zip(all));
+            continue;
+        }
+        for each in each.each() {
+            let answer = call(&mut store, &disk, each).await;
+            answers.push((each, answer));
+        }
     }
     if let Some(store) = store {
         let _ = store.close().await;
@@ -344,10 +352,9 @@ fn is_fitting(error: &Error) -> bool {
 }
 
 async fn fails_in_every_operation(fault: Fault) {
-    let calls: Vec<Call> = SHORT.iter().flat_map(|call| call.each()).collect();
     let (mut at, mut points) = (1, 0);
     loop {
-        let (disk, answers) = run_with(fault, at, &calls).await;
+        let (disk, answers) = run_with(fault, at, SHORT).await;
         if !disk.struck() {
             break;
         }

@@ -7,6 +7,7 @@ mod prepare;
 mod queue;
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -124,6 +125,8 @@ pub(crate) struct Writer {
     /// What differs from the stored snapshot.
     dirty: Dirty,
     lines: Lines,
+    /// What was taken from the queue and waits for its turn.
+    ready: VecDeque<Request>,
     /// Bytes of journal since the last checkpoint.
     behind: u64,
     /// When the next checkpoint may be made, and when it is due if anything was written.
@@ -155,6 +158,7 @@ impl Writer {
             state: State::default(),
             dirty: Dirty::default(),
             lines: Lines::default(),
+            ready: VecDeque::new(),
             behind: 0,
             not_before: now,
             due: now + options.checkpoint_every,
@@ -169,21 +173,20 @@ impl Writer {
         // Whatever happens, nobody is left waiting.
         let _guard = Abandon(&shared);
         let mut closing = Vec::new();
-        let mut held_over = None;
         loop {
-            let request = match held_over.take() {
-                Some(request) => request,
-                None => match shared.queue.take((self.behind > 0).then_some(self.due)) {
-                    Taken::Request(request) => request,
-                    Taken::Late => {
-                        self.begin_checkpoint(Vec::new());
-                        continue;
-                    }
+            let Some(request) = self.ready.pop_front() else {
+                match shared
+                    .queue
+                    .take(&mut self.ready, (self.behind > 0).then_some(self.due))
+                {
+                    Taken::Some => {}
+                    Taken::Late => self.begin_checkpoint(Vec::new()),
                     Taken::Closed => break,
-                },
+                }
+                continue;
             };
             match request {
-                Request::Write(ask) => held_over = self.write_group(ask),
+                Request::Write(ask) => self.write_group(ask),
                 Request::Prepare(schema, reply) => drop(reply.send(self.prepare(&schema))),
                 Request::Track(on, reply) => {
                     // In its turn: what is written from now on is noted.
@@ -209,9 +212,10 @@ impl Writer {
         }
     }
 
-    /// Takes what waits and writes it; returns what held the gathering up and has to come after it.
-    fn write_group(&mut self, first: Ask) -> Option<Request> {
-        let deadline = Instant::now() + self.options.linger;
+    /// Takes what waits and writes it.
+    fn write_group(&mut self, first: Ask) {
+        let begun = Instant::now();
+        let deadline = begun + self.options.linger;
         let mut group = Group {
             next: self.state.clone(),
             dirty: Dirty::default(),
@@ -224,27 +228,24 @@ impl Writer {
         };
         self.lines.clear();
         self.decide(&mut group, first);
-        let mut held_over = None;
         while group.answers.len() < self.options.group && self.lines.bytes() < GROUP_BYTES {
-            let lingers = !group.urgent && group.items < self.options.linger_items;
-            let request = match self.shared.queue.try_take() {
-                Some(request) => request,
-                None if lingers => match self.shared.queue.take(Some(deadline)) {
-                    Taken::Request(request) => request,
-                    Taken::Late | Taken::Closed => break,
-                },
-                None => break,
-            };
-            match request {
-                Request::Write(ask) => self.decide(&mut group, ask),
-                other => {
-                    held_over = Some(other);
+            match self.ready.pop_front() {
+                Some(Request::Write(ask)) => self.decide(&mut group, ask),
+                Some(other) => {
+                    // It has to come after the group.
+                    self.ready.push_front(other);
                     break;
+                }
+                None => {
+                    let lingers = !group.urgent && group.items < self.options.linger_items;
+                    let until = if lingers { deadline } else { begun };
+                    if !matches!(self.shared.queue.take(&mut self.ready, Some(until)), Taken::Some) {
+                        break;
+                    }
                 }
             }
         }
         self.store_group(group);
-        held_over
     }
 
     fn store_group(&mut self, group: Group) {

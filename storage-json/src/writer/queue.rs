@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Request;
 use crate::error::closed;
 
-/// Calls that wait for the writer; more of them wait for room.
+/// Calls that wait for the writer to look; more of them wait for room. The writer has taken up to as many more.
 const ROOM: usize = 4_096;
 
 /// The queue.
@@ -29,7 +29,8 @@ struct Waiting {
 
 /// What the writer finds.
 pub(crate) enum Taken {
-    Request(Request),
+    /// Something.
+    Some,
     /// Nothing came in time.
     Late,
     /// Nothing is left and nothing will come.
@@ -72,12 +73,13 @@ impl Queue {
         self.more.notify_one();
     }
 
-    /// The next request; waits until the deadline, or without one for as long as it takes.
-    pub(crate) fn take(&self, deadline: Option<Instant>) -> Taken {
+    /// Everything that waits, in its order; waits for the first until the deadline, or without one for as long as it takes.
+    pub(crate) fn take(&self, ready: &mut VecDeque<Request>, deadline: Option<Instant>) -> Taken {
         let mut waiting = self.lock();
         loop {
-            if let Some((request, _)) = waiting.requests.pop_front() {
-                return Taken::Request(request);
+            if !waiting.requests.is_empty() {
+                ready.extend(waiting.requests.drain(..).map(|(request, _)| request));
+                return Taken::Some;
             }
             if waiting.closed {
                 return Taken::Closed;
@@ -94,11 +96,6 @@ impl Queue {
                 }
             };
         }
-    }
-
-    /// The next request, if there is one.
-    pub(crate) fn try_take(&self) -> Option<Request> {
-        Some(self.lock().requests.pop_front()?.0)
     }
 
     /// Accepts nothing more from callers. What waits is still taken.

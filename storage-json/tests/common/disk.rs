@@ -61,16 +61,29 @@ pub struct Luck {
     /// Names in all other folders.
     pub folders: bool,
     /// Contents of files.
-    pub data: bool,
+    pub data: Data,
+}
+
+/// Which contents of a file are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// What was synchronised.
+    Synced,
+    /// What was written last.
+    Written,
+    /// What was written, and not that it was cut off afterwards.
+    Uncut,
 }
 
 impl Luck {
     /// Every combination.
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..8).map(|bits| Self {
-            root: bits & 1 != 0,
-            folders: bits & 2 != 0,
-            data: bits & 4 != 0,
+        [Data::Synced, Data::Written, Data::Uncut].into_iter().flat_map(|data| {
+            (0..4).map(move |bits| Self {
+                root: bits & 1 != 0,
+                folders: bits & 2 != 0,
+                data,
+            })
         })
     }
 
@@ -78,14 +91,14 @@ impl Luck {
     pub const KEPT: Self = Self {
         root: true,
         folders: true,
-        data: true,
+        data: Data::Written,
     };
 
     /// Nothing that was not synchronised is there.
     pub const LOST: Self = Self {
         root: false,
         folders: false,
-        data: false,
+        data: Data::Synced,
     };
 }
 
@@ -93,6 +106,8 @@ impl Luck {
 struct Node {
     live: Vec<u8>,
     durable: Vec<u8>,
+    /// What was there before it was cut off, until that is synchronised.
+    uncut: Option<Vec<u8>>,
     /// What a failed synchronisation has dropped; a later one says that all is well, and it is not.
     dropped: Vec<Range<usize>>,
 }
@@ -116,7 +131,7 @@ impl Model {
             let contents = Node {
                 live: bytes.clone(),
                 durable: bytes.clone(),
-                dropped: Vec::new(),
+                ..Node::default()
             };
             model.nodes.insert(node, contents);
             model.names.insert(path.clone(), node);
@@ -138,11 +153,15 @@ impl Model {
             Event::Write { node, bytes } => self.node(*node).live.extend_from_slice(bytes),
             Event::Truncate { node, length } => {
                 let node = self.node(*node);
+                if node.live.len() > *length {
+                    node.uncut.get_or_insert_with(|| node.live.clone());
+                }
                 node.live.truncate(*length);
                 node.dropped.retain(|range| range.start < *length);
             }
             Event::Sync { node } => {
                 let node = self.node(*node);
+                node.uncut = None;
                 node.durable = node.live.clone();
                 for range in &node.dropped {
                     let end = range.end.min(node.durable.len());
@@ -183,7 +202,11 @@ impl Model {
                 self.durable_names.get(name)
             };
             if let Some(node) = node.and_then(|node| self.nodes.get(node)) {
-                let bytes = if luck.data { &node.live } else { &node.durable };
+                let bytes = match luck.data {
+                    Data::Synced => &node.durable,
+                    Data::Written => &node.live,
+                    Data::Uncut => node.uncut.as_ref().unwrap_or(&node.live),
+                };
                 files.insert(name.clone(), bytes.clone());
             }
         }
