@@ -6,6 +6,7 @@ use fleet_core::{
     kernel::Clock,
     store::{Backend, Error, Result},
 };
+use fleet_storage_json::{JsonOptions, JsonStore};
 use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
 
 use super::StoreUri;
@@ -29,7 +30,14 @@ pub enum Purpose {
 pub struct Opened {
     /// The store.
     pub backend: Arc<dyn Backend>,
-    sqlite: Option<SqliteStore>,
+    counts: Counts,
+}
+
+/// Who counts.
+#[derive(Clone, Debug)]
+enum Counts {
+    Json(JsonStore),
+    Sqlite(SqliteStore),
 }
 
 /// What a store has done since it was opened.
@@ -44,11 +52,11 @@ pub struct Effort {
 impl Opened {
     /// What it has done so far, where the backend counts.
     pub fn effort(&self) -> Option<Effort> {
-        let counted = self.sqlite.as_ref()?.statistics();
-        Some(Effort {
-            transactions: counted.transactions,
-            works: counted.works,
-        })
+        let (transactions, works) = match &self.counts {
+            Counts::Json(store) => (store.statistics().transactions, store.statistics().works),
+            Counts::Sqlite(store) => (store.statistics().transactions, store.statistics().works),
+        };
+        Some(Effort { transactions, works })
     }
 }
 
@@ -70,12 +78,54 @@ pub async fn open(uri: &StoreUri, purpose: Purpose, clock: Arc<dyn Clock>) -> Re
             let store = SqliteStore::open(path, options, clock).await?;
             Ok(Opened {
                 backend: Arc::new(store.clone()),
-                sqlite: Some(store),
+                counts: Counts::Sqlite(store),
             })
         }
-        StoreUri::Json(_) | StoreUri::Postgres(_) => Err(Error::Refused(format!(
+        StoreUri::Json(path) => {
+            let store = JsonStore::open(path, JsonOptions::default(), clock).await?;
+            Ok(Opened {
+                backend: Arc::new(store.clone()),
+                counts: Counts::Json(store),
+            })
+        }
+        StoreUri::Postgres(_) => Err(Error::Refused(format!(
             "this build has no backend for {} stores",
             uri.engine()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet_core::kernel::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_of_json_is_opened_by_its_uri() {
+        let folder = tempfile::tempdir().unwrap();
+        let uri: StoreUri = format!("json:{}", folder.path().join("json").display())
+            .parse()
+            .unwrap();
+        let clock = || Arc::new(SystemClock);
+        let refused = open(&uri, Purpose::Existing, clock()).await;
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+        let opened = open(&uri, Purpose::Serve, clock()).await.unwrap();
+        assert_eq!(opened.backend.info().backend, "json");
+        assert_eq!(
+            opened.effort(),
+            Some(Effort {
+                transactions: 0,
+                works: 0
+            })
+        );
+        opened.backend.close().await.unwrap();
+        open(&uri, Purpose::Existing, clock())
+            .await
+            .unwrap()
+            .backend
+            .close()
+            .await
+            .unwrap();
     }
 }
