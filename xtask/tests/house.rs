@@ -21,7 +21,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-storage-postgres", &["fleet-core"]),
     ("fleet-api", &["fleet-core"]),
     ("fleet-agent-lib", &["fleet-core"]),
-    ("fleet-bins-common", &["fleet-core", "fleet-storage-json", "fleet-storage-sqlite"]),
+    (
+        "fleet-bins-common",
+        &["fleet-core", "fleet-storage-json", "fleet-storage-sqlite"],
+    ),
     ("fleet-server", &["fleet-core", "fleet-api", "fleet-bins-common"]),
     ("fleet-agent", &["fleet-core", "fleet-agent-lib", "fleet-bins-common"]),
     ("fleet", &["fleet-core"]),

@@ -110,7 +110,8 @@ fn redacted(text: &str) -> String {
         shown.push(separator);
         separator = '&';
         match parameter.split_once('=') {
-            Some((name, _)) if name.to_ascii_lowercase().contains("pass") => {
+            // `listen_uri` is an address of its own, with whatever it holds.
+            Some((name, _)) if name.to_ascii_lowercase().contains("pass") || name == "listen_uri" => {
                 shown.push_str(name);
                 shown.push_str("=***");
             }
@@ -180,6 +181,10 @@ mod tests {
         check(
             "postgres:///fleet?host=/run/postgresql&password=hunter2&sslmode=require",
             Ok("postgres:///fleet?host=/run/postgresql&password=***&sslmode=require"),
+        );
+        check(
+            "postgres://fleet@pooler/fleet?listen_uri=postgres%3A%2F%2Ffleet%3Ahunter2%40db",
+            Ok("postgres://fleet@pooler/fleet?listen_uri=***"),
         );
         check("mysql://root:hunter2@db/x", Err("mysql://root:***@db/x"));
     }
