@@ -23,8 +23,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-agent-lib", &["fleet-core"]),
     (
         "fleet-bins-common",
-        &["fleet-core", "fleet-storage-json", "fleet-storage-sqlite"],
+        &[
+            "fleet-core",
+            "fleet-storage-json",
+            "fleet-storage-postgres",
+            "fleet-storage-sqlite",
+        ],
     ),
+    ("migrate-storage", &["fleet-core", "fleet-bins-common"]),
     ("fleet-server", &["fleet-core", "fleet-api", "fleet-bins-common"]),
     ("fleet-agent", &["fleet-core", "fleet-agent-lib", "fleet-bins-common"]),
     ("fleet", &["fleet-core"]),
@@ -51,6 +57,7 @@ const TEST_IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-storage-postgres", &["fleet-storage-conformance"]),
     ("fleet-bench-dataset", &["fleet-storage-sqlite"]),
     ("fleet-server", &["fleet-storage-sqlite"]),
+    ("migrate-storage", &["fleet-bench-dataset"]),
 ];
 
 /// Crates whose tests use the whole house; nothing may import them.

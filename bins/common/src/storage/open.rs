@@ -7,6 +7,7 @@ use fleet_core::{
     store::{Backend, Error, Result},
 };
 use fleet_storage_json::{JsonOptions, JsonStore};
+use fleet_storage_postgres::{PostgresOptions, PostgresStore};
 use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
 
 use super::StoreUri;
@@ -37,6 +38,7 @@ pub struct Opened {
 #[derive(Clone, Debug)]
 enum Counts {
     Json(JsonStore),
+    Postgres(PostgresStore),
     Sqlite(SqliteStore),
 }
 
@@ -54,6 +56,7 @@ impl Opened {
     pub fn effort(&self) -> Option<Effort> {
         let (transactions, works) = match &self.counts {
             Counts::Json(store) => (store.statistics().transactions, store.statistics().works),
+            Counts::Postgres(store) => (store.statistics().transactions, store.statistics().works),
             Counts::Sqlite(store) => (store.statistics().transactions, store.statistics().works),
         };
         Some(Effort { transactions, works })
@@ -88,10 +91,17 @@ pub async fn open(uri: &StoreUri, purpose: Purpose, clock: Arc<dyn Clock>) -> Re
                 counts: Counts::Json(store),
             })
         }
-        StoreUri::Postgres(_) => Err(Error::Refused(format!(
-            "this build has no backend for {} stores",
-            uri.engine()
-        ))),
+        StoreUri::Postgres(uri) => {
+            let mut options = PostgresOptions::default();
+            if purpose != Purpose::Serve {
+                options.view_limit = OFFLINE_VIEW;
+            }
+            let store = PostgresStore::open(uri, options).await?;
+            Ok(Opened {
+                backend: Arc::new(store.clone()),
+                counts: Counts::Postgres(store),
+            })
+        }
     }
 }
 

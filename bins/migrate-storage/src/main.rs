@@ -1,0 +1,112 @@
+//! `migrate-storage`: moves what one store holds into another, and back. Wiring over core's migration engine, no rules.
+
+mod command;
+mod exit;
+mod pair;
+mod progress;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use fleet_bins_common::{
+    logging::{self, LogFormat},
+    storage::StoreUri,
+};
+
+/// Moves what one store of fleet holds into another, verified, resumable and reversible.
+#[derive(Debug, Parser)]
+#[command(
+    name = "migrate-storage",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 120
+)]
+#[command(after_help = "\
+A store is sqlite:PATH, json:PATH or postgres://USER@HOST/DATABASE. Stop the server first: a SQLite or JSON store has one user.
+The source is altered by nothing but the mark that it is frozen. After a move, start the server with --storage and the target.
+
+Examples:
+  migrate-storage plan --from sqlite:/var/lib/fleet/fleet.db --to postgres://fleet@db/fleet
+  migrate-storage run  --from sqlite:/var/lib/fleet/fleet.db --to postgres://fleet@db/fleet
+  migrate-storage back --from postgres://fleet@db/fleet --to sqlite:/var/lib/fleet/fleet.db
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused before anything was changed, 4 the stores differ,
+5 a store cannot be reached, 6 interrupted; the same command with --resume goes on.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what would be moved, and what stands in the way. Changes nothing.
+    Plan(Stores),
+    /// Move everything into an empty target, read it back, compare, and let the target serve.
+    Run(Run),
+    /// Compare the two stores record by record. Nobody may write meanwhile.
+    Verify(Stores),
+    /// Move back into the store that the data came from, with what was written since. --from is the store that serves now.
+    Back(Run),
+    /// Say how far the two stores are with each other. Reads their marks only.
+    Status(Stores),
+    /// Give up a move that is not complete: the target is emptied, the source serves again.
+    Abandon(Stores),
+}
+
+/// The two stores.
+#[derive(Debug, Args)]
+struct Stores {
+    /// Where the data is
+    #[arg(long, env = "FLEET_MOVE_FROM", hide_env_values = true, value_name = "URI")]
+    from: StoreUri,
+    /// Where it goes
+    #[arg(long, env = "FLEET_MOVE_TO", hide_env_values = true, value_name = "URI")]
+    to: StoreUri,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// A move.
+#[derive(Debug, Args)]
+struct Run {
+    #[command(flatten)]
+    stores: Stores,
+    /// Go on with a move that was interrupted
+    #[arg(long)]
+    resume: bool,
+    /// Only say what would be done, as `plan` does
+    #[arg(long, conflicts_with = "resume")]
+    dry_run: bool,
+    /// Leave out the target's own check at the end; reading back and comparing is never left out
+    #[arg(long)]
+    no_check: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start_at(LogFormat::Text, "warn");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(command::run(cli.command)).into(),
+        Err(error) => {
+            logging::complain(&format!("migrate-storage: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        super::Cli::command().debug_assert();
+    }
+}
