@@ -39,10 +39,9 @@ pub(crate) struct Fixed {
     pub(crate) shut: Sql,
     /// `id, seq, fingerprint, revs` (ids).
     pub(crate) batches: Sql,
-    /// Remembers batches (ids, seqs, fingerprints, revs as bytes).
+    /// Remembers batches (ids, seqs, fingerprints, revs as bytes) and adds entries to the feed (seqs, numbers, types, names, ids,
+    /// revs): both in one statement, as every commit needs both.
     pub(crate) remember: Sql,
-    /// Adds entries (seqs, numbers, types, names, ids, revs).
-    pub(crate) add_feed: Sql,
     /// `seq, n, type, name, id, rev` after an entry, at most so many.
     pub(crate) read_feed: Sql,
     /// `number, hash` of a chain (lane).
@@ -228,12 +227,10 @@ impl Fixed {
                 "SELECT b.id, b.seq, b.fingerprint, b.revs FROM {batches} b WHERE b.id = ANY($1)"
             )),
             remember: sql(format!(
-                "INSERT INTO {batches} (id, seq, fingerprint, revs) SELECT * FROM \
+                "WITH fed AS (INSERT INTO {feed} (seq, n, type, name, id, rev) SELECT * FROM \
+                 unnest($5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::uuid[], $10::bigint[])) \
+                 INSERT INTO {batches} (id, seq, fingerprint, revs) SELECT * FROM \
                  unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bytea[])"
-            )),
-            add_feed: sql(format!(
-                "INSERT INTO {feed} (seq, n, type, name, id, rev) SELECT * FROM \
-                 unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::uuid[], $6::bigint[])"
             )),
             read_feed: sql(format!(
                 "SELECT f.seq, f.n, f.type, f.name, f.id, f.rev FROM {feed} f WHERE (f.seq, f.n) > ($1, $2) \

@@ -39,8 +39,7 @@ pub(super) async fn store(
         bind_rows(&table.insert, table, &rows)?.execute(&mut *conn).await?;
     }
     store_latest(conn, tables, &effects.latest, &effects.drops).await?;
-    store_feed(conn, fixed, &effects.feed).await?;
-    store_batches(conn, fixed, effects).await?;
+    store_history(conn, fixed, effects).await?;
     for (lane, link) in &effects.heads {
         let set = fixed.set_head.query().bind(*lane).bind(signed(link.number));
         set.bind(link.hash.as_slice()).execute(&mut *conn).await?;
@@ -250,10 +249,30 @@ pub(crate) async fn store_latest(conn: &mut PgConnection, tables: &Tables, lates
     Ok(())
 }
 
-async fn store_feed(conn: &mut PgConnection, fixed: &Fixed, feed: &[Change]) -> Done {
-    if feed.is_empty() {
+/// The batches, and the feed that they make.
+async fn store_history(conn: &mut PgConnection, fixed: &Fixed, effects: &Effects) -> Done {
+    if effects.batches.is_empty() {
         return Ok(());
     }
+    let (mut ids, mut seqs, mut fingerprints, mut revs) = (vec![], vec![], vec![], vec![]);
+    for (id, remembered) in &effects.batches {
+        ids.push(*id);
+        seqs.push(signed(remembered.committed.seq));
+        fingerprints.push(remembered.fingerprint.to_vec());
+        revs.push(encode_revs(&remembered.committed.revs));
+    }
+    let remember = fixed
+        .remember
+        .query()
+        .bind(ids)
+        .bind(seqs)
+        .bind(fingerprints)
+        .bind(revs);
+    bind_feed(remember, &effects.feed).execute(conn).await?;
+    Ok(())
+}
+
+fn bind_feed(query: Prepared, feed: &[Change]) -> Prepared {
     let (mut seqs, mut ns, mut types, mut names) = (vec![], vec![], vec![], vec![]);
     let (mut ids, mut revs): (Vec<Uuid>, Vec<Option<i64>>) = (vec![], vec![]);
     let (mut seq, mut n) = (0, 0_i64);
@@ -273,31 +292,7 @@ async fn store_feed(conn: &mut PgConnection, fixed: &Fixed, feed: &[Change]) -> 
         ids.push(id);
         revs.push(rev);
     }
-    let add = fixed.add_feed.query().bind(seqs).bind(ns).bind(types).bind(names);
-    add.bind(ids).bind(revs).execute(conn).await?;
-    Ok(())
-}
-
-async fn store_batches(conn: &mut PgConnection, fixed: &Fixed, effects: &Effects) -> Done {
-    if effects.batches.is_empty() {
-        return Ok(());
-    }
-    let (mut ids, mut seqs, mut fingerprints, mut revs) = (vec![], vec![], vec![], vec![]);
-    for (id, remembered) in &effects.batches {
-        ids.push(*id);
-        seqs.push(signed(remembered.committed.seq));
-        fingerprints.push(remembered.fingerprint.to_vec());
-        revs.push(encode_revs(&remembered.committed.revs));
-    }
-    let remember = fixed
-        .remember
-        .query()
-        .bind(ids)
-        .bind(seqs)
-        .bind(fingerprints)
-        .bind(revs);
-    remember.execute(conn).await?;
-    Ok(())
+    query.bind(seqs).bind(ns).bind(types).bind(names).bind(ids).bind(revs)
 }
 
 /// The sum of a document's many values: where it is unchanged, their tables need not be written.
