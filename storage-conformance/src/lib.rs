@@ -56,6 +56,7 @@
 mod ask;
 mod cases;
 mod dsl;
+pub mod durability;
 mod harness;
 mod model;
 mod moves;

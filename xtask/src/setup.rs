@@ -13,7 +13,7 @@ use crate::{postgres, workspace::Workspace};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Leave a part out: rust, python or postgres. May be repeated.
+    /// Leave a part out: rust, python, postgres or strace. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub without: Vec<String>,
 }
@@ -40,6 +40,11 @@ const PARTS: &[Part] = &[
         name: "postgres",
         for_what: "a database for the backend of several servers, and a pooler in front of it",
         install: postgres,
+    },
+    Part {
+        name: "strace",
+        for_what: "the proof that what a store acknowledges is on the disk",
+        install: strace,
     },
 ];
 
@@ -126,6 +131,14 @@ fn postgres(_: &Workspace) -> Result<String> {
     let programs = postgres::programs().map_err(anyhow::Error::msg)?;
     let pooler = postgres::pooler().context("pgbouncer is not there after its installation")?;
     Ok(format!("{} and {} are there", programs.display(), pooler.display()))
+}
+
+fn strace(_: &Workspace) -> Result<String> {
+    if works("strace", &["-V"]) {
+        return Ok("strace is there".to_owned());
+    }
+    apt_install(&["strace"])?;
+    Ok("strace installed".to_owned())
 }
 
 /// Installs Debian packages when we are root, else says how.
