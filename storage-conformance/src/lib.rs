@@ -27,6 +27,7 @@
 //!
 //! fleet_storage_conformance::conformance_tests!(Mine); // one #[test] per case, named group::case
 //! fleet_storage_conformance::model_test!(Mine);        // drawn sequences, compared with MemoryStore
+//! fleet_storage_conformance::histories_test!(Mine);    // clients at once, explained by one order
 //! # fn main() {}
 //! ```
 //!
@@ -41,6 +42,13 @@
 //! # Moving data between backends
 //!
 //! [`migration_tests!`] runs the migration suite between two harnesses: once for each directed pair that should work.
+//!
+//! Ten thousand sequences are the long mode: `CONFORMANCE_SEQUENCES=10000 cargo test -p YOUR-CRATE --test conformance
+//! answers_like_the_model`.
+//!
+//! The histories test lets several clients do drawn things at once, and explains all their answers by one order of commits
+//! (`histories/mod.rs` says how). `CONFORMANCE_ROUNDS` says how many histories (24 by default), `CONFORMANCE_SEED` where to
+//! begin.
 //!
 //! # Map
 //!
@@ -58,6 +66,7 @@ mod cases;
 mod dsl;
 pub mod durability;
 mod harness;
+mod histories;
 mod model;
 mod moves;
 mod random;
@@ -68,6 +77,7 @@ pub use async_trait::async_trait;
 pub use self::{
     cases::CASES,
     harness::{Guard, Harness, Opened},
+    histories::check_histories,
     model::check_model,
     moves::{MOVE_CASES, MoveCase, Pair, Tap, Tapped, run_move_case, try_move_case},
     run::{Case, Lab, run_case, try_case},

@@ -190,6 +190,22 @@ macro_rules! model_test {
     };
 }
 
+/// Expands to the test of concurrent histories, run on stores of the given [`Harness`].
+#[macro_export]
+macro_rules! histories_test {
+    ($harness:expr) => {
+        #[test]
+        #[allow(clippy::disallowed_methods)]
+        fn answers_are_explained_by_one_order() {
+            let number = |name: &str, default: u64| {
+                std::env::var(name).map_or(default, |text| text.parse().expect("the variable holds a number"))
+            };
+            let rounds = number("CONFORMANCE_ROUNDS", 24);
+            $crate::check_histories($harness, number("CONFORMANCE_SEED", 1), rounds);
+        }
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __expand {

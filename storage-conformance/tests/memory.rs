@@ -20,3 +20,4 @@ impl Harness for Memory {
 
 fleet_storage_conformance::conformance_tests!(Memory);
 fleet_storage_conformance::model_test!(Memory);
+fleet_storage_conformance::histories_test!(Memory);

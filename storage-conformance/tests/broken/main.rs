@@ -22,6 +22,7 @@ use store::Broken;
 mod sound {
     fleet_storage_conformance::conformance_tests!(super::Broken(super::Fault::None));
     fleet_storage_conformance::model_test!(super::Broken(super::Fault::None));
+    fleet_storage_conformance::histories_test!(super::Broken(super::Fault::None));
 }
 
 /// Panics are expected inside, by the dozen, and not shown.
@@ -64,7 +65,34 @@ fn model_test_catches_broken_backends_that_no_case_was_written_for() {
         Fault::TrimTakesTheStreamAlong,
     ];
     let passes =
-        |fault: &Fault| panic::catch_unwind(|| fleet_storage_conformance::check_model(Broken(*fault), 1, 64)).is_ok();
+        |fault: &Fault| panic::catch_unwind(|| fleet_storage_conformance::check_model(Broken(*fault), 1, 400)).is_ok();
     let escaped: Vec<Fault> = silently(|| faults.into_iter().filter(passes).collect());
+    assert_eq!(escaped, []);
+}
+
+#[test]
+fn histories_test_catches_broken_backends() {
+    let faults = [
+        Fault::LostUpdate,
+        Fault::TornBatch,
+        Fault::SkewAllowed,
+        Fault::IdempotencyForgotten,
+        Fault::IdempotencyForgottenByReopening,
+        Fault::UniqueIgnored,
+        Fault::OldestValueWins,
+        Fault::ChainExtendedByRepeats,
+        Fault::StaleView,
+        Fault::MovingView,
+        Fault::ViewOfTheTimeBefore,
+        Fault::FeedOutOfOrder,
+        Fault::FeedWithoutDeletes,
+        Fault::ThirdRevisionTwice,
+    ];
+    let passes = |fault: &Fault| {
+        panic::catch_unwind(|| fleet_storage_conformance::check_histories(Broken(*fault), 1, 24)).is_ok()
+    };
+    let count = faults.len();
+    let escaped: Vec<Fault> = silently(|| faults.into_iter().filter(passes).collect());
+    println!("the histories test caught {} of {count}", count - escaped.len());
     assert_eq!(escaped, []);
 }
