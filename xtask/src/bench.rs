@@ -6,11 +6,11 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::workspace::Workspace;
+use crate::{postgres::Cluster, workspace::Workspace};
 
 /// The most seconds from the server's start to the first inventory, once everything is built.
 const UP_GATE: f64 = 60.0;
@@ -104,6 +104,10 @@ fn build(workspace: &Workspace, targets: &[Target]) -> Result<()> {
 fn fleet_bench(workspace: &Workspace, target: &str, arguments: &Arguments) -> Result<u8> {
     let mut command = workspace.command(workspace.binary("fleet-bench", true));
     command.arg(target).args(&arguments.rest);
+    let cluster = cluster_for(target, arguments)?;
+    if let Some(cluster) = &cluster {
+        command.env("FLEET_TEST_POSTGRES", cluster.uri("postgres"));
+    }
     for backend in &arguments.backend {
         command.args(["--backend", backend]);
     }
@@ -113,9 +117,28 @@ fn fleet_bench(workspace: &Workspace, target: &str, arguments: &Arguments) -> Re
     if arguments.json {
         command.arg("--json");
     }
-    let status = command.status().context("fleet-bench does not start")?;
+    let status = command.status();
+    if let Some(cluster) = cluster {
+        cluster.remove();
+    }
+    let status = status.context("fleet-bench does not start")?;
     // Ended by a signal, it has reached nothing.
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// A Postgres of its own in a folder that goes away, for a target that needs one.
+fn cluster_for(target: &str, arguments: &Arguments) -> Result<Option<Cluster>> {
+    let asked = |name: &str| arguments.backend.iter().any(|backend| backend == name);
+    let needed = match target {
+        "storage" => arguments.backend.is_empty() || asked("postgres"),
+        "lists" => asked("postgres"),
+        _ => false,
+    };
+    if !needed {
+        return Ok(None);
+    }
+    let folder = std::env::temp_dir().join(format!("fleet-bench-postgres-{}", std::process::id()));
+    Cluster::start(&folder).map(Some).map_err(|problem| anyhow!(problem))
 }
 
 /// The check of `up` waits for the inventory and then for a command as well: what it takes is a bound from above.

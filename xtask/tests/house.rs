@@ -43,6 +43,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "fleet-agent-lib",
             "fleet-storage-sqlite",
             "fleet-storage-json",
+            "fleet-storage-postgres",
             "fleet-bench-dataset",
         ],
     ),

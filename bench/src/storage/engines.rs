@@ -1,8 +1,14 @@
 //! The table of backends: how each is opened, beside which probe it stands, and what it has to reach.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use fleet_core::{
     kernel::SystemClock,
@@ -10,11 +16,12 @@ use fleet_core::{
     store::{Backend, memory::MemoryStore},
 };
 use fleet_storage_json::{JsonOptions, JsonStore};
+use fleet_storage_postgres::{PostgresOptions, PostgresStore};
 use fleet_storage_sqlite::{SqliteOptions, SqliteStore, Synchronous};
 
 use super::{
     load::What,
-    probe::{Engine, Group, JsonProbe, SqliteProbe},
+    probe::{Engine, Group, JsonProbe, PostgresProbe, SqliteProbe, postgres_connection},
 };
 
 /// A backend, as it is installed.
@@ -28,6 +35,26 @@ pub enum Kind {
     SqliteNormal,
     /// Readable files.
     Json,
+    /// Postgres at `FLEET_TEST_POSTGRES`, each store in a namespace of its own; `cargo xtask bench` starts one.
+    Postgres,
+}
+
+/// Where Postgres is, if anywhere.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever starts the bench says where Postgres is"
+)]
+pub fn postgres() -> Option<String> {
+    std::env::var("FLEET_TEST_POSTGRES").ok()
+}
+
+/// Where Postgres is, and a namespace that nobody used.
+fn namespace() -> Result<(String, String)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let uri =
+        postgres().context("FLEET_TEST_POSTGRES does not say where Postgres is; `cargo xtask bench` starts one")?;
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ok((uri, format!("bench_{}_{next}", std::process::id())))
 }
 
 /// What stands in targets for a backend.
@@ -40,8 +67,15 @@ pub struct Goal {
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Memory, Self::Sqlite, Self::SqliteNormal, Self::Json];
+    /// All that are here.
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![Self::Memory, Self::Sqlite, Self::SqliteNormal, Self::Json];
+        match postgres() {
+            Some(_) => all.push(Self::Postgres),
+            None => eprintln!("without Postgres: FLEET_TEST_POSTGRES does not say where it is"),
+        }
+        all
+    }
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,6 +83,7 @@ impl Kind {
             Self::Sqlite => "sqlite",
             Self::SqliteNormal => "sqlite-normal",
             Self::Json => "json",
+            Self::Postgres => "postgres",
         }
     }
 
@@ -58,6 +93,7 @@ impl Kind {
             (Self::Sqlite, What::Heartbeats) => (10_000.0, 20_800.0),
             (Self::SqliteNormal, What::Heartbeats) => (20_000.0, 23_000.0),
             (Self::Json, What::Heartbeats) => (2_000.0, 359_000.0),
+            (Self::Postgres, What::Heartbeats) => (8_000.0, 28_100.0),
             _ => return Goal::default(),
         };
         Goal {
@@ -71,6 +107,7 @@ impl Kind {
         match self {
             Self::Sqlite => Some((Self::Json, 50_000.0)),
             Self::Json => Some((Self::Sqlite, 50_000.0)),
+            Self::Postgres => Some((Self::Sqlite, 20_000.0)),
             Self::Memory | Self::SqliteNormal => None,
         }
     }
@@ -78,7 +115,7 @@ impl Kind {
     /// Milliseconds that 99 of a hundred lists may take at 10,000 devices (P11).
     pub const fn list_ms(self) -> f64 {
         match self {
-            Self::Memory | Self::Sqlite | Self::SqliteNormal => 50.0,
+            Self::Memory | Self::Sqlite | Self::SqliteNormal | Self::Postgres => 50.0,
             Self::Json => 150.0,
         }
     }
@@ -92,6 +129,14 @@ impl Kind {
                 Arc::new(SqliteStore::open(folder.join("fleet.db"), self.sqlite(), clock).await?)
             }
             Self::Json => Arc::new(JsonStore::open(folder.join("json"), JsonOptions::default(), clock).await?),
+            Self::Postgres => {
+                let (uri, schema) = namespace()?;
+                let options = PostgresOptions {
+                    schema,
+                    ..PostgresOptions::default()
+                };
+                Arc::new(PostgresStore::open(&uri, options).await?)
+            }
         };
         let schema = modules::schema(&modules::built_in()).map_err(|error| anyhow::anyhow!(error.log()))?;
         backend.prepare(&schema).await?;
@@ -121,7 +166,23 @@ impl Kind {
                 };
                 Some((Box::new(JsonProbe::open(&folder.join("probe.ndjson"))?), group))
             }
+            Self::Postgres => {
+                let options = PostgresOptions::default();
+                let group = Group {
+                    linger: options.linger,
+                    linger_items: options.linger_items,
+                    most: options.group,
+                };
+                let (uri, namespace) = namespace()?;
+                Some((Box::new(PostgresProbe::open(&uri, &namespace, what).await?), group))
+            }
         })
+    }
+
+    /// A connection to Postgres in a new namespace, for bare tables.
+    pub async fn bare_postgres() -> Result<sqlx::postgres::PgConnection> {
+        let (uri, namespace) = namespace()?;
+        postgres_connection(&uri, &namespace).await
     }
 
     fn sqlite(self) -> SqliteOptions {

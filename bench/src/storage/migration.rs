@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use fleet_bench_dataset::{Dataset, Size};
 use fleet_core::{
@@ -17,7 +17,7 @@ use fleet_core::{
     store::{Backend, Record, RecordKey, migration::Migration},
 };
 use futures::StreamExt as _;
-use sqlx::{Row as _, sqlite::SqliteConnection};
+use sqlx::{Row as _, postgres::PgConnection, sqlite::SqliteConnection};
 
 use super::{Kind, probe};
 
@@ -123,6 +123,8 @@ fn plain(record: Record) -> Option<Bare> {
 enum Place {
     Sqlite(SqliteConnection),
     Lines(File, PathBuf),
+    /// Only written: nothing is moved out of it here.
+    Postgres(PgConnection),
 }
 
 /// A bare file that is read.
@@ -141,6 +143,12 @@ impl Place {
                     "CREATE TABLE record (key BLOB NOT NULL PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID";
                 sqlx::query(create).execute(&mut connection).await?;
                 Self::Sqlite(connection)
+            }
+            Kind::Postgres => {
+                let mut connection = Kind::bare_postgres().await?;
+                let create = "CREATE TABLE record (key bytea PRIMARY KEY, body bytea NOT NULL)";
+                sqlx::query(create).execute(&mut connection).await?;
+                Self::Postgres(connection)
             }
         })
     }
@@ -169,6 +177,12 @@ impl Place {
                 .await?;
                 sqlx::query("COMMIT").execute(connection).await?;
             }
+            Self::Postgres(connection) => {
+                let (keys, bodies): (Vec<_>, Vec<_>) =
+                    page.iter().map(|(key, body)| (key.clone(), body.to_vec())).unzip();
+                let insert = "INSERT INTO record (key, body) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
+                sqlx::query(insert).bind(keys).bind(bodies).execute(connection).await?;
+            }
             Self::Lines(file, _) => {
                 let mut lines = Vec::with_capacity(page.len() * 1_024);
                 for (key, body) in page {
@@ -192,6 +206,7 @@ impl Place {
         Ok(match self {
             Self::Sqlite(connection) => Reader::Sqlite(connection, Vec::new()),
             Self::Lines(_, path) => Reader::Lines(BufReader::with_capacity(1 << 20, File::open(path)?)),
+            Self::Postgres(_) => bail!("nothing is moved out of Postgres here"),
         })
     }
 }

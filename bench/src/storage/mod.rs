@@ -127,7 +127,7 @@ fn exit_code(verdicts: &[Verdict]) -> ExitCode {
 
 async fn measure(arguments: &Arguments) -> Result<Vec<Line>> {
     let kinds = if arguments.backend.is_empty() {
-        Kind::ALL.to_vec()
+        Kind::all()
     } else {
         arguments.backend.clone()
     };

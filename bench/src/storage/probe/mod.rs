@@ -3,6 +3,7 @@
 //! preconditions, no index by time, no feed, no chain, no remembered batch ids.
 
 mod json;
+mod postgres;
 mod sqlite;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::{
 
 pub use self::{
     json::JsonProbe,
+    postgres::{PostgresProbe, postgres_connection},
     sqlite::{SqliteProbe, sqlite_connection},
 };
 
