@@ -74,6 +74,8 @@ impl Follower {
             if let Some(change) = self.ready.pop_front() {
                 return Some(Ok(change));
             }
+            // Asked before the newest place: what a frozen store holds by then is all that it ever will.
+            let frozen = self.shared.is_frozen();
             let newest = *self.newest.borrow_and_update();
             if newest > self.seq || self.within.is_some() || !self.looked {
                 if let Err(error) = self.read().await {
@@ -84,6 +86,9 @@ impl Follower {
                     return Some(Err(error));
                 }
                 continue;
+            }
+            if frozen {
+                return None;
             }
             tokio::select! {
                 changed = self.newest.changed() => if changed.is_err() {

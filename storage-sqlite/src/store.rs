@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use fleet_core::{
     kernel::Clock,
     store::{
-        Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Name, Result, Schema, SchemaReport, Seq,
-        Standing, Tracking, View, check_lease,
+        Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Name, Phase, Result, Schema, SchemaReport,
+        Seq, Standing, Tracking, View, check_lease,
         group::{Answer, Work},
     },
 };
@@ -99,6 +99,13 @@ impl Shared {
 
     pub(crate) fn set_standing(&self, standing: Standing) {
         *self.standing.write().unwrap_or_else(PoisonError::into_inner) = standing;
+        // Who follows the feed of a store that was frozen has all of it.
+        self.newest.send_modify(|_| {});
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        let standing = self.standing.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(standing.phase, Phase::Frozen(_))
     }
 
     /// Refused unless the store serves.

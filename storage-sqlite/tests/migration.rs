@@ -1,4 +1,4 @@
-//! Data moves into SQLite, out of it, and from file to file.
+//! Data moves into SQLite and out of it.
 
 mod harness;
 
@@ -28,8 +28,4 @@ mod memory_to_sqlite {
 
 mod sqlite_to_memory {
     fleet_storage_conformance::migration_tests!(super::Sqlite, super::Memory);
-}
-
-mod sqlite_to_sqlite {
-    fleet_storage_conformance::migration_tests!(super::Sqlite, super::Sqlite);
 }

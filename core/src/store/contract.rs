@@ -408,7 +408,7 @@ pub trait Backend: Relocate + fmt::Debug + Send + Sync + 'static {
     /// The changes after a place in commit order: those that are there, then those to come, in commit order, without gap or
     /// repeat. The first item is [`super::Error::Compacted`], with the newest place that is forgotten, when the feed no longer
     /// reaches back; so is the last item of a stream that a compaction overtook. `after` may lie ahead of the newest commit.
-    /// A stream ends when the store is closed.
+    /// A stream ends when the store is closed, and when the store is frozen, behind the last commit.
     async fn changes(&self, after: Seq) -> Result<BoxStream<'static, Result<Change>>>;
 
     /// Forgets feed entries and batch ids of commits up to and including `upto` (at most the newest); returns how many

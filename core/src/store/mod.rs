@@ -9,7 +9,8 @@
 //!   memory/   fleet-storage-sqlite   -json   -postgres                backends
 //! ```
 //!
-//! [`migration`] moves what one backend holds into another, on nothing but the contract.
+//! [`migration`] moves what one backend holds into another, on nothing but the contract; [`Switch`] lets a server use the other
+//! one without a restart.
 //!
 //! A backend stores **documents** (kind, id, revision, canonical JSON, declared columns), **lanes** (append-only rows),
 //! **latest values**, one **commit order** and one **change feed**. It never sees a domain type. What an index value
@@ -71,6 +72,7 @@ pub mod plan;
 mod query;
 mod relocate;
 mod schema;
+mod switch;
 mod typed;
 mod value;
 
@@ -91,6 +93,7 @@ pub use relocate::{Layout, Move, Patch, Phase, RecordKey, Relocate, Standing, St
 pub use schema::{
     Column, ColumnType, IndexedValues, Indexer, KindSchema, LaneSchema, LatestSchema, Schema, SchemaError, limits,
 };
+pub use switch::{Pause, Switch};
 pub use typed::{
     CommitObserver, Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, NOT_SERVING, Query,
     ROW_CONFLICT, Reader, STALE, Store, TAKEN, ToColumn, Tx, Versioned, decode, encode, kind_schema, lane_schema,

@@ -277,3 +277,26 @@ pub(crate) async fn feed_ends_when_the_store_closes(lab: &mut Lab) {
     let last = waiting.await.unwrap();
     assert!(matches!(last, None | Some(Err(Error::Unavailable(_)))), "{last:?}");
 }
+
+pub(crate) async fn feed_of_a_frozen_store_ends_behind_its_last_commit(lab: &mut Lab) {
+    lab.ok([put("a"), row("log", "s", 1)]).await;
+    let mut waiting = follow(lab, 1).await;
+    let waiting = tokio::spawn(async move { next(&mut waiting).await });
+    lab.ok([put("b"), put("c")]).await;
+    let seq = lab.store().freeze(origin(1)).await.unwrap();
+    let first = waiting.await.unwrap().expect("what was committed is told").unwrap();
+    assert_eq!(tell(&first), "2 thing/b@1");
+    for (after, expected) in [(0, 4), (1, 2), (seq, 0), (seq + 5, 0)] {
+        let mut changes = follow(lab, after).await;
+        let mut told = 0;
+        while let Some(change) = next(&mut changes).await {
+            change.expect("the feed holds no error");
+            told += 1;
+        }
+        assert_eq!(told, expected, "after {after}");
+    }
+    lab.store().serve().await.unwrap();
+    let mut changes = follow(lab, seq).await;
+    lab.ok([put("d")]).await;
+    assert_eq!(tell(&next(&mut changes).await.unwrap().unwrap()), "3 thing/d@1");
+}

@@ -267,6 +267,7 @@ macro_rules! __cases {
                 follower_that_is_up_to_date_survives_compaction
                 silent_feed_waits
                 feed_ends_when_the_store_closes
+                feed_of_a_frozen_store_ends_behind_its_last_commit
             }
             leases {
                 free_lease_is_given

@@ -4,15 +4,19 @@
 //!   moves/mod.rs    the list of cases, and how they are run
 //!   moves/pair.rs   two stores and moves between them
 //!   moves/tap.rs    a store with somebody in between, who breaks off calls or breaks the store
-//!   whole, refusal, interruption, way_back: the cases
+//!   moves/writers.rs   writers who remember what was acknowledged
+//!   whole, refusal, interruption, way_back, online, exchange: the cases
 //! ```
 
+mod exchange;
 mod interruption;
+mod online;
 mod pair;
 mod refusal;
 mod tap;
 mod way_back;
 mod whole;
+mod writers;
 
 use std::{fmt, sync::Arc};
 
@@ -170,6 +174,32 @@ macro_rules! __moves {
                 broken_off_at_every_call_goes_on
                 there_and_back_and_there_again
                 abandoned_way_back_leaves_the_newer_store_serving
+            }
+            online {
+                quiet_store_is_moved
+                writers_wait_and_lose_nothing
+                writers_of_the_source_itself_lose_nothing
+                way_back_is_online_too
+                writes_between_all_steps_arrive
+                notes_that_were_lost_are_begun_anew
+                pause_that_grows_too_long_is_put_off
+                failure_during_the_pause_lets_the_source_serve
+                target_that_does_not_answer_the_last_step_leaves_the_source_frozen
+                difference_without_a_note_ends_the_move
+                broken_off_at_every_call_goes_on
+                frozen_source_is_finished_and_exchanged
+                another_store_than_the_one_in_use_is_refused
+            }
+            exchange {
+                followers_see_every_commit_once
+                followers_from_the_past_get_the_old_part
+                followers_outlive_a_move_that_was_put_off
+                followers_learn_that_an_old_store_was_closed
+                writes_wait_while_the_gate_is_shut
+                impatient_writes_fail_unwritten
+                reads_do_not_wait
+                leases_begin_anew
+                closing_closes_all_stores
             }
         }
     };

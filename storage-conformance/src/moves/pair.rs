@@ -143,6 +143,12 @@ impl Pair {
         source
     }
 
+    /// The calls at which a sweep breaks off: all of them in memory; where each takes time, every fifth.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = u64> + use<> {
+        let is_slow = self.source().info().durable || self.target().info().durable;
+        (1..).step_by(if is_slow { 5 } else { 1 })
+    }
+
     /// One phase in a word: serving, filling, frozen.
     pub(crate) async fn phase(&self, store: &Arc<dyn Backend>) -> &'static str {
         match store.standing().await.expect("a standing is told").phase {

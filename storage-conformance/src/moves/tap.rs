@@ -25,6 +25,11 @@ pub trait Tap: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether a call is answered without being made. Asked for `freeze`, `serve`, `clear` and `track`.
+    fn skips(&self, _call: &'static str) -> bool {
+        false
+    }
+
     /// What is stored in place of a patch.
     fn patch(&self, patch: Patch) -> Patch {
         patch
@@ -130,6 +135,9 @@ impl Relocate for Tapped {
     }
 
     async fn freeze(&self, to: Move) -> Result<Seq> {
+        if self.tap.skips("freeze") {
+            return Ok(self.inner.view().await?.seq());
+        }
         pass!(self, freeze(to))
     }
 
@@ -143,14 +151,23 @@ impl Relocate for Tapped {
     }
 
     async fn serve(&self) -> Result<()> {
+        if self.tap.skips("serve") {
+            return Ok(());
+        }
         pass!(self, serve())
     }
 
     async fn clear(&self) -> Result<()> {
+        if self.tap.skips("clear") {
+            return Ok(());
+        }
         pass!(self, clear())
     }
 
     async fn track(&self, on: bool) -> Result<()> {
+        if self.tap.skips("track") {
+            return Ok(());
+        }
         pass!(self, track(on))
     }
 

@@ -6,7 +6,7 @@ use futures::{Stream, stream};
 use tokio::sync::watch;
 
 use super::State;
-use crate::store::{Change, Error, Result, Seq};
+use crate::store::{Change, Error, Phase, Result, Seq};
 
 /// How many commits a follower reads at a time.
 const COMMITS: usize = 256;
@@ -18,6 +18,8 @@ pub struct Changes {
     pub changes: Vec<Change>,
     /// They are all changes up to this place.
     pub upto: Seq,
+    /// None will follow: the store is frozen.
+    pub last: bool,
 }
 
 impl State {
@@ -30,6 +32,7 @@ impl State {
         let mut found = Changes {
             changes: Vec::new(),
             upto: after,
+            last: false,
         };
         let mut commits = 0;
         for (seq, touched) in self.feed.range((Bound::Excluded(after), Bound::Unbounded)).take(most) {
@@ -43,6 +46,7 @@ impl State {
         if commits < most {
             // The last commits may have touched nothing that the feed tells of.
             found.upto = found.upto.max(self.seq);
+            found.last = matches!(self.standing.phase, Phase::Frozen(_));
         }
         Ok(found)
     }
@@ -95,10 +99,11 @@ impl<R: Fn(Seq, usize) -> Option<Result<Changes>> + Send, W: Send + Sync> Follow
                 }
                 Ok(found) => {
                     self.after = found.upto;
+                    self.ended = found.last;
                     self.ready = found.changes.into();
                 }
             }
-            if self.ready.is_empty() {
+            if self.ready.is_empty() && !self.ended {
                 self.wake.changed().await.ok()?;
             }
         }

@@ -180,7 +180,9 @@ impl Relocate for MemoryStore {
     }
 
     async fn freeze(&self, to: Move) -> Result<Seq> {
-        self.with(|state| state.freeze(to))
+        let seq = self.with(|state| state.freeze(to))?;
+        self.wake.send_replace(());
+        Ok(seq)
     }
 
     async fn fill(&self, from: Move) -> Result<()> {

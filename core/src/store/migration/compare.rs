@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Difference, Found, Join, Kind, Meter, MigrationError, Tally, Verification, join::alike};
+use super::{Difference, Found, Join, Kind, Meter, MigrationError, Reached, Tally, Verification, join::alike};
 use crate::store::{Backend, Record, RecordKey};
 
 /// As long as both sides are alike, the source's tally counts for both.
@@ -100,4 +100,38 @@ pub(super) async fn count(
     }
     meter.tell();
     Ok(tally.end(join.source_seq()))
+}
+
+/// Compares both behind a key, over at most so many records, while the source is written to: the keys that differ, and how.
+pub(super) async fn differences(
+    source: &Arc<dyn Backend>,
+    target: &Arc<dyn Backend>,
+    after: Option<RecordKey>,
+    most: u64,
+    page: usize,
+    meter: &mut Meter,
+) -> Result<(Reached, Vec<(RecordKey, Kind)>), MigrationError> {
+    let mut join = Join::new(source, Some(target), after, page);
+    let mut reached = Reached {
+        key: after,
+        ended: false,
+    };
+    let mut differing = Vec::new();
+    for _ in 0..most {
+        let Some((key, found)) = join.next().await? else {
+            reached.ended = true;
+            break;
+        };
+        reached.key = Some(key);
+        if let Found::Both(record, _) | Found::Missing(record) = &found {
+            meter.count(key.name(), record);
+        }
+        match found {
+            Found::Both(ours, theirs) if alike(&ours, &theirs) => {}
+            Found::Both(..) => differing.push((key, Kind::Unlike)),
+            Found::Missing(_) => differing.push((key, Kind::Missing)),
+            Found::Surplus(_) => differing.push((key, Kind::Surplus)),
+        }
+    }
+    Ok((reached, differing))
 }

@@ -29,6 +29,8 @@ pub const OUTCOME_UNKNOWN: Code = Code::new("migration.outcome_unknown", Class::
 
 /// Source and target are one store.
 pub const SAME_STORE: Code = Code::new("migration.same_store", Class::Invalid);
+/// The source is not the store that the server uses.
+pub const SOURCE_NOT_IN_USE: Code = Code::new("migration.source_not_in_use", Class::Conflict);
 /// A store cannot be read.
 pub const UNREACHABLE: Code = Code::new("migration.unreachable", Class::Unavailable);
 /// A store was written by another version of the program.

@@ -6,6 +6,7 @@
 //!   Join          both stores side by side, in canonical order       (join.rs)
 //!   reconcile     writes to the target what differs                  (copy.rs, patcher.rs)
 //!   verify        compares both and adds them up                     (compare.rs, tally.rs)
+//!   online, Tail  moves while writers go on, and carries their writes (online.rs, tail.rs)
 //!   Progress, Report, Problem, MigrationError                        (progress.rs, report.rs, error.rs)
 //! ```
 //!
@@ -33,6 +34,8 @@
 //! and every record was read back and found equal: at no moment do both serve the same data. Both stores remember the move by
 //! one id ([`Stage`]), so any later call finds out where it stands.
 //!
+//! An online move freezes the source later, behind the verification, and for a moment only: see `online.rs` for its argument.
+//!
 //! The source is altered by nothing but the mark that it is frozen (and, if an older version wrote it, by `prepare`, as the
 //! server would at its start). Batch ids and leases are not moved: see [`Relocate::fill`](super::Relocate::fill).
 //!
@@ -46,10 +49,12 @@ mod compare;
 mod copy;
 mod error;
 mod join;
+mod online;
 mod patcher;
 mod progress;
 mod report;
 mod stage;
+mod tail;
 mod tally;
 
 use std::{
@@ -64,7 +69,7 @@ use std::{
 use tokio::sync::watch;
 
 use self::{
-    copy::{Sizes, reconcile},
+    copy::{Reached, Sizes, reconcile},
     join::{Found, Join, Step},
     patcher::Patcher,
     progress::Meter,

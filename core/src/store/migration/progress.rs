@@ -75,10 +75,7 @@ impl Meter {
 
     /// A new activity begins.
     pub(super) fn begin(&mut self, activity: Activity, total: Option<u64>) {
-        let pass = match activity {
-            Activity::CatchingUp | Activity::Switching => self.now.pass + u32::from(activity == Activity::CatchingUp),
-            _ => self.now.pass,
-        };
+        let pass = self.now.pass + u32::from(activity == Activity::CatchingUp);
         self.now = Progress {
             activity,
             total,
@@ -88,6 +85,11 @@ impl Meter {
         self.began = Instant::now();
         self.told = 0;
         self.to.send_replace(self.now.clone());
+    }
+
+    /// How often what was written meanwhile was carried.
+    pub(super) fn passes(&self) -> u32 {
+        self.now.pass
     }
 
     /// How long the activity has taken.

@@ -115,7 +115,7 @@ pub trait Relocate {
     async fn track(&self, on: bool) -> Result<()>;
 
     /// What was written since the note `after` (0 at first); notes up to `after` are forgotten. Waits for nothing; what was
-    /// acknowledged before the call is in it. Fails with [`super::Error::Compacted`] when notes were lost because too many
+    /// acknowledged before the call is in it, and a view that is taken afterwards shows all that is in it. Fails with [`super::Error::Compacted`] when notes were lost because too many
     /// piled up ([`Tracking::MOST`]), and with [`super::Error::Refused`] when nothing is tracked.
     async fn tracked(&self, after: u64) -> Result<Tracked>;
 }
