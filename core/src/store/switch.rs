@@ -286,42 +286,31 @@ struct Part {
 impl Follower {
     /// Opens the feed of the first store that goes beyond where the follower stands.
     async fn open(&mut self) -> Result<()> {
-        loop {
-            let (number, store, left) = self.inner.routes(|routes| {
-                let number = routes
-                    .ends
-                    .iter()
-                    .position(|end| *end > self.after)
-                    .unwrap_or(routes.ends.len());
-                (number, Arc::clone(&routes.stores[number]), number < routes.ends.len())
-            });
-            match store.changes(self.after).await {
-                Ok(changes) => {
-                    self.part = Some(Part {
-                        silent: left.then(|| Instant::now() + SILENCE),
-                        store,
-                        number,
-                        changes,
-                    });
-                    return Ok(());
-                }
-                // An old store that was closed: the newest one says what it still knows.
-                Err(Error::Unavailable(_)) if left => {
-                    let active = self
-                        .inner
-                        .routes(|routes| (routes.ends.len(), Arc::clone(routes.active())));
-                    let changes = active.1.changes(self.after).await?;
-                    self.part = Some(Part {
-                        store: active.1,
-                        number: active.0,
-                        changes,
-                        silent: None,
-                    });
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
+        let (number, newest, store, active) = self.inner.routes(|routes| {
+            let newest = routes.ends.len();
+            let number = routes.ends.iter().position(|end| *end > self.after).unwrap_or(newest);
+            (
+                number,
+                newest,
+                Arc::clone(&routes.stores[number]),
+                Arc::clone(routes.active()),
+            )
+        });
+        let (number, store, changes) = match store.changes(self.after).await {
+            // An old store that was closed: the newest one says what it still knows.
+            Err(Error::Unavailable(_)) if number < newest => {
+                let changes = active.changes(self.after).await?;
+                (newest, active, changes)
             }
-        }
+            changes => (number, store, changes?),
+        };
+        self.part = Some(Part {
+            silent: (number < newest).then(|| Instant::now() + SILENCE),
+            store,
+            number,
+            changes,
+        });
+        Ok(())
     }
 
     async fn next(&mut self) -> Option<Result<Change>> {

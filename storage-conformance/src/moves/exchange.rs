@@ -47,7 +47,7 @@ pub(crate) async fn followers_see_every_commit_once(pair: &mut Pair) {
         seen
     });
     let writers = Writers::begin(&store, 3);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let migration = pair.migration();
     let report = migration.online(Some(&switch)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;

@@ -56,12 +56,12 @@ pub(crate) async fn writers_wait_and_lose_nothing(pair: &mut Pair) {
     let switch = switch(pair);
     let store: Arc<dyn Backend> = Arc::new(switch.clone());
     let writers = Writers::begin(&store, 4);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let migration = pair.between_with(pair.source(), pair.target(), patient());
     let report = migration.online(Some(&switch)).await.unwrap();
     assert_eq!(report.outcome, Outcome::Moved);
     let moved = pair.target().view().await.unwrap().seq();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let acknowledged = writers.end().await;
     for one in &acknowledged {
         assert!(one.refusal.is_none(), "a writer was refused: {:?}", one.refusal);
@@ -76,7 +76,7 @@ pub(crate) async fn writers_wait_and_lose_nothing(pair: &mut Pair) {
 pub(crate) async fn writers_of_the_source_itself_lose_nothing(pair: &mut Pair) {
     pair.fill().await;
     let writers = Writers::begin(pair.source(), 4);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let migration = pair.between_with(pair.source(), pair.target(), patient());
     migration.online(None).await.unwrap();
     let acknowledged = writers.join().await;
@@ -93,7 +93,7 @@ pub(crate) async fn way_back_is_online_too(pair: &mut Pair) {
     let switch = Switch::new(Arc::clone(pair.target()), Duration::from_secs(60));
     let store: Arc<dyn Backend> = Arc::new(switch.clone());
     let writers = Writers::begin(&store, 2);
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let migration = pair.between_with(pair.target(), pair.source(), patient());
     migration.online(Some(&switch)).await.unwrap();
     let acknowledged = writers.end().await;

@@ -53,11 +53,8 @@ const SEGMENT: u64 = 25;
 /// Keys in the tail above which they are carried between two segments.
 const MANY: u64 = 50_000;
 
-/// Keys that are few enough for the switch-over.
-const FEW: u64 = 2_000;
-
-/// Passes of catching up before it is said that there is no end to it.
-const PASSES: u32 = 60;
+/// Passes of catching up that bring nothing, after which it is said that there is no end to it.
+const VAIN: u32 = 12;
 
 /// How often everything is begun anew when notes were lost.
 const BEGINNINGS: u32 = 3;
@@ -235,20 +232,25 @@ impl Work<'_> {
         tail.carry(source, target, sizes, copied, meter, how).await
     }
 
-    /// Carries the tail until it is short, and quickly carried.
+    /// Carries the tail until that goes quickly: what is written while it is carried is what the pause will have to carry.
     async fn catch_up(&mut self) -> Result<(), MigrationError> {
-        for _ in 0..PASSES {
+        let (mut passes, mut vain, mut best) = (0, 0, Duration::MAX);
+        while vain < VAIN {
             self.tail.absorb(&self.migration.source, |_| true).await?;
-            let left = self.tail.len();
-            self.meter.begin(Activity::CatchingUp, Some(left));
+            self.meter.begin(Activity::CatchingUp, Some(self.tail.len()));
             let began = Instant::now();
             self.carry(None).await?;
-            if left <= FEW && began.elapsed() <= self.migration.options.pause / 4 {
+            let took = began.elapsed();
+            if took <= self.migration.options.pause / 4 {
                 return Ok(());
             }
+            passes += 1;
+            vain = if took < best { 0 } else { vain + 1 };
+            best = best.min(took);
         }
+        self.tail.absorb(&self.migration.source, |_| true).await?;
         Err(MigrationError::NotCatchingUp {
-            passes: PASSES,
+            passes,
             left: self.tail.len(),
         })
     }
