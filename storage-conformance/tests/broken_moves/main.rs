@@ -58,10 +58,10 @@ enum Fault {
 
 /// Each fault with a case that catches it.
 const FAULTS: &[(Fault, &str)] = &[
-    (Fault::NotesLost, "online::writers_of_the_source_itself_lose_nothing"),
+    (Fault::NotesLost, "online::writes_between_all_steps_arrive"),
     (Fault::DeletesNotNoted, "online::writes_between_all_steps_arrive"),
     (Fault::NotDrained, "online::writes_between_all_steps_arrive"),
-    (Fault::HotWritesNotNoted, "online::writers_wait_and_lose_nothing"),
+    (Fault::HotWritesNotNoted, "online::writes_between_all_steps_arrive"),
     (Fault::TrackedTooLate, "online::writes_between_all_steps_arrive"),
     (Fault::NotFrozen, "online::quiet_store_is_moved"),
     (Fault::FlippedUnverified, "online::writers_wait_and_lose_nothing"),
