@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use fleet_core::store::{Change, Error, Key, Name, Result, Schema, Seq, Touched};
+use fleet_core::store::{Change, Error, Key, Name, Phase, Result, Schema, Seq, Touched};
 use futures::{StreamExt as _, stream, stream::BoxStream};
 use sqlx::{Row as _, postgres::PgRow};
 use tokio::{sync::watch, time::sleep};
@@ -13,6 +13,7 @@ use crate::{
     sql::{read_uint, signed},
     store::Shared,
     tables::Tables,
+    writer::read_standing,
 };
 
 /// The type of an entry that names a stream; 0 is a document that was written, 1 one that was removed.
@@ -33,6 +34,8 @@ struct Follower {
     ready: VecDeque<Change>,
     /// Whether the table was looked at: at the first look the feed may turn out not to reach back.
     looked: bool,
+    /// Whether the store was frozen at the last look: then what was there is all that will ever be.
+    frozen: bool,
     over: bool,
 }
 
@@ -52,6 +55,7 @@ pub(crate) fn changes(
         within: None,
         ready: VecDeque::new(),
         looked: false,
+        frozen: false,
         over: false,
     };
     stream::unfold(follower, |mut follower| async {
@@ -85,9 +89,14 @@ impl Follower {
                 }
                 continue;
             }
+            if self.frozen {
+                return None;
+            }
             tokio::select! {
-                changed = self.newest.changed() => if changed.is_err() {
-                    return None;
+                changed = self.newest.changed() => match changed {
+                    // The news may be that the store was frozen, which no place tells.
+                    Ok(()) => self.looked = false,
+                    Err(_) => return None,
                 },
                 () = self.shared.until_closed() => return None,
             }
@@ -106,6 +115,8 @@ impl Follower {
             read_uint(row, 0).map_err(from_engine)?,
             read_uint(row, 1).map_err(from_engine)?,
         );
+        let standing: String = row.try_get(2).map_err(from_engine)?;
+        self.frozen = matches!(read_standing(&standing)?.phase, Phase::Frozen(_));
         if floor > self.seq {
             return Err(Error::Compacted(floor));
         }

@@ -29,7 +29,7 @@ pub(crate) struct Fixed {
     pub(crate) begin_alone: Sql,
     /// Begins a view: a row `seq`.
     pub(crate) begin_view: Sql,
-    /// Begins a look at the feed: a row `seq, floor`.
+    /// Begins a look at the feed: a row `seq, floor, standing`.
     pub(crate) begin_feed: Sql,
     /// Begins anything else.
     pub(crate) begin: Sql,
@@ -217,7 +217,7 @@ impl Fixed {
             begin_view: sql(format!(
                 "{view}; LOCK TABLE {gate} IN ACCESS SHARE MODE; SELECT seq FROM {state}"
             )),
-            begin_feed: sql(format!("{view}; SELECT seq, floor FROM {state}")),
+            begin_feed: sql(format!("{view}; SELECT seq, floor, standing FROM {state}")),
             begin: sql(write.clone()),
             stands: sql(stands.clone()),
             shut: sql(format!(

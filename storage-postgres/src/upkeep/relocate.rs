@@ -45,7 +45,10 @@ impl Relocate for PostgresStore {
     async fn freeze(&self, to: Move) -> Result<Seq> {
         self.tables()?;
         // Beginning waits for every writer of every server; whoever writes afterwards reads that the store is frozen.
-        self.step(Step::Freeze(to)).await
+        let seq = self.step(Step::Freeze(to)).await?;
+        // Who follows the feed learns that no more will come.
+        self.shared().newest.send_modify(|_| {});
+        Ok(seq)
     }
 
     async fn fill(&self, from: Move) -> Result<()> {
