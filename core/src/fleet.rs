@@ -5,6 +5,7 @@ use std::{
     future::Future,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::future::{join, select};
@@ -21,14 +22,20 @@ use crate::{
     modules::{self, Job, Module},
     retention::LaneRetention,
     settings::{Overrides, Settings},
-    storage::{Desk, StorageService, ports::BackupFolder},
-    store::{Backend, Schema, Store},
+    storage::{
+        Desk, StorageService,
+        ports::{BackupFolder, StorageOpener},
+    },
+    store::{Backend, Schema, Store, Switch},
     work::{
         BatchService, Operations, RunId, RunService,
         delivery::DeliveryService,
         output::{OutputMeter, OutputService},
     },
 };
+
+/// How long a write waits while the store is exchanged: ten times the pause that a move may make.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A fleet: its store, its clock, its secrets and its services. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +45,7 @@ pub struct Fleet {
 
 struct Inner {
     store: Store,
+    switch: Switch,
     schema: Schema,
     desk: Desk,
     clock: Arc<dyn Clock>,
@@ -80,6 +88,7 @@ pub struct FleetBuilder {
     modules: Vec<Module>,
     overrides: Overrides,
     backup_folder: Option<Arc<dyn BackupFolder>>,
+    storage_opener: Option<Arc<dyn StorageOpener>>,
 }
 
 impl FleetBuilder {
@@ -119,11 +128,25 @@ impl FleetBuilder {
         self
     }
 
+    /// Opens the stores that data is moved to; without it nothing is moved.
+    #[must_use]
+    pub fn storage_opener(mut self, opener: Arc<dyn StorageOpener>) -> Self {
+        self.storage_opener = Some(opener);
+        self
+    }
+
     /// Prepares the store and opens the fleet. Fails when the master key is not the one that sealed the store's secrets.
     pub async fn open(self) -> Result<Fleet> {
         let schema = modules::schema(&self.modules)?;
         let permissions = modules::permissions(&self.modules)?;
-        let (store, report) = Store::open(self.backend, &schema, self.clock.clone(), self.random.clone()).await?;
+        let switch = Switch::new(self.backend, PATIENCE);
+        let (store, report) = Store::open(
+            Arc::new(switch.clone()),
+            &schema,
+            self.clock.clone(),
+            self.random.clone(),
+        )
+        .await?;
         for created in &report.created {
             tracing::debug!(created, "storage extended");
         }
@@ -156,8 +179,9 @@ impl FleetBuilder {
         store.observe(known_devices.clone());
         let inner = Inner {
             store,
+            switch,
             schema,
-            desk: Desk::new(self.backup_folder),
+            desk: Desk::new(self.backup_folder, self.storage_opener),
             clock: self.clock,
             random: self.random,
             sealer,
@@ -193,6 +217,7 @@ impl Fleet {
             modules: modules::built_in(),
             overrides: Overrides::new(),
             backup_folder: None,
+            storage_opener: None,
         }
     }
 
@@ -209,6 +234,15 @@ impl Fleet {
     /// Looks after the store.
     pub fn storage(&self) -> StorageService<'_> {
         StorageService::new(self)
+    }
+
+    /// Where the store is exchanged when its data moves.
+    pub(crate) fn switch(&self) -> &Switch {
+        &self.inner.switch
+    }
+
+    pub(crate) fn shared_random(&self) -> Arc<dyn Randomness> {
+        self.inner.random.clone()
     }
 
     pub(crate) fn storage_desk(&self) -> &Desk {

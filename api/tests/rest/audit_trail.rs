@@ -116,6 +116,29 @@ async fn storage(walk: &mut Walk<'_>, app: &App, admin: &str) {
     app.advance(1);
     assert!(app.fleet.storage().work().await, "the backup waits to be made");
     app.advance(1);
+
+    let to = json!({"to": "memory:new"});
+    walk.step("plan_storage_move", post("/api/v1/storage/plan").body(&to))
+        .await;
+    let begin = async |walk: &mut Walk<'_>| {
+        let begun = walk
+            .step("start_storage_move", post("/api/v1/storage/moves").body(&to))
+            .await;
+        format!("/api/v1/storage/moves/{}", begun.str("/id"))
+    };
+    let check = async |path: &str, state: &str| {
+        assert!(app.fleet.storage().work().await, "the move waits to be made");
+        app.advance(1);
+        let shown = app.get(path).token(admin).send().await;
+        assert_eq!(shown.str("/state"), state, "{}", shown.text);
+    };
+    let path = begin(walk).await;
+    walk.step("cancel_storage_move", post(&format!("{path}/cancel"))).await;
+    check(&path, "cancelled").await;
+    let path = begin(walk).await;
+    check(&path, "done").await;
+    let back = walk.step("move_storage_back", post(&format!("{path}/back"))).await;
+    check(&format!("/api/v1/storage/moves/{}", back.str("/id")), "done").await;
 }
 
 async fn people(walk: &mut Walk<'_>, app: &App, admin: &str) {

@@ -2,7 +2,13 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -22,8 +28,8 @@ use fleet_core::{
     },
     kernel::{ManualClock, MasterKey, SeededRandom, SigningKey, Timestamp},
     protocol::{ASSERTION_HEADER, Assertion},
-    storage::ports::{BackupFolder, BackupSink},
-    store::memory::MemoryStore,
+    storage::ports::{BackupFolder, BackupSink, StorageOpener},
+    store::{self, Backend, memory::MemoryStore},
 };
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -207,6 +213,10 @@ impl App {
             .clock(clock.clone())
             .random(random.clone())
             .backups(Arc::new(Nowhere))
+            .storage_opener(Arc::new(InMemory {
+                clock: clock.clone(),
+                stores: Mutex::default(),
+            }))
             .open()
             .await
             .unwrap();
@@ -369,5 +379,33 @@ impl BackupSink for Nowhere {
 
     async fn finish(self: Box<Self>) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Opens `memory:NAME`, an empty store each time.
+#[derive(Debug)]
+struct InMemory {
+    clock: Arc<ManualClock>,
+    stores: Mutex<HashMap<String, Arc<dyn Backend>>>,
+}
+
+#[async_trait::async_trait]
+impl StorageOpener for InMemory {
+    fn redacted(&self, uri: &str) -> Result<String, String> {
+        match uri.strip_prefix("memory:") {
+            Some(_) => Ok(uri.to_owned()),
+            None => Err("not in memory".to_owned()),
+        }
+    }
+
+    fn exists(&self, uri: &str) -> Option<bool> {
+        Some(self.stores.lock().unwrap().contains_key(uri))
+    }
+
+    async fn open(&self, uri: &str) -> store::Result<Arc<dyn Backend>> {
+        let mut stores = self.stores.lock().unwrap();
+        let store: Arc<dyn Backend> = Arc::new(MemoryStore::new(self.clock.clone()));
+        stores.insert(uri.to_owned(), store.clone());
+        Ok(store)
     }
 }

@@ -28,7 +28,9 @@ impl fmt::Display for LogFormat {
 
 /// Starts the log. `RUST_LOG` narrows or widens it; `level` holds where it says nothing.
 pub fn start_at(format: LogFormat, level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // Notices of Postgres are talk between engine and backend: what goes wrong comes back as an error.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},sqlx::postgres::notice=error")));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer();
     match format {

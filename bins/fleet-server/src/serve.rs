@@ -6,9 +6,13 @@ use anyhow::Context as _;
 use fleet_api::ApiConfig;
 use fleet_bins_common::{
     logging::print,
-    storage::{self, Opened, Purpose},
+    storage::{self, Opened, Opener, Purpose},
 };
-use fleet_core::{Fleet, kernel::SystemClock, store::Severity};
+use fleet_core::{
+    Fleet,
+    kernel::SystemClock,
+    store::{Phase, Severity, Standing},
+};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
@@ -92,11 +96,25 @@ pub(crate) async fn open(config: &Config, purpose: Purpose) -> anyhow::Result<(F
         data: config.data().to_owned(),
         passphrase: config.backup_passphrase_file().map(Path::to_owned),
     };
-    let builder = Fleet::builder(store.backend.clone(), key).backups(Arc::new(backups));
+    let builder = Fleet::builder(store.backend.clone(), key)
+        .backups(Arc::new(backups))
+        .storage_opener(Arc::new(Opener::new(Arc::new(SystemClock))));
     match builder.open().await {
         Ok(fleet) => Ok((fleet, store)),
         Err(error) => {
+            let standing = store.backend.standing().await;
             let _ = store.backend.close().await;
+            if let Ok(Standing {
+                phase: Phase::Frozen(to),
+                ..
+            }) = standing
+            {
+                anyhow::bail!(
+                    "the data of {uri} was moved: start with --storage and {}. {}",
+                    to.peer,
+                    Phase::Frozen(to.clone())
+                );
+            }
             anyhow::bail!("the store {uri} cannot be used: {}", error.log())
         }
     }

@@ -18,6 +18,14 @@ pub const BACKUP: Action = Action::new("storage.backup");
 pub const BACKUP_FINISH: Action = Action::new("storage.backup.finish");
 /// The store was filled from a backup.
 pub const RESTORE: Action = Action::new("storage.restore");
+/// Somebody asked what a move of the store would do.
+pub const PLAN: Action = Action::new("storage.plan");
+/// A move of the store was begun.
+pub const MOVE_START: Action = Action::new("storage.move");
+/// A move of the store was over.
+pub const MOVE_FINISH: Action = Action::new("storage.move.finish");
+/// A move of the store was given up.
+pub const MOVE_CANCEL: Action = Action::new("storage.move.cancel");
 
 /// Something else is under way with the store: one thing at a time.
 pub const BUSY: Code = Code::new("storage.busy", Class::Conflict);
@@ -25,3 +33,7 @@ pub const BUSY: Code = Code::new("storage.busy", Class::Conflict);
 pub const BACKUP_UNAVAILABLE: Code = Code::new("storage.backup_unavailable", Class::Conflict);
 /// A backup could not be written.
 pub const BACKUP_FAILED: Code = Code::new("storage.backup_failed", Class::Unavailable);
+/// There is no such move that this server remembers.
+pub const MOVE_NOT_FOUND: Code = Code::new("storage.move_not_found", Class::NotFound);
+/// This server cannot open the store.
+pub const MOVE_UNAVAILABLE: Code = Code::new("storage.move_unavailable", Class::Conflict);

@@ -1,11 +1,22 @@
 //! What is under way with the store: one thing at a time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
 
-use super::{Activity, ActivityKind, BUSY, BackupId, CheckResult, ports::BackupFolder};
-use crate::kernel::{Result, Timestamp};
+use super::{
+    Activity, ActivityKind, BUSY, BackupId, CheckResult, StorageMove,
+    moves::Destination,
+    ports::{BackupFolder, StorageOpener},
+};
+use crate::{
+    kernel::{Result, Timestamp},
+    store::Backend,
+};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -14,6 +25,8 @@ pub(super) enum Work {
     Backup(BackupId),
     /// A check.
     Check,
+    /// A move of this id.
+    Move(Uuid, Destination),
 }
 
 impl Work {
@@ -21,6 +34,7 @@ impl Work {
         match self {
             Self::Backup(_) => ActivityKind::Backup,
             Self::Check => ActivityKind::Check,
+            Self::Move(..) => ActivityKind::Move,
         }
     }
 }
@@ -29,6 +43,7 @@ impl Work {
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     folder: Option<Arc<dyn BackupFolder>>,
+    opener: Option<Arc<dyn StorageOpener>>,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -38,7 +53,31 @@ struct State {
     now: Option<Activity>,
     work: Option<Work>,
     last_check: Option<CheckResult>,
+    /// The newest first.
+    moves: VecDeque<MoveEntry>,
 }
+
+/// A move that this process made or makes.
+#[derive(Debug)]
+pub(super) struct MoveEntry {
+    pub(super) shown: StorageMove,
+    /// Where the data was, once it is moved.
+    pub(super) former: Option<Arc<dyn Backend>>,
+    cancelled: watch::Sender<bool>,
+}
+
+impl MoveEntry {
+    pub(super) fn new(shown: StorageMove) -> Self {
+        Self {
+            shown,
+            former: None,
+            cancelled: watch::Sender::new(false),
+        }
+    }
+}
+
+/// Moves that are remembered.
+const MOVES: usize = 16;
 
 /// Holds the desk for one thing; given up when dropped without having been handed over.
 #[derive(Debug)]
@@ -48,11 +87,60 @@ pub(super) struct Turn<'d> {
 }
 
 impl Desk {
-    pub(crate) fn new(folder: Option<Arc<dyn BackupFolder>>) -> Self {
+    pub(crate) fn new(folder: Option<Arc<dyn BackupFolder>>, opener: Option<Arc<dyn StorageOpener>>) -> Self {
         Self {
             folder,
+            opener,
             ..Self::default()
         }
+    }
+
+    pub(super) fn opener(&self) -> Option<&Arc<dyn StorageOpener>> {
+        self.opener.as_ref()
+    }
+
+    pub(super) fn remember(&self, entry: MoveEntry) {
+        let moves = &mut self.state().moves;
+        moves.push_front(entry);
+        moves.truncate(MOVES);
+    }
+
+    pub(super) fn moves(&self) -> Vec<StorageMove> {
+        self.state().moves.iter().map(|entry| entry.shown.clone()).collect()
+    }
+
+    pub(super) fn shown(&self, id: Uuid) -> Option<StorageMove> {
+        self.moves().into_iter().find(|shown| shown.id == id)
+    }
+
+    pub(super) fn former(&self, id: Uuid) -> Option<Arc<dyn Backend>> {
+        let state = self.state();
+        state.moves.iter().find(|entry| entry.shown.id == id)?.former.clone()
+    }
+
+    pub(super) fn change(&self, id: Uuid, change: impl FnOnce(&mut MoveEntry)) {
+        if let Some(entry) = self.state().moves.iter_mut().find(|entry| entry.shown.id == id) {
+            change(entry);
+        }
+    }
+
+    pub(super) fn cancel(&self, id: Uuid) {
+        self.change(id, |entry| {
+            entry.cancelled.send_replace(true);
+        });
+    }
+
+    /// Completes when the move is given up.
+    pub(super) async fn cancelled(&self, id: Uuid) {
+        let mut cancelled = None;
+        self.change(id, |entry| cancelled = Some(entry.cancelled.subscribe()));
+        if let Some(mut cancelled) = cancelled
+            && cancelled.wait_for(|cancelled| *cancelled).await.is_ok()
+        {
+            return;
+        }
+        // Forgotten: nobody can give it up.
+        std::future::pending().await
     }
 
     pub(super) fn folder(&self) -> Option<&Arc<dyn BackupFolder>> {

@@ -1,8 +1,9 @@
-//! The store as something that is looked after: what it is, whether it is well, its backups.
+//! The store as something that is looked after: what it is, whether it is well, its backups, its moves.
 //!
 //! ```text
 //!   service   StorageService: show, check, back up
 //!   restore   without a server: read a backup through, fill a store from it
+//!   moves     to another backend while writers go on, and back
 //!   backup/   backups of this server: what is remembered of each, when one is due, which go
 //!   archive/  the file: format, writer, reader, wrapped key
 //!   desk      what is under way: one thing at a time, done by the loop of Fleet::run
@@ -18,18 +19,21 @@ mod backup;
 mod desk;
 mod model;
 mod module;
+mod moves;
 pub mod ports;
 mod restore;
 mod service;
 mod settings;
 
 pub use actions::{
-    BACKUP, BACKUP_FAILED, BACKUP_FINISH, BACKUP_UNAVAILABLE, BUSY, CHECK, RESTORE, STORAGE_MANAGE, STORAGE_READ,
+    BACKUP, BACKUP_FAILED, BACKUP_FINISH, BACKUP_UNAVAILABLE, BUSY, CHECK, MOVE_CANCEL, MOVE_FINISH, MOVE_NOT_FOUND,
+    MOVE_START, MOVE_UNAVAILABLE, PLAN, RESTORE, STORAGE_MANAGE, STORAGE_READ,
 };
 pub use backup::{BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
 pub(crate) use desk::Desk;
 pub use model::{Activity, ActivityKind, CheckResult, FindingView, MoveMark, PhaseName, StorageCount, StorageView};
 pub use module::module;
+pub use moves::{MovePlan, MoveRequest, MoveState, StorageMove};
 pub use restore::{Restored, read_through, record_restore, restore};
 pub use service::StorageService;
 pub(crate) use service::drive;

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    BACKUP, BACKUP_EVERY, BACKUP_FINISH, BACKUP_FOLDER, BACKUP_KEEP, CHECK, RESTORE, STORAGE_MANAGE, STORAGE_READ,
-    StorageBackup,
+    BACKUP, BACKUP_EVERY, BACKUP_FINISH, BACKUP_FOLDER, BACKUP_KEEP, CHECK, MOVE_CANCEL, MOVE_FINISH, MOVE_START, PLAN,
+    RESTORE, STORAGE_MANAGE, STORAGE_READ, StorageBackup,
 };
 use crate::{
     access::{PermissionEntry, Role},
@@ -29,7 +29,16 @@ pub fn module() -> Module {
             admin(STORAGE_READ, "see the store: backend, contents, health, backups, moves"),
             admin(STORAGE_MANAGE, "check, back up and move the store"),
         ],
-        actions: vec![CHECK, BACKUP, BACKUP_FINISH, RESTORE],
+        actions: vec![
+            CHECK,
+            BACKUP,
+            BACKUP_FINISH,
+            RESTORE,
+            PLAN,
+            MOVE_START,
+            MOVE_FINISH,
+            MOVE_CANCEL,
+        ],
         settings: vec![
             BACKUP_FOLDER.definition(),
             BACKUP_EVERY.definition(),

@@ -47,6 +47,9 @@ pub trait StorageOpener: fmt::Debug + Send + Sync + 'static {
     /// Why it names no store.
     fn redacted(&self, uri: &str) -> Result<String, String>;
 
+    /// Whether something is there already; none where that shows only when it is opened.
+    fn exists(&self, uri: &str) -> Option<bool>;
+
     /// Opens the store, and makes it when it is not there.
     async fn open(&self, uri: &str) -> store::Result<Arc<dyn Backend>>;
 }

@@ -25,7 +25,7 @@ const RECENT: usize = 50;
 /// Looks after the store of a running server.
 #[derive(Clone, Copy, Debug)]
 pub struct StorageService<'a> {
-    fleet: &'a Fleet,
+    pub(super) fleet: &'a Fleet,
 }
 
 impl<'a> StorageService<'a> {
@@ -33,7 +33,7 @@ impl<'a> StorageService<'a> {
         Self { fleet }
     }
 
-    fn desk(&self) -> &'a Desk {
+    pub(super) fn desk(&self) -> &'a Desk {
         self.fleet.storage_desk()
     }
 
@@ -163,6 +163,7 @@ impl<'a> StorageService<'a> {
         let turn = self.desk().resume();
         match work {
             Work::Backup(id) => self.make(id, BackupTrigger::Manual).await,
+            Work::Move(id, destination) => self.make_move(id, destination).await,
             Work::Check => {
                 let findings = self.fleet.store().backend().check().await;
                 let at = self.fleet.clock().now();

@@ -2,7 +2,9 @@
 //! same and show no password.
 
 mod open;
+mod opener;
 mod uri;
 
 pub use open::{Effort, Opened, Purpose, open};
+pub use opener::Opener;
 pub use uri::{StoreUri, UriError};

@@ -227,3 +227,61 @@ async fn an_administrator_who_cannot_sign_in_is_let_in_again() {
     let nowhere = drill.path("nowhere");
     check_refused(&["admin", "recover", "--data", text(&nowhere)], "there is no store").await;
 }
+
+#[tokio::test]
+async fn a_running_server_moves_to_another_backend_and_back_and_says_where_its_data_is() {
+    let drill = Drill::new().await;
+    let data = drill.path("data");
+    let mut server = Server::start(&data, "127.0.0.1:0").await;
+    let token = sign_in(&server, "ada", PASSWORD).await.unwrap();
+    let json = format!("json:{}", drill.path("json").display());
+    let to = json!({"to": json});
+    let (status, plan) = post(&server, "/api/v1/storage/plan", &to, Some(&token)).await;
+    assert_eq!((status, &plan["possible"]), (200, &json!(true)), "{plan}");
+    assert!(!drill.path("json").exists(), "a plan makes no target");
+    let (status, begun) = post(&server, "/api/v1/storage/moves", &to, Some(&token)).await;
+    assert_eq!(status, 202, "{begun}");
+    let moved = settled(&server, &token, &begun).await;
+    assert_eq!(moved["state"], "done", "{moved}");
+    // It serves from there.
+    let key = json!({"name": "made after the move", "role": "viewer"});
+    assert_eq!(post(&server, "/api/v1/keys", &key, Some(&token)).await.0, 201);
+    server.kill().await;
+
+    check_refused(
+        &["serve", "--listen", "127.0.0.1:0", "--data", text(&data)],
+        &format!("--storage and {json}"),
+    )
+    .await;
+    let mut server = Server::start_with(&data, "127.0.0.1:0", &["--storage", &json]).await;
+    let keys = get(&server, "/api/v1/keys", &token).await;
+    assert_eq!(keys["items"][0]["name"], "made after the move", "{keys}");
+    // The way back, online too, from a process that knows of no move.
+    let back = json!({"to": format!("sqlite:{}", data.join("fleet.db").display())});
+    let (status, begun) = post(&server, "/api/v1/storage/moves", &back, Some(&token)).await;
+    assert_eq!(status, 202, "{begun}");
+    let moved = settled(&server, &token, &begun).await;
+    assert_eq!(moved["state"], "done", "{moved}");
+    server.kill().await;
+    let mut server = Server::start(&data, "127.0.0.1:0").await;
+    let keys = get(&server, "/api/v1/keys", &token).await;
+    assert_eq!(keys["items"][0]["name"], "made after the move", "{keys}");
+    server.kill().await;
+}
+
+async fn get(server: &Server, path: &str, token: &str) -> Value {
+    let request = reqwest::Client::new().get(format!("{}{path}", server.address));
+    request.bearer_auth(token).send().await.unwrap().json().await.unwrap()
+}
+
+/// A move, once it is over.
+async fn settled(server: &Server, token: &str, begun: &Value) -> Value {
+    let path = format!("/api/v1/storage/moves/{}", begun["id"].as_str().unwrap());
+    loop {
+        let shown = get(server, &path, token).await;
+        if shown["state"] != "running" {
+            return shown;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}

@@ -42,9 +42,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it and waits until it listens.
     pub(crate) async fn start(data: &Path, listen: &str) -> Self {
+        Self::start_with(data, listen, &[]).await
+    }
+
+    /// Starts it with more arguments.
+    pub(crate) async fn start_with(data: &Path, listen: &str, more: &[&str]) -> Self {
         let mut child = Command::new(SERVER)
             .args(["serve", "--listen", listen, "--data"])
             .arg(data)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log(data, "server.log"))

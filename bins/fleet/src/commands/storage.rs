@@ -1,4 +1,4 @@
-//! The server's store: what it is, checks, backups.
+//! The server's store: what it is, checks, backups, moves.
 
 use std::time::Duration;
 
@@ -32,6 +32,37 @@ pub enum Command {
         #[command(flatten)]
         paging: Paging,
     },
+    /// Say what a move of the store to another backend would do, and what stands in its way.
+    Plan {
+        /// The store to move to: sqlite:PATH, json:PATH or postgres://… (paths are the server's).
+        to: String,
+    },
+    /// Move the store to another backend while the server goes on, and wait for it.
+    #[command(
+        after_help = "Example:\n  fleet storage move postgres://fleet@db.example.org/fleet\n\n\
+                            Start the server with the new URI from then on. `fleet storage back` takes the move back."
+    )]
+    Move {
+        /// The store to move to: sqlite:PATH, json:PATH or postgres://… (paths are the server's).
+        to: String,
+    },
+    /// List the moves that the server made since it was started.
+    Moves,
+    /// Show how far a move is.
+    Status {
+        /// The move's whole id.
+        id: String,
+    },
+    /// Take a move back: what was written since is carried.
+    Back {
+        /// The move's whole id.
+        id: String,
+    },
+    /// Give up a move that is under way.
+    Cancel {
+        /// The move's whole id.
+        id: String,
+    },
 }
 
 const COLUMNS: &[Column] = &[
@@ -47,6 +78,17 @@ const COLUMNS: &[Column] = &[
     Column::new("PROBLEM", "/outcome/problem", Show::Text).wide(),
 ];
 
+const MOVES: &[Column] = &[
+    Column::new("ID", "/id", Show::Text),
+    Column::new("STATE", "/state", Show::State),
+    Column::new("TO", "/to", Show::Text),
+    Column::new("BEGAN", "/began_at", Show::Ago),
+    Column::new("DOING", "/doing", Show::Text),
+    Column::new("RECORDS", "/records", Show::Text),
+    Column::new("PAUSE (MS)", "/pause_ms", Show::Text),
+    Column::new("PROBLEM", "/problem", Show::Text),
+];
+
 /// Does what was asked for.
 pub async fn run(context: &mut Context, command: Command) -> Result<()> {
     match command {
@@ -58,6 +100,47 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             context
                 .list(&path, Query::new(), paging, COLUMNS, "no backups yet")
                 .await
+        }
+        Command::Plan { to } => {
+            let plan = context
+                .client
+                .post(&["storage", "plan"], &json!({"to": to}), None)
+                .await?;
+            context.output.thing(&plan.body)?;
+            if plan.body["possible"] == true {
+                Ok(())
+            } else {
+                Err(Failure::new(
+                    Exit::Conflict,
+                    "storage.move_refused",
+                    "something stands in the way",
+                ))
+            }
+        }
+        Command::Move { to } => {
+            let begun = context
+                .client
+                .post(&["storage", "moves"], &json!({"to": to}), None)
+                .await?;
+            follow(context, begun.body).await
+        }
+        Command::Back { id } => {
+            let path = ["storage", "moves", &id, "back"];
+            let begun = context.client.post(&path, &json!({}), None).await?;
+            follow(context, begun.body).await
+        }
+        Command::Moves => {
+            let paging = Paging { limit: 500, all: true };
+            let nothing = "no moves since the server was started";
+            context
+                .list(&["storage", "moves"], Query::new(), paging, MOVES, nothing)
+                .await
+        }
+        Command::Status { id } => context.show(&["storage", "moves", &id]).await,
+        Command::Cancel { id } => {
+            let path = ["storage", "moves", &id, "cancel"];
+            let cancelled = context.client.post(&path, &json!({}), None).await?.body;
+            context.output.done("the move is given up", &cancelled)
         }
     }
 }
@@ -94,6 +177,34 @@ async fn backup(context: &mut Context) -> Result<()> {
         note("the master key is not in it: keep its file apart, or start the server with --backup-passphrase-file");
     }
     Ok(())
+}
+
+/// Waits until a move is over, and says what it does meanwhile.
+async fn follow(context: &mut Context, begun: Value) -> Result<()> {
+    let id = begun["id"].as_str().unwrap_or_default().to_owned();
+    let mut doing = String::new();
+    loop {
+        let now = context.client.get(&["storage", "moves", &id], &[]).await?.body;
+        if now["state"] != "running" {
+            context.output.thing(&now)?;
+            if now["state"] == "done" {
+                note("start the server with --storage and the new store from now on");
+                return Ok(());
+            }
+            return Err(Failure::new(
+                Exit::Failed,
+                "storage.not_moved",
+                "the store was not moved",
+            ));
+        }
+        if let Some(next) = now["doing"].as_str()
+            && next != doing
+        {
+            next.clone_into(&mut doing);
+            note(&format!("{} ({id})", doing.replace('_', " ")));
+        }
+        tokio::time::sleep(ASK).await;
+    }
 }
 
 async fn newest(context: &mut Context) -> Result<Value> {
