@@ -46,6 +46,7 @@ mod fill;
 mod people;
 mod sections;
 mod sets;
+mod upkeep;
 mod work;
 mod writer;
 

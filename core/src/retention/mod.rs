@@ -16,6 +16,6 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub use model::{FeedMark, FeedMarks, LaneRetention};
+pub use model::{FeedMark, FeedMarks, FeedMarksId, LaneRetention};
 pub use module::module;
 pub use rules::days_setting;

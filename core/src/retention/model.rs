@@ -24,7 +24,8 @@ crate::define_id!(
 );
 
 impl FeedMarksId {
-    pub(super) fn only() -> Self {
+    /// The one.
+    pub fn only() -> Self {
         Self::from_uuid(named_uuid("feed_marks", "only"))
     }
 }
