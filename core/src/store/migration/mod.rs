@@ -14,7 +14,7 @@
 //!
 //! # One primitive
 //!
-//! [`copy::reconcile`] walks both stores in canonical order, a page of each at a time, and writes to the target what differs. On
+//! `copy::reconcile` walks both stores in canonical order, a page of each at a time, and writes to the target what differs. On
 //! an empty target that is the copy; after an interruption it is the resumption, and needs no stored position; on the old store
 //! it is the way back, and writes only what changed since; without writing it is the verification. Every page is a view of its
 //! own, so neither store holds a long transaction.
