@@ -1,9 +1,12 @@
 //! The commands: open the pair, call the engine, close in order, say what happened.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
-use fleet_bins_common::logging::{complain, print};
-use fleet_core::store::migration::{MigrationError, Options, Stage};
+use fleet_bins_common::{
+    logging::{complain, print},
+    storage::StoreUri,
+};
+use fleet_core::store::migration::{Activity, MigrationError, Options, Stage};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -68,7 +71,7 @@ pub(crate) async fn run(command: Command) -> Exit {
 
 async fn plan(stores: &Stores) -> Result<Answer, Failure> {
     let pair = Pair::open(&stores.from, &stores.to, false, Options::default()).await?;
-    let found = watched(&pair, pair.migration.plan()).await;
+    let found = watched(&pair, interrupted(), pair.migration.plan()).await;
     pair.close().await?;
     let mut found = found?;
     pair.name_target(&mut found.status.target);
@@ -95,7 +98,7 @@ async fn status(stores: &Stores) -> Result<Answer, Failure> {
 
 async fn verify(stores: &Stores) -> Result<Answer, Failure> {
     let pair = Pair::open(&stores.from, &stores.to, false, Options::default()).await?;
-    let found = watched(&pair, pair.migration.verify()).await;
+    let found = watched(&pair, interrupted(), pair.migration.verify()).await;
     pair.close().await?;
     let found = found?;
     let mut answer = Answer::of(&found, show::verification(&found));
@@ -115,12 +118,17 @@ async fn abandon(stores: &Stores) -> Result<Answer, Failure> {
 
 /// A move, or the way back.
 async fn go(run: &Run, back: bool) -> Result<Answer, Failure> {
+    if run.online && !run.stores.from.is_shared() {
+        return Err(in_one_process(&run.stores.from));
+    }
     let options = Options {
         check: !run.no_check,
+        pause: Duration::from_millis(run.pause),
         ..Options::default()
     };
     let pair = Pair::open(&run.stores.from, &run.stores.to, true, options).await?;
-    let moved = watched(&pair, async {
+    let goes_on = goes_on(run, back);
+    let moved = watched(&pair, interrupted_move(&goes_on), async {
         let stage = pair.migration.status().await?.stage;
         if let Some(Stage::Filling(mark) | Stage::Frozen(mark)) = stage
             && !run.resume
@@ -132,18 +140,41 @@ async fn go(run: &Run, back: bool) -> Result<Answer, Failure> {
         if !plan.is_possible() {
             return Err(Stopped::Failed(MigrationError::Refused(plan.status.problems)));
         }
-        let moved = if back {
-            pair.migration.back().await
-        } else {
-            pair.migration.run().await
+        let is_way_back = matches!(plan.status.stage, Some(Stage::WayBack));
+        let moved = match (run.online, back) {
+            // Its own refusals hold for an online move too.
+            (true, false) if !is_way_back => pair.migration.online(None).await,
+            (true, true) if !matches!(plan.status.stage, Some(Stage::Apart)) => pair.migration.online(None).await,
+            (_, false) => pair.migration.run().await,
+            (_, true) => pair.migration.back().await,
         };
         Ok(moved?)
     })
     .await;
     let closed = pair.close().await;
-    let report = moved?;
+    let report = moved.map_err(|failure| failure.with_command(&goes_on))?;
     closed?;
     Ok(Answer::of(&report, show::report(&report)))
+}
+
+/// The command that goes on with a move; passwords are hidden.
+fn goes_on(run: &Run, back: bool) -> String {
+    let verb = if back { "back" } else { "run" };
+    let online = if run.online { " --online" } else { "" };
+    format!(
+        "migrate-storage {verb}{online} --resume --from {} --to {}",
+        run.stores.from, run.stores.to
+    )
+}
+
+/// A store that one process holds is in the hands of its server while that writes.
+fn in_one_process(from: &StoreUri) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        "migration.not_online",
+        format!("{from} has one user at a time, so nobody can move it while a server writes to it"),
+        "let the server move it while it runs: `fleet storage move URI`; or stop the server and leave --online out",
+    )
 }
 
 /// Why a move did not end by itself.
@@ -174,15 +205,28 @@ impl From<Stopped> for Failure {
     }
 }
 
-/// Shows progress while something is done, and stops it when somebody asks to.
-async fn watched<T, E>(pair: &Pair, work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+/// Shows progress while something is done, and stops it when somebody asks to. While writers wait for the switch-over it is not
+/// stopped but brought to its end, a matter of a second; who asks again means it.
+async fn watched<T, E>(
+    pair: &Pair,
+    interrupted: Failure,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure>
 where
     Failure: From<E>,
 {
+    let stopped = async {
+        asked_to_stop().await;
+        let mut progress = pair.migration.progress();
+        tokio::select! {
+            _ = progress.wait_for(|now| now.activity != Activity::Switching) => {}
+            () = asked_to_stop() => {}
+        }
+    };
     tokio::select! {
         done = work => Ok(done?),
-        () = progress::show(pair.migration.progress()) => Err(interrupted()),
-        () = asked_to_stop() => Err(interrupted()),
+        () = progress::show(pair.migration.progress()) => Err(interrupted),
+        () = stopped => Err(interrupted),
     }
 }
 
@@ -190,8 +234,17 @@ fn interrupted() -> Failure {
     Failure::new(
         Exit::Interrupted,
         "migration.interrupted",
+        "interrupted; nothing was changed",
+        "run the same command again",
+    )
+}
+
+fn interrupted_move(goes_on: &str) -> Failure {
+    Failure::new(
+        Exit::Interrupted,
+        "migration.interrupted",
         "interrupted; both stores are intact",
-        "go on with the same command and --resume, or give it up with `migrate-storage abandon`",
+        format!("go on with `{goes_on}`, or give it up with `migrate-storage abandon`"),
     )
 }
 

@@ -65,16 +65,32 @@ impl Failure {
 
     /// A store that does not open; nothing was changed.
     pub(crate) fn opening(side: &str, name: &str, error: &store::Error) -> Self {
-        let exit = match error {
-            store::Error::Unavailable(_) => Exit::Unreachable,
-            _ => Exit::Refused,
+        let (exit, remedy) = match error {
+            store::Error::Unavailable(_) => (
+                Exit::Unreachable,
+                "nothing was changed; put the store right, or check the URI",
+            ),
+            store::Error::Refused(why) if why.contains("is in use by another process") => (
+                Exit::Refused,
+                "nothing was changed; stop the server that uses it, or let that server move it: `fleet storage move URI`",
+            ),
+            _ => (Exit::Refused, "nothing was changed"),
         };
         Self::new(
             exit,
             "migration.not_opened",
             format!("the {side}, {name}, cannot be opened: {error}"),
-            "nothing was changed",
+            remedy,
         )
+    }
+
+    /// With the command that goes on, where something was begun.
+    #[must_use]
+    pub(crate) fn with_command(mut self, goes_on: &str) -> Self {
+        if matches!(self.exit, Exit::Failed | Exit::Different | Exit::Unreachable) && self.problems.is_empty() {
+            self.remedy = format!("{}. The command that goes on: `{goes_on}`", self.remedy);
+        }
+        self
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -24,16 +24,20 @@ use fleet_bins_common::{
     max_term_width = 120
 )]
 #[command(after_help = "\
-A store is sqlite:PATH, json:PATH or postgres://USER@HOST/DATABASE. Stop the server first: a SQLite or JSON store has one user.
-The source is altered by nothing but the mark that it is frozen. After a move, start the server with --storage and the target.
+A store is sqlite:PATH, json:PATH or postgres://USER@HOST/DATABASE. Stop the server first: a SQLite or JSON store has one user,
+and what is in use by a server is moved by that server (`fleet storage move URI`). A Postgres source may be moved while servers
+write to it (--online). The source is altered by nothing but the mark that it is frozen. After a move, start the server with
+--storage and the target.
 
 Examples:
   migrate-storage plan --from sqlite:/var/lib/fleet/fleet.db --to postgres://fleet@db/fleet
   migrate-storage run  --from sqlite:/var/lib/fleet/fleet.db --to postgres://fleet@db/fleet
   migrate-storage back --from postgres://fleet@db/fleet --to sqlite:/var/lib/fleet/fleet.db
+  migrate-storage run  --from postgres://fleet@db/fleet --to json:/var/lib/fleet/json --online
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused before anything was changed, 4 the stores differ,
-5 a store cannot be reached, 6 interrupted; the same command with --resume goes on.")]
+5 a store cannot be reached, 6 interrupted. After 1, 4, 5 and 6 both stores are intact, and the same command with --resume
+goes on; the answer says which command that is.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -77,6 +81,12 @@ struct Run {
     /// Go on with a move that was interrupted
     #[arg(long)]
     resume: bool,
+    /// Let servers write to the source meanwhile; they are refused from the switch-over on. For a Postgres source
+    #[arg(long)]
+    online: bool,
+    /// The longest time in milliseconds that writers may wait at the switch-over of an online move
+    #[arg(long, value_name = "MS", default_value_t = 1_000, requires = "online", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pause: u64,
     /// Only say what would be done, as `plan` does
     #[arg(long, conflicts_with = "resume")]
     dry_run: bool,

@@ -102,10 +102,19 @@ pub(crate) fn report(report: &Report) -> Vec<String> {
             found.records, found.digest
         ));
     }
-    lines.push(format!(
-        "next    start the server with --storage and the target; {} is the point of return",
-        report.source
-    ));
+    if let Some(pause) = report.pause {
+        lines.push(format!(
+            "online  writers waited {} ms, at attempt {}",
+            pause.as_millis(),
+            report.attempts
+        ));
+    }
+    let who = if report.online {
+        "start every server with --storage and the target, since they are refused from now on"
+    } else {
+        "start the server with --storage and the target"
+    };
+    lines.push(format!("next    {who}; {} is the point of return", report.source));
     lines
 }
 

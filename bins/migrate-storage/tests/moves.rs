@@ -170,7 +170,19 @@ async fn what_cannot_be_is_refused_before_anything_is_changed() {
     let server = open(&uri, Purpose::Serve, Arc::new(SystemClock)).await.unwrap();
     let used = world.check("run", "sqlite:source.db", "json:another", &[], 3);
     assert!(used["error"]["message"].as_str().unwrap().contains("in use"), "{used}");
+    let of_server = |answer: &Value| {
+        answer["error"]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("fleet storage move")
+    };
+    assert!(of_server(&used), "{used}");
     server.backend.close().await.unwrap();
+
+    let online = world.check("run", "sqlite:source.db", "json:another", &["--online"], 3);
+    assert!(of_server(&online), "{online}");
+    assert_eq!(code(online), "migration.not_online");
+    assert!(!world.path("another").exists());
 
     let wrong = Command::new(env!("CARGO_BIN_EXE_migrate-storage"))
         .args(["run", "--from", "oracle:x", "--to", "json:y"])

@@ -1,17 +1,9 @@
 //! What the tests of this crate share: a cluster, a namespace for each store, a small schema.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
-#[path = "../../../xtask/src/postgres.rs"]
-pub mod cluster;
+pub mod database;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use fleet_core::store::{
@@ -23,27 +15,7 @@ use serde_json::{Value as Json, json};
 use sqlx::{AssertSqlSafe, Connection as _, postgres::PgConnection};
 use uuid::Uuid;
 
-use cluster::Cluster;
-
-/// The database that all tests share, each in a namespace of its own.
-///
-/// `cargo xtask test` starts a cluster and says where it is. Without it a cluster is started once, below the folder of builds,
-/// and left running for the next run.
-pub fn database() -> &'static str {
-    static URI: OnceLock<String> = OnceLock::new();
-    URI.get_or_init(|| {
-        #[expect(clippy::disallowed_methods, reason = "a test is told where its database is")]
-        let said = std::env::var("FLEET_TEST_POSTGRES");
-        said.unwrap_or_else(|_| {
-            let below = Path::new(env!("CARGO_TARGET_TMPDIR"));
-            fs::create_dir_all(below).expect("the folder is made");
-            let lock = fs::File::create(below.join("postgres.lock")).expect("a lock file");
-            lock.lock().expect("the lock is taken");
-            let cluster = Cluster::start(&below.join("postgres")).unwrap_or_else(|error| panic!("{error}"));
-            cluster.uri("postgres")
-        })
-    })
-}
+pub use database::{Namespace, cluster, database};
 
 /// Runs statements on a database, as somebody beside the store.
 pub async fn run_at(uri: &str, text: &str) {
@@ -55,46 +27,18 @@ pub async fn run_at(uri: &str, text: &str) {
     conn.close().await.expect("it closes");
 }
 
-/// A namespace for one store, dropped with this.
-pub struct Namespace {
-    uri: String,
-    pub name: String,
-}
-
 impl Namespace {
-    pub fn new() -> Self {
-        Self::at(database())
-    }
-
-    pub fn at(uri: &str) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self {
-            uri: uri.to_owned(),
-            name: format!("t{}_{next}", std::process::id()),
-        }
-    }
-
-    /// The address of the store.
-    pub fn uri(&self) -> String {
-        self.through(&self.uri)
-    }
-
-    /// The same store by way of another address.
-    pub fn through(&self, uri: &str) -> String {
-        let joint = if uri.contains('?') { '&' } else { '?' };
-        format!("{uri}{joint}schema={}", self.name)
-    }
-
     /// Runs statements in the namespace, as somebody beside the store.
     pub async fn run(&self, text: &str) {
-        run_at(&self.uri, &format!("SET search_path = \"{}\"; {text}", self.name)).await;
+        run_at(self.database(), &format!("SET search_path = \"{}\"; {text}", self.name)).await;
     }
 
     /// What a query gives, each row's first column as text.
     pub async fn ask(&self, text: &str) -> Vec<String> {
         use sqlx::Row as _;
-        let mut conn = PgConnection::connect(&self.uri).await.expect("the database answers");
+        let mut conn = PgConnection::connect(self.database())
+            .await
+            .expect("the database answers");
         let text = format!("SET search_path = \"{}\"; {text}", self.name);
         let rows = sqlx::raw_sql(AssertSqlSafe(text.clone())).fetch_all(&mut conn).await;
         let rows = rows.unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -103,26 +47,6 @@ impl Namespace {
             .map(|row| row.try_get_unchecked::<Option<String>, _>(0))
             .map(|value| value.expect("a text").unwrap_or_default())
             .collect()
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let text = format!("DROP SCHEMA IF EXISTS \"{0}\", \"{0}_read\" CASCADE", self.name);
-        let uri = self.uri.clone();
-        // On a thread of its own: whoever drops this may be on a runtime.
-        let done = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let Ok(mut conn) = PgConnection::connect(&uri).await else {
-                    return;
-                };
-                let text = format!("SET client_min_messages = warning; SET lock_timeout = '5s'; {text}");
-                let _ = sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut conn).await;
-                let _ = conn.close().await;
-            });
-        });
-        let _ = done.join();
     }
 }
 

@@ -32,6 +32,12 @@ pub const POSTGRES: &str = "postgres";
 /// The crate whose tests need it.
 const POSTGRES_CRATE: &str = "fleet-storage-postgres";
 
+/// The tests that need it: those of that crate, and of other crates those in files of this name.
+const NEEDS_POSTGRES: &str = "package(fleet-storage-postgres) | binary(=postgres)";
+
+/// The other tests.
+const NEEDS_NO_POSTGRES: &str = "not (package(fleet-storage-postgres) | binary(=postgres))";
+
 /// The parts, in the order in which they run: what fails fastest comes first.
 pub const PARTS: &[Part] = &[
     Part {
@@ -67,11 +73,12 @@ pub const PARTS: &[Part] = &[
                     "nextest",
                     "run",
                     "--workspace",
-                    "--exclude",
-                    POSTGRES_CRATE,
+                    "-E",
+                    NEEDS_NO_POSTGRES,
                     "--no-fail-fast",
                 ]
             } else {
+                // Tests that need Postgres start one of their own here.
                 &[
                     "test",
                     "--workspace",
@@ -89,7 +96,7 @@ pub const PARTS: &[Part] = &[
     },
     Part {
         name: POSTGRES,
-        what: "the backend for several servers, on a cluster of its own",
+        what: "the backend for several servers, and moves from and to it, on a cluster of its own",
         steps: |workspace, settings| vec![on_postgres(workspace, settings)],
     },
     Part {
@@ -158,7 +165,7 @@ pub const PARTS: &[Part] = &[
     },
 ];
 
-/// The tests of the backend, with a cluster that is started for them. They wait for the disk rather than for a processor, so more
+/// The tests that need a database, with a cluster that is started for them. They wait for the disk rather than for a processor, so more
 /// of them run at one time.
 fn on_postgres(workspace: &Workspace, settings: &Settings) -> Step {
     let folder = std::env::temp_dir().join(format!("fleet-postgres-{}", std::process::id()));
@@ -176,8 +183,9 @@ fn on_postgres(workspace: &Workspace, settings: &Settings) -> Step {
         command.args([
             "nextest",
             "run",
-            "--package",
-            POSTGRES_CRATE,
+            "--workspace",
+            "-E",
+            NEEDS_POSTGRES,
             "--no-fail-fast",
             "--test-threads",
             "6",

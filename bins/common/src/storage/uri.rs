@@ -52,6 +52,11 @@ impl StoreUri {
         }
     }
 
+    /// Whether several processes may use it at once.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// Whether something is there already; none where only the server behind it could tell.
     pub fn exists(&self) -> Option<bool> {
         match self {
