@@ -40,9 +40,14 @@ impl ExportDigest {
     /// Adds a record that was framed before. The end of an export has no frame and does not count.
     pub fn add_frame(&mut self, frame: &[u8]) {
         if !frame.is_empty() {
-            self.hasher.update(frame);
-            self.count += 1;
+            self.add_frames(frame, 1);
         }
+    }
+
+    /// Adds records that were framed one behind the other; how many there are.
+    pub(crate) fn add_frames(&mut self, frames: &[u8], count: u64) {
+        self.hasher.update(frames);
+        self.count += count;
     }
 
     /// Appends the frame of a record. The framing is fixed: a tag, the length of each part, the part.

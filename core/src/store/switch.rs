@@ -247,6 +247,10 @@ impl Relocate for Switch {
         self.active().patch(patch).await
     }
 
+    async fn settle(&self) -> Result<()> {
+        self.active().settle().await
+    }
+
     async fn serve(&self) -> Result<()> {
         self.active().serve().await
     }

@@ -150,6 +150,10 @@ impl Relocate for Tapped {
         pass!(self, patch(patch))
     }
 
+    async fn settle(&self) -> Result<()> {
+        pass!(self, settle())
+    }
+
     async fn serve(&self) -> Result<()> {
         if self.tap.skips("serve") {
             return Ok(());

@@ -19,17 +19,17 @@ pub(super) struct Reached {
 
 /// Walks both stores behind a key, over at most so many records, and writes to the target what differs. When it returns, all of
 /// it is stored and nothing is read ahead. On an empty target this is the copy, again it is the resumption, and on an old store
-/// it carries what was written since.
+/// it carries what was written since. Without a target to read, it is known to hold nothing behind the key.
 pub(super) async fn reconcile(
     source: &Arc<dyn Backend>,
-    target: &Arc<dyn Backend>,
+    target: Option<&Arc<dyn Backend>>,
     after: Option<RecordKey>,
     most: u64,
     patcher: &mut Patcher,
     sizes: &mut Sizes,
     meter: &mut Meter,
 ) -> Result<Reached, MigrationError> {
-    let mut join = Join::new(source, Some(target), after, patcher.page());
+    let mut join = Join::new(source, target, after, patcher.page());
     let mut reached = Reached {
         key: after,
         ended: false,

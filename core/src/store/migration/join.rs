@@ -104,15 +104,7 @@ impl Half {
         self.reading = false;
         self.seq = seq;
         self.ended = records.is_empty();
-        for record in &records {
-            // Without this a store that answers out of order could keep the walk from ending, or make it pass records by.
-            let key = record.key();
-            if key.is_none() || key <= self.read_to {
-                let key = key.map_or_else(|| "an end".to_owned(), |key| key.to_string());
-                return Err(Error::Corrupt(format!("records are out of order at {key}")));
-            }
-            self.read_to = key;
-        }
+        self.read_to = in_order(self.read_to, &records)?;
         if !records.is_empty() {
             self.ahead = Some(records);
         }
@@ -189,6 +181,20 @@ impl Join {
             }
         }
     }
+}
+
+/// Whether a page begins behind a key and is in order; returns its last key, or the one before it when the page is empty. Without this
+/// a store that answers out of order could keep a walk from ending, or make it pass records by.
+pub(super) fn in_order(mut after: Option<RecordKey>, page: &[Record]) -> Result<Option<RecordKey>> {
+    for record in page {
+        let key = record.key();
+        if key.is_none() || key <= after {
+            let key = key.map_or_else(|| "an end".to_owned(), |key| key.to_string());
+            return Err(Error::Corrupt(format!("records are out of order at {key}")));
+        }
+        after = key;
+    }
+    Ok(after)
 }
 
 /// Whether two records of one key hold the same. Index values follow from bodies and are not looked at.

@@ -5,6 +5,7 @@
 //!   Stage         how far a pair is: a table over two standings      (stage.rs)
 //!   Join          both stores side by side, in canonical order       (join.rs)
 //!   reconcile     writes to the target what differs                  (copy.rs, patcher.rs)
+//!   pour          fills a target that is empty, and reads it back    (pour.rs)
 //!   verify        compares both and adds them up                     (compare.rs, tally.rs)
 //!   online, Tail  moves while writers go on, and carries their writes (online.rs, tail.rs)
 //!   Progress, Report, Problem, MigrationError                        (progress.rs, report.rs, error.rs)
@@ -18,6 +19,9 @@
 //! an empty target that is the copy; after an interruption it is the resumption, and needs no stored position; on the old store
 //! it is the way back, and writes only what changed since; without writing it is the verification. Every page is a view of its
 //! own, so neither store holds a long transaction.
+//!
+//! Where the target is known to be empty it need not be read to be filled, and where the source stands still it need not be read
+//! twice: `pour.rs` does that, and has the argument for it. An interrupted move goes on by the walk over both.
 //!
 //! # The order of the steps, and what a crash leaves
 //!
@@ -41,9 +45,9 @@
 //!
 //! # Memory
 //!
-//! A page in hand and one being read on either side, a patch being stored and one being collected. Pages and patches end at
-//! [`Patch::BYTES`](super::Patch::BYTES), and patches share their bodies with the pages, so that about 64 MB of bodies are held at
-//! the most, whatever the stores hold.
+//! A page in hand and one or two being read on either side, two patches being stored and one being collected. Pages and patches end
+//! at [`Patch::BYTES`](super::Patch::BYTES), and patches share their bodies with the pages, so that about 64 MB of bodies are held
+//! at the most, whatever the stores hold.
 
 mod compare;
 mod copy;
@@ -51,6 +55,7 @@ mod error;
 mod join;
 mod online;
 mod patcher;
+mod pour;
 mod progress;
 mod report;
 mod stage;
@@ -72,6 +77,7 @@ use self::{
     copy::{Reached, Sizes, reconcile},
     join::{Found, Join, Step},
     patcher::Patcher,
+    pour::{Poured, pour, read_back},
     progress::Meter,
     tally::Tally,
 };
@@ -85,7 +91,7 @@ pub use self::{
 };
 use crate::{
     kernel::{Clock, Randomness, random_uuid},
-    store::{Backend, Error, Move, Phase, Schema, Severity, limits},
+    store::{Backend, Error, Move, Phase, Schema, Seq, Severity, limits},
 };
 
 /// How a move is made.
@@ -141,6 +147,8 @@ impl fmt::Debug for Migration {
 /// A pair that was looked at, with nothing in the way.
 struct Ready {
     stage: Stage,
+    /// Whether the target holds nothing.
+    empty: bool,
     source: String,
     target: String,
 }
@@ -314,6 +322,7 @@ impl Migration {
     /// Looks at the pair, and finds every problem that shows without writing.
     async fn look(&self, want: Want) -> Result<(Status, Option<Ready>), MigrationError> {
         let mut status = self.status().await?;
+        let mut target_empty = false;
         for (side, store) in [(Side::Source, &self.source), (Side::Target, &self.target)] {
             let found = match store.prepare(&self.schema).await {
                 Ok(_) => view_facts(store).await,
@@ -326,9 +335,10 @@ impl Migration {
                         Side::Target => &mut status.target,
                     };
                     facts.seq = Some(seq);
+                    target_empty |= side == Side::Target && empty && seq == 0;
                     let fresh = matches!(status.stage, Some(Stage::Apart | Stage::Frozen(_)))
                         && status.target.standing.phase == Phase::Serving;
-                    if side == Side::Target && fresh && !(empty && seq == 0) {
+                    if side == Side::Target && fresh && !target_empty {
                         status.problems.push(Problem::new(
                             error::TARGET_NOT_EMPTY,
                             Side::Target,
@@ -359,6 +369,7 @@ impl Migration {
         let stage = status.stage.clone().filter(|_| status.problems.is_empty());
         let ready = stage.map(|stage| Ready {
             stage,
+            empty: target_empty,
             source: status.source.name.clone(),
             target: status.target.name.clone(),
         });
@@ -397,28 +408,52 @@ impl Migration {
         let seq = self.source.freeze(to).await.map_err(&of_source)?;
 
         meter.begin(Activity::Copying, self.total());
+        let poured = match ready.empty {
+            true => {
+                let mut patcher = Patcher::new(&self.target, self.page());
+                let poured = pour(&self.source, seq, &mut patcher, &mut meter).await?;
+                report.copied.add(patcher.copied);
+                // A frozen source gives no value to two documents; if it did, the walk over both has to sort it out.
+                patcher.owed.is_empty().then_some(poured)
+            }
+            false => None,
+        };
+        if poured.is_none() {
+            self.reconcile(seq, &mut report, &mut meter).await?;
+        }
+        self.target.settle().await.map_err(&of_target)?;
+        report.copying = meter.elapsed();
+
+        self.finish(report, &by, poured, &mut meter).await
+    }
+
+    /// Walks both stores, which stand still, until the target holds what the source does.
+    async fn reconcile(&self, seq: Seq, report: &mut Report, meter: &mut Meter) -> Result<(), MigrationError> {
         let mut sizes = Sizes::new();
         // What gives up a unique value is written again by the same walk. Should a backend have it otherwise, the next one does.
         for _ in 0..WALKS {
             let mut patcher = Patcher::new(&self.target, self.page());
-            let (source, target) = (&self.source, &self.target);
-            reconcile(source, target, None, u64::MAX, &mut patcher, &mut sizes, &mut meter).await?;
+            let (source, target) = (&self.source, Some(&self.target));
+            reconcile(source, target, None, u64::MAX, &mut patcher, &mut sizes, meter).await?;
             patcher.finish(seq).await?;
             report.copied.add(patcher.copied);
             if patcher.owed.is_empty() {
                 break;
             }
         }
-        report.copying = meter.elapsed();
-
-        self.finish(report, &by, &mut meter).await
+        Ok(())
     }
 
     /// Both stand still and the target should hold everything: proves it, and makes the target serve.
-    async fn finish(&self, mut report: Report, by: &Move, meter: &mut Meter) -> Result<Report, MigrationError> {
+    async fn finish(
+        &self,
+        mut report: Report,
+        by: &Move,
+        poured: Option<Poured>,
+        meter: &mut Meter,
+    ) -> Result<Report, MigrationError> {
         let of_target = MigrationError::of(Side::Target);
-        meter.begin(Activity::Verifying, self.total());
-        let verification = compare::verify(&self.source, &self.target, self.page(), meter).await?;
+        let verification = self.proof(poured, meter).await?;
         report.verifying = meter.elapsed();
         if let Some(difference) = verification.difference {
             return Err(MigrationError::Different(Box::new(difference)));
@@ -442,6 +477,23 @@ impl Migration {
         self.flip(by).await?;
         meter.begin(Activity::Done, None);
         Ok(report)
+    }
+
+    /// Reads back what was poured, or compares both from their beginnings.
+    async fn proof(&self, poured: Option<Poured>, meter: &mut Meter) -> Result<Verification, MigrationError> {
+        meter.begin(Activity::Verifying, self.total());
+        if let Some(poured) = poured
+            && read_back(&self.target, &poured, self.page(), meter).await?
+        {
+            return Ok(Verification {
+                source: poured.contents.clone(),
+                target: poured.contents,
+                difference: None,
+            });
+        }
+        // What differs, and where.
+        meter.begin(Activity::Verifying, self.total());
+        compare::verify(&self.source, &self.target, self.page(), meter).await
     }
 
     /// The target serves, or it is certain that it does not.

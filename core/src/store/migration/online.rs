@@ -72,6 +72,8 @@ struct Work<'m> {
     meter: Meter,
     /// Whether what is carried is read back.
     read_back: bool,
+    /// Whether the target holds nothing behind the walk that copies, because nothing was written to it before.
+    fresh: bool,
 }
 
 impl Migration {
@@ -123,6 +125,7 @@ impl Migration {
             copied: Copied::default(),
             meter: self.meter(),
             read_back: false,
+            fresh: ready.empty,
         };
         let moved = work.moved(&ready, &by, switch, &mut report).await;
         // A source that is gone notes nothing; one that is there must cease to, whatever happened.
@@ -167,6 +170,7 @@ impl Work<'_> {
         source.track(true).await.map_err(MigrationError::of(Side::Source))?;
         let began = Instant::now();
         self.copy().await?;
+        self.settle().await?;
         self.catch_up().await?;
         report.copying += began.elapsed();
 
@@ -192,12 +196,14 @@ impl Work<'_> {
         let (source, target) = (&self.migration.source, &self.migration.target);
         self.meter.begin(Activity::Copying, self.migration.total());
         let (mut reached, mut ended) = (None, false);
+        // Of the notes only keys that the walk has passed are carried, so that all the target holds lies behind it.
+        let held = (!std::mem::take(&mut self.fresh)).then_some(target);
         while !ended {
             let mut patcher = Patcher::new(target, self.migration.page());
             let most = self.segment();
             let walked = reconcile(
                 source,
-                target,
+                held,
                 reached,
                 most,
                 &mut patcher,
@@ -298,18 +304,31 @@ impl Work<'_> {
         Err(different(key, ours.as_ref(), theirs.as_ref(), (source_seq, target_seq)))
     }
 
-    /// The target's own check; notes are taken meanwhile, so that not too many pile up.
-    async fn check(&mut self) -> Result<(), MigrationError> {
-        let checking = self.migration.target.check();
-        tokio::pin!(checking);
-        let findings = loop {
+    /// The target builds what it put off; behind this no step takes long.
+    async fn settle(&mut self) -> Result<(), MigrationError> {
+        let target = std::sync::Arc::clone(&self.migration.target);
+        self.while_noting(target.settle()).await
+    }
+
+    /// Waits for the target; notes are taken meanwhile, so that not too many pile up.
+    async fn while_noting<T>(
+        &mut self,
+        work: impl Future<Output = crate::store::Result<T>>,
+    ) -> Result<T, MigrationError> {
+        tokio::pin!(work);
+        loop {
             tokio::select! {
                 biased;
-                findings = &mut checking => break findings,
+                done = &mut work => return done.map_err(MigrationError::of(Side::Target)),
                 () = sleep(MOMENT * 4) => self.tail.absorb(&self.migration.source, |_| true).await?,
             }
-        };
-        let findings = findings.map_err(MigrationError::of(Side::Target))?;
+        }
+    }
+
+    /// The target's own check; notes are taken meanwhile, so that not too many pile up.
+    async fn check(&mut self) -> Result<(), MigrationError> {
+        let target = std::sync::Arc::clone(&self.migration.target);
+        let findings = self.while_noting(target.check()).await?;
         match findings
             .into_iter()
             .find(|finding| finding.severity == Severity::Damage)

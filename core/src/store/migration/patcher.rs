@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use futures::{FutureExt as _, future::BoxFuture};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 
 use super::{Copied, Join, MigrationError, Side};
 use crate::store::{Backend, Error, Patch, Record, RecordKey, Result, Seq};
 
-/// Collects differences into patches, and stores one patch while the next is collected.
+/// Patches that are being stored at once: one may be prepared while the engine is busy with the other. A walk never writes a key
+/// twice, so that their order does not matter; what is walked or carried next waits for all of them ([`Patcher::finish`]).
+const FLIGHT: usize = 2;
+
+/// Collects differences into patches, and stores them while the next is collected.
 ///
 /// **A unique value that is still held.** While the target changes from one state of the source into another, a document may
 /// claim a value that the target's old version of another one still holds. That holder is removed in the same patch. It cannot
@@ -21,7 +25,7 @@ pub(super) struct Patcher {
     most: usize,
     patch: Patch,
     bytes: usize,
-    storing: Option<BoxFuture<'static, Result<Vec<RecordKey>>>>,
+    storing: FuturesUnordered<BoxFuture<'static, Result<Vec<RecordKey>>>>,
     /// What was removed because it held a value of another document.
     pub(super) owed: BTreeSet<RecordKey>,
     pub(super) copied: Copied,
@@ -34,7 +38,7 @@ impl Patcher {
             most,
             patch: Patch::default(),
             bytes: 0,
-            storing: None,
+            storing: FuturesUnordered::new(),
             owed: BTreeSet::new(),
             copied: Copied::default(),
         }
@@ -62,32 +66,37 @@ impl Patcher {
         self.patch.removed.push(key);
     }
 
-    /// Sends what was collected, once the patch before it is stored; meanwhile the walk reads on.
+    /// Sends what was collected, once there is room; meanwhile the walk reads on.
     pub(super) async fn send(&mut self, seq: Seq, join: &mut Join) -> Result<(), MigrationError> {
-        self.settle(Some(join)).await?;
-        let mut patch = std::mem::take(&mut self.patch);
-        self.bytes = 0;
-        patch.seq = seq;
-        self.storing = Some(store(Arc::clone(&self.target), patch).boxed());
+        while self.storing.len() >= FLIGHT {
+            self.while_storing(join).await?;
+        }
+        self.store(seq);
         Ok(())
     }
 
-    /// Waits until all that was sent is stored.
-    pub(super) async fn settle(&mut self, mut join: Option<&mut Join>) -> Result<(), MigrationError> {
-        let Some(mut storing) = self.storing.take() else {
-            return Ok(());
-        };
-        let stored = loop {
-            match &mut join {
-                None => break storing.await,
-                Some(join) => tokio::select! {
-                    biased;
-                    stored = &mut storing => break stored,
-                    read = join.fetch() => read?,
-                },
-            }
-        };
-        self.stored(stored)
+    /// Sends what was collected, once there is room.
+    pub(super) async fn hand_over(&mut self, seq: Seq) -> Result<(), MigrationError> {
+        while self.storing.len() >= FLIGHT {
+            self.wait().await?;
+        }
+        self.store(seq);
+        Ok(())
+    }
+
+    fn store(&mut self, seq: Seq) {
+        let mut patch = std::mem::take(&mut self.patch);
+        self.bytes = 0;
+        patch.seq = seq;
+        self.storing.push(store(Arc::clone(&self.target), patch).boxed());
+    }
+
+    /// Waits until one that was sent is stored.
+    async fn wait(&mut self) -> Result<(), MigrationError> {
+        match self.storing.next().await {
+            None => Ok(()),
+            Some(stored) => self.stored(stored),
+        }
     }
 
     fn stored(&mut self, stored: Result<Vec<RecordKey>>) -> Result<(), MigrationError> {
@@ -97,27 +106,34 @@ impl Patcher {
         Ok(())
     }
 
-    /// Stores what is left, and where commit order stands.
+    /// Stores what is left, and where commit order stands; then all that was sent is stored.
     pub(super) async fn finish(&mut self, seq: Seq) -> Result<(), MigrationError> {
-        self.settle(None).await?;
-        let mut patch = std::mem::take(&mut self.patch);
-        self.bytes = 0;
-        patch.seq = seq;
-        self.storing = Some(store(Arc::clone(&self.target), patch).boxed());
-        self.settle(None).await
+        while !self.storing.is_empty() {
+            self.wait().await?;
+        }
+        self.store(seq);
+        self.wait().await
     }
 
-    /// Waits while a patch is being stored and a page is read, whichever comes first; the walk has to wait for a page.
+    /// Waits until a patch is stored or a page is read, whichever comes first.
     pub(super) async fn while_storing(&mut self, join: &mut Join) -> Result<(), MigrationError> {
-        let Some(storing) = &mut self.storing else {
+        if self.storing.is_empty() {
             return join.fetch().await;
-        };
+        }
         tokio::select! {
-            stored = &mut *storing => {
-                self.storing = None;
-                self.stored(stored)
-            }
+            Some(stored) = self.storing.next() => self.stored(stored),
             read = join.fetch() => read,
+        }
+    }
+
+    /// Waits for something else while patches are stored.
+    pub(super) async fn beside<T>(&mut self, other: impl Future<Output = T>) -> Result<T, MigrationError> {
+        tokio::pin!(other);
+        loop {
+            tokio::select! {
+                other = &mut other => return Ok(other),
+                Some(stored) = self.storing.next() => self.stored(stored)?,
+            }
         }
     }
 }

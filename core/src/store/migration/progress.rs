@@ -107,6 +107,17 @@ impl Meter {
         }
     }
 
+    /// The records of a page were dealt with.
+    pub(super) fn page(&mut self, page: &[Record]) {
+        let Some(last) = page.last().and_then(Record::key) else {
+            return;
+        };
+        self.now.done += page.len() as u64;
+        self.now.bytes += page.iter().map(|record| record.size() as u64).sum::<u64>();
+        self.now.name = Some(last.name());
+        self.tell();
+    }
+
     pub(super) fn tell(&mut self) {
         self.told = self.now.done;
         let seconds = self.began.elapsed().as_secs_f64();

@@ -94,7 +94,7 @@ pub trait Relocate {
     async fn freeze(&self, to: Move) -> Result<Seq>;
 
     /// Begins to fill a store that is empty (commit order at 0, nothing held), frozen, or being filled by the same move. Only
-    /// `patch`, `serve`, `clear`, views and `check` work until then. Refused for a serving store that is not empty. Batch ids and
+    /// `patch`, `settle`, `serve`, `clear`, views and `check` work until then. Refused for a serving store that is not empty. Batch ids and
     /// leases that the store remembers are forgotten.
     async fn fill(&self, from: Move) -> Result<()>;
 
@@ -104,7 +104,15 @@ pub trait Relocate {
     /// feed begins after the newest place that a patch named. Heads of chained lanes follow the greatest number.
     async fn patch(&self, patch: Patch) -> Result<()>;
 
-    /// Makes a filling or frozen store serve. Quick: it verifies nothing. No error when it serves already.
+    /// Does what a store that is being filled has put off while records came in order, such as building indexes. A move calls it when
+    /// the target was filled and before it is read back; patches may follow. Until then views of the store need to answer no more
+    /// than `seq`, `get`, `latest`, `latest_page`, `records`, `rows_at` and `chain_head`, and patches need not be durable; `serve`
+    /// does it when nobody did. Doing it again is no error.
+    async fn settle(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes a filling or frozen store serve. Quick: it verifies nothing, and all that was patched is durable then. No error when it serves already.
     async fn serve(&self) -> Result<()>;
 
     /// Empties a store that is being filled; it then serves, as new.
