@@ -1,11 +1,16 @@
-//! The change feed: catches up from the table in chunks, then waits until somebody says that there is more.
+//! The change feed: catches up from the history in chunks, then waits until somebody says that there is more.
+//!
+//! The entries of a batch stand in its row of the history, one behind the other: the type (a byte: 0 a document that was written,
+//! 1 one that was removed, 2 a stream), the name (a byte for its length, then the name), the id (16 bytes) and the revision
+//! (8 bytes, the greatest first; 0 for a stream).
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use fleet_core::store::{Change, Error, Key, Name, Phase, Result, Schema, Seq, Touched};
-use futures::{StreamExt as _, stream, stream::BoxStream};
-use sqlx::{Row as _, postgres::PgRow};
+use fleet_core::store::{Change, Error, Key, Phase, Result, Schema, Seq, Touched};
+use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
+use sqlx::Row as _;
 use tokio::{sync::watch, time::sleep};
+use uuid::Uuid;
 
 use crate::{
     error::from_engine,
@@ -16,21 +21,22 @@ use crate::{
     writer::read_standing,
 };
 
-/// The type of an entry that names a stream; 0 is a document that was written, 1 one that was removed.
-pub(crate) const STREAM: i64 = 2;
+/// The types of entries.
+const WRITTEN: u8 = 0;
+const REMOVED: u8 = 1;
+const STREAM: u8 = 2;
 
-/// Entries that are read at once.
-const CHUNK: i64 = 1_000;
+/// Commits that are read at once, and entries after which no further one is.
+const CHUNK: i64 = 250;
+const ENTRIES: usize = 1_000;
 
-/// Where a follower stands: all of the commits up to `seq`, and so many entries of the next that has any.
+/// Where a follower stands: all of the commits up to `seq`.
 struct Follower {
     readers: Arc<Readers>,
     tables: Arc<Tables>,
     shared: Arc<Shared>,
     newest: watch::Receiver<Seq>,
     seq: Seq,
-    /// The commit that is partly read, and the number of its last entry that was.
-    within: Option<(Seq, i64)>,
     ready: VecDeque<Change>,
     /// Whether the table was looked at: at the first look the feed may turn out not to reach back.
     looked: bool,
@@ -52,7 +58,6 @@ pub(crate) fn changes(
         newest: shared.newest.subscribe(),
         shared,
         seq: after,
-        within: None,
         ready: VecDeque::new(),
         looked: false,
         frozen: false,
@@ -75,7 +80,7 @@ impl Follower {
                 return Some(Ok(change));
             }
             let newest = *self.newest.borrow_and_update();
-            if newest > self.seq || self.within.is_some() || !self.looked {
+            if newest > self.seq || !self.looked {
                 if let Err(error) = self.read().await {
                     if self.shared.is_closed() {
                         return None;
@@ -83,7 +88,7 @@ impl Follower {
                     self.over = true;
                     return Some(Err(error));
                 }
-                if newest > self.seq && self.ready.is_empty() && self.within.is_none() {
+                if newest > self.seq && self.ready.is_empty() {
                     // The store began anew; where it stands now is about to be found out.
                     sleep(Duration::from_millis(20)).await;
                 }
@@ -120,51 +125,76 @@ impl Follower {
         if floor > self.seq {
             return Err(Error::Compacted(floor));
         }
-        if newest <= self.seq && self.within.is_none() {
+        if newest <= self.seq {
             return Ok(());
         }
-        let (seq, n) = self.within.unwrap_or((self.seq, i64::MAX));
-        let entries = fixed.read_feed.query().bind(signed(seq)).bind(n).bind(CHUNK);
-        let rows = entries.fetch_all(lent.conn()?).await.map_err(from_engine)?;
-        for row in &rows {
-            let change = entry(row, &self.tables.schema)?;
-            self.ready.push_back(change);
-        }
-        match rows.last() {
-            // There may be more of the last commit.
-            Some(last) if rows.len() as i64 == CHUNK => {
-                let seq = read_uint(last, 0).map_err(from_engine)?;
-                self.within = Some((seq, last.try_get(1).map_err(from_engine)?));
-                self.seq = seq.saturating_sub(1);
-            }
-            _ => {
-                self.within = None;
-                self.seq = newest;
+        let commits = fixed.read_feed.query().bind(signed(self.seq)).bind(CHUNK);
+        let mut commits = commits.fetch(lent.conn()?);
+        let (mut read, mut upto) = (0, newest);
+        while let Some(row) = commits.try_next().await.map_err(from_engine)? {
+            let seq = read_uint(&row, 0).map_err(from_engine)?;
+            let entries: &[u8] = row.try_get(1).map_err(from_engine)?;
+            decode(entries, seq, &self.tables.schema, &mut self.ready)?;
+            read += 1;
+            if read == CHUNK || self.ready.len() >= ENTRIES {
+                // There may be more.
+                upto = seq;
+                break;
             }
         }
+        self.seq = upto;
         Ok(())
     }
 }
 
-fn entry(row: &PgRow, schema: &Schema) -> Result<Change> {
-    let damaged = |name: &str| Error::Corrupt(format!("the feed names {name}, which is not declared"));
-    let read = || -> Result<_, sqlx::Error> {
-        let (seq, r#type): (_, i64) = (read_uint(row, 0)?, row.try_get(2)?);
-        let (name, id): (String, _) = (row.try_get(3)?, row.try_get(4)?);
-        let rev = if r#type == STREAM { 0 } else { read_uint(row, 5)? };
-        Ok((seq, r#type, name, id, rev))
-    };
-    let (seq, r#type, name, id, rev) = read().map_err(from_engine)?;
-    let touched = if r#type == STREAM {
-        let lane: Name = schema.lane(&name).map_err(|_| damaged(&name))?.name;
-        Touched::Stream { lane, stream: id }
-    } else {
-        let kind: Name = schema.kind(&name).map_err(|_| damaged(&name))?.name;
-        Touched::Document {
-            key: Key::new(kind, id),
+/// The entries of a batch as they are stored.
+pub(crate) fn encode(feed: &[Change]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(feed.len() * 40);
+    for change in feed {
+        let (r#type, name, id, rev) = match &change.touched {
+            Touched::Document { key, rev, deleted } => {
+                (if *deleted { REMOVED } else { WRITTEN }, key.kind, key.id, *rev)
+            }
+            Touched::Stream { lane, stream } => (STREAM, *lane, *stream, 0),
+        };
+        bytes.push(r#type);
+        // A declared name has forty bytes at most.
+        bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(id.as_bytes());
+        bytes.extend_from_slice(&rev.to_be_bytes());
+    }
+    bytes
+}
+
+/// Reads the entries of a batch.
+fn decode(mut bytes: &[u8], seq: Seq, schema: &Schema, into: &mut VecDeque<Change>) -> Result<()> {
+    while !bytes.is_empty() {
+        let touched = entry(&mut bytes, schema).ok_or_else(|| {
+            Error::Corrupt(format!(
+                "the entries of the feed at {seq} cannot be read, or name what is not declared"
+            ))
+        })?;
+        into.push_back(Change { seq, touched });
+    }
+    Ok(())
+}
+
+fn entry(bytes: &mut &[u8], schema: &Schema) -> Option<Touched> {
+    let [r#type, length] = <[u8; 2]>::try_from(bytes.split_off(..2)?).ok()?;
+    let name = std::str::from_utf8(bytes.split_off(..usize::from(length))?).ok()?;
+    let id = Uuid::from_slice(bytes.split_off(..16)?).ok()?;
+    let rev = u64::from_be_bytes(bytes.split_off(..8)?.try_into().ok()?);
+    Some(match r#type {
+        WRITTEN | REMOVED => Touched::Document {
+            key: Key::new(schema.kind(name).ok()?.name, id),
             rev,
-            deleted: r#type == 1,
-        }
-    };
-    Ok(Change { seq, touched })
+            deleted: r#type == REMOVED,
+        },
+        STREAM => Touched::Stream {
+            lane: schema.lane(name).ok()?.name,
+            stream: id,
+        },
+        _ => return None,
+    })
 }

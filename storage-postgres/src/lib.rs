@@ -10,7 +10,7 @@
 //!     ├─ lease.rs
 //!     └─ upkeep/                prepare, views for people, partitions, import, check
 //!   server.rs                   the address, and what the database has to be
-//!   sql.rs · tables/            every statement that there is; nothing foreign ever becomes text of one
+//!   sql.rs · copy.rs · tables/  every statement that there is; nothing foreign ever becomes text of one
 //! ```
 //!
 //! A commit is acknowledged after `COMMIT`, synchronised with the disk unless the database is set to do without (then
@@ -31,6 +31,7 @@
 
 #![warn(missing_docs)]
 
+mod copy;
 mod error;
 mod feed;
 mod lease;

@@ -13,7 +13,7 @@ use crate::{
     error::from_engine,
     options::{Listen, PostgresOptions, take_from_uri},
     sql::{Sql, literal},
-    tables::{FORMAT, Fixed, Limits},
+    tables::{Engine, FORMAT, Fixed, Limits},
 };
 
 /// How long a connection may take to come about.
@@ -71,8 +71,8 @@ impl Server {
             Listen::Off => None,
         };
         let mut conn = connect(&to).await?;
-        let (synchronous, durable) = examine(&mut conn).await?;
-        if !durable {
+        let engine = examine(&mut conn).await?;
+        if !engine.durable {
             tracing::warn!("the database runs with fsync = off: what it acknowledges does not survive a loss of power");
         }
         let limits = Limits {
@@ -83,9 +83,9 @@ impl Server {
         let server = Self {
             to,
             listen,
-            fixed: Fixed::new(&options.schema, limits, synchronous),
+            fixed: Fixed::new(&options.schema, limits, &engine),
             namespace: options.schema.clone(),
-            durable,
+            durable: engine.durable,
         };
         let made = server.make(&mut conn).await;
         let _ = conn.close().await;
@@ -141,7 +141,7 @@ impl Server {
         let names: Result<Vec<String>, _> = rows.map_err(from_engine)?.iter().map(|row| row.try_get(0)).collect();
         let names = names.map_err(from_engine)?;
         if names.iter().any(|name| name == "state") && names.iter().any(|name| name == "gate") {
-            return self.check_format(conn).await;
+            return self.match_format(conn).await;
         }
         if !names.is_empty() {
             return Err(Error::Refused(format!(
@@ -159,7 +159,8 @@ impl Server {
         self.fixed.create.run(conn).await.map_err(from_engine)
     }
 
-    async fn check_format(&self, conn: &mut PgConnection) -> Result<()> {
+    /// Refuses a store of a newer version, and brings one of an older version to this one's format.
+    async fn match_format(&self, conn: &mut PgConnection) -> Result<()> {
         let format = Sql::new(format!("SELECT format FROM {}", self.fixed.state()));
         let rows = format.rows(conn).await.map_err(from_engine)?;
         let format: i64 = match rows.first() {
@@ -171,17 +172,20 @@ impl Server {
                 "the store has format {format} and a newer version wrote it; this one knows formats up to {FORMAT}"
             )));
         }
+        if format < FORMAT {
+            self.fixed.upgrade.run(conn).await.map_err(from_engine)?;
+        }
         Ok(())
     }
 }
 
-/// Refuses a database that cannot hold a store; says whether it commits synchronously, and whether it synchronises with the
-/// disk.
-async fn examine(conn: &mut PgConnection) -> Result<(bool, bool)> {
+/// Refuses a database that cannot hold a store; says what it is set to.
+async fn examine(conn: &mut PgConnection) -> Result<Engine> {
     let asked = Sql::new(
         "SELECT current_setting('server_version_num')::bigint, current_setting('server_version'), \
          current_setting('server_encoding'), pg_is_in_recovery(), current_setting('default_transaction_read_only'), \
-         current_setting('synchronous_commit'), current_setting('fsync')",
+         current_setting('synchronous_commit'), current_setting('fsync'), \
+         EXISTS (SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))",
     );
     let rows = asked.rows(conn).await.map_err(from_engine)?;
     let row = rows
@@ -206,5 +210,9 @@ async fn examine(conn: &mut PgConnection) -> Result<(bool, bool)> {
             "the database takes no writes: it is a standby, or set to read only".into(),
         ));
     }
-    Ok((text(5)? != "off", text(6)? == "on"))
+    Ok(Engine {
+        synchronous: text(5)? != "off",
+        durable: text(6)? == "on",
+        lz4: row.try_get(7).map_err(from_engine)?,
+    })
 }

@@ -89,6 +89,11 @@ impl Sql {
         Self(text.into())
     }
 
+    /// The text; for what is no query.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// To bind and run within a transaction.
     pub(crate) fn query(&self) -> Prepared {
         sqlx::query(AssertSqlSafe(Arc::clone(&self.0))).persistent(false)

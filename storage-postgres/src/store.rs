@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) heard: Notify,
     /// Whether this store began to take notes, and has to end it.
     pub(crate) tracks: AtomicBool,
+    /// Whether patches are taken to hold nothing that is there.
+    pub(crate) appends: AtomicBool,
     closed: watch::Sender<bool>,
     transactions: AtomicU64,
     works: AtomicU64,
@@ -57,6 +59,7 @@ impl Shared {
             own: watch::Sender::new(0),
             heard: Notify::new(),
             tracks: AtomicBool::new(false),
+            appends: AtomicBool::new(true),
             closed: watch::Sender::new(false),
             transactions: AtomicU64::new(0),
             works: AtomicU64::new(0),

@@ -61,6 +61,8 @@ impl Readers {
         let idle = self.lock().pop();
         let mut lent = Lent {
             conn: None,
+            ended: false,
+            copying: false,
             permit: Some(permit),
             readers: Arc::clone(self),
             runtime: Handle::current(),
@@ -87,6 +89,12 @@ impl Readers {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn give_back(&self, conn: PgConnection) {
+        if !self.permits.is_closed() {
+            self.lock().push(conn);
+        }
+    }
+
     /// Lends no more, and waits a while for what is lent.
     pub(crate) async fn close(&self) {
         let all = u32::try_from(self.count).unwrap_or(u32::MAX);
@@ -101,6 +109,10 @@ impl Readers {
 #[derive(Debug)]
 pub(crate) struct Lent {
     conn: Option<PgConnection>,
+    /// Whether its transaction was committed.
+    ended: bool,
+    /// Whether rows are being copied.
+    copying: bool,
     permit: Option<OwnedSemaphorePermit>,
     readers: Arc<Readers>,
     runtime: Handle,
@@ -110,6 +122,17 @@ impl Lent {
     pub(crate) fn conn(&mut self) -> Result<&mut PgConnection> {
         self.conn.as_mut().ok_or_else(closed)
     }
+
+    /// Rows are copied from here on, or no more. A copy that was given up in the middle leaves a connection of which nobody can say
+    /// which answer comes next: it is not used again.
+    pub(crate) fn copying(&mut self, copying: bool) {
+        self.copying = copying;
+    }
+
+    /// Its transaction was committed: there is none to take back.
+    pub(crate) fn ended(&mut self) {
+        self.ended = true;
+    }
 }
 
 impl Drop for Lent {
@@ -118,12 +141,19 @@ impl Drop for Lent {
             return;
         };
         let readers = Arc::clone(&self.readers);
+        if self.copying {
+            return;
+        }
+        if self.ended {
+            readers.give_back(conn);
+            return;
+        }
         self.runtime.spawn(async move {
             // Waits for a statement that nobody waits for any more; the engine ends one that takes too long.
             if let Err(error) = rollback(&mut conn).await {
                 tracing::debug!(%error, "a reading connection is replaced");
-            } else if !readers.permits.is_closed() {
-                readers.lock().push(conn);
+            } else {
+                readers.give_back(conn);
             }
             drop(permit);
         });

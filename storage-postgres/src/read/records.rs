@@ -63,7 +63,7 @@ pub(super) async fn records(
         if page.is_full() {
             break;
         }
-        let statement = tables.kind(name)?.walk.query().bind(from).bind(page.room());
+        let statement = tables.kind(name)?.page.query().bind(from).bind(page.room());
         page.take(conn, statement, |row| document(name, row).map(Record::Doc))
             .await?;
     }
@@ -86,8 +86,8 @@ pub(super) async fn records(
         if page.is_full() {
             break;
         }
-        let walk = tables.lane(lane.name)?.walk.query();
-        let statement = walk.bind(stream).bind(at).bind(n).bind(page.room());
+        let rows = tables.lane(lane.name)?.page.query();
+        let statement = rows.bind(stream).bind(at).bind(n).bind(page.room());
         page.take(conn, statement, |row| {
             stored_row(row, lane.chained).map(|stored| Record::Row(lane.name, stored))
         })

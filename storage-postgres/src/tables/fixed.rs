@@ -1,4 +1,8 @@
-//! What every store has, whatever its schema: where it stands, its feed, its batches, its leases.
+//! What every store has, whatever its schema: where it stands, its history, its leases.
+//!
+//! **The history** has a row for each batch: its id, its place in commit order, what tells a repeat from a reuse, and its entries
+//! of the feed (`feed.rs` has their form). One row, and not one per entry: entries are only ever read in order, and a row with
+//! its index entry costs the engine more than all that is in it.
 //!
 //! **The gate** is an empty table whose lock everybody takes for the length of a transaction: views in `ACCESS SHARE` mode,
 //! writers in `ROW EXCLUSIVE` mode, whoever changes the store as a whole in `SHARE ROW EXCLUSIVE` mode (which waits for writers
@@ -11,10 +15,12 @@
 
 use std::time::Duration;
 
+use fleet_core::store::{Link, Name};
+
 use crate::sql::{Ident, Sql, Table};
 
 /// The version of the format. A store with a greater one is refused.
-pub(crate) const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 2;
 
 /// Statements that depend on the namespace alone. Those that begin a transaction are several in one message.
 #[derive(Debug)]
@@ -25,6 +31,10 @@ pub(crate) struct Fixed {
     pub(crate) begin_commits: Sql,
     /// Begins a group of ingests: a row as above.
     pub(crate) begin_ingests: Sql,
+    /// Begins a patch of a store that is being filled: a row as above. It is durable once something later is: [`Fixed::mark`].
+    pub(crate) begin_patch: Sql,
+    /// Begins building indexes: a row as above.
+    pub(crate) begin_build: Sql,
     /// Begins something that keeps all writers out: a row as above.
     pub(crate) begin_alone: Sql,
     /// Begins a view: a row `seq`.
@@ -37,24 +47,22 @@ pub(crate) struct Fixed {
     pub(crate) stands: Sql,
     /// Keeps out views as well; for whole partitions.
     pub(crate) shut: Sql,
+    /// Makes a store of format 1 one of this format.
+    pub(crate) upgrade: Sql,
     /// `id, seq, fingerprint, revs` (ids).
     pub(crate) batches: Sql,
-    /// Remembers batches (ids, seqs, fingerprints, revs as bytes) and adds entries to the feed (seqs, numbers, types, names, ids,
-    /// revs): both in one statement, as every commit needs both.
+    /// Copies batches (id, seq, fingerprint, revs as bytes, entries of the feed).
     pub(crate) remember: Sql,
-    /// `seq, n, type, name, id, rev` after an entry, at most so many.
+    /// `seq, entries` after a place, at most so many; those of batches that changed nothing are left out.
     pub(crate) read_feed: Sql,
     /// `number, hash` of a chain (lane).
     pub(crate) head: Sql,
-    /// Sets where a chain ends (lane, number, hash).
-    pub(crate) set_head: Sql,
     /// `seq, floor, first` where first is the oldest place that is kept.
     pub(crate) oldest: Sql,
     /// Moves the floor (floor).
     pub(crate) set_floor: Sql,
     /// Forgets up to a place (seq).
-    pub(crate) forget_feed: Sql,
-    pub(crate) forget_batches: Sql,
+    pub(crate) forget: Sql,
     /// Makes sure that a lease has a row (name).
     pub(crate) make_lease: Sql,
     /// `holder, until, fence`, locked (name).
@@ -87,14 +95,16 @@ pub(crate) struct Fixed {
     pub(crate) set_declared: Sql,
     /// `declared, preparing`.
     pub(crate) shape: Sql,
-    /// `seq, floor, feed's newest, batches' newest`.
+    /// `seq, floor, the history's newest`.
     pub(crate) places: Sql,
     /// Moves commit order and floor to a place, unless they are further already (seq).
     pub(crate) raise_seq: Sql,
     /// Begins anew, as an empty store.
     pub(crate) restart: Sql,
-    /// Forgets the feed, the batches and the leases.
+    /// Forgets the history and the leases.
     pub(crate) forget_history: Sql,
+    /// Changes nothing, but gives a commit something to synchronise.
+    pub(crate) mark: Sql,
     /// Sets the standing (text).
     pub(crate) set_standing: Sql,
     /// `standing`.
@@ -114,6 +124,7 @@ pub(crate) struct Fixed {
     /// `n, type, name, id, at, number` after a number, at most so many.
     pub(crate) read_notes: Sql,
     state: Table,
+    heads: Table,
     /// The namespace of the tables.
     pub(crate) namespace: Ident,
     /// The namespace of the views for people.
@@ -128,27 +139,43 @@ pub(crate) struct Limits {
     pub(crate) view: Duration,
 }
 
+/// What the engine is set to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Engine {
+    /// Whether it commits synchronously by itself.
+    pub(crate) synchronous: bool,
+    /// Whether it synchronises with the disk at all.
+    pub(crate) durable: bool,
+    /// Whether it has the compression that takes a fraction of the other's time, for large bodies.
+    pub(crate) lz4: bool,
+}
+
 /// The standing of a new store, as it is stored.
 pub(crate) const SERVING: &str = r#"{"phase":"serving"}"#;
 
 impl Fixed {
-    pub(crate) fn new(namespace: &str, limits: Limits, synchronous: bool) -> Self {
+    pub(crate) fn new(namespace: &str, limits: Limits, engine: &Engine) -> Self {
         let schema = Ident::new(&[namespace]);
         let table = |name: &str| Table::new(&schema, &[name]);
-        let (state, gate, feed, batches) = (table("state"), table("gate"), table("feed"), table("batches"));
+        let (state, gate, history) = (table("state"), table("gate"), table("history"));
         let (heads, leases, catalogue, fills) = (table("heads"), table("leases"), table("catalogue"), table("fills"));
         let tracked = table("tracked");
         let sql = |text: String| Sql::new(text);
         let begin = |statement: Duration, lock: Duration| {
             // A server that stalls in the middle must not hold up the others: the engine ends its session.
-            let durable = if synchronous {
+            let durable = if engine.synchronous {
                 ""
             } else {
                 "; SET LOCAL synchronous_commit = on"
             };
+            let quick = if engine.lz4 {
+                "; SET LOCAL default_toast_compression = lz4"
+            } else {
+                ""
+            };
             format!(
                 "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = {}; \
-                 SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}{durable}",
+                 SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}{durable}{quick}",
                 statement.as_millis().max(1),
                 lock.as_millis().max(1),
                 (statement + Duration::from_secs(5)).as_millis(),
@@ -165,6 +192,11 @@ impl Fixed {
             (limits.view * 2 + Duration::from_secs(5)).as_millis()
         );
         let stands = format!("SELECT seq, declared, standing, tracking, noted FROM {state}");
+        let create_history = format!(
+            "CREATE TABLE {history} (id uuid PRIMARY KEY, seq bigint NOT NULL, fingerprint bytea NOT NULL, \
+             revs bytea NOT NULL, feed bytea NOT NULL); CREATE INDEX \"history.seq\" ON {history} (seq)"
+        );
+        let (old_feed, old_batches) = (table("feed"), table("batches"));
         let create = [
             format!(
                 "CREATE TABLE {state} (one boolean PRIMARY KEY DEFAULT true CHECK (one), format bigint NOT NULL, \
@@ -174,15 +206,7 @@ impl Fixed {
             ),
             format!("INSERT INTO {state} VALUES (true, {FORMAT}, 0, 0, '', '', '{SERVING}', false, 0)"),
             format!("CREATE TABLE {gate} ()"),
-            format!(
-                "CREATE TABLE {feed} (seq bigint NOT NULL, n bigint NOT NULL, type bigint NOT NULL, name text NOT NULL, \
-                 id uuid NOT NULL, rev bigint, PRIMARY KEY (seq, n))"
-            ),
-            format!(
-                "CREATE TABLE {batches} (id uuid PRIMARY KEY, seq bigint NOT NULL, fingerprint bytea NOT NULL, \
-                 revs bytea NOT NULL)"
-            ),
-            format!("CREATE INDEX \"batches.seq\" ON {batches} (seq)"),
+            create_history.clone(),
             format!("CREATE TABLE {heads} (lane text PRIMARY KEY, number bigint NOT NULL, hash bytea NOT NULL)"),
             format!(
                 "CREATE TABLE {leases} (name text COLLATE \"C\" PRIMARY KEY, holder uuid, until bigint NOT NULL, \
@@ -209,6 +233,13 @@ impl Fixed {
                  SELECT lane, number, hash FROM {heads}"
             )),
             begin_ingests: sql(format!("{write}; LOCK TABLE {gate} IN ROW EXCLUSIVE MODE; {stands}")),
+            begin_patch: sql(format!(
+                "{write}; SET LOCAL synchronous_commit = off; LOCK TABLE {gate} IN ROW EXCLUSIVE MODE; {stands}"
+            )),
+            begin_build: sql(format!(
+                "{}; LOCK TABLE {gate} IN ROW EXCLUSIVE MODE; {stands}",
+                begin(hour, limits.lock.max(Duration::from_secs(60)))
+            )),
             begin_alone: sql(format!(
                 "{}; LOCK TABLE {gate} IN SHARE ROW EXCLUSIVE MODE; {stands} FOR UPDATE",
                 begin(hour, limits.lock.max(Duration::from_secs(60)))
@@ -223,31 +254,31 @@ impl Fixed {
             shut: sql(format!(
                 "SET LOCAL lock_timeout = 300; LOCK TABLE {gate} IN ACCESS EXCLUSIVE MODE"
             )),
+            // Where several batches have one place, all but one of them changed nothing; whose entries they are does not matter.
+            upgrade: sql(format!(
+                "LOCK TABLE {gate} IN ACCESS EXCLUSIVE MODE; {create_history}; \
+                 INSERT INTO {history} (id, seq, fingerprint, revs, feed) SELECT b.id, b.seq, b.fingerprint, b.revs, \
+                 CASE WHEN row_number() OVER (PARTITION BY b.seq ORDER BY b.id) > 1 THEN ''::bytea ELSE coalesce((SELECT \
+                 string_agg(decode(lpad(to_hex(f.type), 2, '0') || lpad(to_hex(octet_length(f.name)), 2, '0'), 'hex') \
+                 || convert_to(f.name, 'UTF8') || uuid_send(f.id) || int8send(coalesce(f.rev, 0)), ''::bytea ORDER BY f.n) \
+                 FROM {old_feed} f WHERE f.seq = b.seq), ''::bytea) END FROM {old_batches} b; \
+                 DROP TABLE {old_feed}, {old_batches}; UPDATE {state} SET format = {FORMAT}"
+            )),
             batches: sql(format!(
-                "SELECT b.id, b.seq, b.fingerprint, b.revs FROM {batches} b WHERE b.id = ANY($1)"
+                "SELECT h.id, h.seq, h.fingerprint, h.revs FROM {history} h WHERE h.id = ANY($1)"
             )),
             remember: sql(format!(
-                "WITH fed AS (INSERT INTO {feed} (seq, n, type, name, id, rev) SELECT * FROM \
-                 unnest($5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::uuid[], $10::bigint[])) \
-                 INSERT INTO {batches} (id, seq, fingerprint, revs) SELECT * FROM \
-                 unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bytea[])"
+                "COPY {history} (id, seq, fingerprint, revs, feed) FROM STDIN (FORMAT binary)"
             )),
             read_feed: sql(format!(
-                "SELECT f.seq, f.n, f.type, f.name, f.id, f.rev FROM {feed} f WHERE (f.seq, f.n) > ($1, $2) \
-                 ORDER BY f.seq, f.n LIMIT $3"
+                "SELECT h.seq, h.feed FROM {history} h WHERE h.seq > $1 AND h.feed <> ''::bytea ORDER BY h.seq LIMIT $2"
             )),
             head: sql(format!("SELECT number, hash FROM {heads} WHERE lane = $1")),
-            set_head: sql(format!(
-                "INSERT INTO {heads} (lane, number, hash) VALUES ($1, $2, $3) \
-                 ON CONFLICT (lane) DO UPDATE SET number = excluded.number, hash = excluded.hash"
-            )),
             oldest: sql(format!(
-                "SELECT seq, floor, least(coalesce((SELECT min(f.seq) FROM {feed} f), 9223372036854775807), \
-                 coalesce((SELECT min(b.seq) FROM {batches} b), 9223372036854775807)) FROM {state} FOR UPDATE"
+                "SELECT seq, floor, coalesce((SELECT min(h.seq) FROM {history} h), 9223372036854775807) FROM {state} FOR UPDATE"
             )),
             set_floor: sql(format!("UPDATE {state} SET floor = $1")),
-            forget_feed: sql(format!("DELETE FROM {feed} WHERE seq <= $1")),
-            forget_batches: sql(format!("DELETE FROM {batches} WHERE seq <= $1")),
+            forget: sql(format!("DELETE FROM {history} WHERE seq <= $1")),
             make_lease: sql(format!(
                 "INSERT INTO {leases} (name, holder, until, fence) VALUES ($1, NULL, 0, 0) ON CONFLICT DO NOTHING"
             )),
@@ -286,16 +317,16 @@ impl Fixed {
             set_declared: sql(format!("UPDATE {state} SET declared = $1, preparing = ''")),
             shape: sql(format!("SELECT declared, preparing FROM {state}")),
             places: sql(format!(
-                "SELECT seq, floor, coalesce((SELECT max(f.seq) FROM {feed} f), 0), \
-                 coalesce((SELECT max(b.seq) FROM {batches} b), 0) FROM {state}"
+                "SELECT seq, floor, coalesce((SELECT max(h.seq) FROM {history} h), 0) FROM {state}"
             )),
             raise_seq: sql(format!(
                 "UPDATE {state} SET seq = greatest(seq, $1), floor = greatest(seq, $1)"
             )),
             restart: sql(format!("DELETE FROM {heads}; UPDATE {state} SET seq = 0, floor = 0")),
             forget_history: sql(format!(
-                "DELETE FROM {feed}; DELETE FROM {batches}; DELETE FROM {leases}; UPDATE {state} SET floor = seq"
+                "DELETE FROM {history}; DELETE FROM {leases}; UPDATE {state} SET floor = seq"
             )),
+            mark: sql(format!("UPDATE {state} SET seq = seq")),
             set_standing: sql(format!("UPDATE {state} SET standing = $1")),
             standing: sql(format!("SELECT standing FROM {state}")),
             raise_head: sql(format!(
@@ -315,13 +346,25 @@ impl Fixed {
             )),
             views: Ident::new(&[&format!("{namespace}_read")]),
             state,
+            heads,
             namespace: schema,
         }
     }
 
-    /// Raises commit order and commits, in one message.
-    pub(crate) fn commit_at(&self, seq: i64) -> Sql {
-        Sql::new(format!("UPDATE {} SET seq = {seq}; COMMIT", self.state))
+    /// Sets where chains end, raises commit order and commits, in one message.
+    pub(crate) fn commit_at(&self, heads: &[(Name, Link)], seq: i64) -> Sql {
+        let mut text = String::new();
+        for (lane, link) in heads {
+            let (lane, hash) = (Ident::new(&[lane]), blake3::Hash::from(link.hash).to_hex());
+            text += &format!(
+                "INSERT INTO {} (lane, number, hash) VALUES ('{}', {}, decode('{hash}', 'hex')) \
+                 ON CONFLICT (lane) DO UPDATE SET number = excluded.number, hash = excluded.hash; ",
+                self.heads,
+                lane.bare(),
+                link.number
+            );
+        }
+        Sql::new(format!("{text}UPDATE {} SET seq = {seq}; COMMIT", self.state))
     }
 
     /// The table that says where the store stands.

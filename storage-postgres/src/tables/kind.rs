@@ -21,14 +21,18 @@ pub(crate) struct KindTable {
     pub(crate) facts: Sql,
     /// By column: `value, id` of those who hold unique values (values).
     pub(crate) holders: Vec<(Name, ColumnType, Sql)>,
-    /// Inserts or replaces (ids, revs, seqs, sums, bodies, single values …).
-    pub(crate) upsert: Sql,
+    /// Copies new documents (id, rev, seq, sum, body, single values …).
+    pub(crate) insert: Sql,
+    /// Replaces documents that are there (ids, revs, seqs, sums, bodies, single values …).
+    pub(crate) update: Sql,
     /// Frees unique values, so that they may be swapped (ids).
     pub(crate) free: Option<Sql>,
     /// Removes documents (ids).
     pub(crate) delete: Sql,
     /// Sets single values and sums (ids, sums, single values …).
     pub(crate) fill: Sql,
+    /// `id, rev, seq, body` after an id (or null), at most so many.
+    pub(crate) page: Sql,
     /// `id, rev, seq, body, _many, single values …` after an id (or null), at most so many.
     pub(crate) walk: Sql,
 }
@@ -49,7 +53,6 @@ impl KindTable {
                 .collect()
         };
         let places = named(&|n, _| format!(", c{n}"));
-        let values = named(&|n, _| format!(", j.c{n}"));
         let uniques: Vec<&Column> = kind.columns.iter().filter(|column| column.unique).collect();
         let free: Vec<String> = uniques
             .iter()
@@ -77,16 +80,16 @@ impl KindTable {
                     (column.name, column.r#type, Sql::new(text))
                 })
                 .collect(),
-            upsert: Sql::new(format!(
-                "INSERT INTO {table} (id, rev, seq, _many, body{names}) \
-                 SELECT j.id, j.rev, j.seq, j.many, j.body::json{values} \
+            insert: Sql::new(format!(
+                "COPY {table} (id, rev, seq, _many, body{}) FROM STDIN (FORMAT binary)",
+                named(&|_, name| format!(", {name}"))
+            )),
+            update: Sql::new(format!(
+                "UPDATE {table} t SET rev = j.rev, seq = j.seq, _many = j.many, body = j.body::json{sets} \
                  FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[], $5::text[]{arrays}) \
-                 AS j(id, rev, seq, many, body{places}) \
-                 ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, seq = excluded.seq, _many = excluded._many, \
-                 body = excluded.body{sets}",
-                names = named(&|_, name| format!(", {name}")),
+                 AS j(id, rev, seq, many, body{places}) WHERE t.id = j.id",
                 arrays = arrays(6),
-                sets = named(&|_, name| format!(", {name} = excluded.{name}")),
+                sets = named(&|n, name| format!(", {name} = j.c{n}")),
             )),
             free: (!free.is_empty())
                 .then(|| Sql::new(format!("UPDATE {table} SET {} WHERE id = ANY($1)", free.join(", ")))),
@@ -96,6 +99,9 @@ impl KindTable {
                  AS j(id, many{places}) WHERE t.id = j.id",
                 arrays = arrays(3),
                 sets = named(&|n, name| format!(", {name} = j.c{n}")),
+            )),
+            page: Sql::new(format!(
+                "SELECT t.id, t.rev, t.seq, t.body FROM {table} t WHERE $1::uuid IS NULL OR t.id > $1 ORDER BY t.id LIMIT $2"
             )),
             walk: Sql::new(format!(
                 "SELECT t.id, t.rev, t.seq, t.body, t._many{} FROM {table} t WHERE $1::uuid IS NULL OR t.id > $1 \
@@ -202,6 +208,8 @@ pub(crate) struct ManyTable {
     pub(crate) table: Table,
     /// Adds what is not there yet (values, ids).
     pub(crate) insert: Sql,
+    /// Copies what is not there (value, id).
+    pub(crate) copy: Sql,
     /// Removes what documents have no longer (ids; then what they have now: values, ids).
     pub(crate) keep: Sql,
     /// Removes all of some documents (ids).
@@ -219,6 +227,7 @@ impl ManyTable {
                 "INSERT INTO {table} (value, id) SELECT j.value, j.id FROM unnest($1::{type}[], $2::uuid[]) \
                  AS j(value, id) ON CONFLICT DO NOTHING"
             )),
+            copy: Sql::new(format!("COPY {table} (value, id) FROM STDIN (FORMAT binary)")),
             keep: Sql::new(format!(
                 "DELETE FROM {table} WHERE id = ANY($1) AND (value, id) NOT IN \
                  (SELECT j.value, j.id FROM unnest($2::{type}[], $3::uuid[]) AS j(value, id))"
@@ -239,9 +248,17 @@ impl ManyTable {
         let index = Ident::new(&[self.table.name.bare(), "id"]);
         vec![
             Sql::new(format!(
-                "CREATE TABLE {table} (value {type} NOT NULL, id uuid NOT NULL, PRIMARY KEY (value, id))"
+                "CREATE TABLE {table} (value {type} NOT NULL, id uuid NOT NULL)"
             )),
             Sql::new(format!("CREATE INDEX {index} ON {table} (id, value)")),
+            self.by_value().1,
         ]
+    }
+
+    /// The order of values, in which each stands once for a document: name and statement.
+    pub(crate) fn by_value(&self) -> (Ident, Sql) {
+        let (table, index) = (&self.table, Ident::new(&[self.table.name.bare(), "value"]));
+        let text = format!("CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} (value, id)");
+        (index, Sql::new(text))
     }
 }

@@ -32,9 +32,9 @@ pub(crate) struct LaneTable {
     pub(crate) rest: Option<Table>,
     /// `stream, at, n, body` of the rows (streams, ats, ns, least at, greatest at).
     pub(crate) places: Sql,
-    /// Inserts rows (streams, ats, ns, bodies, values …; numbers and hashes where chained).
+    /// Copies rows (stream, at, n, body, values …; number and hash where chained).
     pub(crate) insert: Sql,
-    /// Inserts or replaces rows (as `insert`).
+    /// Inserts or replaces rows (the same, as arrays).
     pub(crate) replace: Sql,
     /// Removes rows (streams, ats, ns).
     pub(crate) remove: Sql,
@@ -44,6 +44,8 @@ pub(crate) struct LaneTable {
     pub(crate) trim: Sql,
     /// Sets values (streams, ats, ns, values …).
     pub(crate) fill: Sql,
+    /// `stream, at, n, body, [number, hash]` after a place, at most so many.
+    pub(crate) page: Sql,
     /// `stream, at, n, body, [number, hash,] values …` after a place, at most so many.
     pub(crate) walk: Sql,
     /// `stream, at, n, body, number, hash` after a number, at most so many.
@@ -103,7 +105,10 @@ impl LaneTable {
             at: Sql::new(format!(
                 "SELECT t.stream, t.at, t.n, t.body{link} {which} JOIN {table} t ON {same}"
             )),
-            insert: Sql::new(insert),
+            insert: Sql::new(format!(
+                "COPY {table} (stream, at, n, body{}{link_names}) FROM STDIN (FORMAT binary)",
+                named(&|_, name| format!(", {name}"))
+            )),
             rest: (!lane.chained).then(|| Table::new(namespace, &["part", lane.name, "rest"])),
             places: Sql::new(format!(
                 "SELECT t.stream, t.at, t.n, t.body {which} JOIN {table} t ON {same} WHERE t.at >= $4 AND t.at <= $5"
@@ -124,6 +129,10 @@ impl LaneTable {
                     arrays(4)
                 )
             }),
+            page: Sql::new(format!(
+                "SELECT t.stream, t.at, t.n, t.body{link} FROM {table} t WHERE (t.stream, t.at, t.n) > ($1, $2, $3) \
+                 ORDER BY t.stream, t.at, t.n LIMIT $4"
+            )),
             walk: Sql::new(format!(
                 "SELECT t.stream, t.at, t.n, t.body{link}{} FROM {table} t WHERE (t.stream, t.at, t.n) > ($1, $2, $3) \
                  ORDER BY t.stream, t.at, t.n LIMIT $4",
@@ -144,7 +153,6 @@ impl LaneTable {
 
     pub(crate) fn create(&self) -> Vec<Sql> {
         let (table, name) = (&self.table, self.lane.name);
-        let at = Ident::new(&["lane", name, "at"]);
         let columns = "stream uuid NOT NULL, at bigint NOT NULL, n bigint NOT NULL, body json NOT NULL";
         let mut all = match &self.rest {
             Some(rest) => vec![
@@ -164,7 +172,7 @@ impl LaneTable {
                 ]
             }
         };
-        all.push(Sql::new(format!("CREATE INDEX {at} ON {table} (at, stream, n)")));
+        all.push(self.by_time().1);
         all
     }
 
@@ -173,10 +181,25 @@ impl LaneTable {
     }
 
     pub(crate) fn create_index(&self, column: &Column) -> Sql {
+        self.by_column(column).1
+    }
+
+    /// All indexes but the primary key and the chain's: name and statement.
+    pub(crate) fn indexes(&self) -> Vec<(Ident, Sql)> {
+        let columns = self.lane.columns.iter().map(|column| self.by_column(column));
+        std::iter::once(self.by_time()).chain(columns).collect()
+    }
+
+    fn by_time(&self) -> (Ident, Sql) {
+        let (table, index) = (&self.table, Ident::new(&["lane", self.lane.name, "at"]));
+        let text = format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (at, stream, n)");
+        (index, Sql::new(text))
+    }
+
+    fn by_column(&self, column: &Column) -> (Ident, Sql) {
         let (table, name) = (&self.table, Ident::new(&[column.name]));
         let index = Ident::new(&["lane", self.lane.name, column.name]);
-        Sql::new(format!(
-            "CREATE INDEX IF NOT EXISTS {index} ON {table} ({name} NULLS FIRST, at, stream, n)"
-        ))
+        let text = format!("CREATE INDEX IF NOT EXISTS {index} ON {table} ({name} NULLS FIRST, at, stream, n)");
+        (index, Sql::new(text))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   state, gate            where the store stands, and the lock that everybody passes (fixed.rs)
-//!   feed, batches, heads, leases, catalogue, fills
+//!   history, heads, leases, catalogue, fills
 //!   "kind.device"          id, rev, seq, a column per single-valued column, _many, body
 //!     "kind.device.name"   (name, id): lists, both ways, and filters; "unique.device.name" beside it where it is unique
 //!   "many.device.tag"      (value, id) in that order, and back, for a many-valued column
@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use fleet_core::store::{Column, ColumnType, Error, LatestSchema, Name, Result, Schema};
 
 pub(crate) use self::{
-    fixed::{FORMAT, Fixed, Limits},
+    fixed::{Engine, FORMAT, Fixed, Limits},
     kind::KindTable,
     lane::{LaneTable, by_lane},
 };
@@ -153,6 +153,8 @@ pub(crate) struct LatestTable {
     pub(crate) page: Sql,
     /// Inserts or replaces (ids, bodies).
     pub(crate) upsert: Sql,
+    /// Copies new ones (id, body).
+    pub(crate) insert: Sql,
     /// Removes (ids).
     pub(crate) delete: Sql,
 }
@@ -170,6 +172,7 @@ impl LatestTable {
                 "INSERT INTO {table} (id, body) SELECT j.id, j.body::json FROM unnest($1::uuid[], $2::text[]) \
                  AS j(id, body) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
             )),
+            insert: Sql::new(format!("COPY {table} (id, body) FROM STDIN (FORMAT binary)")),
             delete: Sql::new(format!("DELETE FROM {table} WHERE id = ANY($1)")),
             table,
         }

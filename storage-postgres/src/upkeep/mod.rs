@@ -3,6 +3,7 @@
 
 mod check;
 mod fill;
+mod indexes;
 mod partitions;
 mod prepare;
 mod relocate;
@@ -60,7 +61,10 @@ where
 /// Commits what upkeep did; a failure whose outcome is open is told as such.
 pub(crate) async fn settle(lent: &mut Lent) -> Result<(), Failure> {
     match commit(lent.conn()?).await {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            lent.ended();
+            Ok(())
+        }
         Err(error) if is_certain(&error) => Err(error.into()),
         Err(error) => Err(Failure::Store(unknown(error))),
     }
@@ -146,9 +150,7 @@ async fn forget(store: &PostgresStore) -> Result<bool> {
                 return Ok(false);
             }
             let upto = first.saturating_add(SLICE).min(floor);
-            for sql in [&fixed.forget_feed, &fixed.forget_batches] {
-                sql.query().bind(signed(upto)).execute(&mut *conn).await?;
-            }
+            fixed.forget.query().bind(signed(upto)).execute(conn).await?;
             settle(lent).await?;
             Ok(upto < floor)
         })

@@ -3,29 +3,31 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
 };
 
 use async_trait::async_trait;
 use fleet_core::store::{
-    Error, Key, Layout, Move, Patch, RecordKey, Relocate, Result, Schema, Seq, Standing, Step, Tracked, Tracking,
+    Error, Key, Layout, Move, Patch, Phase, RecordKey, Relocate, Result, Schema, Seq, Standing, Step, Tracked,
+    Tracking,
     group::{Place, UniqueValue},
 };
 use sqlx::{
     Row as _,
     postgres::{PgConnection, PgRow},
 };
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::{end, nowhere};
+use super::{end, indexes, nowhere};
 use crate::{
     PostgresStore,
-    error::from_engine,
+    error::{Class, class, from_engine},
     sql::{Sql, Statement, Table, read_n, signed},
     tables::{Fixed, Tables, by_lane},
     writer::{
-        Failure, Known, Stands, load_documents, load_holders, read_standing, replace_rows, store_deletes,
-        store_documents, store_latest,
+        Copies, Failure, Known, Sides, Stands, load_documents, load_holders, read_standing, replace_documents,
+        replace_rows, store_deletes, store_latest,
     },
 };
 
@@ -56,21 +58,51 @@ impl Relocate for PostgresStore {
         let fixed = &self.server().fixed;
         let (mut lent, rows) = self.others().begin(&fixed.begin_alone).await?;
         let done = fill(lent.conn()?, fixed, &tables, &rows, from).await;
+        self.shared().appends.store(true, Ordering::Relaxed);
         end(lent, done).await
     }
 
     async fn patch(&self, patch: Patch) -> Result<()> {
         let tables = self.tables()?;
-        self.standing().await?.phase.check_filling()?;
-        let layout = patch.lay_out(&tables.schema)?;
+        let appends = self.shared().appends.load(Ordering::Relaxed);
+        let (layout, copies) = match lay_out(patch, Arc::clone(&tables), appends).await {
+            Ok(laid_out) => laid_out,
+            Err(error) => {
+                self.standing().await?.phase.check_filling()?;
+                return Err(error);
+            }
+        };
         let fixed = &self.server().fixed;
+        if let Some(copies) = copies {
+            let (mut lent, rows) = self.others().begin(&fixed.begin_patch).await?;
+            lent.copying(true);
+            let done = append(lent.conn()?, fixed, &tables, &rows, &layout, copies).await;
+            lent.copying(false);
+            match done {
+                Err(Failure::Engine(error)) if matches!(class(&error), Class::Taken | Class::Again) => {
+                    // Something is there already: from now on what is there is asked for.
+                    self.shared().appends.store(false, Ordering::Relaxed);
+                }
+                done => return end(lent, done).await,
+            }
+        }
         let (mut lent, rows) = self.others().begin(&fixed.begin_commits).await?;
+        lent.copying(true);
         let done = store_layout(lent.conn()?, fixed, &tables, &rows, &layout).await;
+        lent.copying(false);
         end(lent, done).await
     }
 
+    async fn settle(&self) -> Result<()> {
+        indexes::settle(self, &self.tables()?).await
+    }
+
     async fn serve(&self) -> Result<()> {
-        self.tables()?;
+        let tables = self.tables()?;
+        if matches!(self.standing().await?.phase, Phase::Filling(_)) {
+            // Where it was done before, there is nothing to do.
+            indexes::settle(self, &tables).await?;
+        }
         let seq = self.step(Step::Serve).await?;
         self.shared().found_at(seq);
         Ok(())
@@ -154,6 +186,9 @@ async fn fill(
     stands.check_declared(tables)?;
     let empty = stands.seq == 0 && !holds_anything(conn, tables).await?;
     let next = stands.standing.after(&Step::Fill { from, empty })?;
+    if empty {
+        indexes::put_off(conn, fixed, tables).await?;
+    }
     fixed.forget_history.run(conn).await?;
     store_standing(conn, fixed, &next).await
 }
@@ -182,22 +217,62 @@ fn all(tables: &Tables) -> impl Iterator<Item = &Table> {
 async fn clear(conn: &mut PgConnection, fixed: &Fixed, tables: &Tables, rows: &[PgRow]) -> Result<(), Failure> {
     let next = Stands::read(rows)?.standing.after(&Step::Clear)?;
     let sides = tables.kinds.values().flat_map(|kind| &kind.many);
-    let tables: Vec<&Table> = all(tables).chain(sides.map(|many| &many.table)).collect();
-    let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+    let emptied: Vec<&Table> = all(tables).chain(sides.map(|many| &many.table)).collect();
+    let names: Vec<String> = emptied.iter().map(ToString::to_string).collect();
     if !names.is_empty() {
         // At once where nobody looks; row by row where somebody does, who must go on seeing what was there.
         Sql::new("SAVEPOINT emptied").run(conn).await?;
         let truncate = fixed.shut.then(&Sql::new(format!("TRUNCATE {}", names.join(", "))));
         if truncate.run(conn).await.is_err() {
             Sql::new("ROLLBACK TO SAVEPOINT emptied").run(conn).await?;
-            for table in tables {
+            for table in emptied {
                 Sql::new(format!("DELETE FROM {table}")).run(conn).await?;
             }
         }
     }
+    indexes::build(conn, fixed, tables).await?;
     fixed.restart.run(conn).await?;
     fixed.forget_history.run(conn).await?;
     store_standing(conn, fixed, &next).await
+}
+
+/// What a patch means, and, where all of it is taken to be new, as rows to be copied. On another thread: bodies are parsed there,
+/// while the engine is busy with the patch before.
+async fn lay_out(patch: Patch, tables: Arc<Tables>, appends: bool) -> Result<(Layout, Option<Copies>)> {
+    let made = spawn_blocking(move || {
+        let appends = appends && patch.removed.is_empty();
+        let layout = patch.lay_out(&tables.schema)?;
+        if !appends {
+            return Ok((layout, None));
+        }
+        let mut copies = Copies::default();
+        copies.documents(&tables, layout.puts.iter())?;
+        copies.rows(&tables, &layout.rows)?;
+        copies.latest(&tables, &layout.latest)?;
+        Ok((layout, Some(copies)))
+    });
+    made.await.map_err(|error| Error::Unavailable(Box::new(error)))?
+}
+
+/// Stores a patch of records that are not there. Several may do that at once: each has its own.
+async fn append(
+    conn: &mut PgConnection,
+    fixed: &Fixed,
+    tables: &Tables,
+    rows: &[PgRow],
+    layout: &Layout,
+    copies: Copies,
+) -> Result<(), Failure> {
+    check_filled(tables, rows)?;
+    copies.send(&mut *conn).await?;
+    raise(conn, fixed, layout).await
+}
+
+fn check_filled(tables: &Tables, rows: &[PgRow]) -> Result<(), Failure> {
+    let stands = Stands::read(rows)?;
+    stands.standing.phase.check_filling()?;
+    stands.check_declared(tables)?;
+    Ok(())
 }
 
 async fn store_layout(
@@ -207,9 +282,7 @@ async fn store_layout(
     rows: &[PgRow],
     layout: &Layout,
 ) -> Result<(), Failure> {
-    let stands = Stands::read(rows)?;
-    stands.standing.phase.check_filling()?;
-    stands.check_declared(tables)?;
+    check_filled(tables, rows)?;
     store_deletes(conn, tables, &layout.deletes).await?;
     for (lane, (streams, ats, ns)) in by_lane(&layout.removed_rows) {
         let remove = tables.lane(lane)?.remove.query().bind(streams).bind(ats).bind(ns);
@@ -222,7 +295,16 @@ async fn store_layout(
     let mut known = Known::default();
     load_documents(conn, tables, &keys, &mut known).await?;
     known.holders = check_unique(conn, tables, layout, &keys).await?;
-    store_documents(conn, tables, &layout.puts, &known).await?;
+    replace_documents(conn, tables, &layout.puts, &known, Sides::All).await?;
+    let mut copies = Copies::default();
+    let new = layout.puts.iter().filter(|put| !known.sums.contains_key(&put.key));
+    copies.documents(tables, new)?;
+    copies.send(&mut *conn).await?;
+    raise(conn, fixed, layout).await
+}
+
+/// Where chains and commit order stand after a patch.
+async fn raise(conn: &mut PgConnection, fixed: &Fixed, layout: &Layout) -> Result<(), Failure> {
     for (lane, link) in &layout.heads {
         let raise = fixed.raise_head.query().bind(*lane).bind(signed(link.number));
         raise.bind(link.hash.as_slice()).execute(&mut *conn).await?;

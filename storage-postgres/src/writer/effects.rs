@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use fleet_core::store::{
-    Change, Column, Key, Latest, Name, StoredRow, Touched, Value,
+    Column, Error, Key, Latest, Name, StoredRow, Value,
     group::{Effects, PutDoc, UniqueValue},
 };
+use futures::future::join;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{Failure, facts::encode_revs};
+use super::{
+    Failure,
+    copies::{Copies, by_lane},
+};
 use crate::{
     sql::{Array, Prepared, Sql, signed, text},
     tables::{Fixed, KindTable, LaneTable, Tables},
@@ -33,18 +37,23 @@ pub(super) async fn store(
     effects: &Effects,
     known: &Known,
 ) -> Done {
-    store_deletes(conn, tables, &effects.deletes).await?;
-    store_documents(conn, tables, &effects.puts, known).await?;
-    for (table, rows) in by_lane(tables, &effects.rows)? {
-        bind_rows(&table.insert, table, &rows)?.execute(&mut *conn).await?;
-    }
-    store_latest(conn, tables, &effects.latest, &effects.drops).await?;
-    store_history(conn, fixed, effects).await?;
-    for (lane, link) in &effects.heads {
-        let set = fixed.set_head.query().bind(*lane).bind(signed(link.number));
-        set.bind(link.hash.as_slice()).execute(&mut *conn).await?;
-    }
-    Ok(())
+    let encode = async {
+        let mut copies = Copies::default();
+        let new = effects.puts.iter().filter(|put| !known.sums.contains_key(&put.key));
+        copies.documents(tables, new)?;
+        copies.rows(tables, &effects.rows)?;
+        copies.history(fixed, effects);
+        Ok::<_, Failure>(copies)
+    };
+    let replace = async {
+        store_deletes(&mut *conn, tables, &effects.deletes).await?;
+        replace_documents(&mut *conn, tables, &effects.puts, known, Sides::Differing).await
+    };
+    // While the engine is busy with the one the other is made.
+    let (replaced, copies) = join(replace, encode).await;
+    replaced?;
+    copies?.send(conn).await?;
+    store_latest(conn, tables, &effects.latest, &effects.drops).await
 }
 
 /// Removes documents and what they have in side tables.
@@ -63,20 +72,45 @@ pub(crate) async fn store_deletes(conn: &mut PgConnection, tables: &Tables, dele
     Ok(())
 }
 
-/// Writes documents.
-pub(crate) async fn store_documents(conn: &mut PgConnection, tables: &Tables, puts: &[PutDoc], known: &Known) -> Done {
+/// What is written of the many values of documents that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sides {
+    /// What differs, by their indexes.
+    Differing,
+    /// All, anew: a store that is being filled may be without one of the indexes.
+    All,
+}
+
+/// Replaces the documents that are there; frees the unique values that others take from them.
+pub(crate) async fn replace_documents(
+    conn: &mut PgConnection,
+    tables: &Tables,
+    puts: &[PutDoc],
+    known: &Known,
+    sides: Sides,
+) -> Done {
     let mut by_kind: BTreeMap<Name, Vec<&PutDoc>> = BTreeMap::new();
     for put in puts {
         by_kind.entry(put.key.kind).or_default().push(put);
     }
-    for (kind, puts) in by_kind {
-        store_kind(conn, tables.kind(kind)?, &puts, known).await?;
+    for (kind, mut puts) in by_kind {
+        let table = tables.kind(kind)?;
+        free(conn, table, &puts, known).await?;
+        puts.retain(|put| known.sums.contains_key(&put.key));
+        if !puts.is_empty() {
+            replace_kind(conn, table, &puts, known, sides).await?;
+        }
     }
     Ok(())
 }
 
-async fn store_kind(conn: &mut PgConnection, table: &KindTable, puts: &[&PutDoc], known: &Known) -> Done {
-    free(conn, table, puts, known).await?;
+async fn replace_kind(
+    conn: &mut PgConnection,
+    table: &KindTable,
+    puts: &[&PutDoc],
+    known: &Known,
+    sides: Sides,
+) -> Done {
     let columns = &table.kind.columns;
     let mut rewritten: Vec<&PutDoc> = Vec::new();
     let (mut ids, mut revs, mut seqs, mut sums, mut bodies) = (vec![], vec![], vec![], vec![], vec![]);
@@ -95,17 +129,22 @@ async fn store_kind(conn: &mut PgConnection, table: &KindTable, puts: &[&PutDoc]
             array.push(put.index.get(*position).and_then(|values| values.first()));
         }
     }
-    let upsert = table
-        .upsert
+    let update = table
+        .update
         .query()
         .bind(ids)
         .bind(revs)
         .bind(seqs)
         .bind(sums)
         .bind(bodies);
-    let upsert = ones.into_iter().fold(upsert, |query, array| array.bind(query));
-    upsert.execute(&mut *conn).await?;
-    store_many(conn, table, &rewritten, known).await
+    let update = ones.into_iter().fold(update, |query, array| array.bind(query));
+    let updated = update.execute(&mut *conn).await?.rows_affected();
+    if updated != puts.len() as u64 {
+        let (kind, wanted) = (table.kind.name, puts.len());
+        let text = format!("of {wanted} documents of kind {kind} that were there {updated} could be replaced");
+        return Err(Error::Corrupt(text).into());
+    }
+    replace_many(conn, table, &rewritten, sides).await
 }
 
 /// The engine looks at unique values row by row: those that change hands within the group are given up first.
@@ -137,32 +176,31 @@ async fn free(conn: &mut PgConnection, table: &KindTable, puts: &[&PutDoc], know
     Ok(())
 }
 
-/// Writes the difference between what the side tables hold and what they should.
-async fn store_many(conn: &mut PgConnection, table: &KindTable, puts: &[&PutDoc], known: &Known) -> Done {
+/// Writes what the side tables should hold of documents that are there.
+async fn replace_many(conn: &mut PgConnection, table: &KindTable, puts: &[&PutDoc], sides: Sides) -> Done {
     if puts.is_empty() {
         return Ok(());
     }
     for many in &table.many {
         let r#type = many.column.r#type;
-        let (mut values, mut owners) = (Array::new(r#type), Vec::new());
-        let (mut kept, mut keepers, mut before) = (Array::new(r#type), Vec::new(), Vec::new());
+        let before: Vec<Uuid> = puts.iter().map(|put| put.key.id).collect();
+        let (mut kept, mut values) = (Array::new(r#type), Array::new(r#type));
+        let mut owners = Vec::new();
         for put in puts {
-            let was_there = known.sums.contains_key(&put.key);
-            if was_there {
-                before.push(put.key.id);
-            }
             for value in put.index.get(many.position).into_iter().flatten() {
+                kept.push(Some(value));
                 values.push(Some(value));
                 owners.push(put.key.id);
-                if was_there {
-                    kept.push(Some(value));
-                    keepers.push(put.key.id);
-                }
             }
         }
-        if !before.is_empty() {
-            let keep = kept.bind(many.keep.query().bind(before)).bind(keepers);
-            keep.execute(&mut *conn).await?;
+        match sides {
+            Sides::Differing => {
+                let keep = kept.bind(many.keep.query().bind(before)).bind(&owners);
+                keep.execute(&mut *conn).await?;
+            }
+            Sides::All => {
+                many.delete.query().bind(before).execute(&mut *conn).await?;
+            }
         }
         if !values.is_empty() {
             let insert = values.bind(many.insert.query()).bind(owners);
@@ -170,24 +208,6 @@ async fn store_many(conn: &mut PgConnection, table: &KindTable, puts: &[&PutDoc]
         }
     }
     Ok(())
-}
-
-/// Rows by lane, each lane's in the order of their places: two servers that write the same ones do not wait for each other in
-/// turn.
-fn by_lane<'t, 'r>(
-    tables: &'t Tables,
-    rows: &'r [(Name, StoredRow)],
-) -> Result<Vec<(&'t LaneTable, Vec<&'r StoredRow>)>, Failure> {
-    let mut lanes: BTreeMap<Name, Vec<&StoredRow>> = BTreeMap::new();
-    for (lane, stored) in rows {
-        lanes.entry(lane).or_default().push(stored);
-    }
-    let mut sorted = Vec::with_capacity(lanes.len());
-    for (lane, mut rows) in lanes {
-        rows.sort_unstable_by_key(|stored| (stored.row.at, stored.row.stream, stored.row.n));
-        sorted.push((tables.lane(lane)?, rows));
-    }
-    Ok(sorted)
 }
 
 fn bind_rows(sql: &Sql, table: &LaneTable, rows: &[&StoredRow]) -> Result<Prepared, Failure> {
@@ -247,52 +267,6 @@ pub(crate) async fn store_latest(conn: &mut PgConnection, tables: &Tables, lates
         upsert.execute(&mut *conn).await?;
     }
     Ok(())
-}
-
-/// The batches, and the feed that they make.
-async fn store_history(conn: &mut PgConnection, fixed: &Fixed, effects: &Effects) -> Done {
-    if effects.batches.is_empty() {
-        return Ok(());
-    }
-    let (mut ids, mut seqs, mut fingerprints, mut revs) = (vec![], vec![], vec![], vec![]);
-    for (id, remembered) in &effects.batches {
-        ids.push(*id);
-        seqs.push(signed(remembered.committed.seq));
-        fingerprints.push(remembered.fingerprint.to_vec());
-        revs.push(encode_revs(&remembered.committed.revs));
-    }
-    let remember = fixed
-        .remember
-        .query()
-        .bind(ids)
-        .bind(seqs)
-        .bind(fingerprints)
-        .bind(revs);
-    bind_feed(remember, &effects.feed).execute(conn).await?;
-    Ok(())
-}
-
-fn bind_feed(query: Prepared, feed: &[Change]) -> Prepared {
-    let (mut seqs, mut ns, mut types, mut names) = (vec![], vec![], vec![], vec![]);
-    let (mut ids, mut revs): (Vec<Uuid>, Vec<Option<i64>>) = (vec![], vec![]);
-    let (mut seq, mut n) = (0, 0_i64);
-    for change in feed {
-        if change.seq != seq {
-            (seq, n) = (change.seq, 0);
-        }
-        seqs.push(signed(change.seq));
-        ns.push(n);
-        n += 1;
-        let (r#type, name, id, rev) = match &change.touched {
-            Touched::Document { key, rev, deleted } => (i64::from(*deleted), key.kind, key.id, Some(signed(*rev))),
-            Touched::Stream { lane, stream } => (crate::feed::STREAM, *lane, *stream, None),
-        };
-        types.push(r#type);
-        names.push(name);
-        ids.push(id);
-        revs.push(rev);
-    }
-    query.bind(seqs).bind(ns).bind(types).bind(names).bind(ids).bind(revs)
 }
 
 /// The sum of a document's many values: where it is unchanged, their tables need not be written.

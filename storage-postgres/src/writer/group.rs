@@ -6,12 +6,13 @@ use fleet_core::store::{
     Error, Link, Name, RecordKey, Result, Schema, Seq, Standing, Tracking,
     group::{self, Answer, Needs, Work},
 };
+use futures::future::join;
 use sqlx::{
     Row as _,
     postgres::{PgConnection, PgRow},
 };
 
-use super::{Writes, effects, facts};
+use super::{Known, Writes, effects, facts};
 use crate::{
     error::from_engine,
     server::Server,
@@ -123,18 +124,20 @@ impl Group<'_> {
             Writes::Commits => &fixed.begin_commits,
             Writes::Ingests => &fixed.begin_ingests,
         };
-        let rows = begin.rows(conn).await?;
+        // Made while the engine begins.
+        let ahead = async { (Needs::of(&self.tables.schema, work), work.to_vec()) };
+        let (rows, (needs, copied)) = join(begin.rows(conn), ahead).await;
+        let (rows, needs) = (rows?, needs?);
         let stands = Stands::read(&rows)?;
         stands.standing.phase.check_serving()?;
         stands.check_declared(self.tables)?;
-        let mut needs = Needs::of(&self.tables.schema, work)?;
-        if !looks {
-            needs.rows.clear();
+        let heads = read_heads(&self.tables.schema, rows.get(1..).unwrap_or_default())?;
+        let first = if looks { needs.clone() } else { unseen(needs.clone()) };
+        let (mut outcome, mut known) = self.decide(conn, copied, stands.seq, &heads, &first).await?;
+        if !looks && outcome.answers.iter().any(is_refusal) {
+            // What is refused may be the repeat of a batch that was accepted.
+            (outcome, known) = self.decide(conn, work.to_vec(), stands.seq, &heads, &needs).await?;
         }
-        let mut loaded = facts::load(conn, fixed, self.tables, &needs).await?;
-        loaded.facts.seq = stands.seq;
-        loaded.facts.heads = read_heads(&self.tables.schema, rows.get(1..).unwrap_or_default())?;
-        let outcome = group::decide(&self.tables.schema, loaded.facts, work.to_vec());
         if outcome.effects.is_empty() {
             // Repeats, conflicts and rows that are there: nothing to synchronise.
             rollback(conn).await?;
@@ -144,14 +147,17 @@ impl Group<'_> {
                 seq: None,
             });
         }
-        effects::store(conn, fixed, self.tables, &outcome.effects, &loaded.known).await?;
+        effects::store(conn, fixed, self.tables, &outcome.effects, &known).await?;
         if stands.tracking {
             note(conn, fixed, work).await?;
         }
         let seq = outcome.effects.seq;
         self.committing = true;
         match self.writes {
-            Writes::Commits if seq > stands.seq => fixed.commit_at(signed(seq)).run(conn).await?,
+            Writes::Commits if seq > stands.seq => {
+                let commit = fixed.commit_at(&outcome.effects.heads, signed(seq));
+                commit.run(conn).await?;
+            }
             Writes::Commits | Writes::Ingests => commit(conn).await?,
         }
         Ok(Outcome {
@@ -160,6 +166,31 @@ impl Group<'_> {
             seq: (self.writes == Writes::Commits).then_some(seq),
         })
     }
+
+    async fn decide(
+        &self,
+        conn: &mut PgConnection,
+        work: Vec<Work>,
+        seq: Seq,
+        heads: &HashMap<Name, Link>,
+        needs: &Needs,
+    ) -> Result<(group::Outcome, Known), Failure> {
+        let mut loaded = facts::load(conn, &self.server.fixed, self.tables, needs).await?;
+        loaded.facts.seq = seq;
+        loaded.facts.heads.clone_from(heads);
+        Ok((group::decide(&self.tables.schema, loaded.facts, work), loaded.known))
+    }
+}
+
+/// Rows and ids of batches are taken to be new: where one is not, storing it fails.
+fn unseen(mut needs: Needs) -> Needs {
+    needs.rows.clear();
+    needs.batches.clear();
+    needs
+}
+
+fn is_refusal(answer: &Answer) -> bool {
+    matches!(answer, Answer::Batch(Err(_)) | Answer::Ingest(Err(_)))
 }
 
 fn read_heads(schema: &Schema, rows: &[PgRow]) -> Result<HashMap<Name, Link>, Failure> {

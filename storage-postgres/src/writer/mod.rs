@@ -4,6 +4,7 @@
 //! ingest may, for a moment. What fails because others were in the way is decided anew; what a single value makes impossible
 //! is written piece by piece, so that it fails alone.
 
+mod copies;
 mod effects;
 mod facts;
 mod group;
@@ -22,7 +23,8 @@ use tokio::{
 
 use self::group::Group;
 pub(crate) use self::{
-    effects::{Known, replace_rows, store_deletes, store_documents, store_latest, sum_of},
+    copies::Copies,
+    effects::{Known, Sides, replace_documents, replace_rows, store_deletes, store_latest, sum_of},
     facts::{load_documents, load_holders},
     group::{Failure, Stands, commit, read_standing, rollback},
 };
@@ -35,6 +37,9 @@ use crate::{
 
 /// Bodies of one transaction, in bytes; a group is closed once it holds that much.
 const GROUP_BYTES: usize = 16 * 1024 * 1024;
+
+/// Turns that others have between two groups; no time is waited.
+const LOOKS: usize = 64;
 
 /// How often a group is decided anew before it fails.
 const ATTEMPTS: u32 = 8;
@@ -94,8 +99,7 @@ impl Writer {
                     let many = group.len() > 1;
                     self.answer(group).await;
                     if many {
-                        // Those who were answered may have more to write: let them queue up before the next look.
-                        tokio::task::yield_now().await;
+                        let_queue_up(&queue).await;
                     }
                 }
             }
@@ -177,7 +181,7 @@ impl Writer {
 
     /// Writes a group, several times if others are in the way.
     async fn write(&mut self, work: &[Work]) -> Result<Vec<Answer>> {
-        // Rows are taken to be new at first; where one is not, the next attempt looks.
+        // Rows and batches are taken to be new at first; where one is not, the next attempt looks.
         let mut looks = false;
         let mut attempt = 0;
         loop {
@@ -252,6 +256,18 @@ impl Writer {
             Err(_) => Err(Failure::Store(Error::Unavailable(
                 "the database does not answer".into(),
             ))),
+        }
+    }
+}
+
+/// Those who were answered may have more to write: lets them run, as long as they queue up, before the next look. Otherwise most of
+/// them would miss it, and a small group and a large one take turns, with a synchronisation each.
+async fn let_queue_up(queue: &mpsc::Receiver<Request>) {
+    for _ in 0..LOOKS {
+        let before = queue.len();
+        tokio::task::yield_now().await;
+        if queue.len() == before {
+            return;
         }
     }
 }

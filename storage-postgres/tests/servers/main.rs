@@ -8,6 +8,8 @@ mod common;
 
 mod breaks;
 mod database;
+mod filling;
+mod format;
 mod load;
 mod partitions;
 mod pooler;

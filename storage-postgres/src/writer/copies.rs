@@ -1,0 +1,135 @@
+//! What is new, as rows to be copied: made without the database, so that it may happen while the engine is busy or on another
+//! thread.
+
+use std::collections::BTreeMap;
+
+use fleet_core::store::{
+    Change, Latest, Name, Result, StoredRow,
+    group::{Effects, PutDoc},
+};
+use sqlx::postgres::PgConnection;
+
+use super::{effects::sum_of, facts::encode_revs};
+use crate::{
+    copy::Rows,
+    sql::{Sql, signed},
+    tables::{Fixed, KindTable, LaneTable, Tables},
+};
+
+/// Rows by the statement that copies them, in the order in which they are sent.
+#[derive(Debug, Default)]
+pub(crate) struct Copies(Vec<(Sql, Rows)>);
+
+impl Copies {
+    /// Documents that are not there, with what they have in side tables.
+    pub(crate) fn documents<'p>(&mut self, tables: &Tables, puts: impl Iterator<Item = &'p PutDoc>) -> Result<()> {
+        let mut kinds: BTreeMap<Name, Vec<&PutDoc>> = BTreeMap::new();
+        for put in puts {
+            kinds.entry(put.key.kind).or_default().push(put);
+        }
+        for (kind, puts) in kinds {
+            self.kind(tables.kind(kind)?, &puts);
+        }
+        Ok(())
+    }
+
+    fn kind(&mut self, table: &KindTable, puts: &[&PutDoc]) {
+        let mut rows = Rows::new(5 + table.ones.len());
+        let mut sides: Vec<Rows> = table.many.iter().map(|_| Rows::new(2)).collect();
+        for put in puts {
+            let row = rows.row().id(put.key.id).int(signed(put.rev)).int(signed(put.seq));
+            row.bytes(&sum_of(&table.kind.columns, &put.index)).bytes(&put.body);
+            for (position, column) in &table.ones {
+                row.value(
+                    column.r#type,
+                    put.index.get(*position).and_then(|values| values.first()),
+                );
+            }
+            for (many, side) in table.many.iter().zip(&mut sides) {
+                for value in put.index.get(many.position).into_iter().flatten() {
+                    side.row().value(many.column.r#type, Some(value)).id(put.key.id);
+                }
+            }
+        }
+        self.0.push((table.insert.clone(), rows));
+        let sides = table.many.iter().zip(sides);
+        self.0.extend(sides.map(|(many, side)| (many.copy.clone(), side)));
+    }
+
+    /// Rows whose places are free.
+    pub(crate) fn rows(&mut self, tables: &Tables, rows: &[(Name, StoredRow)]) -> Result<()> {
+        for (table, rows) in by_lane(tables, rows)? {
+            let columns = &table.lane.columns;
+            let mut copied = Rows::new(4 + columns.len() + if table.lane.chained { 2 } else { 0 });
+            for StoredRow { row, link } in rows {
+                let tuple = copied.row().id(row.stream).int(row.at).int(i64::from(row.n));
+                tuple.bytes(&row.body);
+                for (n, column) in columns.iter().enumerate() {
+                    tuple.value(column.r#type, row.index.get(n));
+                }
+                if let Some(link) = link {
+                    tuple.int(signed(link.number)).bytes(&link.hash);
+                }
+            }
+            self.0.push((table.insert.clone(), copied));
+        }
+        Ok(())
+    }
+
+    /// Latest values that are not there.
+    pub(crate) fn latest(&mut self, tables: &Tables, latest: &[Latest]) -> Result<()> {
+        let mut sets: BTreeMap<Name, Rows> = BTreeMap::new();
+        for Latest { key, body } in latest {
+            let rows = sets.entry(key.kind).or_insert_with(|| Rows::new(2));
+            rows.row().id(key.id).bytes(body);
+        }
+        for (set, rows) in sets {
+            self.0.push((tables.latest(set)?.insert.clone(), rows));
+        }
+        Ok(())
+    }
+
+    /// The batches of a group, each with the feed that it makes.
+    pub(super) fn history(&mut self, fixed: &Fixed, effects: &Effects) {
+        let mut rows = Rows::new(5);
+        let mut rest: &[Change] = &effects.feed;
+        for (id, remembered) in &effects.batches {
+            // A batch that changed nothing may answer with the place of the one before it, which has taken the entries by then.
+            let committed = &remembered.committed;
+            let own = rest.iter().take_while(|change| change.seq == committed.seq).count();
+            let (own, others) = rest.split_at(own);
+            rest = others;
+            let row = rows.row().id(*id).int(signed(committed.seq));
+            row.bytes(&remembered.fingerprint)
+                .bytes(&encode_revs(&committed.revs))
+                .bytes(&crate::feed::encode(own));
+        }
+        self.0.push((fixed.remember.clone(), rows));
+    }
+
+    /// Copies everything.
+    pub(crate) async fn send(self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        for (sql, rows) in self.0 {
+            rows.copy(conn, &sql).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows by lane, each lane's in the order of their places: two servers that write the same ones do not wait for each other in
+/// turn.
+pub(super) fn by_lane<'t, 'r>(
+    tables: &'t Tables,
+    rows: &'r [(Name, StoredRow)],
+) -> Result<Vec<(&'t LaneTable, Vec<&'r StoredRow>)>> {
+    let mut lanes: BTreeMap<Name, Vec<&StoredRow>> = BTreeMap::new();
+    for (lane, stored) in rows {
+        lanes.entry(lane).or_default().push(stored);
+    }
+    let mut sorted = Vec::with_capacity(lanes.len());
+    for (lane, mut rows) in lanes {
+        rows.sort_unstable_by_key(|stored| (stored.row.at, stored.row.stream, stored.row.n));
+        sorted.push((tables.lane(lane)?, rows));
+    }
+    Ok(sorted)
+}
