@@ -1,9 +1,13 @@
 //! Looks for damage: what the engine says while everything is read, index values against bodies, the feed, chains.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use fleet_core::store::{Finding, Key, Link, Result, Seq, Severity, Value, verify_chain};
-use sqlx::{Row as _, postgres::PgConnection};
+use sqlx::{
+    Row as _,
+    postgres::{PgConnection, PgRow},
+};
+use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
 use crate::{
@@ -21,10 +25,10 @@ const FINDINGS: usize = 1_000;
 const STEP: i64 = 2_000;
 
 /// Checks the whole store, from one moment of it.
-pub(crate) async fn check(store: &PostgresStore, tables: &Tables) -> Result<Vec<Finding>> {
+pub(crate) async fn check(store: &PostgresStore, tables: &Arc<Tables>) -> Result<Vec<Finding>> {
     let fixed = &store.server().fixed;
     let (mut lent, _) = store.others().begin(&fixed.begin_view).await?;
-    let mut check = Check { findings: Vec::new() };
+    let mut check = Check::default();
     match check.run(lent.conn()?, fixed, tables).await {
         Ok(()) => {}
         Err(error) => match from_engine(error) {
@@ -36,8 +40,11 @@ pub(crate) async fn check(store: &PostgresStore, tables: &Tables) -> Result<Vec<
     Ok(check.findings)
 }
 
+#[derive(Default)]
 struct Check {
     findings: Vec<Finding>,
+    /// The page that is being judged.
+    judging: Option<JoinHandle<Result<Vec<Finding>, sqlx::Error>>>,
 }
 
 type Stored = HashMap<Uuid, HashMap<usize, Vec<Value>>>;
@@ -53,16 +60,18 @@ impl Check {
         }
     }
 
-    async fn run(&mut self, conn: &mut PgConnection, fixed: &Fixed, tables: &Tables) -> Result<(), sqlx::Error> {
+    async fn run(&mut self, conn: &mut PgConnection, fixed: &Fixed, tables: &Arc<Tables>) -> Result<(), sqlx::Error> {
         let seq = self.feed(conn, fixed).await?;
         for kind in tables.schema.kinds() {
             if let Ok(table) = tables.kind(kind.name) {
-                self.kind(conn, table, seq).await?;
+                self.kind(conn, tables, table, seq).await?;
             }
         }
+        self.settle().await?;
         for lane in tables.schema.lanes() {
             if let Ok(table) = tables.lane(lane.name) {
-                self.lane(conn, table).await?;
+                self.lane(conn, tables, table).await?;
+                self.settle().await?;
                 if lane.chained {
                     self.chain(conn, fixed, table).await?;
                 }
@@ -85,79 +94,133 @@ impl Check {
         Ok(seq)
     }
 
-    async fn kind(&mut self, conn: &mut PgConnection, table: &KindTable, seq: Seq) -> Result<(), sqlx::Error> {
-        let kind = &*table.kind;
+    async fn kind(
+        &mut self,
+        conn: &mut PgConnection,
+        tables: &Arc<Tables>,
+        table: &KindTable,
+        seq: Seq,
+    ) -> Result<(), sqlx::Error> {
         let mut after: Option<Uuid> = None;
         loop {
             let rows = table.walk.query().bind(after).bind(STEP).fetch_all(&mut *conn).await?;
             let upto: Option<Uuid> = rows.last().map(|last| last.try_get(0)).transpose()?;
-            let mut many = many(conn, table, after, upto).await?;
-            for row in &rows {
-                let id: Uuid = row.try_get(0)?;
-                let subject = Key::new(kind.name, id).to_string();
-                if read_uint(row, 1)? == 0 || read_uint(row, 2)? > seq {
-                    self.found(Severity::Damage, &subject, "its revision or its place cannot be");
-                }
-                let index = match kind.index(&read_body(row, 3)?) {
-                    Ok(index) => index,
-                    Err(error) => {
-                        self.found(Severity::Damage, &subject, error.to_string());
-                        many.remove(&id);
-                        continue;
-                    }
-                };
-                let mut stored = many.remove(&id).unwrap_or_default();
-                let mut single = 5;
-                for (position, (column, values)) in kind.columns.iter().zip(&index).enumerate() {
-                    let same = if column.many {
-                        stored.remove(&position).unwrap_or_default() == *values
-                    } else {
-                        single += 1;
-                        [read_value(row, single - 1, column.r#type)?] == values[..]
-                    };
-                    if !same {
-                        let problem = format!("column {} is not what the body says", column.name);
-                        self.found(Severity::Repairable, &subject, problem);
-                    }
-                }
-            }
-            for id in many.keys() {
-                let subject = Key::new(kind.name, *id).to_string();
-                let problem = "an index names a document that is not there";
-                self.found(Severity::Repairable, subject, problem);
-            }
-            if rows.is_empty() {
+            let many = many(conn, table, after, upto).await?;
+            let (tables, name, ended) = (Arc::clone(tables), table.kind.name, rows.is_empty());
+            self.judge(move |check| match tables.kind(name) {
+                Ok(table) => check.documents(table, &rows, many, seq),
+                Err(_) => Ok(()),
+            })
+            .await?;
+            if ended {
                 return Ok(());
             }
             after = upto;
         }
     }
 
-    async fn lane(&mut self, conn: &mut PgConnection, table: &LaneTable) -> Result<(), sqlx::Error> {
-        let lane = &*table.lane;
-        let first = if lane.chained { 6 } else { 4 };
+    /// Judges a page on another thread while the next is read: bodies are parsed there.
+    async fn judge(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), sqlx::Error> + Send + 'static,
+    ) -> Result<(), sqlx::Error> {
+        self.settle().await?;
+        self.judging = Some(spawn_blocking(move || {
+            let mut check = Self::default();
+            work(&mut check).map(|()| check.findings)
+        }));
+        Ok(())
+    }
+
+    /// Waits for the page that is being judged.
+    async fn settle(&mut self) -> Result<(), sqlx::Error> {
+        if let Some(judging) = self.judging.take() {
+            let found = judging.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+            self.findings.extend(found);
+            self.findings.truncate(FINDINGS);
+        }
+        Ok(())
+    }
+
+    fn documents(&mut self, table: &KindTable, rows: &[PgRow], mut many: Stored, seq: Seq) -> Result<(), sqlx::Error> {
+        let kind = &*table.kind;
+        for row in rows {
+            let id: Uuid = row.try_get(0)?;
+            let subject = || Key::new(kind.name, id).to_string();
+            if read_uint(row, 1)? == 0 || read_uint(row, 2)? > seq {
+                self.found(Severity::Damage, subject(), "its revision or its place cannot be");
+            }
+            let index = match kind.index(&read_body(row, 3)?) {
+                Ok(index) => index,
+                Err(error) => {
+                    self.found(Severity::Damage, subject(), error.to_string());
+                    many.remove(&id);
+                    continue;
+                }
+            };
+            let mut stored = many.remove(&id).unwrap_or_default();
+            let mut single = 5;
+            for (position, (column, values)) in kind.columns.iter().zip(&index).enumerate() {
+                let same = if column.many {
+                    stored.remove(&position).unwrap_or_default() == *values
+                } else {
+                    single += 1;
+                    [read_value(row, single - 1, column.r#type)?] == values[..]
+                };
+                if !same {
+                    let problem = format!("column {} is not what the body says", column.name);
+                    self.found(Severity::Repairable, subject(), problem);
+                }
+            }
+        }
+        for id in many.keys() {
+            let subject = Key::new(kind.name, *id).to_string();
+            let problem = "an index names a document that is not there";
+            self.found(Severity::Repairable, subject, problem);
+        }
+        Ok(())
+    }
+
+    async fn lane(
+        &mut self,
+        conn: &mut PgConnection,
+        tables: &Arc<Tables>,
+        table: &LaneTable,
+    ) -> Result<(), sqlx::Error> {
         let (mut stream, mut at, mut n) = FIRST;
         loop {
             let walk = table.walk.query().bind(stream).bind(at).bind(n).bind(STEP);
             let rows = walk.fetch_all(&mut *conn).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             (stream, at, n) = (last.try_get(0)?, last.try_get(1)?, last.try_get(2)?);
-            for row in &rows {
-                let stored = stored_row(row, lane.chained)?.row;
-                let subject = format!("{}/{}/{}/{}", lane.name, stored.stream, stored.at, stored.n);
-                match lane.index(&stored.body) {
-                    Err(error) => self.found(Severity::Damage, subject, error.to_string()),
-                    Ok(index) => {
-                        for (position, column) in lane.columns.iter().enumerate() {
-                            if read_value(row, first + position, column.r#type)? != index[position] {
-                                let problem = format!("column {} is not what the body says", column.name);
-                                self.found(Severity::Repairable, &subject, problem);
-                            }
+            let (tables, name) = (Arc::clone(tables), table.lane.name);
+            self.judge(move |check| match tables.lane(name) {
+                Ok(table) => check.rows(table, &rows),
+                Err(_) => Ok(()),
+            })
+            .await?;
+        }
+    }
+
+    fn rows(&mut self, table: &LaneTable, rows: &[PgRow]) -> Result<(), sqlx::Error> {
+        let lane = &*table.lane;
+        let first = if lane.chained { 6 } else { 4 };
+        for row in rows {
+            let stored = stored_row(row, lane.chained)?.row;
+            let subject = || format!("{}/{}/{}/{}", lane.name, stored.stream, stored.at, stored.n);
+            match lane.index(&stored.body) {
+                Err(error) => self.found(Severity::Damage, subject(), error.to_string()),
+                Ok(index) => {
+                    for (position, column) in lane.columns.iter().enumerate() {
+                        if read_value(row, first + position, column.r#type)? != index[position] {
+                            let problem = format!("column {} is not what the body says", column.name);
+                            self.found(Severity::Repairable, subject(), problem);
                         }
                     }
                 }
             }
         }
+        Ok(())
     }
 
     async fn chain(&mut self, conn: &mut PgConnection, fixed: &Fixed, table: &LaneTable) -> Result<(), sqlx::Error> {
