@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) own: watch::Sender<Seq>,
     /// Another server says that it has committed.
     pub(crate) heard: Notify,
+    /// We made the store begin or cease to serve, to be told.
+    pub(crate) turned: Notify,
     /// Whether this store began to take notes, and has to end it.
     pub(crate) tracks: AtomicBool,
     /// Whether patches are taken to hold nothing that is there.
@@ -58,6 +60,7 @@ impl Shared {
             newest: watch::Sender::new(0),
             own: watch::Sender::new(0),
             heard: Notify::new(),
+            turned: Notify::new(),
             tracks: AtomicBool::new(false),
             appends: AtomicBool::new(true),
             closed: watch::Sender::new(false),

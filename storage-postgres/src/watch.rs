@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use fleet_core::store::{Error, Result, Seq};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::{
+    Row as _,
+    postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions},
+};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{
@@ -19,30 +22,39 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// Between two attempts to listen.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// What is told when the store began or ceased to serve; for a commit its place is.
+const TURNED: &str = "turned";
+
 /// Asks for the truth, and tells others of our own commits, on a connection of its own. Ends when the store is closed.
 pub(crate) async fn ask_and_tell(server: Arc<Server>, shared: Arc<Shared>, poll: Duration) {
     let mut ticks = interval(poll.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut own = shared.own.subscribe();
     let mut conn = None;
+    let mut standing = String::new();
     loop {
         tokio::select! {
             () = shared.until_closed() => break,
-            _ = ticks.tick() => ask(&server, &shared, &mut conn).await,
-            () = shared.heard.notified() => ask(&server, &shared, &mut conn).await,
+            _ = ticks.tick() => ask(&server, &shared, &mut conn, &mut standing).await,
+            () = shared.heard.notified() => ask(&server, &shared, &mut conn, &mut standing).await,
+            () = shared.turned.notified() => told(tell(&server, &mut conn, TURNED.to_owned()).await, &mut conn),
             changed = own.changed() => {
                 if changed.is_err() {
                     break;
                 }
                 sleep(TOGETHER).await;
                 let seq = *own.borrow_and_update();
-                if let Err(error) = tell(&server, &mut conn, seq).await {
-                    // They find it when they ask.
-                    tracing::debug!(%error, "other servers were not told of a commit");
-                    conn = None;
-                }
+                told(tell(&server, &mut conn, signed(seq).to_string()).await, &mut conn);
             }
         }
+    }
+}
+
+fn told(told: Result<()>, conn: &mut Option<PgConnection>) {
+    if let Err(error) = told {
+        // They find it when they ask.
+        tracing::debug!(%error, "other servers were not told");
+        *conn = None;
     }
 }
 
@@ -53,10 +65,17 @@ async fn connection<'c>(server: &Server, conn: &'c mut Option<PgConnection>) -> 
     }
 }
 
-async fn ask(server: &Server, shared: &Shared, conn: &mut Option<PgConnection>) {
+async fn ask(server: &Server, shared: &Shared, conn: &mut Option<PgConnection>, standing: &mut String) {
     let before = *shared.newest.borrow();
     match newest(server, conn).await {
-        Ok(seq) => shared.stands_at(before, seq),
+        Ok((seq, now)) => {
+            shared.stands_at(before, seq);
+            if *standing != now {
+                // Who follows the feed of a store that was frozen learns that it ends.
+                *standing = now;
+                shared.newest.send_modify(|_| {});
+            }
+        }
         Err(error) => {
             tracing::warn!(%error, "other servers' commits cannot be asked for");
             *conn = None;
@@ -64,22 +83,25 @@ async fn ask(server: &Server, shared: &Shared, conn: &mut Option<PgConnection>) 
     }
 }
 
-async fn newest(server: &Server, conn: &mut Option<PgConnection>) -> Result<Seq> {
+async fn newest(server: &Server, conn: &mut Option<PgConnection>) -> Result<(Seq, String)> {
     let conn = connection(server, conn).await?;
     let rows = server.fixed.begin_feed.rows(conn).await.map_err(from_engine)?;
     literal(conn, "ROLLBACK").await.map_err(from_engine)?;
     match rows.first() {
-        Some(row) => read_uint(row, 0).map_err(from_engine),
+        Some(row) => Ok((
+            read_uint(row, 0).map_err(from_engine)?,
+            row.try_get(2).map_err(from_engine)?,
+        )),
         None => Err(Error::Corrupt("the store does not say where it stands".into())),
     }
 }
 
-async fn tell(server: &Server, conn: &mut Option<PgConnection>, seq: Seq) -> Result<()> {
+async fn tell(server: &Server, conn: &mut Option<PgConnection>, what: String) -> Result<()> {
     let conn = connection(server, conn).await?;
     let told: std::result::Result<(), sqlx::Error> = async {
         server.fixed.begin.run(conn).await?;
         let notify = server.fixed.notify.query().bind(server.channel());
-        notify.bind(signed(seq).to_string()).execute(&mut *conn).await?;
+        notify.bind(what).execute(&mut *conn).await?;
         literal(conn, "COMMIT").await
     }
     .await;
@@ -110,11 +132,11 @@ async fn hear(to: &PgConnectOptions, channel: &str, shared: &Shared) -> std::res
     listener.listen(channel).await?;
     while let Some(heard) = listener.try_recv().await? {
         // Anybody with an account can say anything there: it is taken as a reason to ask, and for nothing else.
-        if heard
-            .payload()
-            .parse()
-            .is_ok_and(|seq: u64| seq > *shared.newest.borrow())
-        {
+        let is_news = match heard.payload() {
+            TURNED => true,
+            place => place.parse().is_ok_and(|seq: u64| seq > *shared.newest.borrow()),
+        };
+        if is_news {
             shared.heard.notify_one();
         }
     }

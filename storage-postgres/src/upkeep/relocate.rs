@@ -48,8 +48,9 @@ impl Relocate for PostgresStore {
         self.tables()?;
         // Beginning waits for every writer of every server; whoever writes afterwards reads that the store is frozen.
         let seq = self.step(Step::Freeze(to)).await?;
-        // Who follows the feed learns that no more will come.
+        // Who follows the feed learns that no more will come, here and on other servers.
         self.shared().newest.send_modify(|_| {});
+        self.shared().turned.notify_one();
         Ok(seq)
     }
 

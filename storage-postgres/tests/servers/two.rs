@@ -281,3 +281,38 @@ async fn server_of_an_older_version_may_not_write_any_more() {
     assert_eq!(old.view().await.unwrap().latest(&[state]).await.unwrap(), [None]);
     close(old, new).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feed_of_every_server_ends_where_one_froze_the_store() {
+    let namespace = Namespace::new();
+    let deaf = PostgresOptions {
+        listen: Listen::Off,
+        ..PostgresOptions::default()
+    };
+    let one = open(&namespace.uri()).await;
+    let others = [open(&namespace.uri()).await, open_with(&namespace.uri(), deaf).await];
+    let seq = one.commit(batch(1)).await.unwrap().seq;
+    let mut feeds = Vec::new();
+    for other in &others {
+        let mut feed = other.changes(0).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(next(&mut feed).await.seq, seq);
+        }
+        feeds.push(feed);
+    }
+    let to = Move {
+        id: id(0xf00d),
+        peer: "sqlite:/elsewhere".into(),
+        at: Timestamp::from_seconds(1_000_000),
+    };
+    one.freeze(to).await.unwrap();
+    for mut feed in feeds {
+        let end = timeout(Duration::from_secs(60), feed.next()).await;
+        assert!(end.expect("the feed ends").is_none());
+    }
+    one.serve().await.unwrap();
+    for other in others {
+        other.close().await.unwrap();
+    }
+    one.close().await.unwrap();
+}
