@@ -193,6 +193,19 @@ impl Statement {
         &self.text
     }
 
+    /// The same without a word on which index to use: the engine refuses a statement that names one which is not there.
+    pub(crate) fn unhinted(mut self) -> Self {
+        const HINT: &str = " INDEXED BY \"";
+        while let Some(at) = self.text.find(HINT) {
+            let name = at + HINT.len();
+            let end = self.text[name..]
+                .find('"')
+                .map_or(self.text.len(), |end| name + end + 1);
+            self.text.replace_range(at..end, "");
+        }
+        self
+    }
+
     pub(crate) fn query(self) -> Prepared {
         let mut query = sqlx::query(AssertSqlSafe(self.text));
         for argument in self.arguments {

@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     /// What was written while a move is under way.
     tracking: Mutex<Option<Tracking>>,
     closed: watch::Sender<bool>,
+    /// Whether the store is being filled and does without the indexes that it will have in the end.
+    pub(crate) put_off: AtomicBool,
     transactions: AtomicU64,
     works: AtomicU64,
 }
@@ -62,6 +64,7 @@ impl Shared {
             standing: RwLock::new(Standing::default()),
             tracking: Mutex::new(None),
             closed: watch::Sender::new(false),
+            put_off: AtomicBool::new(false),
             transactions: AtomicU64::new(0),
             works: AtomicU64::new(0),
         })
@@ -77,6 +80,10 @@ impl Shared {
 
     pub(crate) fn set_tables(&self, new: Arc<Tables>) {
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = Some(new);
+    }
+
+    pub(crate) fn is_put_off(&self) -> bool {
+        self.put_off.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -1,46 +1,121 @@
 //! Everything, a page at a time, in the order of an export.
 
-use fleet_core::store::{Key, Name, Patch, Record, RecordKey, Result, group::Place};
-use futures::TryStreamExt as _;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use bytes::Bytes;
+use fleet_core::store::{
+    Doc, Error, Key, Latest, Link, Name, Patch, Record, RecordKey, Result, Row, StoredRow, group::Place,
+};
+use sqlx::{
+    Row as _,
+    sqlite::{SqliteConnection, SqliteRow},
+};
 use uuid::Uuid;
 
-use super::decode::{document, latest_value, stored_row};
-use crate::{error::from_engine, sql::Prepared, tables::Tables};
+use crate::{
+    error::from_engine,
+    sql::Prepared,
+    tables::{Pages, Tables},
+};
 
 /// A page while it is read.
-struct Page {
+struct Page<'c> {
+    conn: &'c mut SqliteConnection,
     records: Vec<Record>,
     limit: usize,
     bytes: usize,
 }
 
-impl Page {
+impl Page<'_> {
     fn is_full(&self) -> bool {
         self.records.len() >= self.limit || self.bytes >= Patch::BYTES
     }
 
-    /// Rows that a statement may still give.
-    fn room(&self) -> i64 {
-        i64::try_from(self.limit - self.records.len()).unwrap_or(i64::MAX)
-    }
-
-    async fn take(
+    /// Takes what there is room for; `bind` binds behind what, `read` makes a record of the fields of each row.
+    async fn take<R>(
         &mut self,
-        conn: &mut SqliteConnection,
-        statement: Prepared,
-        read: impl Fn(&SqliteRow) -> Result<Record, sqlx::Error>,
+        pages: &Pages,
+        bind: impl Fn(Prepared) -> Prepared,
+        fields: impl FnOnce(&mut Fields) -> Result<R>,
+        record: impl Fn(&R, usize, Bytes) -> Result<Record>,
     ) -> Result<()> {
-        let mut rows = statement.fetch(conn);
-        while !self.is_full()
-            && let Some(row) = rows.try_next().await.map_err(from_engine)?
-        {
-            let record = read(&row).map_err(from_engine)?;
-            self.bytes += record.size();
-            self.records.push(record);
+        let room = i64::try_from(self.limit - self.records.len()).unwrap_or(i64::MAX);
+        let lengths = bind(pages.lengths.query()).bind(room);
+        let lengths = lengths.fetch_one(&mut *self.conn).await.map_err(from_engine)?;
+        let Some(lengths) = lengths.try_get::<Option<String>, _>(0).map_err(from_engine)? else {
+            return Ok(());
+        };
+        let mut bodies = Vec::new();
+        for length in lengths.split(',') {
+            let length: usize = length.parse().map_err(|_| damaged("a length"))?;
+            bodies.push(length);
+            self.bytes += length;
+            if self.bytes >= Patch::BYTES {
+                break;
+            }
+        }
+        let statement = bind(pages.page.query()).bind(i64::try_from(bodies.len()).unwrap_or(i64::MAX));
+        let row = statement.fetch_one(&mut *self.conn).await.map_err(from_engine)?;
+        let mut columns = Fields {
+            row,
+            next: 0,
+            count: bodies.len(),
+        };
+        let fields = fields(&mut columns)?;
+        // One piece of memory for all: the records of a page come and go together.
+        let mut all = Bytes::from(columns.raw()?);
+        if all.len() != bodies.iter().sum::<usize>() {
+            return Err(damaged("the bodies"));
+        }
+        self.records.reserve(bodies.len());
+        for (n, length) in bodies.into_iter().enumerate() {
+            self.records.push(record(&fields, n, all.split_to(length))?);
         }
         Ok(())
     }
+}
+
+/// The fields of the rows of a page, one after the other.
+struct Fields {
+    row: SqliteRow,
+    next: usize,
+    count: usize,
+}
+
+impl Fields {
+    fn raw(&mut self) -> Result<Vec<u8>> {
+        self.next += 1;
+        self.row.try_get(self.next - 1).map_err(from_engine)
+    }
+
+    /// Bytes of fixed length.
+    fn bytes<const N: usize>(&mut self) -> Result<Vec<[u8; N]>> {
+        let raw = self.raw()?;
+        let (values, rest) = raw.as_chunks::<N>();
+        if values.len() == self.count && rest.is_empty() {
+            Ok(values.to_vec())
+        } else {
+            Err(damaged("bytes"))
+        }
+    }
+
+    fn ints(&mut self) -> Result<Vec<i64>> {
+        self.next += 1;
+        let text: &str = self.row.try_get(self.next - 1).map_err(from_engine)?;
+        let values: Result<Vec<i64>, _> = text.split(',').map(str::parse).collect();
+        match values {
+            Ok(values) if values.len() == self.count => Ok(values),
+            _ => Err(damaged("numbers")),
+        }
+    }
+
+    /// Numbers that are never negative.
+    fn uints(&mut self) -> Result<Vec<u64>> {
+        let ints = self.ints()?.into_iter().map(u64::try_from).collect::<Result<_, _>>();
+        ints.map_err(|_| damaged("numbers"))
+    }
+}
+
+fn damaged(what: &str) -> Error {
+    Error::Corrupt(format!("a page of records: {what} of its rows cannot be"))
 }
 
 /// The records after a key: tables by name, each from where `after` leaves it.
@@ -51,6 +126,7 @@ pub(super) async fn records(
     limit: usize,
 ) -> Result<Vec<Record>> {
     let mut page = Page {
+        conn,
         records: Vec::new(),
         limit,
         bytes: 0,
@@ -63,9 +139,20 @@ pub(super) async fn records(
         if page.is_full() {
             break;
         }
-        let statement = tables.kind(name)?.page.query().bind(from).bind(page.room());
-        page.take(conn, statement, |row| document(name, row).map(Record::Doc))
-            .await?;
+        page.take(
+            &tables.kind(name)?.pages,
+            |query| query.bind(from.clone()),
+            |fields| Ok((fields.bytes::<16>()?, fields.uints()?, fields.uints()?)),
+            |(ids, revs, seqs), n, body| {
+                Ok(Record::Doc(Doc {
+                    key: Key::new(name, Uuid::from_bytes(ids[n])),
+                    rev: revs[n],
+                    seq: seqs[n],
+                    body,
+                }))
+            },
+        )
+        .await?;
     }
     for latest in tables.schema.latests() {
         let name = latest.name;
@@ -75,9 +162,16 @@ pub(super) async fn records(
         if page.is_full() {
             break;
         }
-        let statement = tables.latest(name)?.page.query().bind(from).bind(page.room());
-        page.take(conn, statement, |row| latest_value(name, row).map(Record::Latest))
-            .await?;
+        page.take(
+            &tables.latest(name)?.pages,
+            |query| query.bind(from.clone()),
+            Fields::bytes::<16>,
+            |ids, n, body| {
+                let key = Key::new(name, Uuid::from_bytes(ids[n]));
+                Ok(Record::Latest(Latest { key, body }))
+            },
+        )
+        .await?;
     }
     for lane in tables.schema.lanes() {
         let Some((stream, at, n)) = behind(after, lane.name) else {
@@ -86,11 +180,35 @@ pub(super) async fn records(
         if page.is_full() {
             break;
         }
-        let walk = tables.lane(lane.name)?.walk.query();
-        let statement = walk.bind(stream).bind(at).bind(n).bind(page.room());
-        page.take(conn, statement, |row| {
-            stored_row(row, lane.chained).map(|stored| Record::Row(lane.name, stored))
-        })
+        page.take(
+            &tables.lane(lane.name)?.pages,
+            |query| query.bind(stream.clone()).bind(at).bind(n),
+            |fields| {
+                let places = (fields.bytes::<16>()?, fields.ints()?, fields.ints()?);
+                let links = match lane.chained {
+                    true => Some((fields.ints()?, fields.bytes::<32>()?)),
+                    false => None,
+                };
+                Ok((places, links))
+            },
+            |((streams, ats, numbers), links), n, body| {
+                let row = Row {
+                    stream: Uuid::from_bytes(streams[n]),
+                    at: ats[n],
+                    n: u32::try_from(numbers[n]).map_err(|_| damaged("numbers"))?,
+                    body,
+                    index: Vec::new(),
+                };
+                let link = links.as_ref().and_then(|(numbers, hashes)| {
+                    let number = u64::try_from(numbers[n]).ok()?;
+                    Some(Link {
+                        number,
+                        hash: hashes[n],
+                    })
+                });
+                Ok(Record::Row(lane.name, StoredRow { row, link }))
+            },
+        )
         .await?;
     }
     Ok(page.records)

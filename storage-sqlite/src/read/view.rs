@@ -40,7 +40,7 @@ use super::{
 use crate::{
     error::from_engine,
     pack::Pack,
-    sql::{Ident, Statement, literal, read_uint, read_value},
+    sql::{Ident, Prepared, Statement, literal, read_uint, read_value},
     tables::Tables,
 };
 
@@ -49,6 +49,8 @@ use crate::{
 pub(crate) struct SqliteView {
     seq: Seq,
     tables: Arc<Tables>,
+    /// Whether all indexes are there.
+    indexed: bool,
     /// None once its time is over.
     lent: Arc<Mutex<Option<Lent>>>,
     limit: Duration,
@@ -58,17 +60,21 @@ pub(crate) struct SqliteView {
 impl SqliteView {
     pub(crate) async fn open(readers: &Arc<Readers>, tables: Arc<Tables>, limit: Duration) -> Result<Self> {
         let mut lent = readers.begin().await?;
-        let seq = literal("SELECT value FROM meta WHERE name = 'seq'")
-            .fetch_one(lent.conn()?)
-            .await
-            .and_then(|row| read_uint(&row, 0))
-            .map_err(from_engine)?;
+        let row = literal(
+            "SELECT (SELECT value FROM meta WHERE name = 'seq'), (SELECT value FROM meta WHERE name = 'put_off')",
+        )
+        .fetch_one(lent.conn()?)
+        .await
+        .map_err(from_engine)?;
+        let seq = read_uint(&row, 0).map_err(from_engine)?;
+        let put_off: Option<i64> = row.try_get(1).map_err(from_engine)?;
         let stop = lent.stop();
         let lent = Arc::new(Mutex::new(Some(lent)));
         let timer = tokio::spawn(end_after(limit, stop, Arc::clone(&lent))).abort_handle();
         Ok(Self {
             seq,
             tables,
+            indexed: put_off.unwrap_or(0) == 0,
             lent,
             limit,
             timer,
@@ -78,6 +84,14 @@ impl SqliteView {
     async fn lent(&self) -> Result<MutexGuard<'_, Option<Lent>>> {
         let lent = self.lent.lock().await;
         if lent.is_some() { Ok(lent) } else { Err(self.over()) }
+    }
+
+    /// A store that is being filled does without its indexes: it answers all the same, slowly.
+    fn prepared(&self, statement: Statement) -> Prepared {
+        match self.indexed {
+            true => statement.query(),
+            false => statement.unhinted().query(),
+        }
     }
 
     fn over(&self) -> Error {
@@ -177,7 +191,7 @@ impl View for SqliteView {
         let way = match list.plan.choose() {
             Ok(way) => way,
             Err((walk, candidates)) => {
-                let row = list.probe(&candidates).query().fetch_one(&mut *conn).await;
+                let row = self.prepared(list.probe(&candidates)).fetch_one(&mut *conn).await;
                 ListPlan::narrowest(walk, candidates, &counts(&row.map_err(from_engine)?)?)
             }
         };
@@ -186,7 +200,11 @@ impl View for SqliteView {
         let mut found = Vec::new();
         for stretch in list.plan.stretches() {
             let statement = list.statement(way, &stretch, as_limit(wanted - found.len()));
-            let rows = statement.query().fetch_all(&mut *conn).await.map_err(from_engine)?;
+            let rows = self
+                .prepared(statement)
+                .fetch_all(&mut *conn)
+                .await
+                .map_err(from_engine)?;
             for row in rows {
                 let doc = document(kind.name, &row).map_err(from_engine)?;
                 let value = match order {
@@ -225,7 +243,7 @@ impl View for SqliteView {
             .name(subject.table())
             .sql(" t WHERE ");
         condition(&mut statement, subject, filter, Form::Driving);
-        let row = statement.query().fetch_one(connection(&mut lent)?).await;
+        let row = self.prepared(statement).fetch_one(connection(&mut lent)?).await;
         row.and_then(|row| read_uint(&row, 0)).map_err(from_engine)
     }
 
@@ -258,7 +276,7 @@ impl View for SqliteView {
         }
         condition(&mut statement, Subject::Kind(table), filter, Form::Driving);
         statement.sql(" GROUP BY 1 ORDER BY 1");
-        let rows = statement.query().fetch_all(connection(&mut lent)?).await;
+        let rows = self.prepared(statement).fetch_all(connection(&mut lent)?).await;
         rows.map_err(from_engine)?
             .iter()
             .map(|row| Ok((read_value(row, 0, column.r#type)?, read_uint(row, 1)?)))
@@ -276,12 +294,12 @@ impl View for SqliteView {
         let way = match obvious_row_way(&ways) {
             Some(way) => way,
             None => {
-                let row = rows.probe(&ways).query().fetch_one(&mut *conn).await;
+                let row = self.prepared(rows.probe(&ways)).fetch_one(&mut *conn).await;
                 choose_row_way(&ways, &counts(&row.map_err(from_engine)?)?)
             }
         };
         let statement = rows.statement(way, as_limit(read.limit + 1));
-        let found = statement.query().fetch_all(conn).await.map_err(from_engine)?;
+        let found = self.prepared(statement).fetch_all(conn).await.map_err(from_engine)?;
         let more = found.len() > read.limit;
         let rows = found.iter().take(read.limit).map(|row| indexed_row(row, lane));
         let rows: Vec<StoredRow> = rows.collect::<Result<_, _>>().map_err(from_engine)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fleet_core::store::{Column, ColumnType, KindSchema, Name};
 
-use super::{add_column, sql_type};
+use super::{Field, Inserts, Pages, add_column, sql_type};
 use crate::sql::{Ident, Sql, packed};
 
 /// A kind and its statements. `…(pack)` names the fields that the statement's [`crate::pack::Pack`] has.
@@ -17,8 +17,10 @@ pub(crate) struct KindTable {
     pub(crate) get: Sql,
     /// The same of one document; its id is bound.
     pub(crate) get_one: Sql,
-    /// The same after an id, at most so many.
-    pub(crate) page: Sql,
+    /// `id, rev, seq` and the bodies after an id, at most so many.
+    pub(crate) pages: Pages,
+    /// Inserts new ones: id, rev, seq, one, many, single values …, body.
+    pub(crate) inserts: Inserts,
     /// `id, rev, _one, _many` (id).
     pub(crate) facts: Sql,
     /// By column: `value, id` of those who hold unique values (value).
@@ -73,9 +75,26 @@ impl KindTable {
                 .collect(),
             get: Sql::new(format!("SELECT {doc} {joined}")),
             get_one: Sql::new(format!("SELECT {doc} FROM {table} t WHERE t.id = ?1")),
-            page: Sql::new(format!(
-                "SELECT {doc} FROM {table} t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2"
-            )),
+            pages: Pages::new(
+                &table,
+                &[
+                    ("id", Field::Bytes("id")),
+                    ("rev", Field::Int("rev")),
+                    ("seq", Field::Int("seq")),
+                ],
+                "id > ?1",
+                "id",
+                "?2",
+            ),
+            inserts: Inserts::new(
+                &table,
+                &["id", "rev", "seq", "_one", "_many"]
+                    .map(String::from)
+                    .into_iter()
+                    .chain(ones.iter().map(|column| Ident::new(&[column.name]).to_string()))
+                    .chain([String::from("body")])
+                    .collect::<Vec<_>>(),
+            ),
             facts: Sql::new(format!("SELECT t.id, t.rev, t._one, t._many {joined}")),
             holders: uniques
                 .iter()
@@ -203,6 +222,23 @@ impl KindTable {
             .collect()
     }
 
+    /// The indexes that a store does without while it is filled: name and statement. Unique ones are not among them, they are asked
+    /// while it is; and the ones of side tables grow in order anyway.
+    pub(crate) fn put_off(&self) -> Vec<(Ident, Sql)> {
+        let ones = self.kind.columns.iter().filter(|column| !column.many);
+        let mut all: Vec<(Ident, Sql)> = ones
+            .flat_map(|column| {
+                let name = self.column_index(column.name);
+                self.create_indexes(column)
+                    .into_iter()
+                    .take(1)
+                    .map(move |sql| (name.clone(), sql))
+            })
+            .collect();
+        all.extend(self.composite_indexes());
+        all
+    }
+
     /// Two documents of one value of a column.
     pub(crate) fn clash(&self, column: &Column) -> Sql {
         let name = Ident::new(&[column.name]);
@@ -222,6 +258,8 @@ pub(crate) struct ManyTable {
     pub(crate) table: Ident,
     /// Adds what is not there yet (value, place of the id).
     pub(crate) insert: Sql,
+    /// Inserts new ones: value, id.
+    pub(crate) inserts: Inserts,
     /// Removes what documents have no longer: their ids as `?1` and `?2` (id), what they have now as `?3` and `?4` (value,
     /// place of the id).
     pub(crate) keep: Sql,
@@ -238,6 +276,7 @@ impl ManyTable {
         let id = packed::id(1);
         let kept = |piece: &str| piece.replace("?2", "?4");
         Self {
+            inserts: Inserts::new(&table, &["value", "id"].map(String::from)),
             insert: Sql::new(format!(
                 "INSERT OR IGNORE INTO {table} (value, id) SELECT {value}, {id} FROM json_each(?1) j WHERE true"
             )),

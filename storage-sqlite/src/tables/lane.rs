@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fleet_core::store::{Column, LaneSchema, Name};
 
-use super::add_column;
+use super::{Field, Inserts, Pages, add_column};
 use crate::sql::{Ident, Sql, packed};
 
 /// A lane and its statements.
@@ -18,6 +18,10 @@ pub(crate) struct LaneTable {
     pub(crate) insert: Sql,
     /// The same, in the place of what is there.
     pub(crate) replace: Sql,
+    /// Inserts new ones: stream, at, n, values …, number and hash where chained, body.
+    pub(crate) inserts: Inserts,
+    /// `stream, at, n, [number, hash]` and the bodies after a place, at most so many. A row without a link has the number -1.
+    pub(crate) pages: Pages,
     /// Removes rows (stream, at, n).
     pub(crate) remove: Sql,
     /// Removes so many rows before a time.
@@ -70,7 +74,22 @@ impl LaneTable {
                 format!("{name} = excluded.{name}")
             })
             .collect();
+        let mut columns = ["stream", "at", "n"].map(String::from).to_vec();
+        columns.extend(lane.columns.iter().map(|column| Ident::new(&[column.name]).to_string()));
+        let mut fields = vec![
+            ("stream", Field::Bytes("stream")),
+            ("at", Field::Int("at")),
+            ("n", Field::Int("n")),
+        ];
+        if lane.chained {
+            columns.extend(["_number", "_hash"].map(String::from));
+            fields.push(("number", Field::Int("coalesce(_number, -1)")));
+            fields.push(("hash", Field::Bytes("coalesce(_hash, zeroblob(32))")));
+        }
+        columns.push(String::from("body"));
         Self {
+            inserts: Inserts::new(&table, &columns),
+            pages: Pages::new(&table, &fields, "(stream, at, n) > (?1, ?2, ?3)", "stream, at, n", "?4"),
             places: Sql::new(format!(
                 "SELECT t.stream, t.at, t.n, t.body{link} {from} CROSS JOIN {table} t \
                  ON t.stream = {} AND t.at = {} AND t.n = {}",
@@ -131,12 +150,35 @@ impl LaneTable {
                 "CREATE TABLE {table} (stream BLOB NOT NULL, at INTEGER NOT NULL, n INTEGER NOT NULL, {link}\
                  body BLOB NOT NULL, PRIMARY KEY (stream, at, n)) STRICT, WITHOUT ROWID"
             )),
-            Sql::new(format!("CREATE INDEX {} ON {table} (at, stream, n)", self.time_index())),
+            self.create_time_index(),
         ];
-        if self.lane.chained {
-            let index = Ident::new(&["lane", self.lane.name, "link"]);
-            all.push(Sql::new(format!("CREATE UNIQUE INDEX {index} ON {table} (_number)")));
-        }
+        all.extend(self.create_link_index().map(|(_, sql)| sql));
+        all
+    }
+
+    fn create_time_index(&self) -> Sql {
+        let (table, index) = (&self.table, self.time_index());
+        Sql::new(format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (at, stream, n)"))
+    }
+
+    fn create_link_index(&self) -> Option<(Ident, Sql)> {
+        let (table, index) = (&self.table, Ident::new(&["lane", self.lane.name, "link"]));
+        let sql = Sql::new(format!(
+            "CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table} (_number)"
+        ));
+        self.lane.chained.then_some((index, sql))
+    }
+
+    /// The indexes that a store does without while it is filled: name and statement.
+    pub(crate) fn put_off(&self) -> Vec<(Ident, Sql)> {
+        let mut all = vec![(self.time_index(), self.create_time_index())];
+        all.extend(self.create_link_index());
+        all.extend(
+            self.lane
+                .columns
+                .iter()
+                .map(|column| (self.column_index(column.name), self.create_index(column))),
+        );
         all
     }
 

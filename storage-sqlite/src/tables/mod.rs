@@ -12,6 +12,7 @@
 //! `_one` and `_many` are sums of a document's single and many values: where they are unchanged, nothing but the body is
 //! written. Foreign names stand in quotes and hold no dot of their own, so that names of tables never clash.
 
+mod bulk;
 mod kind;
 mod lane;
 
@@ -19,7 +20,12 @@ use std::collections::HashMap;
 
 use fleet_core::store::{Column, ColumnType, Error, LatestSchema, Name, Result, Schema};
 
-pub(crate) use self::{kind::KindTable, lane::LaneTable};
+use self::bulk::Field;
+pub(crate) use self::{
+    bulk::{Inserts, Pages, bind_value},
+    kind::KindTable,
+    lane::LaneTable,
+};
 
 use crate::sql::{Ident, Sql, packed};
 
@@ -43,6 +49,18 @@ impl Tables {
                 .collect(),
             schema: schema.clone(),
         }
+    }
+
+    /// The indexes that a store does without while it is filled: name and statement.
+    pub(crate) fn put_off(&self) -> Vec<(Ident, Sql)> {
+        let mut all = Vec::new();
+        for kind in self.schema.kinds() {
+            all.extend(self.kinds.get(kind.name).map(KindTable::put_off).unwrap_or_default());
+        }
+        for lane in self.schema.lanes() {
+            all.extend(self.lanes.get(lane.name).map(LaneTable::put_off).unwrap_or_default());
+        }
+        all
     }
 
     pub(crate) fn kind(&self, name: Name) -> Result<&KindTable> {
@@ -87,8 +105,12 @@ pub(crate) struct LatestTable {
     pub(crate) get: Sql,
     /// `id, body` after an id, at most so many.
     pub(crate) page: Sql,
+    /// `id` and the bodies after an id, at most so many.
+    pub(crate) pages: Pages,
     /// Inserts or replaces (id, body).
     pub(crate) upsert: Sql,
+    /// Inserts new ones: id, body.
+    pub(crate) inserts: Inserts,
     /// Removes (id).
     pub(crate) delete: Sql,
 }
@@ -105,6 +127,8 @@ impl LatestTable {
             page: Sql::new(format!(
                 "SELECT t.id, t.body FROM {table} t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2"
             )),
+            pages: Pages::new(&table, &[("id", Field::Bytes("id"))], "id > ?1", "id", "?2"),
+            inserts: Inserts::new(&table, &["id", "body"].map(String::from)),
             upsert: Sql::new(format!(
                 "INSERT INTO {table} (id, body) SELECT {id}, {body} {from} WHERE true \
                  ON CONFLICT (id) DO UPDATE SET body = excluded.body"

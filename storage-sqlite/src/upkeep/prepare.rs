@@ -428,7 +428,9 @@ async fn finish_kind(writer: &mut Writer, table: &KindTable, fill: &Fill) -> Res
     {
         drop_index(index).once(writer.conn()).await?;
     }
-    for (_, statement) in declared.iter().filter(|(name, _)| !there.contains(name)) {
+    // A store that is being filled makes them in the end.
+    let missing = declared.iter().filter(|(name, _)| !there.contains(name));
+    for (_, statement) in missing.filter(|_| !writer.shared().is_put_off()).collect::<Vec<_>>() {
         statement.once(writer.conn()).await?;
     }
     if !fill.columns.is_empty() {

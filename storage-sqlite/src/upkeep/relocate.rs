@@ -11,13 +11,18 @@ use fleet_core::store::{
     group::{Needs, Place, UniqueValue},
 };
 use sqlx::Row as _;
+use tokio::task::spawn_blocking;
 
 use crate::{
     SqliteStore,
+    error::{from_engine, is_constraint},
+    options::Synchronous,
     pack::Pack,
-    sql::{Ident, Sql, Statement, literal},
-    tables::Tables,
-    writer::{Failure, Writer, load, load_holders, store_deletes, store_documents, store_latest, store_patched_rows},
+    sql::{Ident, Prepared, Sql, Statement, literal},
+    tables::{Tables, drop_index},
+    writer::{
+        Failure, Writer, inserts, load, load_holders, store_deletes, store_documents, store_latest, store_patched_rows,
+    },
 };
 
 #[async_trait]
@@ -48,14 +53,39 @@ impl Relocate for SqliteStore {
     async fn patch(&self, patch: Patch) -> Result<()> {
         let tables = self.tables()?;
         self.shared().standing().phase.check_filling()?;
-        let layout = patch.lay_out(&tables.schema)?;
-        self.alone(move |writer| Box::pin(async move { patch_in(writer, &tables, layout).await }))
+        let (plain, for_layout) = (self.shared().is_put_off(), Arc::clone(&tables));
+        // Meanwhile the writer stores another one.
+        let prepared = spawn_blocking(move || {
+            let layout = patch.lay_out(&for_layout.schema)?;
+            let inserts = match plain {
+                true => inserts(&for_layout, &layout)?,
+                false => None,
+            };
+            Ok::<_, Error>((layout, inserts))
+        });
+        let (layout, inserts) = match prepared.await {
+            Ok(prepared) => prepared?,
+            Err(error) => return Err(Error::Unavailable(Box::new(error))),
+        };
+        self.alone(move |writer| Box::pin(async move { patch_in(writer, &tables, layout, inserts).await }))
+            .await
+    }
+
+    async fn settle(&self) -> Result<()> {
+        let tables = self.tables()?;
+        self.alone(move |writer| Box::pin(async move { settle(writer, &tables).await }))
             .await
     }
 
     async fn serve(&self) -> Result<()> {
-        self.tables()?;
-        self.alone(|writer| Box::pin(step(writer, Step::Serve))).await
+        let tables = self.tables()?;
+        self.alone(move |writer| {
+            Box::pin(async move {
+                settle(writer, &tables).await?;
+                step(writer, Step::Serve).await
+            })
+        })
+        .await
     }
 
     async fn clear(&self) -> Result<()> {
@@ -113,17 +143,81 @@ async fn store_standing(writer: &mut Writer, standing: &Standing) -> Result<(), 
 
 async fn fill(writer: &mut Writer, tables: &Tables, from: Move) -> Result<()> {
     writer.begin().await?;
-    let result: Result<Standing, Failure> = async {
+    let result: Result<(), Failure> = async {
         let empty = writer.seq() == 0 && !holds_anything(writer, tables).await?;
         let next = writer.shared().standing().after(&Step::Fill { from, empty })?;
         forget_history(writer).await?;
         store_standing(writer, &next).await?;
-        Ok(next)
+        if empty {
+            put_off(writer, tables).await?;
+        }
+        Ok(())
     }
     .await;
-    let next = writer.end(result).await?;
-    writer.shared().set_standing(next);
+    writer.end(result).await?;
+    writer.load().await?;
+    if writer.shared().is_put_off() {
+        synchronise(writer, Synchronous::Normal).await?;
+    }
     Ok(())
+}
+
+/// What is filled into an empty store comes in order, and its indexes are made at once in the end.
+async fn put_off(writer: &mut Writer, tables: &Tables) -> Result<(), Failure> {
+    for (index, _) in tables.put_off() {
+        drop_index(&index).once(writer.conn()).await?;
+    }
+    literal("INSERT INTO meta (name, value) VALUES ('put_off', 1) ON CONFLICT (name) DO UPDATE SET value = 1")
+        .execute(writer.conn())
+        .await?;
+    Ok(())
+}
+
+/// Makes the indexes that were put off, each in a transaction of its own: what is interrupted is gone on with.
+///
+/// While it is filled the store is synchronised at checkpoints only: the file is intact at any moment, and a loss of power may take
+/// the newest patches, which are copied again when the move goes on. From here on each transaction is synchronised once more, and
+/// a synchronisation covers all that is in the log: the last one of this function makes durable what was filled in.
+async fn settle(writer: &mut Writer, tables: &Tables) -> Result<()> {
+    if !writer.shared().is_put_off() {
+        return Ok(());
+    }
+    // Sorting may take more than memory should.
+    pragma(writer, "PRAGMA temp_store = FILE").await?;
+    let made = make_indexes(writer, tables).await;
+    pragma(writer, "PRAGMA temp_store = MEMORY").await?;
+    made?;
+    synchronise(writer, writer.synchronous()).await?;
+    writer.begin().await?;
+    let done = literal("UPDATE meta SET value = 0 WHERE name = 'put_off'");
+    let done = done.execute(writer.conn()).await.map(drop).map_err(Failure::from);
+    writer.end(done).await?;
+    writer.load().await
+}
+
+async fn make_indexes(writer: &mut Writer, tables: &Tables) -> Result<()> {
+    for (_, create) in tables.put_off() {
+        writer.begin().await?;
+        let made = create.once(writer.conn()).await.map_err(Failure::from);
+        writer.end(made).await?;
+    }
+    Ok(())
+}
+
+async fn synchronise(writer: &mut Writer, how: Synchronous) -> Result<()> {
+    pragma(
+        writer,
+        match how {
+            Synchronous::Full => "PRAGMA synchronous = FULL",
+            Synchronous::Normal => "PRAGMA synchronous = NORMAL",
+        },
+    )
+    .await
+}
+
+async fn pragma(writer: &mut Writer, pragma: &'static str) -> Result<()> {
+    let done = literal(pragma).execute(writer.conn()).await;
+    done.map(drop).map_err(from_engine)
 }
 
 async fn holds_anything(writer: &mut Writer, tables: &Tables) -> Result<bool, Failure> {
@@ -180,15 +274,42 @@ async fn clear(writer: &mut Writer, tables: &Arc<Tables>) -> Result<()> {
     }
     .await;
     writer.end(result).await?;
+    writer.load().await?;
+    // On empty tables that is quick.
+    settle(writer, tables).await
+}
+
+async fn patch_in(writer: &mut Writer, tables: &Tables, layout: Layout, inserts: Option<Vec<Prepared>>) -> Result<()> {
+    writer.shared().standing().phase.check_filling()?;
+    let inserted = match inserts {
+        Some(inserts) => insert_all(writer, &layout, inserts).await?,
+        None => false,
+    };
+    if !inserted {
+        writer.begin().await?;
+        let result = store_layout(writer, tables, &layout).await;
+        writer.end(result).await?;
+    }
     writer.load().await
 }
 
-async fn patch_in(writer: &mut Writer, tables: &Tables, layout: Layout) -> Result<()> {
-    writer.shared().standing().phase.check_filling()?;
+/// Inserts a patch of records that are new. False when one of them is there already, or its unique value is taken: nothing was
+/// written then, and it has to be looked at closely.
+async fn insert_all(writer: &mut Writer, layout: &Layout, inserts: Vec<Prepared>) -> Result<bool> {
     writer.begin().await?;
-    let result = store_layout(writer, tables, &layout).await;
-    writer.end(result).await?;
-    writer.load().await
+    for statement in inserts {
+        match statement.execute(writer.conn()).await {
+            Ok(_) => {}
+            Err(error) if is_constraint(&error) => {
+                writer.rollback().await;
+                return Ok(false);
+            }
+            Err(error) => return writer.end(Err(error.into())).await,
+        }
+    }
+    let ends = store_ends(writer, layout).await;
+    writer.end(ends).await?;
+    Ok(true)
 }
 
 async fn store_layout(writer: &mut Writer, tables: &Tables, layout: &Layout) -> Result<(), Failure> {
@@ -215,7 +336,11 @@ async fn store_layout(writer: &mut Writer, tables: &Tables, layout: &Layout) -> 
     };
     let known = load(writer.conn(), tables, &needs).await?.sums;
     store_documents(writer.conn(), tables, &layout.puts, &known).await?;
+    store_ends(writer, layout).await
+}
 
+/// The heads of chains, and where commit order stands.
+async fn store_ends(writer: &mut Writer, layout: &Layout) -> Result<(), Failure> {
     for (lane, link) in &layout.heads {
         literal(
             "INSERT INTO heads (lane, number, hash) VALUES (?1, ?2, ?3) ON CONFLICT (lane) DO UPDATE \

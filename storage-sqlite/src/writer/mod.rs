@@ -3,11 +3,15 @@
 //! It takes all that waits, stores it in one transaction and answers after the COMMIT. A commit never waits for company; an
 //! ingest may, for a moment, and is taken along by the next commit.
 
+mod bulk;
 mod effects;
 mod facts;
 mod sums;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use fleet_core::store::{
     Error, Link, Name, RecordKey, Result, Seq,
@@ -21,6 +25,7 @@ use tokio::{
 };
 
 pub(crate) use self::{
+    bulk::inserts,
     effects::{store_deletes, store_documents, store_latest, store_patched_rows},
     facts::{load, load_holders},
     sums::Sums,
@@ -28,7 +33,7 @@ pub(crate) use self::{
 use crate::{
     error::{again, from_engine},
     file::Place,
-    options::SqliteOptions,
+    options::{SqliteOptions, Synchronous},
     sql::literal,
     store::Shared,
     tables::Tables,
@@ -99,6 +104,11 @@ impl Writer {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// How commits are synchronised.
+    pub(crate) fn synchronous(&self) -> Synchronous {
+        self.options.synchronous
     }
 
     pub(crate) fn seq(&self) -> Seq {
@@ -274,7 +284,8 @@ impl Writer {
         }
     }
 
-    async fn rollback(&mut self) {
+    /// Takes back what was done since [`Writer::begin`].
+    pub(crate) async fn rollback(&mut self) {
         if literal("ROLLBACK").execute(&mut self.conn).await.is_err() {
             self.broken = true;
         }
@@ -312,6 +323,14 @@ impl Writer {
             .await
             .map_err(|Failure(error)| error)?;
         self.shared.set_standing(standing);
+        let put_off = literal("SELECT coalesce((SELECT value FROM meta WHERE name = 'put_off'), 0)");
+        let put_off = put_off
+            .fetch_one(&mut self.conn)
+            .await
+            .and_then(|row| row.try_get::<i64, _>(0));
+        self.shared
+            .put_off
+            .store(put_off.map_err(from_engine)? != 0, Ordering::Relaxed);
         self.stand_at(seq);
         Ok(())
     }

@@ -105,9 +105,8 @@ pub trait Relocate {
     async fn patch(&self, patch: Patch) -> Result<()>;
 
     /// Does what a store that is being filled has put off while records came in order, such as building indexes. A move calls it when
-    /// the target was filled and before it is read back; patches may follow. Until then views of the store need to answer no more
-    /// than `seq`, `get`, `latest`, `latest_page`, `records`, `rows_at` and `chain_head`, and patches need not be durable; `serve`
-    /// does it when nobody did. Doing it again is no error.
+    /// the target was filled and before it is read back; patches may follow. Until then questions that need an index may take long,
+    /// and patches need not be durable; `serve` does it when nobody did. Doing it again is no error.
     async fn settle(&self) -> Result<()> {
         Ok(())
     }
