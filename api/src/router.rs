@@ -1,6 +1,7 @@
 //! The stack that every request passes, in this order:
 //!
-//! 1. request id and client address ([`crate::extract::RequestContext`]), the id also in the answer; to agents the time;
+//! 1. request id and client address ([`crate::extract::RequestContext`]), the id also in the answer; to agents the time. An
+//!    answer to what comes again and again has neither when it succeeds;
 //! 2. the log: method, matched path, status, duration; never a query string, a header or a body;
 //! 3. security headers;
 //! 4. failures become problem documents, with the request id;
@@ -13,30 +14,36 @@
 //!
 //! All of it is one layer of the router, [`envelope`]: with each layer, every request copies all the layers within it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{self, Poll},
+    time::Duration,
+};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    extract::{DefaultBodyLimit, MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
-    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use fleet_core::{
     kernel::{Clock, Randomness},
     protocol::TIME_HEADER,
 };
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
 };
+use tower::{Layer, Service};
 use tracing::Instrument as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     codes,
-    extract::{ContextSource, Network, REQUEST_ID},
+    extract::{ContextSource, Network, REQUEST_ID, RequestId},
     health::{self, Readiness},
     limits::Limits,
     problem::{ApiError, PROBLEM_JSON},
@@ -88,13 +95,9 @@ impl std::fmt::Debug for Stack {
 
 impl Stack {
     /// A stack with the default limits that trusts no proxy.
-    pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Randomness>, readiness: Arc<dyn Readiness>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, random: &dyn Randomness, readiness: Arc<dyn Readiness>) -> Self {
         Self {
-            source: ContextSource {
-                clock,
-                random,
-                trusted_proxies: Arc::default(),
-            },
+            source: ContextSource::new(clock, random),
             limits: Limits::default(),
             readiness,
         }
@@ -138,7 +141,7 @@ impl Stack {
                 time,
                 body,
             };
-            from_fn_with_state(Arc::new(envelope), self::envelope)
+            Enveloping(Arc::new(envelope))
         };
         let router = Router::new()
             .merge(ordinary.layer(within(Some(concurrent), Some(request))))
@@ -161,7 +164,10 @@ struct Envelope {
 }
 
 impl Envelope {
-    async fn serve(&self, mut request: Request, next: Next) -> Response {
+    async fn serve<S>(&self, mut request: Request, mut inner: S) -> Response
+    where
+        S: Service<Request, Response = Response, Error = Infallible>,
+    {
         let place = self.places.as_ref().map(Semaphore::try_acquire).transpose();
         let Ok(_place) = place else {
             return ApiError::new(
@@ -172,7 +178,7 @@ impl Envelope {
             .into_response();
         };
         DefaultBodyLimit::max(self.body).apply(&mut request);
-        let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let answer = AssertUnwindSafe(inner.call(request)).catch_unwind();
         let answer = match self.time {
             None => answer.await,
             Some(limit) => match timeout(limit, answer).await {
@@ -186,11 +192,60 @@ impl Envelope {
                 }
             },
         };
-        answer.unwrap_or_else(|panic| ApiError::of_panic(&*panic).into_response())
+        match answer {
+            Ok(Ok(answer)) => answer,
+            Err(panic) => ApiError::of_panic(&*panic).into_response(),
+        }
     }
 }
 
-async fn envelope(State(envelope): State<Arc<Envelope>>, mut request: Request, next: Next) -> Response {
+/// Puts an [`Envelope`] around routes.
+#[derive(Clone)]
+struct Enveloping(Arc<Envelope>);
+
+impl<S> Layer<S> for Enveloping {
+    type Service = Enveloped<S>;
+
+    fn layer(&self, inner: S) -> Enveloped<S> {
+        Enveloped {
+            envelope: self.0.clone(),
+            inner,
+        }
+    }
+}
+
+/// Routes in their [`Envelope`]. A service of its own: `axum::middleware::from_fn` boxes what is within once more.
+#[derive(Clone)]
+struct Enveloped<S> {
+    envelope: Arc<Envelope>,
+    inner: S,
+}
+
+impl<S> Service<Request> for Enveloped<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        // The one that is ready answers; its copy is for the next request.
+        let copy = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, copy);
+        let envelope = self.envelope.clone();
+        Box::pin(async move { Ok(enveloped(&envelope, request, inner).await) })
+    }
+}
+
+async fn enveloped<S>(envelope: &Envelope, mut request: Request, inner: S) -> Response
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
     let begun = Instant::now();
     let context = envelope.source.context(request.headers(), request.extensions());
     let request_id = context.request_id.clone();
@@ -200,13 +255,13 @@ async fn envelope(State(envelope): State<Arc<Envelope>>, mut request: Request, n
     let method = known(request.method());
     let is_frequent = FREQUENT.contains(&path);
     let span = if is_frequent {
-        tracing::debug_span!("request", id = request_id, method, path)
+        tracing::debug_span!("request", id = %request_id, method, path)
     } else {
-        tracing::info_span!("request", id = request_id, method, path)
+        tracing::info_span!("request", id = %request_id, method, path)
     };
     request.extensions_mut().insert(context);
     let answer = async {
-        let mut response = envelope.serve(request, next).await;
+        let mut response = envelope.serve(request, inner).await;
         finish_problem(&request_id, &mut response);
         let status = response.status();
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -215,13 +270,22 @@ async fn envelope(State(envelope): State<Arc<Envelope>>, mut request: Request, n
             false => tracing::info!(status = code, duration_ms, "answered"),
             true if status.is_success() => tracing::debug!(status = code, duration_ms, "answered"),
             // Its span is not there at this level.
-            true => tracing::info!(id = request_id, method, path, status = code, duration_ms, "answered"),
+            true => tracing::info!(id = %request_id, method, path, status = code, duration_ms, "answered"),
         }
         response
     };
     let mut response = answer.instrument(span).await;
+    let is_beat = is_frequent && response.status().is_success();
     let headers = response.headers_mut();
+    headers.reserve(SECURITY_HEADERS.len() + BROWSER_HEADERS.len() + 2);
     for (name, value) in SECURITY_HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if is_beat {
+        // Its frames say the time; nobody will ask for its name; no browser shows it.
+        return response;
+    }
+    for (name, value) in BROWSER_HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if path.starts_with(AGENTS)
@@ -230,7 +294,7 @@ async fn envelope(State(envelope): State<Arc<Envelope>>, mut request: Request, n
         // One whose clock is off can correct itself by it, refused or not.
         headers.insert(TIME_HEADER, time);
     }
-    if let Ok(request_id) = HeaderValue::try_from(request_id) {
+    if let Some(request_id) = request_id.header() {
         headers.insert(REQUEST_ID, request_id);
     }
     response
@@ -256,10 +320,14 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Each is set unless the route did: the dashboard has a policy of its own.
-const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
+/// Each is set unless the route did.
+const SECURITY_HEADERS: [(HeaderName, &str); 2] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::CACHE_CONTROL, "no-store"),
+];
+
+/// The same for what a browser might show: the dashboard has a policy of its own.
+const BROWSER_HEADERS: [(HeaderName, &str); 2] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; frame-ancestors 'none'",
@@ -268,7 +336,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
 ];
 
 /// Finishes every failure: the log half to the log, the rest to the caller. A bare error of a framework becomes one too.
-fn finish_problem(request_id: &str, response: &mut Response) {
+fn finish_problem(request_id: &RequestId, response: &mut Response) {
     let status = response.status();
     let error = match response.extensions_mut().remove::<ApiError>() {
         Some(error) => error,
@@ -277,8 +345,9 @@ fn finish_problem(request_id: &str, response: &mut Response) {
         }
         None => return,
     };
-    error.write_log(request_id);
-    error.write(request_id, response);
+    let request_id = request_id.to_string();
+    error.write_log(&request_id);
+    error.write(&request_id, response);
 }
 
 fn is_problem(headers: &HeaderMap) -> bool {

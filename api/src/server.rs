@@ -41,7 +41,7 @@ pub fn router_with_live_events(fleet: Fleet, config: ApiConfig) -> (Router, Arc<
         live: live.clone(),
         tries: Arc::new(RateLimiter::new(clock.clone(), REMEMBERED)),
     };
-    let stack = Stack::new(clock, Arc::new(SystemRandom), readiness).with_trusted_proxies(trusted);
+    let stack = Stack::new(clock, &SystemRandom, readiness).with_trusted_proxies(trusted);
     (stack.assemble(routes::all(&state)).0, live)
 }
 

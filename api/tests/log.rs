@@ -76,7 +76,7 @@ async fn the_log_has_id_route_status_and_cause_but_no_path_query_header_or_body(
         );
     let stack = Stack::new(
         Arc::new(ManualClock::new(Timestamp::EPOCH)),
-        Arc::new(SeededRandom::new(1)),
+        &SeededRandom::new(1),
         Arc::new(AlwaysReady),
     );
     let (app, _) = stack.assemble(Routes {

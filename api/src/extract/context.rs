@@ -7,18 +7,18 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
-    http::{Extensions, HeaderMap, HeaderName, request::Parts},
+    http::{Extensions, HeaderMap, request::Parts},
 };
 use fleet_core::{
     access::Origin,
-    kernel::{Clock, Randomness, random_uuid},
+    kernel::{Clock, Randomness},
 };
 
-use super::Network;
+use super::{
+    Network,
+    request_id::{Names, RequestId},
+};
 use crate::problem::ApiError;
-
-/// Names a request, in both directions.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// No chain of proxies is longer; what lies beyond is not looked at.
@@ -27,8 +27,8 @@ const MAX_HOPS: usize = 16;
 /// Which request this is and where it came from. The stack of [`crate::router`] makes it; handlers take it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestContext {
-    /// The request, in the log and in the answer's `X-Request-Id`: 8 to 64 letters, digits, `.`, `_` and `-`.
-    pub request_id: String,
+    /// The request.
+    pub request_id: RequestId,
     /// The client's address; none where the transport has none, as a socket of this machine.
     pub client: Option<IpAddr>,
 }
@@ -38,7 +38,7 @@ impl RequestContext {
     pub fn origin(&self) -> Origin {
         Origin {
             address: self.client.map(|address| address.to_string()),
-            request_id: Some(self.request_id.clone()),
+            request_id: Some(self.request_id.to_string()),
         }
     }
 }
@@ -60,38 +60,29 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
 pub struct ContextSource {
     /// Tells the time, which is part of a request id.
     pub clock: Arc<dyn Clock>,
-    /// The rest of a request id.
-    pub random: Arc<dyn Randomness>,
+    names: Arc<Names>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[Network]>,
 }
 
 impl ContextSource {
+    /// Trusts no proxy.
+    pub fn new(clock: Arc<dyn Clock>, random: &dyn Randomness) -> Self {
+        Self {
+            clock,
+            names: Arc::new(Names::new(random)),
+            trusted_proxies: Arc::default(),
+        }
+    }
+
     /// Reads a request's headers and its connection.
     pub fn context(&self, headers: &HeaderMap, extensions: &Extensions) -> RequestContext {
         let peer = extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map(|ConnectInfo(peer)| peer.ip().to_canonical());
         RequestContext {
-            request_id: self.request_id(headers),
+            request_id: RequestId::given(headers).unwrap_or_else(|| self.names.next(self.clock.now())),
             client: peer.map(|peer| self.client(peer, headers)),
-        }
-    }
-
-    fn request_id(&self, headers: &HeaderMap) -> String {
-        let sane = |text: &&str| {
-            (8..=64).contains(&text.len())
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-        };
-        match headers
-            .get(&REQUEST_ID)
-            .and_then(|value| value.to_str().ok())
-            .filter(sane)
-        {
-            Some(given) => given.to_owned(),
-            None => random_uuid(self.clock.now(), &*self.random).to_string(),
         }
     }
 
@@ -133,10 +124,10 @@ mod tests {
     use super::*;
 
     fn source() -> ContextSource {
+        let clock = ManualClock::new(Timestamp::from_seconds(1_800_000_000));
         ContextSource {
-            clock: Arc::new(ManualClock::new(Timestamp::from_seconds(1_800_000_000))),
-            random: Arc::new(SeededRandom::new(1)),
             trusted_proxies: ["127.0.0.1", "10.0.0.0/8"].map(|text| text.parse().unwrap()).into(),
+            ..ContextSource::new(Arc::new(clock), &SeededRandom::new(1))
         }
     }
 
@@ -174,29 +165,5 @@ mod tests {
         check_client("127.0.0.1", &["203.0.113.9, unknown"], "127.0.0.1");
         check_client("127.0.0.1", &["203.0.113.9, garbage, 10.0.0.1"], "10.0.0.1");
         check_client("127.0.0.1", &[&"10.0.0.1,".repeat(10_000)], "127.0.0.1");
-    }
-
-    #[test]
-    fn a_sane_request_id_is_kept_and_any_other_replaced() {
-        let id_for = |given: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            if let Some(given) = given {
-                headers.insert(
-                    REQUEST_ID,
-                    axum::http::HeaderValue::from_bytes(given.as_bytes()).unwrap(),
-                );
-            }
-            source().context(&headers, &Extensions::new()).request_id
-        };
-        assert_eq!(id_for(Some("trace-42.a_B")), "trace-42.a_B");
-        for bad in [
-            None,
-            Some("short"),
-            Some("has space"),
-            Some("é-é-é-é-é"),
-            Some(&*"x".repeat(65)),
-        ] {
-            assert_eq!(id_for(bad).len(), 36, "{bad:?}");
-        }
     }
 }

@@ -9,6 +9,7 @@
 //! conditional.rs  IfMatch, ETag      the revision that the caller saw
 //! idempotency.rs  IdempotencyKey     repeats of one creation
 //! context.rs      RequestContext     request id and client address
+//! request_id.rs   RequestId          the name of a request
 //! network.rs      Network            the trusted proxies
 //! serde_text.rs                      what serde says, in words for callers
 //! ```
@@ -21,10 +22,10 @@ mod network;
 mod page;
 mod path;
 mod query;
+mod request_id;
 mod serde_text;
 
 pub use conditional::{ETag, IfMatch};
-pub(crate) use context::REQUEST_ID;
 pub use context::{ContextSource, RequestContext};
 pub use idempotency::{IdempotencyKey, MAX_IDEMPOTENCY_KEY};
 pub use json::{Json, MAX_DEPTH, parse_json};
@@ -32,3 +33,5 @@ pub use network::{Network, NetworkParseError};
 pub use page::PageParams;
 pub use path::Path;
 pub use query::{List, Query};
+pub(crate) use request_id::REQUEST_ID;
+pub use request_id::RequestId;

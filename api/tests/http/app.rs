@@ -179,7 +179,7 @@ fn stack(parts: &[(&'static str, bool)]) -> Stack {
         .collect();
     Stack::new(
         Arc::new(ManualClock::new(Timestamp::from_seconds(1_800_000_000))),
-        Arc::new(SeededRandom::new(1)),
+        &SeededRandom::new(1),
         Arc::new(Parts(parts)),
     )
 }

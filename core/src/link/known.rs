@@ -34,7 +34,7 @@ const COUNTERS: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct KnownDevice {
     pub(super) id: DeviceId,
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) key: PublicKey,
     pub(super) verifier: Verifier,
     pub(super) disabled: bool,
@@ -44,7 +44,7 @@ impl From<&Device> for KnownDevice {
     fn from(device: &Device) -> Self {
         Self {
             id: device.id,
-            name: device.name.clone(),
+            name: device.name.as_str().into(),
             key: device.public_key,
             verifier: device.public_key.verifier(),
             disabled: device.disabled,

@@ -36,7 +36,7 @@ pub struct LinkedDevice {
     /// Its id.
     pub id: DeviceId,
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The device key, where the request was signed with it.
     signed_by: Option<PublicKey>,
 }
@@ -144,7 +144,7 @@ impl<'a> LinkService<'a> {
             device: device.id,
             name: device.name.clone(),
             epoch,
-            agent_version: hello.agent_version,
+            agent_version: hello.agent_version.into(),
         };
         self.fleet.sessions().open(&session);
         self.fleet.session_keys().forget(device.id);
@@ -192,7 +192,7 @@ impl<'a> LinkService<'a> {
     async fn beat(&self, session: &Session, beat: Beat) -> Result<ServerFrame> {
         let beat = DeviceBeat {
             epoch: session.epoch,
-            agent_version: session.agent_version.clone(),
+            agent_version: session.agent_version.to_string(),
             gauges: beat.gauges,
         };
         let time = self.fleet.presence().beat(session.device, beat).await?;

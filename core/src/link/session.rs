@@ -1,6 +1,9 @@
 //! Sessions, as this process knows them.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use crate::devices::DeviceId;
 
@@ -10,11 +13,11 @@ pub struct Session {
     /// The device.
     pub device: DeviceId,
     /// Its name when the session was opened.
-    pub name: String,
+    pub name: Arc<str>,
     /// The session's number; a newer one wins.
     pub epoch: u64,
     /// The version of the agent.
-    pub agent_version: String,
+    pub agent_version: Arc<str>,
 }
 
 /// The newest session of each device that was opened here. Bounded by the number of devices.

@@ -119,7 +119,7 @@ fn every_example_is_read_and_its_present_version_written_as_it_was() {
         let body: Json = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(body["v"], version, "v{version}/{name} stands in the wrong folder");
         assert_eq!(
-            canonical::from_value(&body).unwrap(),
+            canonical::to_vec(&body).unwrap(),
             bytes,
             "v{version}/{name} is not canonical"
         );
@@ -162,11 +162,11 @@ fn members_of_a_later_version_survive_a_read_and_a_write() {
         let mut body: Json = serde_json::from_slice(&sample.body).unwrap();
         body["v"] = (sample.version + 1).into();
         body[UNKNOWN] = serde_json::json!({"deep": [1, {"a": null}]});
-        let later = canonical::from_value(&body).unwrap();
+        let later = canonical::to_vec(&body).unwrap();
         let again = (sample.rewrite)(&later).unwrap_or_else(|why| panic!("{}: {why}", sample.name));
         // Its version is that of the one who wrote it last, so that the later version upgrades it again.
         body["v"] = sample.version.into();
-        let expected = canonical::from_value(&body).unwrap();
+        let expected = canonical::to_vec(&body).unwrap();
         assert_eq!(String::from_utf8(again), String::from_utf8(expected), "{}", sample.name);
     }
 }
@@ -176,7 +176,7 @@ fn members_of_a_later_version_at_any_depth_are_no_obstacle() {
     for sample in all() {
         let mut body: Json = serde_json::from_slice(&sample.body).unwrap();
         with_unknown_members(&mut body);
-        let later = canonical::from_value(&body).unwrap();
+        let later = canonical::to_vec(&body).unwrap();
         let again = (sample.rewrite)(&later).unwrap_or_else(|why| panic!("{}: {why}", sample.name));
         let mut again: Json = serde_json::from_slice(&again).unwrap();
         without_unknown_members(&mut again);
@@ -199,7 +199,7 @@ async fn a_change_through_the_store_keeps_them_too() {
     let write = Write::Put {
         key: DeviceGroup::key(id),
         expect: Expect::Absent,
-        body: canonical::from_value(&body).unwrap().into(),
+        body: canonical::to_vec(&body).unwrap().into(),
         index: sample.index,
     };
     let batch = Batch {
@@ -228,5 +228,5 @@ async fn a_change_through_the_store_keeps_them_too() {
     let mut view = fleet.store().backend().view().await.unwrap();
     let stored = view.get(&[DeviceGroup::key(id)]).await.unwrap().remove(0).unwrap();
     body["description"] = "changed".into();
-    assert_eq!(stored.body, canonical::from_value(&body).unwrap());
+    assert_eq!(stored.body, canonical::to_vec(&body).unwrap());
 }

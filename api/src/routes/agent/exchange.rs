@@ -59,7 +59,12 @@ async fn take(fleet: &Fleet, device: &LinkedDevice, exchange: Exchange) -> fleet
         },
     };
     let mut wait = Duration::from_secs(u64::from(exchange.wait_seconds.min(MAX_WAIT)));
-    frames.extend(link.receive(&session, in_order.collect()).await?);
+    let received = link.receive(&session, in_order.collect()).await?;
+    if frames.is_empty() {
+        frames = received;
+    } else {
+        frames.extend(received);
+    }
     let key = exchange.key.and_then(|request| link.agree(device, &session, &request));
     if key.is_some() {
         // It is an answer too, and its time is running.

@@ -72,7 +72,7 @@ async fn serve(fleet: Fleet, device: LinkedDevice, socket: WebSocket) {
         Ok(Err(error)) => return end(&fleet, &mut out, &error).await,
         Err(_) => return,
     };
-    tracing::info!(device = %session.device, name = session.name, epoch = session.epoch, "agent connected");
+    tracing::info!(device = %session.device, name = &*session.name, epoch = session.epoch, "agent connected");
     let ended = converse(&fleet, &session, &mut incoming, &mut out).await;
     fleet.sessions().close(&session);
     if let Err(error) = ended {

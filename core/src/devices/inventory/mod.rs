@@ -35,6 +35,6 @@ pub use section::{BodyError, Section, SectionBody, SectionReport};
 pub use services::{Service, Services};
 pub use storage::*;
 pub use system::{Cpu, Memory, Os, Reboot};
-pub use text::{MAX_TEXT_BYTES, clean_text};
+pub use text::{MAX_TEXT_BYTES, clean_text, cleaned};
 pub use users::{LocalUser, LockState, Users};
 pub use version::{DPKG, MAX_VERSION_KEY_BYTES, version_key};

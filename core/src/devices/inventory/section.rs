@@ -335,7 +335,7 @@ impl SectionReport {
 }
 
 fn canonical(section: Section, value: &Value) -> Result<Vec<u8>, BodyError> {
-    let bytes = crate::kernel::canonical::from_value(value).map_err(|cause| BodyError::Canonical { section, cause })?;
+    let bytes = crate::kernel::canonical::to_vec(value).map_err(|cause| BodyError::Canonical { section, cause })?;
     if bytes.len() > section.max_bytes() {
         return Err(BodyError::TooLarge {
             section,

@@ -27,6 +27,15 @@ pub fn clean_text(text: &str, max_bytes: usize) -> String {
     clean
 }
 
+/// The same of a text that is given away, and that is clean as a rule.
+pub fn cleaned(text: String, max_bytes: usize) -> String {
+    if text.len() <= max_bytes && text.trim().len() == text.len() && !text.chars().any(char::is_control) {
+        text
+    } else {
+        clean_text(&text, max_bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +45,7 @@ mod tests {
         let got = clean_text(input, max_bytes);
         assert_eq!(got, expected, "{input:?}");
         assert!(got.len() <= max_bytes);
+        assert_eq!(cleaned(input.to_owned(), max_bytes), expected, "{input:?}");
     }
 
     #[test]

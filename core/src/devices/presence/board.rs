@@ -147,6 +147,11 @@ impl PresenceBoard {
         self.lock().devices.get(&device).cloned()
     }
 
+    /// The number of a device's newest connection.
+    pub(super) fn epoch(&self, device: DeviceId) -> Option<u64> {
+        self.lock().devices.get(&device).map(|entry| entry.epoch)
+    }
+
     /// Remembers a device that it did not know.
     pub(super) fn add(&self, device: DeviceId, entry: Entry) {
         self.lock().devices.entry(device).or_insert(entry);

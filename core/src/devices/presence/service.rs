@@ -10,8 +10,8 @@ use super::{
 use crate::{
     access::Context,
     devices::{
-        DEVICE_CONNECTED, Device, DeviceEvent, DeviceId, DeviceSummary, Presence, device::of_agent,
-        inventory::clean_text, permissions::not_found,
+        DEVICE_CONNECTED, Device, DeviceEvent, DeviceId, DeviceSummary, Presence, device::of_agent, inventory::cleaned,
+        permissions::not_found,
     },
     kernel::{Result, Timestamp},
     store::{Evidence, Ingest, Store},
@@ -45,19 +45,19 @@ impl<'a> PresenceService<'a> {
     /// durable on return, and a commit only where it brings the device online. A beat of a connection that is not the newest
     /// is refused.
     pub async fn beat(&self, device: DeviceId, beat: DeviceBeat) -> Result<Timestamp> {
-        let entry = match self.board.entry(device) {
-            Some(entry) => entry,
+        let newest = match self.board.epoch(device) {
+            Some(epoch) => epoch,
             // What is seldom is on the heap, so that a beat's future stays small.
             None => Box::pin(self.meet(device)).await?,
         };
-        if beat.epoch < entry.epoch {
+        if beat.epoch < newest {
             return Err(superseded());
         }
         let seen_at = self.store.clock().now();
         let state = DeviceState {
             seen_at,
             epoch: beat.epoch,
-            agent_version: clean_text(&beat.agent_version, MAX_AGENT_VERSION),
+            agent_version: cleaned(beat.agent_version, MAX_AGENT_VERSION),
             gauges: beat.gauges,
         };
         let mut ingest = Ingest::default();
@@ -139,8 +139,8 @@ impl<'a> PresenceService<'a> {
         })
     }
 
-    /// A device that the board does not know: new, or unknown altogether.
-    async fn meet(&self, device: DeviceId) -> Result<Entry> {
+    /// A device that the board does not know, new or unknown altogether: the number of its newest connection.
+    async fn meet(&self, device: DeviceId) -> Result<u64> {
         let Some(summary) = self.store.get::<DeviceSummary>(device).await? else {
             // Says whether it was deleted.
             of_agent(self.store, device).await?;
@@ -148,8 +148,9 @@ impl<'a> PresenceService<'a> {
         };
         let mut entry = Entry::of(&summary);
         entry.epoch = self.link(device).await?.map_or(0, |link| link.epoch);
-        self.board.add(device, entry.clone());
-        Ok(entry)
+        let epoch = entry.epoch;
+        self.board.add(device, entry);
+        Ok(epoch)
     }
 
     /// Commits who came online. Whoever comes while another commits is committed with the next, so that a fleet that

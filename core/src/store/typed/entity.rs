@@ -96,17 +96,10 @@ pub fn kind_schema<T: Entity>() -> KindSchema {
 
 /// The body of an entity: canonical JSON with its version, and the unknown members that it was read with.
 pub fn encode<T: Entity>(value: &T, unknown: &JsonObject) -> Result<Bytes> {
-    let invalid = |why: String| Error::Invalid(format!("{}: {why}", T::KIND));
-    let Json::Object(mut body) = serde_json::to_value(value).map_err(|error| invalid(error.to_string()))? else {
-        return Err(invalid("not an object".into()));
-    };
-    for (name, member) in unknown {
-        body.entry(name.clone()).or_insert_with(|| member.clone());
-    }
-    body.insert("v".into(), T::VERSION.into());
-    canonical::from_value(&Json::Object(body))
+    let unknown = unknown.iter().map(|(name, member)| (name.as_str(), member));
+    canonical::object_with(value, unknown, T::VERSION)
         .map(Bytes::from)
-        .map_err(|error| invalid(error.to_string()))
+        .map_err(|error| Error::Invalid(format!("{}: {error}", T::KIND)))
 }
 
 /// The entity of a stored document.

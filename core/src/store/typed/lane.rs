@@ -98,14 +98,9 @@ pub fn latest_schema<T: LatestValue>() -> LatestSchema {
 }
 
 fn encode(subject: &str, version: u32, value: &impl Serialize) -> Result<Bytes> {
-    let invalid = |why: String| Error::Invalid(format!("{subject}: {why}"));
-    let Json::Object(mut body) = serde_json::to_value(value).map_err(|error| invalid(error.to_string()))? else {
-        return Err(invalid("not an object".into()));
-    };
-    body.insert("v".into(), version.into());
-    canonical::from_value(&Json::Object(body))
+    canonical::object_with(value, [], version)
         .map(Bytes::from)
-        .map_err(|error| invalid(error.to_string()))
+        .map_err(|error| Error::Invalid(format!("{subject}: {error}")))
 }
 
 fn decode<T: DeserializeOwned>(subject: &str, body: &[u8]) -> Result<T> {

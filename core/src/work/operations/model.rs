@@ -89,7 +89,7 @@ impl OperationKind {
     pub fn check_params(&self, params: serde_json::Value) -> Result<serde_json::Value> {
         let fits = |params: serde_json::Value| {
             // What an engine cannot store is refused here too, where it can be explained.
-            let bytes = canonical::from_value(&params).map_err(|error| error.to_string())?;
+            let bytes = canonical::to_vec(&params).map_err(|error| error.to_string())?;
             if bytes.len() <= MAX_PARAMS {
                 Ok(params)
             } else {
