@@ -15,19 +15,26 @@ const REST: usize = BEGIN.len() + CRC + 1;
 
 /// Appends a line. The record has to be an object with at least one member.
 pub(crate) fn push(out: &mut Vec<u8>, record: &impl Serialize) -> serde_json::Result<()> {
+    push_with(out, |out| serde_json::to_writer(out, record))
+}
+
+/// Appends a line whose record is written by a function: an object with at least one member.
+pub(crate) fn push_with<E>(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     let start = out.len();
     out.extend_from_slice(BEGIN);
     out.extend_from_slice(b"00000000\"");
     let rest = out.len();
-    if let Err(error) = serde_json::to_writer(&mut *out, record) {
+    if let Err(error) = write(out) {
         out.truncate(start);
         return Err(error);
     }
     // The brace that opens the record becomes the comma behind the checksum.
     out[rest] = b',';
-    let crc = crc32fast::hash(&out[rest..]);
-    let digits = hex::encode(crc.to_be_bytes());
-    out[start + BEGIN.len()..rest - 1].copy_from_slice(digits.as_bytes());
+    let mut digits = [0; CRC];
+    let crc = crc32fast::hash(&out[rest..]).to_be_bytes();
+    // As many digits as there is room for.
+    let _ = hex::encode_to_slice(crc, &mut digits);
+    out[start + BEGIN.len()..rest - 1].copy_from_slice(&digits);
     out.push(b'\n');
     Ok(())
 }

@@ -29,7 +29,7 @@ use crate::{
     options::JsonOptions,
     place::Place,
     upkeep,
-    writer::{Ask, Queue, Reply, Request, Writer},
+    writer::{Ask, Queue, Reply, Request, Writer, heralds},
 };
 
 /// What the writer, the views and the followers have in common.
@@ -37,6 +37,8 @@ use crate::{
 pub(crate) struct Shared {
     /// What is on the disk; none before `prepare` and after `close`.
     published: RwLock<Option<State>>,
+    /// The schema of `published`, for those who need nothing else.
+    schema: RwLock<Option<Arc<Schema>>>,
     wake: watch::Sender<()>,
     /// What was written while a move is under way.
     tracking: Mutex<Option<Tracking>>,
@@ -53,6 +55,7 @@ impl Shared {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             published: RwLock::new(None),
+            schema: RwLock::new(None),
             wake: watch::Sender::new(()),
             tracking: Mutex::new(None),
             closed: AtomicBool::new(false),
@@ -65,9 +68,13 @@ impl Shared {
     }
 
     /// Shows a new state to those who read; `told` wakes those who follow.
-    pub(crate) fn publish(&self, state: &State, told: bool) {
+    pub(crate) fn publish(&self, state: State, told: bool) {
         if !self.closed.load(Ordering::SeqCst) {
-            *self.published.write().unwrap_or_else(PoisonError::into_inner) = Some(state.clone());
+            let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+            let last = published.replace(state);
+            drop(published);
+            // Readers need not wait until what nobody looks at any more is gone.
+            drop(last);
         }
         if told {
             self.wake.send_replace(());
@@ -90,9 +97,15 @@ impl Shared {
         if self.closed.load(Ordering::SeqCst) {
             return Err(closed());
         }
-        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-        let schema = published.as_ref().map(|state| Arc::clone(state.schema()));
-        schema.ok_or_else(|| Error::Refused("the store is not prepared yet".to_owned()))
+        let schema = self.schema.read().unwrap_or_else(PoisonError::into_inner);
+        schema
+            .clone()
+            .ok_or_else(|| Error::Refused("the store is not prepared yet".to_owned()))
+    }
+
+    /// What calls are checked against from now on.
+    pub(crate) fn prepared(&self, schema: &Arc<Schema>) {
+        *self.schema.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(schema));
     }
 
     pub(crate) fn tracking(&self) -> MutexGuard<'_, Option<Tracking>> {
@@ -194,12 +207,13 @@ impl JsonStore {
             root: root.clone(),
             shared: Arc::clone(&shared),
         };
+        let heralds = heralds();
         let opened = tokio::task::spawn_blocking(move || {
             let place = Place::take(files, &root)?;
-            let (manifest, scanned) = place.open()?;
-            let writer = Writer::new(place, options, clock, shared, manifest, scanned);
+            let found = place.open()?;
             let thread = std::thread::Builder::new().name("json-writer".to_owned());
-            let started = thread.spawn(move || writer.run());
+            let started = Writer::new(place, options, clock, shared, found, heralds)
+                .and_then(|writer| thread.spawn(move || writer.run()));
             started.map(drop).map_err(|error| Error::Unavailable(Box::new(error)))
         });
         opened.await.map_err(|error| Error::Unavailable(Box::new(error)))??;
@@ -256,16 +270,20 @@ impl Backend for JsonStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {
-        self.inner.shared.schema()?.check_batch(&batch)?;
-        self.ask(|reply| Request::Write(Ask::Commit(batch, reply))).await
+        let schema = self.inner.shared.schema()?;
+        schema.check_batch(&batch)?;
+        self.ask(|reply| Request::Write(Ask::Commit(batch, schema, reply)))
+            .await
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<()> {
-        self.inner.shared.schema()?.check_ingest(&ingest)?;
+        let schema = self.inner.shared.schema()?;
+        schema.check_ingest(&ingest)?;
         if ingest.latest.is_empty() && ingest.rows.is_empty() {
             return Ok(());
         }
-        self.ask(|reply| Request::Write(Ask::Ingest(ingest, reply))).await
+        self.ask(|reply| Request::Write(Ask::Ingest(ingest, schema, reply)))
+            .await
     }
 
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {

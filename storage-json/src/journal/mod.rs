@@ -17,17 +17,32 @@ use crate::{
     files::{Files, OpenFile, write_all},
     layout::{JOURNAL, UNFINISHED, segment},
     line,
-    records::{JournalRecord, Operation},
+    records::Text,
 };
 
 /// The lines of one write.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     bytes: Vec<u8>,
+    /// The number of the first.
+    first: u64,
+    count: u64,
+}
+
+/// A place among the lines of one write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    bytes: usize,
     count: u64,
 }
 
 impl Lines {
+    /// Begins anew, with the line of this number. They are written when all lines before it are on the disk, and not before.
+    pub(crate) fn begin(&mut self, first: u64) {
+        self.bytes.clear();
+        (self.first, self.count) = (first, 0);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -36,9 +51,40 @@ impl Lines {
         self.bytes.len()
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        self.count = 0;
+    /// The number of the line that follows.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + self.count
+    }
+
+    /// Adds a line whose operation is written by a function. After a failure the lines are as before.
+    pub(crate) fn push<E>(&mut self, op: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let (n, synced) = (self.next(), self.first - 1);
+        line::push_with(&mut self.bytes, |out| {
+            let mut text = Text(out);
+            text.raw(b"{\"n\":");
+            text.number(n);
+            text.raw(b",\"synced\":");
+            text.number(synced);
+            text.raw(b",\"op\":");
+            op(out)?;
+            out.push(b'}');
+            Ok(())
+        })?;
+        self.count += 1;
+        Ok(())
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            bytes: self.bytes.len(),
+            count: self.count,
+        }
+    }
+
+    /// Takes back what was added since.
+    pub(crate) fn back_to(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes);
+        self.count = mark.count;
     }
 }
 
@@ -107,18 +153,6 @@ impl Journal {
         self.next
     }
 
-    /// Adds a line to those of the next write.
-    pub(crate) fn encode(&self, lines: &mut Lines, op: Operation<'_>) -> Result<()> {
-        let record = JournalRecord {
-            n: self.next + lines.count,
-            synced: self.next - 1,
-            op,
-        };
-        line::push(&mut lines.bytes, &record).map_err(|error| Error::Unavailable(Box::new(error)))?;
-        lines.count += 1;
-        Ok(())
-    }
-
     /// Lets the next line begin a new segment.
     pub(crate) fn rotate(&mut self) {
         if self.segment.as_ref().is_some_and(|segment| segment.length > 0) {
@@ -146,6 +180,11 @@ impl Journal {
     /// system may have dropped the pages and would say that all is well.
     pub(crate) fn write(&mut self, lines: &Lines) -> Result<()> {
         self.check()?;
+        if lines.first != self.next {
+            return Err(Error::Unavailable(
+                format!("line {} of the journal is to follow, not {}", self.next, lines.first).into(),
+            ));
+        }
         if self
             .segment
             .as_ref()

@@ -118,6 +118,7 @@ struct SetRecord<'l> {
     body: Body<'l>,
 }
 
+#[cfg(test)]
 fn expect_record(expect: Expect) -> ExpectRecord {
     match expect {
         Expect::Any => ExpectRecord::Any,
@@ -136,6 +137,7 @@ fn expect(record: ExpectRecord) -> Expect {
     }
 }
 
+#[cfg(test)]
 fn row_records(rows: &[(Name, Row)]) -> Vec<LaneRowRecord<'_>> {
     let record = |(lane, row): &'_ (Name, Row)| (*lane, row.stream, row.at, row.n);
     rows.iter()
@@ -167,6 +169,7 @@ fn rows(records: Vec<LaneRowRecord<'_>>, schema: &Schema) -> Result<Vec<(Name, R
 }
 
 impl<'l> CommitRecord<'l> {
+    #[cfg(test)]
     pub(crate) fn of(batch: &'l Batch, seq: u64) -> Self {
         let write = |write: &'l Write| match write {
             Write::Put { key, expect, body, .. } => WriteRecord::Put {
@@ -244,6 +247,7 @@ impl<'l> CommitRecord<'l> {
 }
 
 impl<'l> IngestRecord<'l> {
+    #[cfg(test)]
     pub(crate) fn of(ingest: &'l Ingest) -> Self {
         let latest = ingest.latest.iter().map(|latest| SetRecord {
             set: latest.key.kind,

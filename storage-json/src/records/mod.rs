@@ -3,6 +3,7 @@
 mod journal;
 mod patch;
 mod snapshot;
+mod text;
 
 use std::borrow::Cow;
 
@@ -11,9 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 
 pub(crate) use self::{
-    journal::{CommitRecord, IngestRecord, JournalRecord, Operation},
+    journal::{JournalRecord, Operation},
     patch::PatchRecord,
     snapshot::{BatchRecord, DocRecord, FeedRecord, LatestRecord, LeaseRecord, RowRecord},
+    text::Text,
 };
 
 /// A body: the JSON that it is. One that would not survive as a part of a line (it is no JSON, is a text itself, or holds a line
@@ -22,6 +24,7 @@ pub(crate) use self::{
 pub(crate) struct Body<'l>(pub(crate) Cow<'l, [u8]>);
 
 impl<'l> Body<'l> {
+    #[cfg(test)]
     pub(crate) fn of(body: &'l [u8]) -> Self {
         Self(Cow::Borrowed(body))
     }
@@ -36,16 +39,25 @@ impl<'l> Body<'l> {
 
 impl Serialize for Body<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let bytes = &*self.0;
-        if !bytes.starts_with(b"\"") && !bytes.contains(&b'\n') {
-            match serde_json::from_slice::<&RawValue>(bytes) {
-                // White space around it would be lost.
-                Ok(raw) if raw.get().len() == bytes.len() => return raw.serialize(serializer),
-                _ => {}
-            }
+        match as_part_of_a_line(&self.0) {
+            Some(raw) => raw.serialize(serializer),
+            None => serializer.serialize_str(&hex::encode(&self.0)),
         }
-        serializer.serialize_str(&hex::encode(bytes))
     }
+}
+
+/// Whether a body can stand in a line as it is.
+fn is_part_of_a_line(body: &[u8]) -> bool {
+    as_part_of_a_line(body).is_some()
+}
+
+fn as_part_of_a_line(body: &[u8]) -> Option<&RawValue> {
+    if body.starts_with(b"\"") || body.contains(&b'\n') {
+        return None;
+    }
+    let raw = serde_json::from_slice::<&RawValue>(body).ok()?;
+    // White space around it would be lost.
+    (raw.get().len() == body.len()).then_some(raw)
 }
 
 impl<'de: 'l, 'l> Deserialize<'de> for Body<'l> {

@@ -56,6 +56,7 @@ enum Whole<'l> {
 }
 
 impl<'l> PatchRecord<'l> {
+    #[cfg(test)]
     /// Fails for an end, which is no part of a patch.
     pub(crate) fn of(patch: &'l Patch) -> Result<Self> {
         let key = |key: &RecordKey| match *key {

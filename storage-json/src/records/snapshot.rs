@@ -23,6 +23,7 @@ pub(crate) struct DocRecord<'l> {
 }
 
 impl<'l> DocRecord<'l> {
+    #[cfg(test)]
     pub(crate) fn of(doc: &'l Doc) -> Self {
         Self {
             id: doc.key.id,
@@ -51,6 +52,7 @@ pub(crate) struct LatestRecord<'l> {
 }
 
 impl<'l> LatestRecord<'l> {
+    #[cfg(test)]
     pub(crate) fn of(latest: &'l Latest) -> Self {
         Self {
             id: latest.key.id,
@@ -87,6 +89,7 @@ pub(crate) struct RowRecord<'l> {
 }
 
 impl<'l> RowRecord<'l> {
+    #[cfg(test)]
     pub(crate) fn of(stored: &'l StoredRow) -> Self {
         let StoredRow { row, link } = stored;
         Self {

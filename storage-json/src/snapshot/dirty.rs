@@ -19,6 +19,16 @@ pub(crate) struct Dirty {
     batches: BTreeSet<u64>,
     leases: bool,
     others: BTreeSet<Part>,
+    /// What was added last: most calls are about the same as the one before.
+    recent: Recent,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Recent {
+    kind: Option<Name>,
+    latest: Option<Name>,
+    days: [Option<(Name, i64)>; 2],
+    block: Option<u64>,
 }
 
 impl Dirty {
@@ -26,23 +36,45 @@ impl Dirty {
         for write in &batch.writes {
             let name = write.key().kind;
             match write {
-                Write::Put { .. } | Write::Delete { .. } => self.kinds.insert(name),
-                Write::DropLatest { .. } => self.latest.insert(name),
-                Write::Check { .. } => false,
-            };
+                Write::Put { .. } | Write::Delete { .. } => self.kind(name),
+                Write::DropLatest { .. } => self.set(name),
+                Write::Check { .. } => {}
+            }
         }
         self.rows(&batch.rows);
-        self.feed.insert(block(seq));
-        self.batches.insert(block(seq));
+        if self.recent.block.replace(block(seq)) != Some(block(seq)) {
+            self.feed.insert(block(seq));
+            self.batches.insert(block(seq));
+        }
+    }
+
+    fn kind(&mut self, name: Name) {
+        if self.recent.kind.replace(name) != Some(name) {
+            self.kinds.insert(name);
+        }
+    }
+
+    fn set(&mut self, name: Name) {
+        if self.recent.latest.replace(name) != Some(name) {
+            self.latest.insert(name);
+        }
+    }
+
+    fn row(&mut self, lane: Name, at: i64) {
+        let day = Some((lane, day(at)));
+        if !self.recent.days.contains(&day) {
+            self.days.extend(day);
+            self.recent.days = [day, self.recent.days[0]];
+        }
     }
 
     pub(crate) fn ingest(&mut self, ingest: &Ingest) {
-        self.latest.extend(ingest.latest.iter().map(|latest| latest.key.kind));
+        ingest.latest.iter().for_each(|latest| self.set(latest.key.kind));
         self.rows(&ingest.rows);
     }
 
     fn rows(&mut self, rows: &[(Name, Row)]) {
-        self.days.extend(rows.iter().map(|(lane, row)| (*lane, day(row.at))));
+        rows.iter().for_each(|(lane, row)| self.row(lane, row.at));
     }
 
     /// The stored days that lie before a time, or begin before it.
@@ -77,9 +109,9 @@ impl Dirty {
         let keys = patch.records.iter().filter_map(Record::key);
         for key in keys.chain(patch.removed.iter().copied()) {
             match key {
-                RecordKey::Doc(key) => drop(self.kinds.insert(key.kind)),
-                RecordKey::Latest(key) => drop(self.latest.insert(key.kind)),
-                RecordKey::Row(place) => drop(self.days.insert((place.lane, day(place.at)))),
+                RecordKey::Doc(key) => self.kind(key.kind),
+                RecordKey::Latest(key) => self.set(key.kind),
+                RecordKey::Row(place) => self.row(place.lane, place.at),
             }
         }
     }

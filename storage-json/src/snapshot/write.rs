@@ -22,7 +22,7 @@ use crate::{
     },
     line,
     manifest::{Listed, Manifest, Switch},
-    records::{BatchRecord, DocRecord, FeedRecord, LatestRecord, LeaseRecord, RowRecord},
+    records::{BatchRecord, FeedRecord, LeaseRecord, Text},
 };
 
 /// Bytes that are written at once.
@@ -107,19 +107,19 @@ fn put_part(out: &mut Out<'_>, state: &State, part: &Part) -> Result<bool> {
         Part::Kind(kind) => {
             let docs = state.docs(kind)?;
             for doc in docs {
-                out.put(&DocRecord::of(&doc))?;
+                out.text(|text| text.doc(&doc))?;
             }
         }
         Part::Latest(set) => {
             let set = state.schema().latest(set)?.name;
             for latest in state.latest_values(set)? {
-                out.put(&LatestRecord::of(&latest))?;
+                out.text(|text| text.latest(&latest))?;
             }
         }
         Part::Rows { lane, day } => {
             let (first, last) = day_bounds(*day);
             for stored in state.rows_within(lane, first..=last)? {
-                out.put(&RowRecord::of(stored))?;
+                out.text(|text| text.stored_row(stored))?;
             }
         }
         Part::Feed(block) => {
@@ -169,6 +169,18 @@ impl<'f> Out<'f> {
 
     fn put(&mut self, record: &impl Serialize) -> Result<()> {
         line::push(&mut self.buffer, record).map_err(|error| Error::Unavailable(Box::new(error)))?;
+        self.added()
+    }
+
+    fn text(&mut self, write: impl FnOnce(&mut Text<'_>)) -> Result<()> {
+        line::push_with(&mut self.buffer, |out| {
+            write(&mut Text(out));
+            Ok::<_, Error>(())
+        })?;
+        self.added()
+    }
+
+    fn added(&mut self) -> Result<()> {
         self.lines += 1;
         if self.buffer.len() >= BUFFER {
             self.flush()

@@ -71,7 +71,7 @@ impl Writer {
     }
 
     pub(super) fn asked_for_checkpoint(&mut self, reply: Reply<()>) {
-        if self.journal.is_none() {
+        if !self.prepared {
             let _ = reply.send(Err(not_prepared()));
             return;
         }

@@ -1,146 +1,191 @@
-//! Decides what waits, one after the other, against the state as the group has left it so far.
+//! Decides what waits, one after the other, against the state as everything before has left it.
 
-use fleet_core::store::{Name, Patch, Result, Tracking, memory::State};
+use std::sync::Arc;
 
-use super::{Ask, Group, Settle, Writer, not_prepared, settle};
-use crate::records::{CommitRecord, IngestRecord, LeaseRecord, Operation, PatchRecord};
+use fleet_core::store::{
+    Batch, Committed, Error, Ingest, Move, Name, Patch, Result, Schema, Tracking,
+    memory::{Judged, State},
+};
+
+use super::{Ask, Group, Writer, answer::Answer};
+use crate::records::{LeaseRecord, Operation, Text};
 
 /// Rows that are trimmed at once, but for those of one time.
 const TRIM_SLICE: usize = 5_000;
 
 impl Writer {
     /// Decides, and adds a line if something was accepted.
-    pub(super) fn decide(&mut self, group: &mut Group, ask: Ask) {
-        if self.journal.is_none() {
-            group.answers.push(refuse(ask));
-            return;
-        }
-        let tracks = self.shared.tracking().is_some();
+    pub(super) fn decide(&mut self, ask: Ask) {
+        let mut group = match self.open.take() {
+            Some(group) => group,
+            None => self.open_group(),
+        };
+        let answer = if self.prepared {
+            self.answer(&mut group, ask)
+        } else {
+            group.urgent = true;
+            Answer::unprepared(ask)
+        };
+        group.answers.push(answer);
+        self.open = Some(group);
+    }
+
+    fn answer(&mut self, group: &mut Group, ask: Ask) -> Answer {
         group.urgent |= !matches!(ask, Ask::Ingest(..));
         match ask {
-            Ask::Commit(batch, reply) => {
-                let repeated = group.next.remembers(batch.id);
-                let answer = group.next.apply(&batch);
-                if let Ok(committed) = &answer
-                    && !repeated
-                {
-                    let record = CommitRecord::of(&batch, committed.seq);
-                    self.accept(group, Operation::Commit(record));
-                    group.dirty.commit(&batch, committed.seq);
-                    group.told = true;
-                    if tracks {
-                        group.keys.extend(batch.record_keys());
-                    }
-                }
-                group.answer(reply, answer);
-            }
-            Ask::Ingest(ingest, reply) => {
-                let answer = group.next.ingest(&ingest);
-                if answer.is_ok() {
-                    self.accept(group, Operation::Ingest(IngestRecord::of(&ingest)));
-                    group.dirty.ingest(&ingest);
-                    if tracks {
-                        group.keys.extend(ingest.record_keys());
-                    }
-                }
-                group.items += ingest.latest.len() + ingest.rows.len();
-                group.answer(reply, answer);
-            }
-            Ask::Trim(_, _, reply) if tracks => group.answer(reply, Err(Tracking::refuses_trim())),
-            Ask::Trim(lane, before, reply) => {
-                let slice = slice(&group.next, lane, before);
-                let answer = group.next.trim(lane, slice);
-                if matches!(answer, Ok(1..)) {
-                    self.accept(group, Operation::Trim { lane, before: slice });
-                    group.dirty.trim(lane, slice, &self.manifest);
-                }
-                group.answer(reply, answer.map(|trimmed| (trimmed, slice < before)));
-            }
-            Ask::Compact(upto, reply) => {
-                let upto = upto.min(group.next.seq());
-                // What changed nothing is remembered at the floor itself.
-                let forgets = upto > group.next.floor() || group.next.answered_within(0..=upto).next().is_some();
-                let answer = group.next.compact(upto);
-                if answer.is_ok() && forgets {
-                    self.accept(group, Operation::Compact { upto });
-                    group.dirty.compact(upto, &self.manifest);
-                    group.told = true;
-                }
-                group.answer(reply, answer);
-            }
+            Ask::Commit(batch, checked, reply) => Answer::Committed(reply, self.commit(group, batch, &checked)),
+            Ask::Ingest(ingest, checked, reply) => Answer::Done(reply, self.ingest(group, ingest, &checked)),
+            Ask::Trim(lane, before, reply) => Answer::Trimmed(reply, self.trim(group, lane, before)),
+            Ask::Compact(upto, reply) => Answer::Count(reply, self.compact(group, upto)),
             Ask::Lease(name, holder, ttl, reply) => {
-                let before = group.next.lease_of(&name);
+                let before = self.state.lease_of(&name);
                 // The time is that of the decision, not of the call: a queue may lie between.
-                let answer = group.next.lease(&name, holder, ttl, self.clock.now());
-                if let Some(after) = group.next.lease_of(&name)
+                let answer = self.state.lease(&name, holder, ttl, self.clock.now());
+                if let Some(after) = self.state.lease_of(&name)
                     && before.as_ref() != Some(&after)
                 {
-                    self.accept(group, Operation::Lease(LeaseRecord::of(after)));
+                    group.accept(Operation::Lease(LeaseRecord::of(after)));
                     group.dirty.lease();
                 }
-                group.answer(reply, answer);
+                Answer::Lease(reply, answer)
             }
-            Ask::Freeze(to, reply) => {
-                let answer = self.step(group, |state| state.freeze(to));
-                group.answer(reply, answer);
-            }
-            Ask::Serve(reply) => {
-                let answer = self.step(group, State::serve);
-                group.answer(reply, answer);
-            }
-            Ask::Fill(from, reply) => {
-                let answer = group.next.fill(from.clone());
-                if answer.is_ok() {
-                    self.accept(group, Operation::Fill(from));
-                    group.dirty.history(&self.manifest);
-                    group.told = true;
-                }
-                group.answer(reply, answer);
-            }
-            Ask::Patch(patch, reply) => {
-                let answer = self.patch(group, &patch);
-                group.answer(reply, answer);
-            }
+            Ask::Freeze(to, reply) => Answer::Count(reply, self.step(group, |state| state.freeze(to))),
+            Ask::Serve(reply) => Answer::Done(reply, self.step(group, State::serve)),
+            Ask::Fill(from, reply) => Answer::Done(reply, self.fill(group, from)),
+            Ask::Patch(patch, reply) => Answer::Done(reply, self.patch(group, patch)),
             Ask::Clear(reply) => {
-                let answer = group.next.clear();
+                let answer = self.state.clear();
                 if answer.is_ok() {
-                    self.accept(group, Operation::Clear {});
+                    group.accept(Operation::Clear {});
                     group.dirty.everything(&self.manifest);
                     group.told = true;
                 }
-                group.answer(reply, answer);
+                Answer::Done(reply, answer)
             }
         }
     }
 
-    fn accept(&mut self, group: &mut Group, op: Operation<'_>) {
-        if let Some(journal) = &self.journal
-            && let Err(error) = journal.encode(&mut self.lines, op)
-        {
-            group.failed = Some(error);
+    fn commit(&mut self, group: &mut Group, batch: Batch, checked: &Arc<Schema>) -> Result<Committed> {
+        if !Arc::ptr_eq(checked, self.state.schema()) {
+            self.state.schema().check_batch(&batch)?;
         }
+        let verdict = match self.state.judge(&batch)? {
+            Judged::Repeat(committed) => return Ok(committed),
+            Judged::New(verdict) => verdict,
+        };
+        let seq = verdict.seq();
+        group.line(|text| {
+            text.commit(&batch, seq);
+            Ok(())
+        });
+        group.dirty.commit(&batch, seq);
+        group.told = true;
+        if self.tracks {
+            group.keys.extend(batch.record_keys());
+        }
+        let committed = self.state.enact(batch, verdict);
+        group.must(committed)
+    }
+
+    fn ingest(&mut self, group: &mut Group, ingest: Ingest, checked: &Arc<Schema>) -> Result<()> {
+        group.items += ingest.latest.len() + ingest.rows.len();
+        if !Arc::ptr_eq(checked, self.state.schema()) {
+            self.state.schema().check_ingest(&ingest)?;
+        }
+        let fresh = self.state.judge_ingest(&ingest)?;
+        group.line(|text| {
+            text.ingest(&ingest);
+            Ok(())
+        });
+        group.dirty.ingest(&ingest);
+        if self.tracks {
+            group.keys.extend(ingest.record_keys());
+        }
+        let stored = self.state.enact_ingest(ingest, &fresh);
+        group.must(stored)
+    }
+
+    fn trim(&mut self, group: &mut Group, lane: Name, before: i64) -> Result<(u64, bool)> {
+        if self.tracks {
+            return Err(Tracking::refuses_trim());
+        }
+        let slice = slice(&self.state, lane, before);
+        let trimmed = self.state.trim(lane, slice)?;
+        if trimmed > 0 {
+            group.accept(Operation::Trim { lane, before: slice });
+            group.dirty.trim(lane, slice, &self.manifest);
+        }
+        Ok((trimmed, slice < before))
+    }
+
+    fn compact(&mut self, group: &mut Group, upto: u64) -> Result<u64> {
+        let upto = upto.min(self.state.seq());
+        // What changed nothing is remembered at the floor itself.
+        let forgets = upto > self.state.floor() || self.state.answered_within(0..=upto).next().is_some();
+        let forgotten = self.state.compact(upto)?;
+        if forgets {
+            group.accept(Operation::Compact { upto });
+            group.dirty.compact(upto, &self.manifest);
+            group.told = true;
+        }
+        Ok(forgotten)
     }
 
     /// A step after which the store may be for something else.
     fn step<T>(&mut self, group: &mut Group, take: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        let before = group.next.standing().clone();
-        let taken = take(&mut group.next)?;
-        let after = group.next.standing();
+        let before = self.state.standing().clone();
+        let taken = take(&mut self.state)?;
+        let after = self.state.standing();
         if before != *after {
-            let after = after.clone();
-            self.accept(group, Operation::Standing(after));
+            group.accept(Operation::Standing(after.clone()));
             group.told = true;
         }
         Ok(taken)
     }
 
-    fn patch(&mut self, group: &mut Group, patch: &Patch) -> Result<()> {
-        let record = PatchRecord::of(patch)?;
-        group.next.patch(patch.clone())?;
-        self.accept(group, Operation::Patch(record));
-        group.dirty.patch(patch);
+    fn fill(&mut self, group: &mut Group, from: Move) -> Result<()> {
+        self.state.fill(from.clone())?;
+        group.accept(Operation::Fill(from));
+        group.dirty.history(&self.manifest);
         group.told = true;
         Ok(())
+    }
+
+    fn patch(&mut self, group: &mut Group, patch: Patch) -> Result<()> {
+        let mark = group.lines.mark();
+        group.lines.push(|out| Text(out).patch(&patch))?;
+        group.dirty.patch(&patch);
+        let stored = self.state.patch(patch);
+        if stored.is_err() {
+            group.lines.back_to(mark);
+        } else {
+            group.told = true;
+        }
+        stored
+    }
+}
+
+impl Group {
+    /// Adds the line of something that was accepted.
+    fn accept(&mut self, op: Operation<'_>) {
+        let written = self.lines.push(|out| serde_json::to_writer(out, &op));
+        if let Err(error) = written {
+            self.failed = Some(Error::Unavailable(Box::new(error)));
+        }
+    }
+
+    fn line(&mut self, write: impl FnOnce(&mut Text<'_>) -> Result<()>) {
+        if let Err(error) = self.lines.push(|out| write(&mut Text(out))) {
+            self.failed = Some(error);
+        }
+    }
+
+    /// What was judged cannot fail; if it does, nothing of the group is stored.
+    fn must<T>(&mut self, stored: Result<T>) -> Result<T> {
+        stored.map_err(|error| {
+            self.failed = Some(Error::Unavailable(error.to_string().into()));
+            error
+        })
     }
 }
 
@@ -156,16 +201,4 @@ fn slice(state: &State, lane: Name, before: i64) -> i64 {
         Some(after.max(first + 1))
     });
     end.map_or(before, |end| end.min(before))
-}
-
-fn refuse(ask: Ask) -> Settle {
-    match ask {
-        Ask::Commit(_, reply) => settle(reply, Err(not_prepared())),
-        Ask::Ingest(_, reply) | Ask::Fill(_, reply) | Ask::Patch(_, reply) | Ask::Serve(reply) | Ask::Clear(reply) => {
-            settle(reply, Err(not_prepared()))
-        }
-        Ask::Compact(_, reply) | Ask::Freeze(_, reply) => settle(reply, Err(not_prepared())),
-        Ask::Trim(.., reply) => settle(reply, Err(not_prepared())),
-        Ask::Lease(.., reply) => settle(reply, Err(not_prepared())),
-    }
 }

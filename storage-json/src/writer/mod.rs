@@ -1,8 +1,20 @@
-//! The writer: one thread that owns the state. It takes everything that waits, decides in order against memory, writes one
-//! line for each thing accepted with one write, synchronises once, publishes the new state, and only then answers.
+//! The writer: one thread that owns the state and decides, and one that writes what was decided.
+//!
+//! ```text
+//!   callers ──▶ queue ──▶ decide ──▶ a group: lines, state, answers ──▶ flush ──▶ disk, readers, callers
+//!                            ▲                                             │
+//!                            └───────── the journal, and how it went ◀─────┘
+//! ```
+//!
+//! The first takes everything that waits, decides in order against memory, and adds one line for each thing accepted. The second
+//! writes the lines with one write, synchronises once, shows the new state to readers, and only then answers. Meanwhile the next
+//! group is decided, upon a state that is not on the disk yet: that group goes only when the one before it is there. If it is
+//! not, the state is again what readers see, and nothing of the group that was decided upon it is written.
 
+mod answer;
 mod checkpoints;
 mod decide;
+mod flush;
 mod prepare;
 mod queue;
 
@@ -22,11 +34,13 @@ use fleet_core::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use answer::Answer;
+use flush::{Flush, Flushed, Flusher};
+pub(crate) use flush::{Heralds, heralds};
 pub(crate) use queue::Queue;
-use queue::Taken;
+use queue::{Patience, Taken};
 
 use crate::{
-    error::again,
     journal::{Journal, Lines, Scanned},
     manifest::Manifest,
     options::JsonOptions,
@@ -38,6 +52,9 @@ use checkpoints::Running;
 
 /// Bytes of lines from which on a group is closed.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// While a group is written, the next is decided in pieces of this weight: what comes one by one would wake this thread each time.
+const PIECE: usize = 64;
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -60,8 +77,10 @@ pub(crate) enum Request {
 
 /// Something to write; any number of these share one synchronisation.
 pub(crate) enum Ask {
-    Commit(Batch, Reply<Committed>),
-    Ingest(Ingest, Reply<()>),
+    /// With the schema that it was checked against.
+    Commit(Batch, Arc<Schema>, Reply<Committed>),
+    /// With the schema that it was checked against.
+    Ingest(Ingest, Arc<Schema>, Reply<()>),
     /// Removes a slice; answers how many rows, and whether there may be more.
     Trim(Name, i64, Reply<(u64, bool)>),
     Compact(Seq, Reply<u64>),
@@ -73,29 +92,33 @@ pub(crate) enum Ask {
     Clear(Reply<()>),
 }
 
-/// Answers; with an error, if the group could not be written.
-type Settle = Box<dyn FnOnce(Option<&Error>) + Send>;
+impl Request {
+    /// Latest values and rows of an ingest; anything else counts as one.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Write(Ask::Ingest(ingest, ..)) => ingest.latest.len() + ingest.rows.len(),
+            _ => 1,
+        }
+    }
 
-fn settle<T: Send + 'static>(reply: Reply<T>, answer: Result<T>) -> Settle {
-    Box::new(move |failed| {
-        // Nobody may be waiting any more; the work is done all the same.
-        let _ = reply.send(match failed {
-            Some(error) => Err(again(error)),
-            None => answer,
-        });
-    })
+    /// Whether it waits for no company.
+    fn is_pressing(&self) -> bool {
+        !matches!(self, Self::Write(Ask::Ingest(..)))
+    }
 }
 
-/// A group under way.
+/// A group that is being decided.
+#[derive(Default)]
 struct Group {
-    /// The state as it will be.
-    next: State,
+    lines: Lines,
     dirty: Dirty,
-    answers: Vec<Settle>,
+    answers: Vec<Answer>,
     /// Latest values and rows of ingests.
     items: usize,
     /// Whether anything is among it that does not linger.
     urgent: bool,
+    /// Until when it lingers.
+    deadline: Option<Instant>,
     /// Whether those who follow the feed have to look.
     told: bool,
     /// What may have changed, while a move is under way.
@@ -103,10 +126,10 @@ struct Group {
     failed: Option<Error>,
 }
 
-impl Group {
-    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T>) {
-        self.answers.push(settle(reply, answer));
-    }
+/// What is known of a group that is being written.
+struct Written {
+    dirty: Dirty,
+    bytes: u64,
 }
 
 /// The owner of the state.
@@ -115,26 +138,40 @@ pub(crate) struct Writer {
     options: JsonOptions,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
+    flusher: Flusher,
     /// What is stored, for all that this process knows.
     manifest: Manifest,
     /// The journal as it was found; none once it is loaded, or could not be gone on with.
     scanned: Option<Scanned>,
-    /// None until the store is prepared.
+    /// Whether the store was loaded.
+    prepared: bool,
+    /// None before it is loaded, and while a group is being written.
     journal: Option<Journal>,
+    /// The number of the line that follows all that was decided.
+    line: u64,
+    /// As everything that was decided has left it. Readers see what is on the disk.
     state: State,
-    /// What differs from the stored snapshot.
+    /// The parts of `state` that no snapshot has, but for those of the groups under way.
     dirty: Dirty,
-    lines: Lines,
-    /// What was taken from the queue and waits for its turn.
+    open: Option<Group>,
+    written: Option<Written>,
+    /// Whether what is written is noted.
+    tracks: bool,
+    /// A buffer to be used again.
+    spare: Lines,
+    /// What was taken from the queue.
     ready: VecDeque<Request>,
-    /// Bytes of journal since the last checkpoint.
+    /// Bytes of journal that no snapshot has.
     behind: u64,
-    /// When the next checkpoint may be made, and when it is due if anything was written.
+    /// No checkpoint is begun before.
     not_before: Instant,
+    /// When the next checkpoint is due if anything was written.
     due: Instant,
+    running: Option<Running>,
     /// The number of the last attempt at a checkpoint.
     attempt: u64,
-    running: Option<Running>,
+    /// Groups can no longer be written.
+    broken: bool,
 }
 
 impl Writer {
@@ -143,28 +180,35 @@ impl Writer {
         options: JsonOptions,
         clock: Arc<dyn Clock>,
         shared: Arc<Shared>,
-        manifest: Manifest,
-        scanned: Scanned,
-    ) -> Self {
+        (manifest, scanned): (Manifest, Scanned),
+        heralds: Heralds,
+    ) -> std::io::Result<Self> {
         let now = Instant::now();
-        Self {
+        Ok(Self {
             place,
             clock,
+            flusher: Flusher::start(Arc::clone(&shared), heralds)?,
             shared,
             attempt: manifest.checkpoint,
             manifest,
             scanned: Some(scanned),
+            prepared: false,
             journal: None,
+            line: 0,
             state: State::default(),
             dirty: Dirty::default(),
-            lines: Lines::default(),
+            open: None,
+            written: None,
+            tracks: false,
+            spare: Lines::default(),
             ready: VecDeque::new(),
             behind: 0,
             not_before: now,
             due: now + options.checkpoint_every,
             running: None,
+            broken: false,
             options,
-        }
+        })
     }
 
     /// Works until the queue is closed and empty.
@@ -173,34 +217,34 @@ impl Writer {
         // Whatever happens, nobody is left waiting.
         let _guard = Abandon(&shared);
         let mut closing = Vec::new();
-        loop {
-            let Some(request) = self.ready.pop_front() else {
-                match shared
-                    .queue
-                    .take(&mut self.ready, (self.behind > 0).then_some(self.due))
-                {
-                    Taken::Some => {}
-                    Taken::Late => self.begin_checkpoint(Vec::new()),
-                    Taken::Closed => break,
-                }
-                continue;
-            };
-            match request {
-                Request::Write(ask) => self.write_group(ask),
-                Request::Prepare(schema, reply) => drop(reply.send(self.prepare(&schema))),
-                Request::Track(on, reply) => {
-                    // In its turn: what is written from now on is noted.
-                    *shared.tracking() = on.then(Tracking::default);
-                    let _ = reply.send(Ok(()));
-                }
-                Request::Checkpoint(reply) => self.asked_for_checkpoint(reply),
-                Request::Checkpointed(number) => self.end_checkpoint(number),
-                Request::Close(reply) => {
-                    shared.queue.close();
-                    closing.push(reply);
+        while !self.broken {
+            while !self.is_full()
+                && let Some(request) = self.ready.pop_front()
+            {
+                match request {
+                    Request::Write(ask) => self.decide(ask),
+                    other => {
+                        // It comes after all that came before it.
+                        self.settle();
+                        self.attend(other, &mut closing);
+                    }
                 }
             }
-            if self.behind >= self.options.checkpoint_bytes && Instant::now() >= self.not_before {
+            if self.written.is_none() && self.is_due() {
+                self.depart();
+            }
+            let patience = self.patience();
+            match shared.queue.take(&mut self.ready, patience) {
+                Taken::Some => {}
+                Taken::Flushed(flushed) => self.land(flushed),
+                Taken::Late if self.open.is_none() => self.begin_checkpoint(Vec::new()),
+                Taken::Late => {}
+                Taken::Closed if self.open.is_none() && self.written.is_none() => break,
+                Taken::Closed => self.settle(),
+                Taken::Broken => break,
+            }
+            if self.behind >= self.most_behind() && Instant::now() >= self.not_before {
+                self.settle();
                 self.begin_checkpoint(Vec::new());
             }
         }
@@ -212,68 +256,156 @@ impl Writer {
         }
     }
 
-    /// Takes what waits and writes it.
-    fn write_group(&mut self, first: Ask) {
-        let begun = Instant::now();
-        let deadline = begun + self.options.linger;
-        let mut group = Group {
-            next: self.state.clone(),
-            dirty: Dirty::default(),
-            answers: Vec::new(),
-            items: 0,
-            urgent: self.options.linger.is_zero(),
-            told: false,
-            keys: Vec::new(),
-            failed: self.journal.is_none().then(not_prepared),
-        };
-        self.lines.clear();
-        self.decide(&mut group, first);
-        while group.answers.len() < self.options.group && self.lines.bytes() < GROUP_BYTES {
-            match self.ready.pop_front() {
-                Some(Request::Write(ask)) => self.decide(&mut group, ask),
-                Some(other) => {
-                    // It has to come after the group.
-                    self.ready.push_front(other);
-                    break;
-                }
-                None => {
-                    let lingers = !group.urgent && group.items < self.options.linger_items;
-                    let until = if lingers { deadline } else { begun };
-                    if !matches!(self.shared.queue.take(&mut self.ready, Some(until)), Taken::Some) {
-                        break;
-                    }
-                }
+    /// Does what is no write, when everything before it is on the disk.
+    fn attend(&mut self, request: Request, closing: &mut Vec<Reply<()>>) {
+        match request {
+            Request::Write(ask) => self.decide(ask),
+            Request::Prepare(schema, reply) => drop(reply.send(self.prepare(&schema))),
+            Request::Track(on, reply) => {
+                // In its turn: what is written from now on is noted.
+                *self.shared.tracking() = on.then(Tracking::default);
+                self.tracks = on;
+                let _ = reply.send(Ok(()));
+            }
+            Request::Checkpoint(reply) => self.asked_for_checkpoint(reply),
+            Request::Checkpointed(number) => self.end_checkpoint(number),
+            Request::Close(reply) => {
+                self.shared.queue.close();
+                closing.push(reply);
             }
         }
-        self.store_group(group);
     }
 
-    fn store_group(&mut self, group: Group) {
-        let works = group.answers.len() as u64;
-        let mut failed = group.failed;
-        let mut noted = true;
-        if let (None, Some(journal), false) = (&failed, &mut self.journal, self.lines.is_empty()) {
-            match journal.write(&self.lines) {
-                Err(error) => {
-                    noted = !error.certainly_not_written();
-                    failed = Some(error);
+    fn open_group(&mut self) -> Group {
+        let mut lines = std::mem::take(&mut self.spare);
+        lines.begin(self.line);
+        Group {
+            lines,
+            urgent: self.options.linger.is_zero(),
+            deadline: Some(Instant::now() + self.options.linger),
+            ..Group::default()
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let full = |group: &Group| group.answers.len() >= self.options.group || group.lines.bytes() >= GROUP_BYTES;
+        self.open.as_ref().is_some_and(full)
+    }
+
+    /// Whether the group that was decided waits no longer for company.
+    fn is_due(&self) -> bool {
+        self.open.as_ref().is_some_and(|group| {
+            group.urgent
+                || group.items >= self.options.linger_items
+                || group.deadline.is_none_or(|deadline| deadline <= Instant::now())
+                || self.is_full()
+        })
+    }
+
+    /// What is worth looking at.
+    fn patience(&self) -> Patience {
+        match &self.open {
+            // The end of the write comes, and nothing goes before.
+            _ if self.written.is_some() => Patience {
+                until: None,
+                enough: if self.is_full() { usize::MAX } else { PIECE },
+                pressing: false,
+            },
+            Some(group) => Patience {
+                until: group.deadline,
+                enough: self
+                    .options
+                    .linger_items
+                    .saturating_sub(group.items)
+                    .clamp(1, 2 * PIECE),
+                pressing: true,
+            },
+            None => Patience {
+                until: (self.behind > 0).then_some(self.due),
+                enough: 1,
+                pressing: true,
+            },
+        }
+    }
+
+    /// Lets the group that was decided be written. The one before it is on the disk.
+    fn depart(&mut self) {
+        let Some(group) = self.open.take() else { return };
+        let Some(journal) = self.journal.take() else {
+            // Not prepared: there is nothing to write.
+            group.answers.into_iter().for_each(|answer| answer.send(None));
+            return;
+        };
+        self.line = group.lines.next();
+        self.written = Some(Written {
+            dirty: group.dirty,
+            bytes: group.lines.bytes() as u64,
+        });
+        let flush = Flush {
+            journal,
+            lines: group.lines,
+            state: self.state.clone(),
+            answers: group.answers,
+            told: group.told,
+            keys: group.keys,
+            failed: group.failed,
+        };
+        // Whoever waits for a group that is given back learns that the writer has ended.
+        self.broken |= self.flusher.write(flush).is_err();
+    }
+
+    /// Takes note of how a write ended.
+    fn land(&mut self, flushed: Flushed) {
+        let Flushed { journal, lines, result } = flushed;
+        let line = journal.next();
+        self.journal = Some(journal);
+        let written = self.written.take();
+        self.spare = lines;
+        match (result, written) {
+            (Ok(()), Some(written)) => {
+                self.behind += written.bytes;
+                self.dirty.merge(written.dirty);
+            }
+            (Ok(()), None) => {}
+            (Err(_), _) => {
+                // What was decided since was decided upon what is not there.
+                self.line = line;
+                if let Ok(durable) = self.shared.state() {
+                    self.state = durable;
                 }
-                Ok(()) => {
-                    self.behind += self.lines.bytes() as u64;
-                    self.state = group.next;
-                    self.dirty.merge(group.dirty);
-                    self.shared.publish(&self.state, group.told);
-                    self.shared.count(works);
+                if let Some(group) = self.open.take() {
+                    let error = Error::Unavailable("what came before it could not be written".into());
+                    group.answers.into_iter().for_each(|answer| answer.send(Some(&error)));
                 }
             }
         }
-        // Only now can it be seen; of a write whose outcome is unknown it may be.
-        if noted && let Some(tracking) = self.shared.tracking().as_mut() {
-            tracking.note(group.keys);
+    }
+
+    /// Waits until everything that was decided is on the disk, or has failed.
+    fn settle(&mut self) {
+        while !self.broken && (self.open.is_some() || self.written.is_some()) {
+            if self.written.is_none() {
+                self.depart();
+                continue;
+            }
+            let patience = Patience {
+                until: None,
+                enough: usize::MAX,
+                pressing: false,
+            };
+            match self.shared.queue.take(&mut self.ready, patience) {
+                Taken::Flushed(flushed) => self.land(flushed),
+                Taken::Broken => self.broken = true,
+                Taken::Some | Taken::Late | Taken::Closed => {}
+            }
         }
-        for answer in group.answers {
-            answer(failed.as_ref());
-        }
+    }
+
+    /// How much journal leads to a checkpoint: as much as the snapshot has, so that what is rewritten stays in proportion to what
+    /// was written, and a start reads at most twice as much as there is.
+    fn most_behind(&self) -> u64 {
+        let stored = self.manifest.files.iter().map(|listed| listed.bytes).sum();
+        self.options.checkpoint_bytes.max(stored)
     }
 }
 

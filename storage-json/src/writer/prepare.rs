@@ -23,7 +23,7 @@ impl Writer {
         self.wait_for_checkpoint();
         let catalogue = Catalogue::of(schema);
         let report = self.manifest.catalogue.prepare(&catalogue)?;
-        let mut prepared = if self.journal.is_some() {
+        let mut prepared = if self.prepared {
             let mut state = self.state.clone();
             state.prepare(schema)?;
             state
@@ -38,7 +38,8 @@ impl Writer {
             self.manifest = next;
         }
         std::mem::swap(&mut self.state, &mut prepared);
-        self.shared.publish(&self.state, true);
+        self.shared.publish(self.state.clone(), true);
+        self.shared.prepared(self.state.schema());
         Ok(report)
     }
 
@@ -97,7 +98,9 @@ impl Writer {
         let synced = files.sync_folder(root);
         synced.map_err(|error| unavailable("synchronise", root, &error))?;
         remove_unlisted(files, root, &self.manifest);
+        self.line = journal.next();
         self.journal = Some(journal);
+        self.prepared = true;
         Ok(())
     }
 }

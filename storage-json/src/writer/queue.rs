@@ -2,14 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use fleet_core::store::Result;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-use super::Request;
+use super::{Request, flush::Flushed};
 use crate::error::closed;
 
 /// Calls that wait for the writer to look; more of them wait for room. The writer has taken up to as many more.
@@ -19,33 +19,80 @@ const ROOM: usize = 4_096;
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     more: Condvar,
-    room: Arc<Semaphore>,
+    room: Semaphore,
 }
 
+#[derive(Default)]
 struct Waiting {
-    requests: VecDeque<(Request, Option<OwnedSemaphorePermit>)>,
+    requests: VecDeque<Request>,
+    /// How many of them have taken room.
+    roomed: usize,
+    /// Their latest values and rows; other requests count as one.
+    weight: usize,
+    /// Whether one of them waits for no company.
+    pressing: bool,
+    /// The group whose write has ended.
+    flushed: Option<Flushed>,
+    /// No group will be written any more.
+    broken: bool,
+    /// What the writer waits for, while it does.
+    patience: Option<Patience>,
     closed: bool,
 }
 
+/// What wakes the writer, besides the end of a write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// It looks then, whatever waits; none: it waits for as long as it takes.
+    pub(super) until: Option<Instant>,
+    /// Requests of this weight. Each waking costs as much as a few of them.
+    pub(super) enough: usize,
+    /// Whether a request that waits for no company is enough.
+    pub(super) pressing: bool,
+}
+
 /// What the writer finds.
-pub(crate) enum Taken {
-    /// Something.
+pub(super) enum Taken {
+    /// Requests.
     Some,
-    /// Nothing came in time.
+    /// The group that was being written.
+    Flushed(Flushed),
+    /// Too little came in time; what there is was taken.
     Late,
     /// Nothing is left and nothing will come.
     Closed,
+    /// Groups cannot be written any more.
+    Broken,
+}
+
+impl Waiting {
+    fn is_enough(&self, patience: &Patience) -> bool {
+        self.flushed.is_some()
+            || self.broken
+            || self.weight >= patience.enough
+            || (patience.pressing && self.pressing)
+            || (self.closed && patience.pressing)
+    }
+
+    fn push(&mut self, request: Request) -> bool {
+        self.weight += request.weight();
+        self.pressing |= request.is_pressing();
+        self.requests.push_back(request);
+        self.wakes()
+    }
+
+    /// Whether the writer waits for what there is now.
+    fn wakes(&self) -> bool {
+        self.patience.as_ref().is_some_and(|patience| self.is_enough(patience))
+    }
 }
 
 impl Queue {
     pub(crate) fn new() -> Self {
         Self {
-            waiting: Mutex::new(Waiting {
-                requests: VecDeque::new(),
-                closed: false,
-            }),
+            waiting: Mutex::default(),
             more: Condvar::new(),
-            room: Arc::new(Semaphore::new(ROOM)),
+            room: Semaphore::new(ROOM),
         }
     }
 
@@ -56,45 +103,71 @@ impl Queue {
 
     /// Waits for room, then hands a request over.
     pub(crate) async fn send(&self, request: Request) -> Result<()> {
-        let permit = Arc::clone(&self.room).acquire_owned().await.map_err(|_| closed())?;
+        // Given back when the writer takes the request.
+        self.room.acquire().await.map_err(|_| closed())?.forget();
         let mut waiting = self.lock();
         if waiting.closed {
             return Err(closed());
         }
-        waiting.requests.push_back((request, Some(permit)));
+        waiting.roomed += 1;
+        let wakes = waiting.push(request);
         drop(waiting);
-        self.more.notify_one();
+        if wakes {
+            self.more.notify_one();
+        }
         Ok(())
     }
 
     /// Hands over what does not come from a caller, whatever waits already.
     pub(crate) fn tell(&self, request: Request) {
-        self.lock().requests.push_back((request, None));
+        if self.lock().push(request) {
+            self.more.notify_one();
+        }
+    }
+
+    /// Hands over the group whose write has ended.
+    pub(super) fn flushed(&self, flushed: Flushed) {
+        self.lock().flushed = Some(flushed);
         self.more.notify_one();
     }
 
-    /// Everything that waits, in its order; waits for the first until the deadline, or without one for as long as it takes.
-    pub(crate) fn take(&self, ready: &mut VecDeque<Request>, deadline: Option<Instant>) -> Taken {
+    /// Says that no group will be written any more.
+    pub(super) fn broken(&self) {
+        self.lock().broken = true;
+        self.more.notify_one();
+    }
+
+    /// Waits until there is enough, and takes everything that waits, in its order.
+    pub(super) fn take(&self, ready: &mut VecDeque<Request>, patience: Patience) -> Taken {
         let mut waiting = self.lock();
-        loop {
-            if !waiting.requests.is_empty() {
-                ready.extend(waiting.requests.drain(..).map(|(request, _)| request));
-                return Taken::Some;
-            }
-            if waiting.closed {
-                return Taken::Closed;
-            }
-            waiting = match deadline {
+        let mut late = false;
+        while !late && !waiting.is_enough(&patience) {
+            waiting.patience = Some(patience);
+            waiting = match patience.until {
                 None => self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Taken::Late;
-                    }
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    late = left.is_zero();
                     let waited = self.more.wait_timeout(waiting, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+        }
+        waiting.patience = None;
+        let taken = waiting.requests.len();
+        ready.extend(waiting.requests.drain(..));
+        self.room.add_permits(std::mem::take(&mut waiting.roomed));
+        (waiting.weight, waiting.pressing) = (0, false);
+        if let Some(flushed) = waiting.flushed.take() {
+            Taken::Flushed(flushed)
+        } else if waiting.broken {
+            Taken::Broken
+        } else if taken > 0 {
+            Taken::Some
+        } else if waiting.closed {
+            Taken::Closed
+        } else {
+            Taken::Late
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     State,
     state::{Answered, Lease},
     table::Stored,
+    verdict::{Fresh, Judged, Verdict},
 };
 use crate::{
     kernel::Timestamp,
@@ -20,86 +21,133 @@ use crate::{
     },
 };
 
+/// Up to this many rows of a batch are told apart by looking at each.
+const FEW: usize = 8;
+
 impl State {
     /// See [`Backend::commit`](crate::store::Backend::commit).
     pub fn apply(&mut self, batch: &Batch) -> Result<Committed> {
-        self.standing.phase.check_serving()?;
         self.schema.check_batch(batch)?;
+        match self.judge(batch)? {
+            Judged::Repeat(committed) => Ok(committed),
+            Judged::New(verdict) => self.enact(batch.clone(), verdict),
+        }
+    }
+
+    /// Decides a batch that was checked against the schema, and changes nothing.
+    pub fn judge(&self, batch: &Batch) -> Result<Judged> {
+        self.standing.phase.check_serving()?;
         let fingerprint = batch.fingerprint();
         if let Some(answered) = self.batches.get(&batch.id) {
             return if answered.fingerprint == fingerprint {
-                Ok(answered.committed.clone())
+                Ok(Judged::Repeat(answered.committed.clone()))
             } else {
                 Err(Error::BatchReused(batch.id))
             };
         }
-        self.check_expectations(batch)?;
+        let was = self.check_expectations(batch)?;
         self.check_unique(batch)?;
-        let rows = self.new_rows(&batch.rows)?;
-        self.store(batch, rows, fingerprint)
+        let fresh = self.fresh(&batch.rows)?;
+        self.verdict(batch, was, fresh, fingerprint).map(Judged::New)
     }
 
-    /// Changes what a batch changes, whose demands are known to hold; `rows` are those of its rows that are not there yet.
-    pub(super) fn store(&mut self, batch: &Batch, rows: Vec<(Name, Row)>, fingerprint: [u8; 16]) -> Result<Committed> {
-        let seq = self.seq + 1;
-        let mut changed = !rows.is_empty();
-        let mut touched = Vec::new();
+    /// What becomes of a batch whose demands are known to hold.
+    pub(super) fn verdict(
+        &self,
+        batch: &Batch,
+        was: Vec<Option<Rev>>,
+        fresh: Fresh,
+        fingerprint: [u8; 16],
+    ) -> Result<Verdict> {
+        let mut changes = fresh.any(batch.rows.len());
+        for (write, was) in batch.writes.iter().zip(&was) {
+            changes |= match write {
+                Write::Put { .. } => true,
+                Write::Delete { .. } => was.is_some(),
+                Write::Check { .. } => false,
+                Write::DropLatest { key } => self.latest_of(key.kind)?.contains_key(&key.id),
+            };
+        }
+        Ok(Verdict {
+            seq: self.seq + u64::from(changes),
+            was,
+            fresh,
+            fingerprint,
+        })
+    }
+
+    /// Changes what a batch changes, by the verdict on it; nothing may have changed since.
+    pub fn enact(&mut self, batch: Batch, verdict: Verdict) -> Result<Committed> {
+        let Verdict {
+            seq,
+            was,
+            fresh,
+            fingerprint,
+        } = verdict;
+        let mut touched = Vec::with_capacity(batch.writes.len() + batch.rows.len());
         let mut revs = Vec::with_capacity(batch.writes.len());
-        for write in &batch.writes {
-            let was = self.rev(write)?;
+        for (write, was) in batch.writes.into_iter().zip(was) {
             let rev = match write {
                 Write::Put { key, body, index, .. } => {
                     let rev = was.unwrap_or(0) + 1;
                     let stored = Stored {
                         rev,
                         seq,
-                        body: body.clone(),
-                        index: Arc::new(index.clone()),
+                        body,
+                        index: Arc::new(index),
                     };
                     self.table_mut(key.kind)?.put(key.id, stored);
-                    touched.push(document(*key, rev, false));
+                    touched.push(document(key, rev, false));
                     Some(rev)
                 }
                 Write::Delete { key, .. } => {
                     if let Some(old) = self.table_mut(key.kind)?.remove(key.id) {
-                        touched.push(document(*key, old.rev, true));
+                        touched.push(document(key, old.rev, true));
                     }
                     None
                 }
                 Write::Check { .. } => was,
                 Write::DropLatest { key } => {
-                    changed |= self.latest_mut(key.kind)?.remove(&key.id).is_some();
+                    self.latest_mut(key.kind)?.remove(&key.id);
                     None
                 }
             };
             revs.push(rev);
         }
-        changed |= !touched.is_empty();
+        let few = batch.rows.len() <= FEW;
         let mut streams = HashSet::new();
-        for (lane, row) in rows {
+        for (position, (lane, row)) in batch.rows.into_iter().enumerate() {
+            if !fresh.is(position) {
+                continue;
+            }
             let stream = row.stream;
-            if streams.insert((lane, stream)) {
+            let told = if few {
+                touched.contains(&Touched::Stream { lane, stream })
+            } else {
+                !streams.insert((lane, stream))
+            };
+            if !told {
                 touched.push(Touched::Stream { lane, stream });
             }
             self.lane_mut(lane)?.append(row);
         }
-
-        if changed {
-            self.seq = seq;
-        }
+        self.seq = seq;
         if !touched.is_empty() {
             self.feed.insert(seq, touched.into());
         }
-        let committed = Committed { seq: self.seq, revs };
-        self.answered.insert((self.seq, batch.id));
-        self.batches.insert(
-            batch.id,
-            Answered {
-                fingerprint,
-                committed: committed.clone(),
-            },
-        );
+        let committed = Committed { seq, revs };
+        self.answered.insert((seq, batch.id));
+        let answered = Answered {
+            fingerprint,
+            committed: committed.clone(),
+        };
+        self.batches.insert(batch.id, Arc::new(answered));
         Ok(committed)
+    }
+
+    /// The revisions of the documents that the writes name, in their order.
+    pub(super) fn revs(&self, batch: &Batch) -> Result<Vec<Option<Rev>>> {
+        batch.writes.iter().map(|write| self.rev(write)).collect()
     }
 
     /// The revision of the document that a write names.
@@ -112,44 +160,47 @@ impl State {
         }
     }
 
-    fn check_expectations(&self, batch: &Batch) -> Result<()> {
-        for write in &batch.writes {
+    /// The revisions that were found.
+    fn check_expectations(&self, batch: &Batch) -> Result<Vec<Option<Rev>>> {
+        let was = self.revs(batch)?;
+        for (write, found) in batch.writes.iter().zip(&was) {
             let expect = match write {
                 Write::Put { expect, .. } | Write::Delete { expect, .. } | Write::Check { expect, .. } => *expect,
                 Write::DropLatest { .. } => Expect::Any,
             };
-            let found = self.rev(write)?;
-            if !expect.holds(found) {
+            if !expect.holds(*found) {
                 return Err(Error::Conflict {
                     key: write.key(),
                     expect,
-                    found,
+                    found: *found,
                 });
             }
         }
-        Ok(())
+        Ok(was)
     }
 
     /// Unique columns are judged by what the store would hold after the batch.
     fn check_unique(&self, batch: &Batch) -> Result<()> {
-        // Documents that the batch replaces or removes give up the values that they have now.
-        let leaving: HashSet<Key> = batch
-            .writes
-            .iter()
-            .filter(|write| matches!(write, Write::Put { .. } | Write::Delete { .. }))
-            .map(Write::key)
-            .collect();
+        let mut leaving: Option<HashSet<Key>> = None;
         let mut claims: HashMap<(Name, usize, &Value), Key> = HashMap::new();
         for write in &batch.writes {
             let Write::Put { key, index, .. } = write else { continue };
             let table = self.table(key.kind)?;
             for (column, value) in table.unique_values(index) {
-                let stays = |holder: &Uuid| !leaving.contains(&Key::new(key.kind, *holder));
-                let stored = table
-                    .holders(column, value)
-                    .find(stays)
-                    .map(|holder| Key::new(key.kind, holder));
-                if let Some(holder) = stored.or_else(|| claims.insert((key.kind, column, value), *key)) {
+                let mut stored = None;
+                for holder in table.holders(column, value).filter(|holder| *holder != key.id) {
+                    let holder = Key::new(key.kind, holder);
+                    // Documents that the batch replaces or removes give up the values that they have now.
+                    if !leaving.get_or_insert_with(|| rewritten(batch)).contains(&holder) {
+                        stored = Some(holder);
+                        break;
+                    }
+                }
+                let claimed = match stored {
+                    None if batch.writes.len() > 1 => claims.insert((key.kind, column, value), *key),
+                    stored => stored,
+                };
+                if let Some(holder) = claimed {
                     return Err(Error::Taken {
                         column: table.schema.columns[column].name,
                         holder,
@@ -160,11 +211,11 @@ impl State {
         Ok(())
     }
 
-    /// The rows that are not there yet, each once.
-    pub(super) fn new_rows(&self, rows: &[(Name, Row)]) -> Result<Vec<(Name, Row)>> {
+    /// Which rows are not there yet, each once.
+    pub(super) fn fresh(&self, rows: &[(Name, Row)]) -> Result<Fresh> {
         let mut seen: HashMap<(Name, Uuid, i64, u32), &Row> = HashMap::new();
-        let mut new = Vec::with_capacity(rows.len());
-        for (lane, row) in rows {
+        let mut fresh = Fresh::All;
+        for (position, (lane, row)) in rows.iter().enumerate() {
             let there = self.lane(lane)?.get(row);
             // A single row cannot repeat within its own call: the common case of the hot path.
             let there = match there {
@@ -172,8 +223,8 @@ impl State {
                 there => there,
             };
             match there {
-                None => new.push((*lane, row.clone())),
-                Some(there) if there.body == row.body => {}
+                None => {}
+                Some(there) if there.body == row.body => fresh.without(position, rows.len()),
                 Some(_) => {
                     return Err(Error::RowConflict {
                         lane,
@@ -184,20 +235,31 @@ impl State {
                 }
             }
         }
-        Ok(new)
+        Ok(fresh)
     }
 
     /// See [`Backend::ingest`](crate::store::Backend::ingest).
     pub fn ingest(&mut self, ingest: &Ingest) -> Result<()> {
-        self.standing.phase.check_serving()?;
         self.schema.check_ingest(ingest)?;
-        let rows = self.new_rows(&ingest.rows)?;
-        for latest in &ingest.latest {
-            self.latest_mut(latest.key.kind)?
-                .insert(latest.key.id, latest.body.clone());
+        let fresh = self.judge_ingest(ingest)?;
+        self.enact_ingest(ingest.clone(), &fresh)
+    }
+
+    /// Decides an ingest that was checked against the schema, and changes nothing.
+    pub fn judge_ingest(&self, ingest: &Ingest) -> Result<Fresh> {
+        self.standing.phase.check_serving()?;
+        self.fresh(&ingest.rows)
+    }
+
+    /// Stores an ingest, by what was found out about its rows; nothing may have changed since.
+    pub fn enact_ingest(&mut self, ingest: Ingest, fresh: &Fresh) -> Result<()> {
+        for latest in ingest.latest {
+            self.latest_mut(latest.key.kind)?.insert(latest.key.id, latest.body);
         }
-        for (lane, row) in rows {
-            self.lane_mut(lane)?.append(row);
+        for (position, (lane, row)) in ingest.rows.into_iter().enumerate() {
+            if fresh.is(position) {
+                self.lane_mut(lane)?.append(row);
+            }
         }
         Ok(())
     }
@@ -247,6 +309,13 @@ impl State {
         self.leases.insert(name.to_owned(), next);
         Ok(answer)
     }
+}
+
+/// The documents that a batch replaces or removes.
+fn rewritten(batch: &Batch) -> HashSet<Key> {
+    let writes = batch.writes.iter();
+    let rewrites = |write: &&Write| matches!(write, Write::Put { .. } | Write::Delete { .. });
+    writes.filter(rewrites).map(Write::key).collect()
 }
 
 fn document(key: Key, rev: Rev, deleted: bool) -> Touched {

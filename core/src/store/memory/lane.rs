@@ -20,8 +20,9 @@ type Place = (i64, Uuid, u32);
 pub(super) struct Lane {
     pub(super) schema: Arc<LaneSchema>,
     pub(super) rows: OrdMap<Place, Arc<StoredRow>>,
-    /// The same rows by stream, time and number: the order of an export.
-    pub(super) streams: OrdMap<(Uuid, i64, u32), Arc<StoredRow>>,
+    /// Their places by stream, time and number: the order of an export. Without the rows, since streams grow all over the order,
+    /// and a node that a view shares is copied before it changes.
+    pub(super) streams: OrdSet<(Uuid, i64, u32)>,
     /// By column: value, then the place.
     columns: Vec<OrdSet<(Value, i64, Uuid, u32)>>,
     /// The last link, in a chained lane.
@@ -34,7 +35,7 @@ impl Lane {
         Self {
             schema,
             rows: OrdMap::new(),
-            streams: OrdMap::new(),
+            streams: OrdSet::new(),
             columns,
             head: None,
         }
@@ -81,9 +82,8 @@ impl Lane {
         for (entries, value) in self.columns.iter_mut().zip(&stored.row.index) {
             entries.insert((value.clone(), at, stream, n));
         }
-        let stored = Arc::new(stored);
-        self.rows.insert((at, stream, n), stored.clone());
-        self.streams.insert((stream, at, n), stored);
+        self.rows.insert((at, stream, n), Arc::new(stored));
+        self.streams.insert((stream, at, n));
     }
 
     /// Removes the rows before a time.
@@ -106,6 +106,11 @@ impl Lane {
             entries.remove(&(value.clone(), at, stream, n));
         }
         self.streams.remove(&(stream, at, n));
+    }
+
+    /// The row of a place.
+    pub(super) fn at(&self, stream: Uuid, at: i64, n: u32) -> Option<&Arc<StoredRow>> {
+        self.rows.get(&(at, stream, n))
     }
 
     /// A page of a reading that [`check_rows`](crate::store::check_rows) has passed.
@@ -151,8 +156,8 @@ impl Lane {
                 .streams
                 .range((Included((stream, from, 0)), Included((stream, to, u32::MAX))));
             let rows = rows
-                .filter(move |((_, at, n), _)| inside(*at, *n))
-                .map(|(_, stored)| stored);
+                .filter(move |(_, at, n)| inside(*at, *n))
+                .filter_map(|(stream, at, n)| self.rows.get(&(*at, *stream, *n)));
             self.take(rows, read)
         } else if let Some((column, value)) = self.equal(&read.filter) {
             let tag = |(at, stream, n): Place| (value.clone(), at, stream, n);

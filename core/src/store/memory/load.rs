@@ -8,6 +8,7 @@ use super::{
     HeldLease, State,
     state::{Answered, Lease},
     table::Stored,
+    verdict::Fresh,
 };
 use crate::store::{
     Batch, Doc, Error, Ingest, Key, Latest, Link, Move, Name, Patch, Result, Row, Schema, Seq, Standing, StoredRow,
@@ -108,7 +109,8 @@ impl Load {
     pub fn answered(&mut self, id: Uuid, answer: Remembered) {
         let Remembered { fingerprint, committed } = answer;
         self.state.answered.insert((committed.seq, id));
-        self.state.batches.insert(id, Answered { fingerprint, committed });
+        let answered = Answered { fingerprint, committed };
+        self.state.batches.insert(id, Arc::new(answered));
     }
 
     /// A lease as it stands.
@@ -129,12 +131,13 @@ impl Load {
                 *index = self.state.table(key.kind)?.schema.index(body)?;
             }
         }
-        let rows = self.fresh_rows(&mut batch.rows)?;
+        let fresh = self.fresh_rows(&mut batch.rows)?;
         if self.lossy && seq > self.state.seq + 1 {
             self.state.seq = seq - 1;
         }
-        let fingerprint = batch.fingerprint();
-        let committed = self.state.store(&batch, rows, fingerprint)?;
+        let (fingerprint, was) = (batch.fingerprint(), self.state.revs(&batch)?);
+        let verdict = self.state.verdict(&batch, was, fresh, fingerprint)?;
+        let committed = self.state.enact(batch, verdict)?;
         if committed.seq == seq || self.lossy {
             return Ok(());
         }
@@ -146,13 +149,9 @@ impl Load {
 
     /// An ingest that was accepted.
     pub fn ingest(&mut self, ingest: Ingest) -> Result<()> {
-        let Ingest { latest, mut rows } = ingest;
-        let fresh = self.fresh_rows(&mut rows)?;
-        latest.into_iter().try_for_each(|latest| self.latest(latest))?;
-        for (lane, row) in fresh {
-            self.state.lane_mut(lane)?.append(row);
-        }
-        Ok(())
+        let mut ingest = ingest;
+        let fresh = self.fresh_rows(&mut ingest.rows)?;
+        self.state.enact_ingest(ingest, &fresh)
     }
 
     /// A trim that was made.
@@ -165,8 +164,8 @@ impl Load {
         self.state.compact(upto).map(drop)
     }
 
-    /// The rows that are not there yet, with their index values.
-    fn fresh_rows(&self, rows: &mut Vec<(Name, Row)>) -> Result<Vec<(Name, Row)>> {
+    /// Which rows are not there yet; gives all of them their index values.
+    fn fresh_rows(&self, rows: &mut Vec<(Name, Row)>) -> Result<Fresh> {
         for (lane, row) in rows.iter_mut() {
             row.index = self.state.lane(lane)?.schema.index(&row.body)?;
         }
@@ -177,7 +176,7 @@ impl Load {
                 there.is_none_or(|there| there.body == row.body)
             });
         }
-        self.state.new_rows(rows)
+        self.state.fresh(rows)
     }
 
     /// The state; [`Error::Taken`] when two documents share a value that is unique.

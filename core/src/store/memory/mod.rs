@@ -3,6 +3,7 @@
 //! ```text
 //!   MemoryStore   the async shell: a lock, a clock, a wake-up for the feed    (this file)
 //!   State         the store as a value: apply, ingest, trim, compact, lease   (state.rs, apply.rs)
+//!     Verdict     what a batch will change, found out before it does            (verdict.rs)
 //!     Table       documents of one kind and their ordered indexes             (table.rs)
 //!     Lane        rows of one lane, by time and by stream                     (lane.rs)
 //!   MemoryView    a copy of the state, which costs next to nothing            (view.rs)
@@ -24,6 +25,7 @@ mod parts;
 mod relocate;
 mod state;
 mod table;
+mod verdict;
 mod view;
 
 use std::{
@@ -41,6 +43,7 @@ pub use self::{
     load::Load,
     parts::HeldLease,
     state::State,
+    verdict::{Fresh, Judged, Verdict},
     view::MemoryView,
 };
 use super::{

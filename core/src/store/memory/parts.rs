@@ -70,7 +70,7 @@ impl State {
     pub fn answered_within(&self, seqs: RangeInclusive<Seq>) -> impl Iterator<Item = (Uuid, Remembered)> {
         let places = (*seqs.start(), Uuid::nil())..=(*seqs.end(), Uuid::max());
         self.answered.range(places).filter_map(|(_, id)| {
-            let Answered { fingerprint, committed } = self.batches.get(id)?.clone();
+            let Answered { fingerprint, committed } = (**self.batches.get(id)?).clone();
             Some((*id, Remembered { fingerprint, committed }))
         })
     }

@@ -37,10 +37,10 @@ impl State {
         self.standing = self.standing.after(&Step::Clear)?;
         self.kinds
             .values_mut()
-            .for_each(|table| *table = Table::new(table.schema.clone()));
+            .for_each(|table| *table = Arc::new(Table::new(table.schema.clone())));
         self.lanes
             .values_mut()
-            .for_each(|lane| *lane = Lane::new(lane.schema.clone()));
+            .for_each(|lane| *lane = Arc::new(Lane::new(lane.schema.clone())));
         self.latest
             .values_mut()
             .for_each(|values| *values = imbl::OrdMap::new());

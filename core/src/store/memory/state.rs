@@ -20,13 +20,13 @@ pub struct State {
     pub(super) seq: Seq,
     /// The newest commit that the feed has forgotten.
     pub(super) floor: Seq,
-    pub(super) kinds: BTreeMap<Name, Table>,
+    pub(super) kinds: BTreeMap<Name, Arc<Table>>,
     pub(super) latest: BTreeMap<Name, OrdMap<Uuid, Bytes>>,
-    pub(super) lanes: BTreeMap<Name, Lane>,
+    pub(super) lanes: BTreeMap<Name, Arc<Lane>>,
     /// What each commit after the floor touched; commits that touched nothing that the feed tells of are left out.
     pub(super) feed: OrdMap<Seq, Arc<[Touched]>>,
     /// The answers to the batches after the floor.
-    pub(super) batches: OrdMap<Uuid, Answered>,
+    pub(super) batches: OrdMap<Uuid, Arc<Answered>>,
     /// The same batches by the place that they answered with, for compaction.
     pub(super) answered: OrdSet<(Seq, Uuid)>,
     pub(super) leases: OrdMap<String, Lease>,
@@ -64,11 +64,11 @@ impl State {
                     report
                         .filled
                         .extend(added.map(|column| format!("{}.{}", kind.name, column.name)));
-                    table.redeclare(kind)?;
+                    Arc::make_mut(table).redeclare(kind)?;
                 }
                 None => {
                     report.created.push(kind.name.to_owned());
-                    next.kinds.insert(kind.name, Table::new(kind.clone()));
+                    next.kinds.insert(kind.name, Arc::new(Table::new(kind.clone())));
                 }
             }
         }
@@ -82,11 +82,11 @@ impl State {
                     report
                         .filled
                         .extend(added.map(|column| format!("{}.{}", lane.name, column.name)));
-                    stored.redeclare(lane)?;
+                    Arc::make_mut(stored).redeclare(lane)?;
                 }
                 None => {
                     report.created.push(lane.name.to_owned());
-                    next.lanes.insert(lane.name, Lane::new(lane.clone()));
+                    next.lanes.insert(lane.name, Arc::new(Lane::new(lane.clone())));
                 }
             }
         }
@@ -150,19 +150,24 @@ impl State {
     }
 
     pub(super) fn table(&self, kind: &str) -> Result<&Table> {
-        self.kinds.get(kind).ok_or_else(|| undeclared(kind))
+        self.kinds
+            .get(kind)
+            .map(|table| &**table)
+            .ok_or_else(|| undeclared(kind))
     }
 
     pub(super) fn table_mut(&mut self, kind: &str) -> Result<&mut Table> {
-        self.kinds.get_mut(kind).ok_or_else(|| undeclared(kind))
+        let table = self.kinds.get_mut(kind).map(Arc::make_mut);
+        table.ok_or_else(|| undeclared(kind))
     }
 
     pub(super) fn lane(&self, lane: &str) -> Result<&Lane> {
-        self.lanes.get(lane).ok_or_else(|| undeclared(lane))
+        self.lanes.get(lane).map(|lane| &**lane).ok_or_else(|| undeclared(lane))
     }
 
     pub(super) fn lane_mut(&mut self, lane: &str) -> Result<&mut Lane> {
-        self.lanes.get_mut(lane).ok_or_else(|| undeclared(lane))
+        let found = self.lanes.get_mut(lane).map(Arc::make_mut);
+        found.ok_or_else(|| undeclared(lane))
     }
 
     pub(super) fn latest_of(&self, set: &str) -> Result<&OrdMap<Uuid, Bytes>> {

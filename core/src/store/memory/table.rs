@@ -126,10 +126,10 @@ impl Table {
     }
 
     /// The values that no two documents may share, with the place of their column.
-    pub(super) fn unique_values<'v>(&self, index: &'v IndexedValues) -> impl Iterator<Item = (usize, &'v Value)> {
-        let unique: Vec<bool> = self.schema.columns.iter().map(|column| column.unique).collect();
-        let values = index.iter().enumerate().filter(move |(column, _)| unique[*column]);
-        values.flat_map(|(column, values)| {
+    pub(super) fn unique_values<'v>(&'v self, index: &'v IndexedValues) -> impl Iterator<Item = (usize, &'v Value)> {
+        let columns = index.iter().zip(&self.schema.columns).enumerate();
+        let unique = columns.filter(|(_, (_, column))| column.unique);
+        unique.flat_map(|(column, (values, _))| {
             values
                 .iter()
                 .filter(|value| **value != Value::Null)

@@ -60,10 +60,8 @@ impl State {
                 _ => Some(Unbounded),
             };
             from.into_iter().flat_map(move |from| {
-                stored
-                    .streams
-                    .range((from, Unbounded))
-                    .map(|(_, row)| Record::Row(lane, plain(row)))
+                let places = stored.streams.range((from, Unbounded));
+                places.filter_map(|(stream, at, n)| Some(Record::Row(lane, plain(stored.at(*stream, *at, *n)?))))
             })
         });
         docs.chain(latest).chain(rows)
@@ -175,8 +173,8 @@ impl View for MemoryView {
     async fn rows_at(&mut self, places: &[Place]) -> Result<Vec<Option<StoredRow>>> {
         check_places(&self.0.schema, places)?;
         let row = |place: &Place| {
-            let streams = &self.0.lane(place.lane)?.streams;
-            Ok(streams.get(&(place.stream, place.at, place.n)).map(|row| plain(row)))
+            let row = self.0.lane(place.lane)?.at(place.stream, place.at, place.n);
+            Ok(row.map(|row| plain(row)))
         };
         places.iter().map(row).collect()
     }
