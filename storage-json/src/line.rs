@@ -48,6 +48,15 @@ pub(crate) fn rest(line: &[u8]) -> Option<&[u8]> {
     (line.get(REST - 1) == Some(&b'"') && crc32fast::hash(rest) == u32::from_be_bytes(crc)).then_some(rest)
 }
 
+/// The operation of a line of the journal, and all behind it; the line was written by [`push_with`].
+pub(crate) fn operation(line: &[u8]) -> Option<&[u8]> {
+    const OP: &[u8] = b",\"op\":";
+    // Before it stand two numbers and nothing else.
+    let rest = line.get(REST..)?;
+    let at = rest.windows(OP.len()).take(64).position(|window| window == OP)?;
+    rest.get(at + OP.len()..)
+}
+
 /// The record of a line that [`rest`] has passed.
 pub(crate) fn parse<'l, T: Deserialize<'l>>(line: &'l [u8]) -> Result<T, String> {
     serde_json::from_slice(line).map_err(|error| error.to_string())

@@ -11,7 +11,7 @@ use crate::{
 #[async_trait]
 impl Relocate for JsonStore {
     async fn standing(&self) -> Result<Standing> {
-        Ok(self.shared().state()?.standing().clone())
+        self.shared().standing()
     }
 
     async fn freeze(&self, to: Move) -> Result<Seq> {

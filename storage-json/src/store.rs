@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,7 +14,7 @@ use fleet_core::{
     kernel::Clock,
     store::{
         Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Name, Result, Schema, SchemaReport, Seq,
-        Tracking, View, check_lease,
+        Standing, Tracking, View, check_lease,
         memory::{State, follow},
     },
 };
@@ -29,7 +29,7 @@ use crate::{
     options::JsonOptions,
     place::Place,
     upkeep,
-    writer::{Ask, Queue, Reply, Request, Writer, heralds},
+    writer::{Ask, Queue, Reply, Request, Writer, heralds, standing},
 };
 
 /// What the writer, the views and the followers have in common.
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     published: RwLock<Option<State>>,
     /// The schema of `published`, for those who need nothing else.
     schema: RwLock<Option<Arc<Schema>>>,
+    /// What the store was for when it was opened.
+    found: OnceLock<Standing>,
     wake: watch::Sender<()>,
     /// What was written while a move is under way.
     tracking: Mutex<Option<Tracking>>,
@@ -48,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) switch: Arc<Mutex<()>>,
     transactions: AtomicU64,
     works: AtomicU64,
+    decided: AtomicU64,
     checkpoints: AtomicU64,
 }
 
@@ -56,6 +59,7 @@ impl Shared {
         Arc::new(Self {
             published: RwLock::new(None),
             schema: RwLock::new(None),
+            found: OnceLock::new(),
             wake: watch::Sender::new(()),
             tracking: Mutex::new(None),
             closed: AtomicBool::new(false),
@@ -63,6 +67,7 @@ impl Shared {
             switch: Arc::default(),
             transactions: AtomicU64::new(0),
             works: AtomicU64::new(0),
+            decided: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
         })
     }
@@ -103,6 +108,15 @@ impl Shared {
             .ok_or_else(|| Error::Refused("the store is not prepared yet".to_owned()))
     }
 
+    /// What the store is for. That stands outside its contents, so it is known before they are read.
+    pub(crate) fn standing(&self) -> Result<Standing> {
+        match (self.state(), self.found.get()) {
+            (Ok(state), _) => Ok(state.standing().clone()),
+            (Err(_), Some(found)) if !self.closed.load(Ordering::SeqCst) => Ok(found.clone()),
+            (Err(error), _) => Err(error),
+        }
+    }
+
     /// What calls are checked against from now on.
     pub(crate) fn prepared(&self, schema: &Arc<Schema>) {
         *self.schema.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(schema));
@@ -124,6 +138,10 @@ impl Shared {
         self.works.fetch_add(works, Ordering::Relaxed);
     }
 
+    pub(crate) fn count_decided(&self) {
+        self.decided.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_checkpoint(&self) {
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
     }
@@ -136,6 +154,8 @@ pub struct Statistics {
     pub transactions: u64,
     /// Calls that were answered by them, those that were refused included.
     pub works: u64,
+    /// Calls that were decided, answered or not yet.
+    pub decided: u64,
     /// Snapshots that were stored.
     pub checkpoints: u64,
 }
@@ -211,6 +231,7 @@ impl JsonStore {
         let opened = tokio::task::spawn_blocking(move || {
             let place = Place::take(files, &root)?;
             let found = place.open()?;
+            let _ = shared.found.set(standing(&found.0, &found.1)?);
             let thread = std::thread::Builder::new().name("json-writer".to_owned());
             let started = Writer::new(place, options, clock, shared, found, heralds)
                 .and_then(|writer| thread.spawn(move || writer.run()));
@@ -226,6 +247,7 @@ impl JsonStore {
         Statistics {
             transactions: shared.transactions.load(Ordering::Relaxed),
             works: shared.works.load(Ordering::Relaxed),
+            decided: shared.decided.load(Ordering::Relaxed),
             checkpoints: shared.checkpoints.load(Ordering::Relaxed),
         }
     }

@@ -1,6 +1,8 @@
 //! A patch in a line of the journal.
 
-use fleet_core::store::{Error, Key, Name, Patch, Record, RecordKey, Result, Schema, group::Place};
+#[cfg(test)]
+use fleet_core::store::Error;
+use fleet_core::store::{Key, Name, Patch, Record, RecordKey, Result, Schema, group::Place};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

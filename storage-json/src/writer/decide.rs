@@ -27,6 +27,7 @@ impl Writer {
             Answer::unprepared(ask)
         };
         group.answers.push(answer);
+        self.shared.count_decided();
         self.open = Some(group);
     }
 
@@ -182,10 +183,10 @@ impl Group {
 
     /// What was judged cannot fail; if it does, nothing of the group is stored.
     fn must<T>(&mut self, stored: Result<T>) -> Result<T> {
-        stored.map_err(|error| {
+        if let Err(error) = &stored {
             self.failed = Some(Error::Unavailable(error.to_string().into()));
-            error
-        })
+        }
+        stored
     }
 }
 

@@ -15,6 +15,7 @@ mod answer;
 mod checkpoints;
 mod decide;
 mod flush;
+mod found;
 mod prepare;
 mod queue;
 
@@ -37,6 +38,7 @@ use uuid::Uuid;
 use answer::Answer;
 use flush::{Flush, Flushed, Flusher};
 pub(crate) use flush::{Heralds, heralds};
+pub(crate) use found::standing;
 pub(crate) use queue::Queue;
 use queue::{Patience, Taken};
 
@@ -236,7 +238,7 @@ impl Writer {
             let patience = self.patience();
             match shared.queue.take(&mut self.ready, patience) {
                 Taken::Some => {}
-                Taken::Flushed(flushed) => self.land(flushed),
+                Taken::Flushed(flushed) => self.land(*flushed),
                 Taken::Late if self.open.is_none() => self.begin_checkpoint(Vec::new()),
                 Taken::Late => {}
                 Taken::Closed if self.open.is_none() && self.written.is_none() => break,
@@ -394,7 +396,7 @@ impl Writer {
                 pressing: false,
             };
             match self.shared.queue.take(&mut self.ready, patience) {
-                Taken::Flushed(flushed) => self.land(flushed),
+                Taken::Flushed(flushed) => self.land(*flushed),
                 Taken::Broken => self.broken = true,
                 Taken::Some | Taken::Late | Taken::Closed => {}
             }

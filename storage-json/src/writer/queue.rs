@@ -32,7 +32,7 @@ struct Waiting {
     /// Whether one of them waits for no company.
     pressing: bool,
     /// The group whose write has ended.
-    flushed: Option<Flushed>,
+    flushed: Option<Box<Flushed>>,
     /// No group will be written any more.
     broken: bool,
     /// What the writer waits for, while it does.
@@ -56,7 +56,7 @@ pub(super) enum Taken {
     /// Requests.
     Some,
     /// The group that was being written.
-    Flushed(Flushed),
+    Flushed(Box<Flushed>),
     /// Too little came in time; what there is was taken.
     Late,
     /// Nothing is left and nothing will come.
@@ -127,7 +127,7 @@ impl Queue {
 
     /// Hands over the group whose write has ended.
     pub(super) fn flushed(&self, flushed: Flushed) {
-        self.lock().flushed = Some(flushed);
+        self.lock().flushed = Some(Box::new(flushed));
         self.more.notify_one();
     }
 

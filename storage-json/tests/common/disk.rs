@@ -6,7 +6,7 @@ use std::{
     io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
 };
 
 use fleet_storage_json::files::{Files, Guard, OpenFile};
@@ -259,7 +259,27 @@ struct Inner {
 
 /// The disk. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(Arc<Mutex<Inner>>);
+pub struct Disk(Arc<Mutex<Inner>>, Arc<Gate>);
+
+/// Where synchronisations of files wait while they are held.
+#[derive(Debug, Default)]
+struct Gate {
+    /// Whether they are held, and how many wait.
+    held: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut held = self.held.lock().expect("no test panics while it holds the gate");
+        held.1 += 1;
+        self.changed.notify_all();
+        while held.0 {
+            held = self.changed.wait(held).expect("no test panics while it holds the gate");
+        }
+        held.1 -= 1;
+    }
+}
 
 enum What {
     Write,
@@ -292,6 +312,28 @@ impl Disk {
     /// Keeps the disk busy until what this returns is dropped.
     pub fn stall(&self) -> impl Drop + '_ {
         self.lock_inner()
+    }
+
+    /// Lets the next synchronisation of a file wait until it is released.
+    pub fn hold(&self) {
+        self.1.held.lock().expect("no test panics while it holds the gate").0 = true;
+    }
+
+    /// Waits until a synchronisation waits: what it covers was written.
+    pub fn held(&self) {
+        let mut held = self.1.held.lock().expect("no test panics while it holds the gate");
+        while held.1 == 0 {
+            held = self
+                .1
+                .changed
+                .wait(held)
+                .expect("no test panics while it holds the gate");
+        }
+    }
+
+    pub fn release(&self) {
+        self.1.held.lock().expect("no test panics while it holds the gate").0 = false;
+        self.1.changed.notify_all();
     }
 
     pub fn struck(&self) -> bool {
@@ -499,6 +541,7 @@ impl OpenFile for Opened {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.disk.1.pass();
         let mut inner = self.disk.lock_inner();
         let node = self.node;
         if let Some(error) = inner.step(What::Sync) {

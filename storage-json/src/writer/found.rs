@@ -1,0 +1,40 @@
+//! What a store is for, found before its contents are read.
+
+use fleet_core::store::{Result, Standing, Step};
+
+use crate::{
+    error::damaged_line,
+    journal::Scanned,
+    line,
+    manifest::Manifest,
+    records::{JournalRecord, Operation},
+};
+
+/// The beginnings of the operations that change it.
+const STEPS: [&[u8]; 3] = [b"{\"standing\":", b"{\"fill\":", b"{\"clear\":"];
+
+/// What the store is for: as the manifest says it, and the journal since.
+pub(crate) fn standing(manifest: &Manifest, scanned: &Scanned) -> Result<Standing> {
+    let mut standing = manifest.standing.clone();
+    for segment in &scanned.segments {
+        for (place, text) in segment.lines() {
+            if !line::operation(text).is_some_and(|op| STEPS.iter().any(|step| op.starts_with(step))) {
+                continue;
+            }
+            let damaged = |problem: String| damaged_line(&segment.path, place, &problem);
+            let record: JournalRecord<'_> = line::parse(text).map_err(damaged)?;
+            let step = match record.op {
+                Operation::Standing(now) => {
+                    standing = now;
+                    continue;
+                }
+                // It was accepted, so what it asks for was so.
+                Operation::Fill(from) => Step::Fill { from, empty: true },
+                Operation::Clear {} => Step::Clear,
+                _ => continue,
+            };
+            standing = standing.after(&step).map_err(|error| damaged(error.to_string()))?;
+        }
+    }
+    Ok(standing)
+}
