@@ -50,6 +50,9 @@
 //! (`histories/mod.rs` says how). `CONFORMANCE_ROUNDS` says how many histories (24 by default), `CONFORMANCE_SEED` where to
 //! begin.
 //!
+//! A backend whose views end by themselves also runs [`check_export_outlives_the_limit_of_views`], on a store with a short limit:
+//! backups read a whole store from one view.
+//!
 //! # Map
 //!
 //! [`Harness`] opens stores · [`CASES`] is the list of cases, made in one place (`cases/mod.rs`) · `dsl.rs` and `ask.rs` are
@@ -71,6 +74,7 @@ mod model;
 mod moves;
 mod random;
 mod run;
+mod slow;
 
 pub use async_trait::async_trait;
 
@@ -81,4 +85,5 @@ pub use self::{
     model::check_model,
     moves::{MOVE_CASES, MoveCase, Pair, Tap, Tapped, run_move_case, try_move_case},
     run::{Case, Lab, run_case, try_case},
+    slow::check_export_outlives_the_limit_of_views,
 };

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use fleet_core::{
     kernel::Clock,
     store::{
-        Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Name, Result, Schema, SchemaReport, Seq,
-        Standing, Tracking, View, check_lease,
+        Backend, Batch, Change, Committed, Error, Finding, Footprint, Info, Ingest, Name, Result, Schema, SchemaReport,
+        Seq, Standing, Tracking, View, check_lease,
         memory::{State, follow},
     },
 };
@@ -287,6 +287,11 @@ impl Backend for JsonStore {
         self.ask(|reply| Request::Prepare(schema, reply)).await
     }
 
+    async fn pending(&self, schema: &Schema) -> Result<SchemaReport> {
+        let schema = schema.clone();
+        self.ask(|reply| Request::Pending(schema, reply)).await
+    }
+
     async fn view(&self) -> Result<Box<dyn View>> {
         Ok(Box::new(self.inner.shared.state()?.view()))
     }
@@ -345,6 +350,16 @@ impl Backend for JsonStore {
         let name = name.to_owned();
         self.ask(|reply| Request::Write(Ask::Lease(name, holder, ttl, reply)))
             .await
+    }
+
+    async fn footprint(&self) -> Result<Footprint> {
+        let schema = self.inner.shared.schema()?;
+        let parts = self.ask(Request::Footprint).await?;
+        let names = schema.names().filter_map(|name| Some((name, *parts.get(name)?)));
+        Ok(Footprint {
+            bytes: Some(parts.values().sum()),
+            names: names.collect(),
+        })
     }
 
     async fn check(&self) -> Result<Vec<Finding>> {

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use fleet_core::store::{
-    Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Name, Result, Schema, SchemaReport, Seq, View,
-    Write, check_lease,
+    Backend, Batch, Change, Committed, Error, Finding, Footprint, Info, Ingest, Name, Result, Schema, SchemaReport,
+    Seq, View, Write, check_lease,
     group::{Answer, Work},
 };
 use futures::stream::BoxStream;
@@ -302,6 +302,11 @@ impl Backend for PostgresStore {
         upkeep::prepare(self, schema).await
     }
 
+    async fn pending(&self, schema: &Schema) -> Result<SchemaReport> {
+        self.check_open()?;
+        upkeep::pending(self, schema).await
+    }
+
     async fn view(&self) -> Result<Box<dyn View>> {
         let tables = self.tables()?;
         let view = PostgresView::open(&self.inner.readers, tables, self.inner.options.view_limit).await?;
@@ -372,6 +377,11 @@ impl Backend for PostgresStore {
             })
         })
         .await
+    }
+
+    async fn footprint(&self) -> Result<Footprint> {
+        let tables = self.tables()?;
+        upkeep::footprint(self, &tables).await
     }
 
     async fn check(&self) -> Result<Vec<Finding>> {

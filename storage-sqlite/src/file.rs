@@ -99,6 +99,16 @@ impl Place {
         log_length(&self.path) > 0
     }
 
+    /// Bytes of the file and of its logs.
+    pub(crate) fn bytes(&self) -> u64 {
+        let of = |more: &str| {
+            let mut path = self.path.as_os_str().to_owned();
+            path.push(more);
+            std::fs::metadata(path).map_or(0, |found| found.len())
+        };
+        ["", "-wal", "-shm"].into_iter().map(of).sum()
+    }
+
     fn options(&self) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
             .filename(&self.path)

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use fleet_core::{
     kernel::Clock,
     store::{
-        Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Name, Phase, Result, Schema, SchemaReport,
-        Seq, Standing, Tracking, View, check_lease,
+        Backend, Batch, Change, Committed, Error, Finding, Footprint, Info, Ingest, Name, Phase, Result, Schema,
+        SchemaReport, Seq, Standing, Tracking, View, check_lease,
         group::{Answer, Work},
     },
 };
@@ -292,6 +292,12 @@ impl Backend for SqliteStore {
             .await
     }
 
+    async fn pending(&self, schema: &Schema) -> Result<SchemaReport> {
+        let schema = schema.clone();
+        self.alone(move |writer| Box::pin(async move { upkeep::pending(writer, &schema).await }))
+            .await
+    }
+
     async fn view(&self) -> Result<Box<dyn View>> {
         let tables = self.tables()?;
         let view = SqliteView::open(&self.inner.readers, tables, self.inner.options.view_limit).await?;
@@ -368,6 +374,14 @@ impl Backend for SqliteStore {
             Box::pin(async move { lease::lease(writer, &name, holder, clock.now(), ttl).await })
         })
         .await
+    }
+
+    async fn footprint(&self) -> Result<Footprint> {
+        self.check_open()?;
+        Ok(Footprint {
+            bytes: Some(self.inner.place.bytes()),
+            names: Vec::new(),
+        })
     }
 
     async fn check(&self) -> Result<Vec<Finding>> {

@@ -14,6 +14,7 @@ use fleet_core::{
         Relocate as _, Schema, Severity, Term, Write,
     },
 };
+use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
 use futures::{StreamExt as _, stream};
 use sqlx::{ConnectOptions as _, Executor as _, sqlite::SqliteConnectOptions};
 
@@ -388,4 +389,21 @@ async fn an_unchanged_index_is_not_written_again() {
     store.commit(rewrite("tag-2", id(0xc002))).await.unwrap();
     assert_eq!(store.view().await.unwrap().count("device", &marked).await.unwrap(), 42);
     store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_takes_longer_than_a_view_may_be_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let limit = std::time::Duration::from_secs(1);
+    let options = SqliteOptions {
+        view_limit: limit,
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::open(
+        folder.path().join("fleet.db"),
+        options,
+        std::sync::Arc::new(fleet_core::kernel::SystemClock),
+    );
+    let store = std::sync::Arc::new(store.await.unwrap());
+    fleet_storage_conformance::check_export_outlives_the_limit_of_views(store, limit).await;
 }

@@ -348,6 +348,16 @@ pub struct SchemaReport {
     pub filled: Vec<String>,
 }
 
+/// Bytes that a store takes where it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// All of it, with indexes, history and logs; none for a store that is on no disk.
+    pub bytes: Option<u64>,
+    /// By kind, lane and set of latest values, where the engine knows it without reading what is stored. Not all of the whole:
+    /// history and logs belong to none of them.
+    pub names: Vec<(Name, u64)>,
+}
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -391,7 +401,13 @@ pub trait Backend: Relocate + fmt::Debug + Send + Sync + 'static {
     /// [`super::Error::Taken`] when a new unique column would clash.
     async fn prepare(&self, schema: &Schema) -> Result<SchemaReport>;
 
-    /// A consistent view of the newest commit. It is short-lived: a backend may end one that is held over a minute.
+    /// What [`Backend::prepare`] of this schema would report, and changes nothing; before the store is prepared, too. Columns of
+    /// which the filling was broken off are among those to be filled. Fails with [`super::Error::Refused`] as `prepare` does;
+    /// what shows only while columns are filled does not show here.
+    async fn pending(&self, schema: &Schema) -> Result<SchemaReport>;
+
+    /// A consistent view of the newest commit. It is short-lived: a backend may end one that is held over a minute
+    /// ([`View::renew`]).
     async fn view(&self) -> Result<Box<dyn View>>;
 
     /// All or nothing, durable on return. Never lingers.
@@ -420,6 +436,9 @@ pub trait Backend: Relocate + fmt::Debug + Send + Sync + 'static {
     /// returns none. It has lapsed when the clock shows its end. A name is 1 to [`super::limits::TEXT`] bytes without U+0000.
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>>;
 
+    /// How much room it takes. Quick: it reads nothing of what is stored.
+    async fn footprint(&self) -> Result<Footprint>;
+
     /// Looks for damage: the engine's own check, then index values against bodies, then chains.
     async fn check(&self) -> Result<Vec<Finding>>;
 
@@ -433,6 +452,11 @@ pub trait Backend: Relocate + fmt::Debug + Send + Sync + 'static {
 pub trait View: Send {
     /// The newest commit that the view shows.
     fn seq(&self) -> Seq;
+
+    /// The view may be held for its whole time once more, counted from now. For those who read a whole store from one view, and
+    /// renew it as long as they get on; what an engine cannot clear away meanwhile piles up. Fails with
+    /// [`super::Error::Unavailable`] when the view has ended.
+    async fn renew(&mut self) -> Result<()>;
 
     /// The documents of these keys, in their order.
     async fn get(&mut self, keys: &[Key]) -> Result<Vec<Option<Doc>>>;

@@ -74,12 +74,13 @@ mod relocate;
 mod schema;
 mod switch;
 mod typed;
+mod upgrade;
 mod value;
 
 pub use chain::{ChainBreak, Link, verify_chain};
 pub use contract::{
-    Backend, Batch, Change, Committed, Doc, Expect, Finding, Info, Ingest, Key, Latest, Name, Record, Rev, Row,
-    RowPage, SchemaReport, Seq, Severity, StoredRow, Touched, View, Write,
+    Backend, Batch, Change, Committed, Doc, Expect, Finding, Footprint, Info, Ingest, Key, Latest, Name, Record, Rev,
+    Row, RowPage, SchemaReport, Seq, Severity, StoredRow, Touched, View, Write,
 };
 pub use digest::{Digest, ExportDigest};
 pub use error::{BoxError, Error, Result};
@@ -99,4 +100,5 @@ pub use typed::{
     ROW_CONFLICT, Reader, STALE, Store, TAKEN, ToColumn, Tx, Versioned, decode, encode, kind_schema, lane_schema,
     latest_schema, one_value, sorted_values,
 };
+pub use upgrade::Prepared;
 pub use value::Value;

@@ -183,9 +183,9 @@ pub struct LatestSchema {
 /// Everything that a store holds.
 #[derive(Clone, Debug, Default)]
 pub struct Schema {
-    kinds: BTreeMap<Name, Arc<KindSchema>>,
-    lanes: BTreeMap<Name, Arc<LaneSchema>>,
-    latest: BTreeMap<Name, LatestSchema>,
+    pub(super) kinds: BTreeMap<Name, Arc<KindSchema>>,
+    pub(super) lanes: BTreeMap<Name, Arc<LaneSchema>>,
+    pub(super) latest: BTreeMap<Name, LatestSchema>,
 }
 
 /// Why a declaration is not a schema.

@@ -33,8 +33,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Move, Name, Patch, Phase, Relocate, Result,
-    Schema, SchemaReport, Seq, Standing, Tracked, View,
+    Backend, Batch, Change, Committed, Error, Finding, Footprint, Info, Ingest, Move, Name, Patch, Phase, Relocate,
+    Result, Schema, SchemaReport, Seq, Standing, Tracked, View,
 };
 
 /// How long the feed of a store that was left may be silent before its end is believed without having been told. The stores of
@@ -172,6 +172,10 @@ impl Backend for Switch {
         self.write(|store| async move { store.prepare(schema).await }).await
     }
 
+    async fn pending(&self, schema: &Schema) -> Result<SchemaReport> {
+        self.active().pending(schema).await
+    }
+
     async fn view(&self) -> Result<Box<dyn View>> {
         self.active().view().await
     }
@@ -212,6 +216,10 @@ impl Backend for Switch {
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>> {
         self.write(|store| async move { store.lease(name, holder, ttl).await })
             .await
+    }
+
+    async fn footprint(&self) -> Result<Footprint> {
+        self.active().footprint().await
     }
 
     async fn check(&self) -> Result<Vec<Finding>> {

@@ -1,6 +1,6 @@
 //! Preparing, checking, closing.
 
-use fleet_core::store::{Column, ColumnType, Error, Filter, Ingest, LatestSchema, Patch, Schema};
+use fleet_core::store::{Column, ColumnType, Error, Filter, Ingest, LatestSchema, Patch, Schema, SchemaReport};
 
 use crate::{Lab, dsl::*};
 
@@ -102,6 +102,116 @@ pub(crate) async fn added_kinds_lanes_and_sets_are_created(lab: &mut Lab) {
     let mut view = store.view().await.unwrap();
     assert_eq!(view.count("extra", &eq("name", "n")).await.unwrap(), 1);
     assert_eq!(view.count("thing", &Filter::All).await.unwrap(), 1);
+}
+
+/// A store of an older schema, with documents and rows in it.
+async fn older(lab: &Lab) -> crate::Opened {
+    let opened = lab.another().await;
+    opened.backend.prepare(&small(vec![NAME])).await.unwrap();
+    let cut = |step: Step| step.index(vec![vec!["x".into()]]);
+    let things = (0..30).map(|n| cut(put(&format!("{n:02}")).name("x").size(n).tags(["t"])));
+    opened.backend.commit(batch(1, things)).await.unwrap();
+    let rows = [cut(row("log", "s", 1).name("r").size(4))];
+    opened.backend.commit(batch(2, rows)).await.unwrap();
+    opened
+}
+
+/// What the older store becomes.
+fn larger() -> Schema {
+    let schema = small(vec![NAME, SIZE, TAG]).with_kind(kind("extra", vec![NAME]));
+    schema
+        .and_then(|schema| schema.with_latest(LatestSchema { name: "extra_state" }))
+        .unwrap()
+}
+
+fn sorted(mut report: SchemaReport) -> (Vec<String>, Vec<String>) {
+    report.created.sort();
+    report.filled.sort();
+    (report.created, report.filled)
+}
+
+pub(crate) async fn pending_says_what_preparing_would_do_and_does_nothing(lab: &mut Lab) {
+    let opened = older(lab).await;
+    let store = &opened.backend;
+    let before = exported(&**store).await;
+    let pending = sorted(store.pending(&larger()).await.unwrap());
+    assert_eq!(pending.0, ["extra", "extra_state"]);
+    assert_eq!(pending.1, ["log.size", "thing.size", "thing.tag"]);
+    assert_eq!(
+        sorted(store.pending(&larger()).await.unwrap()),
+        pending,
+        "it was only asked"
+    );
+    assert_eq!(exported(&**store).await, before);
+    let mut view = store.view().await.unwrap();
+    assert_eq!(
+        fails(view.count("extra", &Filter::All).await),
+        "Invalid",
+        "the older schema is the store's still"
+    );
+    assert_eq!(fails(view.count("thing", &eq("size", 2)).await), "NoIndex");
+    drop(view);
+    assert_eq!(
+        sorted(store.prepare(&larger()).await.unwrap()),
+        pending,
+        "preparing does what it said"
+    );
+    assert_eq!(store.pending(&larger()).await.unwrap(), SchemaReport::default());
+    assert_eq!(
+        fails(store.pending(&small(vec![NAME])).await),
+        "Refused",
+        "a newer version wrote it"
+    );
+}
+
+pub(crate) async fn pending_of_a_new_store_is_everything(lab: &mut Lab) {
+    let opened = lab.another().await;
+    let mut pending = opened.backend.pending(&schema()).await.unwrap();
+    pending.created.sort();
+    assert_eq!(
+        pending.created,
+        ["bare", "gauge", "ledger", "log", "other", "state", "tape", "thing"]
+    );
+    assert_eq!(
+        sorted(opened.backend.prepare(&schema()).await.unwrap()),
+        sorted(pending)
+    );
+}
+
+pub(crate) async fn store_is_read_by_the_schema_before(lab: &mut Lab) {
+    let opened = older(lab).await;
+    let store = &opened.backend;
+    let before = exported(&**store).await;
+    let pending = store.pending(&larger()).await.unwrap();
+    let report = store.prepare(&larger().before(&pending)).await.unwrap();
+    assert_eq!(report, SchemaReport::default(), "that is what it has");
+    assert_eq!(exported(&**store).await, before);
+    assert_eq!(sorted(store.prepare(&larger()).await.unwrap()), sorted(pending));
+    assert_eq!(
+        exported(&**store).await,
+        before,
+        "index values are no part of an export"
+    );
+    assert_eq!(store.check().await.unwrap(), []);
+}
+
+pub(crate) async fn footprint_names_what_is_declared(lab: &mut Lab) {
+    lab.ok([put("a").name("x"), row("ledger", "s", 1).level(1)]).await;
+    let footprint = lab.store().footprint().await.unwrap();
+    let whole = footprint.bytes.unwrap_or(u64::MAX);
+    assert_eq!(
+        footprint.bytes.is_some(),
+        lab.store().info().durable,
+        "what is on a disk takes room"
+    );
+    assert!(whole > 0);
+    for (name, bytes) in &footprint.names {
+        assert!(
+            schema().names().any(|declared| declared == *name),
+            "{name} is not declared"
+        );
+        assert!(*bytes <= whole, "{footprint:?}");
+    }
 }
 
 pub(crate) async fn added_unique_column_must_not_clash(lab: &mut Lab) {

@@ -292,6 +292,10 @@ macro_rules! __cases {
                 second_preparation_changes_nothing
                 added_column_is_filled
                 added_kinds_lanes_and_sets_are_created
+                pending_says_what_preparing_would_do_and_does_nothing
+                pending_of_a_new_store_is_everything
+                store_is_read_by_the_schema_before
+                footprint_names_what_is_declared
                 added_unique_column_must_not_clash
                 stored_kind_that_is_not_declared_is_refused
                 clean_store_has_no_findings

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fleet_core::store::{
-    Backend, Batch, Change, Committed, Doc, DocPage, Filter, Find, Finding, Info, Ingest, Key, Latest, Link, Move,
-    Name, Patch, ReadRows, Record, RecordKey, Relocate, Result, RowPage, Schema, SchemaReport, Seq, Standing,
+    Backend, Batch, Change, Committed, Doc, DocPage, Filter, Find, Finding, Footprint, Info, Ingest, Key, Latest, Link,
+    Move, Name, Patch, ReadRows, Record, RecordKey, Relocate, Result, RowPage, Schema, SchemaReport, Seq, Standing,
     StoredRow, Tracked, Value, View, group::Place,
 };
 use futures::stream::BoxStream;
@@ -85,6 +85,10 @@ impl Backend for Tapped {
         pass!(self, prepare(schema))
     }
 
+    async fn pending(&self, schema: &Schema) -> Result<SchemaReport> {
+        self.inner.pending(schema).await
+    }
+
     async fn view(&self) -> Result<Box<dyn View>> {
         self.tap.before("view").await?;
         let inner = self.inner.view().await?;
@@ -121,6 +125,10 @@ impl Backend for Tapped {
 
     async fn check(&self) -> Result<Vec<Finding>> {
         pass!(self, check())
+    }
+
+    async fn footprint(&self) -> Result<Footprint> {
+        self.inner.footprint().await
     }
 
     async fn close(&self) -> Result<()> {
@@ -185,6 +193,10 @@ impl Relocate for Tapped {
 impl View for TappedView {
     fn seq(&self) -> Seq {
         self.inner.seq()
+    }
+
+    async fn renew(&mut self) -> Result<()> {
+        self.inner.renew().await
     }
 
     async fn get(&mut self, keys: &[Key]) -> Result<Vec<Option<Doc>>> {

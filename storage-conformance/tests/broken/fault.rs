@@ -87,6 +87,8 @@ pub enum Fault {
     RecordsOutOfOrder,
     RecordsWithTheirStart,
     RowsInTheOrderOfTheLane,
+    PendingPrepares,
+    PendingTellsNothing,
     // For the model test.
     ThirdRevisionTwice,
     OrOfThreeLosesOne,
@@ -246,4 +248,9 @@ pub const FAULTS: &[(Fault, &str)] = &[
         Fault::RowsInTheOrderOfTheLane,
         "records::rows_answer_in_the_order_of_their_places",
     ),
+    (
+        Fault::PendingPrepares,
+        "life::pending_says_what_preparing_would_do_and_does_nothing",
+    ),
+    (Fault::PendingTellsNothing, "life::pending_of_a_new_store_is_everything"),
 ];

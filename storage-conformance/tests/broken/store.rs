@@ -12,9 +12,9 @@ use std::{
 use fleet_core::{
     kernel::{ManualClock, Timestamp},
     store::{
-        Backend, Batch, Change, Committed, Error, Expect, Filter, Find, Finding, Info, Ingest, Key, KindSchema,
-        LaneSchema, Name, RecordKey, Relocate, Result, Row, Schema, SchemaReport, Seq, Touched, Value, View, Write,
-        memory::MemoryStore,
+        Backend, Batch, Change, Committed, Error, Expect, Filter, Find, Finding, Footprint, Info, Ingest, Key,
+        KindSchema, LaneSchema, Name, RecordKey, Relocate, Result, Row, Schema, SchemaReport, Seq, Touched, Value,
+        View, Write, memory::MemoryStore,
     },
 };
 use fleet_storage_conformance::{Guard, Harness, Opened, async_trait};
@@ -516,6 +516,20 @@ impl Backend for BrokenStore {
     async fn check(&self) -> Result<Vec<Finding>> {
         self.open()?;
         self.live.check().await
+    }
+
+    async fn pending(&self, schema: &Schema) -> Result<SchemaReport> {
+        self.open()?;
+        match self.fault {
+            Fault::PendingPrepares => self.live.prepare(schema).await,
+            Fault::PendingTellsNothing => Ok(SchemaReport::default()),
+            _ => self.live.pending(schema).await,
+        }
+    }
+
+    async fn footprint(&self) -> Result<Footprint> {
+        self.open()?;
+        self.live.footprint().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -151,6 +151,10 @@ impl View for BrokenView {
         self.view.seq()
     }
 
+    async fn renew(&mut self) -> Result<()> {
+        self.view.renew().await
+    }
+
     async fn get(&mut self, keys: &[Key]) -> Result<Vec<Option<Doc>>> {
         self.refresh().await?;
         self.view.get(keys).await

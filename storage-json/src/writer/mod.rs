@@ -15,12 +15,13 @@ mod answer;
 mod checkpoints;
 mod decide;
 mod flush;
+mod footprint;
 mod found;
 mod prepare;
 mod queue;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -43,6 +44,7 @@ pub(crate) use queue::Queue;
 use queue::{Patience, Taken};
 
 use crate::{
+    catalogue::Catalogue,
     journal::{Journal, Lines, Scanned},
     manifest::Manifest,
     options::JsonOptions,
@@ -67,6 +69,10 @@ pub(crate) enum Request {
     Write(Ask),
     /// To load the store, or to take over another schema.
     Prepare(Schema, Reply<SchemaReport>),
+    /// To say what taking over a schema would change.
+    Pending(Schema, Reply<SchemaReport>),
+    /// Answers bytes by name.
+    Footprint(Reply<HashMap<String, u64>>),
     /// To begin to note what is written, or to cease to.
     Track(bool, Reply<()>),
     /// To store a snapshot.
@@ -263,6 +269,10 @@ impl Writer {
         match request {
             Request::Write(ask) => self.decide(ask),
             Request::Prepare(schema, reply) => drop(reply.send(self.prepare(&schema))),
+            Request::Pending(schema, reply) => {
+                drop(reply.send(self.manifest.catalogue.prepare(&Catalogue::of(&schema))));
+            }
+            Request::Footprint(reply) => drop(reply.send(Ok(self.footprint()))),
             Request::Track(on, reply) => {
                 // In its turn: what is written from now on is noted.
                 *self.shared.tracking() = on.then(Tracking::default);

@@ -106,6 +106,13 @@ impl View for PostgresView {
         self.seq
     }
 
+    async fn renew(&mut self) -> Result<()> {
+        self.timer.abort();
+        drop(self.lent().await?);
+        self.timer = tokio::spawn(end_after(self.limit, Arc::clone(&self.lent))).abort_handle();
+        Ok(())
+    }
+
     async fn get(&mut self, keys: &[Key]) -> Result<Vec<Option<Doc>>> {
         check_keys(&self.tables.schema, keys)?;
         let mut lent = self.lent().await?;

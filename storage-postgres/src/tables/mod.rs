@@ -89,34 +89,19 @@ fn declared(schema: &Schema) -> String {
     for kind in schema.kinds() {
         line(format!("kind {} {:?}", kind.name, kind.indexes));
         for column in &kind.columns {
-            line(format!("{} {}", column.name, spec_of(column)));
+            line(format!("{} {}", column.name, column.spec()));
         }
     }
     for lane in schema.lanes() {
         line(format!("lane {} {}", lane.name, lane.chained));
         for column in &lane.columns {
-            line(format!("{} {}", column.name, spec_of(column)));
+            line(format!("{} {}", column.name, column.spec()));
         }
     }
     for latest in schema.latests() {
         line(format!("latest {}", latest.name));
     }
     hasher.finalize().to_hex()[..32].to_owned()
-}
-
-/// How a column is declared, as a text to compare.
-pub(crate) fn spec_of(column: &Column) -> String {
-    let r#type = match column.r#type {
-        ColumnType::Int => "int",
-        ColumnType::Text => "text",
-        ColumnType::Id => "id",
-    };
-    let more = match (column.many, column.unique) {
-        (true, _) => " many",
-        (false, true) => " unique",
-        (false, false) => "",
-    };
-    format!("{type}{more}")
 }
 
 /// The engine's type of a column, with the order that core gives to texts.

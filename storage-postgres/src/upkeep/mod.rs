@@ -3,6 +3,7 @@
 
 mod check;
 mod fill;
+mod footprint;
 mod indexes;
 mod partitions;
 mod prepare;
@@ -15,7 +16,13 @@ use fleet_core::store::{Error, Result, Seq, Tracking};
 use futures::future::BoxFuture;
 use tokio::time::sleep;
 
-pub(crate) use self::{check::check, partitions::keep as keep_partitions, prepare::prepare, relocate::cease_tracking};
+pub(crate) use self::{
+    check::check,
+    footprint::footprint,
+    partitions::keep as keep_partitions,
+    prepare::{pending, prepare},
+    relocate::cease_tracking,
+};
 use crate::{
     PostgresStore,
     error::{Class, class, from_engine, is_certain, unknown},

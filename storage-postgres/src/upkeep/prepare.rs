@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fleet_core::store::{Column, Error, Key, Name, Result, Schema, SchemaReport};
+use fleet_core::store::{Column, Error, Key, Name, Prepared, Result, Schema, SchemaReport};
 use sqlx::{
     Row as _,
     postgres::{PgConnection, PgRow},
@@ -18,9 +18,9 @@ use sqlx::{
 use super::{end, fill, partitions, views};
 use crate::{
     PostgresStore,
-    error::{Class, class},
+    error::{Class, class, from_engine},
     sql::Sql,
-    tables::{Fixed, KindTable, Tables, spec_of},
+    tables::{Fixed, KindTable, Tables},
     writer::{Failure, Stands},
 };
 
@@ -67,6 +67,35 @@ pub(crate) async fn prepare(store: &PostgresStore, schema: &Schema) -> Result<Sc
     store.shared().found_at(stands.seq);
     store.shared().set_tables(tables);
     Ok(report)
+}
+
+/// What preparing would change; changes nothing.
+pub(crate) async fn pending(store: &PostgresStore, schema: &Schema) -> Result<SchemaReport> {
+    let fixed = &store.server().fixed;
+    let (mut lent, _) = store.others().begin(&fixed.begin).await?;
+    let mut stored: BTreeMap<(String, String), Prepared> = BTreeMap::new();
+    let rows = fixed
+        .catalogue
+        .query()
+        .fetch_all(lent.conn()?)
+        .await
+        .map_err(from_engine)?;
+    for row in rows {
+        let text = |n: usize| row.try_get::<String, _>(n).map_err(from_engine);
+        let (r#type, name, column, spec) = (text(0)?, text(1)?, text(2)?, text(3)?);
+        let entry = stored.entry((r#type.clone(), name.clone()));
+        let prepared = entry.or_insert_with(|| Prepared {
+            r#type,
+            name,
+            ..Prepared::default()
+        });
+        if column.is_empty() {
+            prepared.form = spec;
+        } else if row.try_get(4).map_err(from_engine)? {
+            prepared.columns.insert(column, spec);
+        }
+    }
+    schema.pending(stored.into_values())
 }
 
 /// Refused when another version is preparing the store as well, and came later.
@@ -202,7 +231,7 @@ impl Shaper<'_> {
             self.run(create).await?;
             self.note(&owner, "", owner.spec, true).await?;
             for column in owner.columns {
-                self.note(&owner, column.name, &spec_of(column), true).await?;
+                self.note(&owner, column.name, &column.spec(), true).await?;
             }
             self.report.created.push(owner.name.to_owned());
             return Ok(());
@@ -214,7 +243,7 @@ impl Shaper<'_> {
             ))
             .into());
         }
-        let unchanged = |column: &Column| there.columns.get(column.name) == Some(&spec_of(column));
+        let unchanged = |column: &Column| there.columns.get(column.name) == Some(&column.spec());
         for (name, spec) in &there.columns {
             if owner
                 .columns
@@ -230,7 +259,7 @@ impl Shaper<'_> {
         let new: Vec<&Column> = owner.columns.iter().filter(|column| !unchanged(column)).collect();
         for column in &new {
             self.run(add(column)).await?;
-            self.note(&owner, column.name, &spec_of(column), false).await?;
+            self.note(&owner, column.name, &column.spec(), false).await?;
         }
         if !new.is_empty() {
             // What was filled before does not have the new ones.

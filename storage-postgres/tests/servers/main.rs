@@ -14,3 +14,4 @@ mod load;
 mod partitions;
 mod pooler;
 mod two;
+mod views;

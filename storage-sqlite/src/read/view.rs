@@ -125,6 +125,16 @@ impl View for SqliteView {
         self.seq
     }
 
+    async fn renew(&mut self) -> Result<()> {
+        self.timer.abort();
+        let stop = match &*self.lent().await? {
+            Some(lent) => lent.stop(),
+            None => return Err(self.over()),
+        };
+        self.timer = tokio::spawn(end_after(self.limit, stop, Arc::clone(&self.lent))).abort_handle();
+        Ok(())
+    }
+
     async fn get(&mut self, keys: &[Key]) -> Result<Vec<Option<Doc>>> {
         check_keys(&self.tables.schema, keys)?;
         let mut lent = self.lent().await?;

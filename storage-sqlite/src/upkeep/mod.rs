@@ -8,7 +8,11 @@ use fleet_core::store::{Name, Result, StoredRow, Tracking, verify_chain};
 use futures::StreamExt as _;
 use sqlx::sqlite::SqliteConnection;
 
-pub(crate) use self::{check::check, prepare::prepare, relocate::load_standing};
+pub(crate) use self::{
+    check::check,
+    prepare::{pending, prepare},
+    relocate::load_standing,
+};
 use crate::{
     read::stored_row,
     tables::LaneTable,

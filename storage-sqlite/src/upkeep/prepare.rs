@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet_core::store::{Column, ColumnType, Error, Key, Name, Result, Schema, SchemaReport};
+use fleet_core::store::{Column, Error, Key, Name, Prepared, Result, Schema, SchemaReport};
 use sqlx::Row as _;
 use uuid::Uuid;
 
@@ -44,6 +44,23 @@ pub(crate) async fn prepare(writer: &mut Writer, schema: &Schema) -> Result<Sche
     writer.shared().set_tables(tables.into());
     writer.load().await?;
     Ok(report)
+}
+
+/// What preparing would change; changes nothing.
+pub(crate) async fn pending(writer: &mut Writer, schema: &Schema) -> Result<SchemaReport> {
+    let stored = catalogue(writer).await.map_err(|Failure(error)| error)?;
+    schema.pending(stored.into_iter().map(|((r#type, name), stored)| {
+        Prepared {
+            r#type,
+            name,
+            form: stored.spec,
+            columns: stored
+                .columns
+                .into_iter()
+                .filter_map(|(column, (spec, filled))| filled.then_some((column, spec)))
+                .collect(),
+        }
+    }))
 }
 
 /// Makes tables and columns; new columns of tables that are there are marked to be filled.
@@ -169,7 +186,7 @@ impl<'w> Shaper<'w> {
         let unchanged = |column: &Column| {
             known
                 .get(column.name)
-                .is_some_and(|(stored, _)| *stored == spec_of(column))
+                .is_some_and(|(stored, _)| *stored == column.spec())
         };
         let gone: Vec<_> = known
             .iter()
@@ -192,7 +209,7 @@ impl<'w> Shaper<'w> {
         let new: Vec<&Column> = columns.iter().filter(|column| !unchanged(column)).collect();
         for column in &new {
             self.run(add(column)).await?;
-            self.note(column.name, &spec_of(column), false).await?;
+            self.note(column.name, &column.spec(), false).await?;
         }
         if !new.is_empty() {
             // What was filled before does not have the new ones.
@@ -248,21 +265,6 @@ async fn composites(writer: &mut Writer, owner: Owner, name: Name) -> Result<Vec
         }
     }
     Ok(found)
-}
-
-/// How a column is declared, as a text to compare.
-fn spec_of(column: &Column) -> String {
-    let r#type = match column.r#type {
-        ColumnType::Int => "int",
-        ColumnType::Text => "text",
-        ColumnType::Id => "id",
-    };
-    let more = match (column.many, column.unique) {
-        (true, _) => " many",
-        (false, true) => " unique",
-        (false, false) => "",
-    };
-    format!("{type}{more}")
 }
 
 /// The declared columns that are not filled, and how far their filling came.

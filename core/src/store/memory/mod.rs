@@ -47,8 +47,8 @@ pub use self::{
     view::MemoryView,
 };
 use super::{
-    Backend, Batch, Change, Committed, Error, Finding, Info, Ingest, Move, Name, Patch, RecordKey, Relocate, Result,
-    Schema, SchemaReport, Seq, Standing, Tracked, Tracking, View,
+    Backend, Batch, Change, Committed, Error, Finding, Footprint, Info, Ingest, Move, Name, Patch, RecordKey, Relocate,
+    Result, Schema, SchemaReport, Seq, Standing, Tracked, Tracking, View,
 };
 use crate::kernel::Clock;
 
@@ -115,6 +115,10 @@ impl Backend for MemoryStore {
         self.with(|state| state.prepare(schema))
     }
 
+    async fn pending(&self, schema: &Schema) -> Result<SchemaReport> {
+        self.with(|state| state.pending(schema))
+    }
+
     async fn view(&self) -> Result<Box<dyn View>> {
         self.with(|state| Ok(Box::new(state.view()) as Box<dyn View>))
     }
@@ -162,6 +166,10 @@ impl Backend for MemoryStore {
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>> {
         let now = self.clock.now();
         self.with(|state| state.lease(name, holder, ttl, now))
+    }
+
+    async fn footprint(&self) -> Result<Footprint> {
+        self.with(|_| Ok(Footprint::default()))
     }
 
     async fn check(&self) -> Result<Vec<Finding>> {

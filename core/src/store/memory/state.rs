@@ -104,6 +104,13 @@ impl State {
         Ok(report)
     }
 
+    /// See [`Backend::pending`](crate::store::Backend::pending).
+    pub fn pending(&self, schema: &Schema) -> Result<SchemaReport> {
+        let mut next = self.clone();
+        next.standing = Standing::default();
+        next.prepare(schema)
+    }
+
     /// What is stored must stay visible: an older version of the program must not work on a newer store.
     fn check_declared(&self, schema: &Schema) -> Result<()> {
         let refused = |what: &str, name: &str| {

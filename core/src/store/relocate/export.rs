@@ -47,6 +47,8 @@ impl Export {
             return Ok(None);
         };
         if self.ready.is_empty() {
+            // As long as it gets on: a store that takes longer than a view may be held is still read from one view.
+            self.view.renew().await?;
             self.ready = self.view.records(self.after, PAGE).await?.into();
         }
         let Some(record) = self.ready.pop_front() else {
