@@ -23,7 +23,7 @@ use crate::{
     retention::LaneRetention,
     settings::{Overrides, Settings},
     storage::{
-        Desk, StorageService,
+        self, Desk, StorageService, Upgrade,
         ports::{BackupFolder, StorageOpener},
     },
     store::{Backend, Schema, Store, Switch},
@@ -88,6 +88,7 @@ pub struct FleetBuilder {
     modules: Vec<Module>,
     overrides: Overrides,
     backup_folder: Option<Arc<dyn BackupFolder>>,
+    backup_before_upgrade: bool,
     storage_opener: Option<Arc<dyn StorageOpener>>,
 }
 
@@ -128,6 +129,13 @@ impl FleetBuilder {
         self
     }
 
+    /// Whether a backup is made before a store of an older version is changed; it is, where there is a folder for backups.
+    #[must_use]
+    pub fn backup_before_upgrade(mut self, wanted: bool) -> Self {
+        self.backup_before_upgrade = wanted;
+        self
+    }
+
     /// Opens the stores that data is moved to; without it nothing is moved.
     #[must_use]
     pub fn storage_opener(mut self, opener: Arc<dyn StorageOpener>) -> Self {
@@ -139,6 +147,32 @@ impl FleetBuilder {
     pub async fn open(self) -> Result<Fleet> {
         let schema = modules::schema(&self.modules)?;
         let permissions = modules::permissions(&self.modules)?;
+        let retention: Vec<LaneRetention> = self
+            .modules
+            .iter()
+            .flat_map(|module| module.retention.clone())
+            .collect();
+        let definitions = self.modules.iter().flat_map(|module| module.settings.iter().cloned());
+        let definitions = definitions.chain(retention.iter().map(|retention| retention.days.definition()));
+        let definitions: Vec<_> = definitions.collect();
+        let sealer = Sealer::new(self.master_key);
+        // Embedders that keep no backups look after their stores themselves.
+        let backup = match &self.backup_folder {
+            None => None,
+            Some(folder) => {
+                let upgrade = Upgrade {
+                    backend: &self.backend,
+                    schema: &schema,
+                    sealer: &sealer,
+                    clock: &self.clock,
+                    random: &self.random,
+                    settings: definitions.clone(),
+                    overrides: &self.overrides,
+                    folder: self.backup_before_upgrade.then_some(folder),
+                };
+                upgrade.back_up().await?
+            }
+        };
         let switch = Switch::new(self.backend, PATIENCE);
         let (store, report) = Store::open(
             Arc::new(switch.clone()),
@@ -150,16 +184,8 @@ impl FleetBuilder {
         for created in &report.created {
             tracing::debug!(created, "storage extended");
         }
-        let sealer = Sealer::new(self.master_key);
         let keys = ServerKeys::load_or_create(&store, &sealer).await?;
-        let retention: Vec<LaneRetention> = self
-            .modules
-            .iter()
-            .flat_map(|module| module.retention.clone())
-            .collect();
-        let definitions = self.modules.iter().flat_map(|module| module.settings.iter().cloned());
-        let definitions = definitions.chain(retention.iter().map(|retention| retention.days.definition()));
-        let settings = Settings::open(store.clone(), definitions.collect(), &self.overrides).await?;
+        let settings = Settings::open(store.clone(), definitions, &self.overrides).await?;
         let access = Access::new(
             store.clone(),
             permissions.clone(),
@@ -202,7 +228,11 @@ impl FleetBuilder {
             session_keys: SessionKeys::default(),
             known_devices,
         };
-        Ok(Fleet { inner: Arc::new(inner) })
+        let fleet = Fleet { inner: Arc::new(inner) };
+        if let Some(backup) = backup {
+            storage::note_upgrade(&fleet, &backup).await?;
+        }
+        Ok(fleet)
     }
 }
 
@@ -217,6 +247,7 @@ impl Fleet {
             modules: modules::built_in(),
             overrides: Overrides::new(),
             backup_folder: None,
+            backup_before_upgrade: true,
             storage_opener: None,
         }
     }

@@ -50,6 +50,9 @@ pub(crate) struct Flags {
     /// key out
     #[arg(long, env = "FLEET_BACKUP_PASSPHRASE_FILE", value_name = "FILE")]
     backup_passphrase_file: Option<PathBuf>,
+    /// Change a store of an older version without a backup first
+    #[arg(long, env = "FLEET_NO_BACKUP_BEFORE_UPGRADE")]
+    no_backup_before_upgrade: bool,
     /// How the log looks [default: text]
     #[arg(long, env = "FLEET_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -124,6 +127,7 @@ pub(crate) struct Config {
     trusted_proxies: Sourced<Vec<Network>>,
     master_key_file: Sourced<PathBuf>,
     backup_passphrase_file: Sourced<Option<PathBuf>>,
+    backup_before_upgrade: bool,
     log_format: Sourced<LogFormat>,
 }
 
@@ -200,6 +204,7 @@ impl Config {
             trusted_proxies,
             master_key_file,
             backup_passphrase_file,
+            backup_before_upgrade: !flags.no_backup_before_upgrade,
             log_format,
         })
     }
@@ -230,6 +235,11 @@ impl Config {
 
     pub(crate) fn backup_passphrase_file(&self) -> Option<&Path> {
         self.backup_passphrase_file.value.as_deref()
+    }
+
+    /// Whether a backup is made before a store of an older version is changed. Only a flag says otherwise: it is for one start.
+    pub(crate) fn backup_before_upgrade(&self) -> bool {
+        self.backup_before_upgrade
     }
 
     pub(crate) fn log_format(&self) -> LogFormat {

@@ -98,6 +98,7 @@ pub(crate) async fn open(config: &Config, purpose: Purpose) -> anyhow::Result<(F
     };
     let builder = Fleet::builder(store.backend.clone(), key)
         .backups(Arc::new(backups))
+        .backup_before_upgrade(config.backup_before_upgrade())
         .storage_opener(Arc::new(Opener::new(Arc::new(SystemClock))));
     match builder.open().await {
         Ok(fleet) => Ok((fleet, store)),

@@ -30,8 +30,11 @@ pub use actions::{
     MOVE_START, MOVE_UNAVAILABLE, PLAN, RESTORE, STORAGE_MANAGE, STORAGE_READ,
 };
 pub use backup::{BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
+pub(crate) use backup::{Upgrade, note_upgrade};
 pub(crate) use desk::Desk;
-pub use model::{Activity, ActivityKind, CheckResult, FindingView, MoveMark, PhaseName, StorageCount, StorageView};
+pub use model::{
+    Activity, ActivityKind, CheckResult, FindingView, MoveMark, PhaseName, StorageCount, StorageSize, StorageView,
+};
 pub use module::module;
 pub use moves::{MovePlan, MoveRequest, MoveState, StorageMove};
 pub use restore::{Restored, read_through, record_restore, restore};

@@ -98,6 +98,16 @@ pub struct StorageCount {
     pub documents: u64,
 }
 
+/// How much room a kind, a lane or a set of latest values takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StorageSize {
+    /// Its name.
+    pub name: String,
+    /// Bytes on the disk, with indexes.
+    pub bytes: u64,
+}
+
 /// Something that a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -158,6 +168,11 @@ pub struct StorageView {
     pub seq: u64,
     /// How many documents there are, by kind; kinds without any are left out.
     pub counts: Vec<StorageCount>,
+    /// Bytes on the disk, with indexes, history and logs; none for a store that is on no disk.
+    pub size: Option<u64>,
+    /// Bytes by kind, lane and set of latest values, the greatest first, where the engine knows it without reading everything
+    /// (JSON and Postgres do). History and logs belong to none of them.
+    pub sizes: Vec<StorageSize>,
     /// What is under way.
     pub activity: Option<Activity>,
     /// How the last check by this server went.

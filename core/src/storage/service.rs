@@ -4,7 +4,8 @@ use secrecy::SecretString;
 
 use super::{
     Activity, ActivityKind, BACKUP, BACKUP_FINISH, BACKUP_UNAVAILABLE, BackupId, BackupOutcome, BackupTrigger,
-    BackupView, CHECK, CheckResult, STORAGE_MANAGE, STORAGE_READ, StorageBackup, StorageCount, StorageView,
+    BackupView, CHECK, CheckResult, STORAGE_MANAGE, STORAGE_READ, StorageBackup, StorageCount, StorageSize,
+    StorageView,
     archive::Archived,
     backup,
     desk::{Desk, Work},
@@ -56,6 +57,15 @@ impl<'a> StorageService<'a> {
         }
         let seq = view.seq();
         drop(view);
+        let footprint = backend.footprint().await?;
+        let sizes = footprint.names.into_iter().filter(|(_, bytes)| *bytes > 0);
+        let mut sizes: Vec<_> = sizes
+            .map(|(name, bytes)| StorageSize {
+                name: name.to_owned(),
+                bytes,
+            })
+            .collect();
+        sizes.sort_by(|one, other| other.bytes.cmp(&one.bytes).then_with(|| one.name.cmp(&other.name)));
         let recent = self.recent(&PageRequest::new(Some(RECENT), None)?).await?;
         let is_done = |backup: &BackupView| matches!(backup.outcome, BackupOutcome::Done { .. });
         Ok(StorageView {
@@ -68,6 +78,8 @@ impl<'a> StorageService<'a> {
             origin: standing.origin.map(Into::into),
             seq,
             counts,
+            size: footprint.bytes,
+            sizes,
             activity: self.desk().now(),
             last_check: self.desk().last_check(),
             last_backup: recent.items.into_iter().find(is_done),
@@ -116,7 +128,7 @@ impl<'a> StorageService<'a> {
         told: &(dyn Fn(u64) + Sync),
     ) -> Result<Archived> {
         context.require(STORAGE_MANAGE)?.require_all(STORAGE_MANAGE)?;
-        let (archived, key_included) = backup::write_to(self.fleet, passphrase, sink, told).await?;
+        let (archived, key_included) = backup::Writing::of(self.fleet).write_to(passphrase, sink, told).await?;
         let change = self
             .fleet
             .store()

@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -20,9 +21,9 @@ use super::{
 use crate::{
     Fleet,
     access::{Actor, Context, DENIED, Grants, Origin, Role, audit::AuditFilter},
-    kernel::{Code, ManualClock, MasterKey, PageRequest, SeededRandom, Timestamp},
+    kernel::{Clock as _, Code, ManualClock, MasterKey, PageRequest, SeededRandom, Timestamp},
     settings::SettingValue,
-    store::{Backend, Phase, memory::MemoryStore},
+    store::{Backend, Move, Phase, SchemaReport, memory::MemoryStore},
 };
 
 /// Files in memory.
@@ -339,4 +340,97 @@ async fn a_fleet_without_a_folder_makes_no_backups_and_says_so() {
         BACKUP_UNAVAILABLE,
     );
     fleet.storage().make_if_due().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_an_older_version_is_backed_up_before_it_is_changed() {
+    let world = World::new(None).await;
+    let clock = world.clock.clone();
+    let schema = world.fleet.schema();
+    let older = schema.before(&SchemaReport {
+        created: vec!["storage_backup".into()],
+        filled: vec![format!("user.{}", schema.kind("user").unwrap().columns[0].name)],
+    });
+    // Each time another store of the older version.
+    let past = async || {
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        store.prepare(&older).await.unwrap();
+        let records: Vec<_> = world
+            .fleet
+            .store()
+            .backend()
+            .view()
+            .await
+            .unwrap()
+            .export()
+            .collect()
+            .await;
+        let into: &dyn Backend = &*store;
+        let by = Move {
+            id: Uuid::from_u128(1),
+            peer: "the past".into(),
+            at: clock.now(),
+        };
+        into.import(by, stream::iter(records).boxed()).await.unwrap();
+        store
+    };
+    let open = |store: Arc<MemoryStore>, key: MasterKey, wanted: bool| {
+        Fleet::builder(store, key)
+            .clock(clock.clone())
+            .random(Arc::new(SeededRandom::new(2)))
+            .backups(Arc::new(Folder(world.shelf.clone())))
+            .backup_before_upgrade(wanted)
+            .open()
+    };
+
+    let other = MasterKey::generate(&SeededRandom::new(8));
+    assert!(open(past().await, other, true).await.is_err());
+    assert_eq!(
+        world.shelf.files().len(),
+        0,
+        "a wrong key is refused before anything is written"
+    );
+    *world.shelf.full.lock().unwrap() = true;
+    let full = past().await;
+    check_code(open(full.clone(), key(), true).await, BACKUP_FAILED);
+    assert_eq!(
+        full.pending(&older).await.unwrap(),
+        SchemaReport::default(),
+        "it is as it was"
+    );
+    *world.shelf.full.lock().unwrap() = false;
+
+    let store = past().await;
+    let fleet = open(store.clone(), key(), true).await.unwrap();
+    let world = World {
+        fleet,
+        clock: clock.clone(),
+        shelf: world.shelf.clone(),
+    };
+    let made = world.backups().await;
+    assert_eq!(made.len(), 1);
+    assert_eq!(made[0].trigger, BackupTrigger::Upgrade);
+    assert!(made[0].file.starts_with("fleet-before-upgrade-"), "{}", made[0].file);
+    let BackupOutcome::Done { digest, .. } = &made[0].outcome else {
+        panic!("{made:?}");
+    };
+    let restored = Arc::new(MemoryStore::new(clock.clone()));
+    restored.prepare(&older).await.unwrap();
+    let reader = world.reader(&made[0]).await;
+    let held = restore(reader, &*restored, &older, Uuid::from_u128(2), "a backup", clock.now())
+        .await
+        .unwrap();
+    assert_eq!(held.digest.to_string(), *digest, "the older version can take it");
+
+    // Another start changes nothing; the rule for other backups leaves this one alone.
+    open(store, key(), true).await.unwrap();
+    world.set(BACKUP_KEEP, 1).await;
+    for _ in 0..2 {
+        world.back_up().await;
+    }
+    let left: Vec<_> = world.backups().await.into_iter().map(|backup| backup.trigger).collect();
+    assert_eq!(left, [BackupTrigger::Manual, BackupTrigger::Upgrade]);
+    let before = world.shelf.files().len();
+    open(past().await, key(), false).await.unwrap();
+    assert_eq!(world.shelf.files().len(), before, "none was wanted");
 }

@@ -32,6 +32,19 @@ pub fn samples() -> Vec<Sample> {
             ),
         ),
         document(
+            "before an upgrade",
+            &backup(
+                BackupTrigger::Upgrade,
+                BackupOutcome::Done {
+                    bytes: 1_234_567,
+                    records: 4_321,
+                    seq: 987,
+                    digest: "ab".repeat(32),
+                    key_included: false,
+                },
+            ),
+        ),
+        document(
             "that failed",
             &backup(
                 BackupTrigger::Schedule,

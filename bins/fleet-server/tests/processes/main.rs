@@ -7,4 +7,6 @@ mod crash;
 mod life;
 mod processes;
 mod start;
+mod upgrade;
+mod upgrades;
 mod world;

@@ -88,6 +88,16 @@ impl ServerKeys {
         })
     }
 
+    /// Refuses a master key that does not open what is there. Changes nothing.
+    pub(crate) async fn check(store: &Store, sealer: &Sealer) -> Result<()> {
+        for purpose in Purpose::ALL {
+            if let Some(key) = store.get::<ServerKey>(purpose.id()).await? {
+                open(purpose, &key.value, sealer)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Signs welcome and enrolment answers; agents pin its public half.
     pub fn identity(&self) -> &SigningKey {
         &self.inner.identity

@@ -1,21 +1,24 @@
 //! Makes a backup and accounts for it.
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 
 use super::{
     BackupId, BackupOutcome, BackupTrigger, StorageBackup,
     rules::{Ended, expired, file_name, is_due},
+    upgrade::KEPT,
 };
 use crate::{
     Fleet,
     access::Context,
-    kernel::{EntityId as _, Error, MAX_LIMIT, PageRequest, Result},
+    kernel::{Clock, EntityId as _, Error, MAX_LIMIT, PageRequest, Randomness, Result, Sealer},
     storage::{
         BACKUP_EVERY, BACKUP_FAILED, BACKUP_FINISH, BACKUP_FOLDER, BACKUP_KEEP, BACKUP_UNAVAILABLE,
         archive::{Archived, Header, KeyPart, wrap_key, write_archive},
         ports::{BackupFolder, BackupSink},
     },
-    store::{Direction, Evidence, Query, Reader, Versioned},
+    store::{Backend, Direction, Evidence, Query, Reader, Versioned},
 };
 
 impl Ended for Versioned<StorageBackup> {
@@ -72,12 +75,7 @@ pub(in crate::storage) async fn make(
         },
     };
     let gone = account(fleet, backup).await?;
-    // Commit first: a file that stays behind harms nobody, a document without its file would.
-    for old in gone {
-        if let Err(error) = shelf.remove(&old.folder, &old.file).await {
-            tracing::warn!(file = old.file, %error, "an old backup could not be removed");
-        }
-    }
+    remove(shelf, gone).await;
     written.map(drop)
 }
 
@@ -92,56 +90,99 @@ async fn write(
         .passphrase()
         .map_err(|error| BACKUP_FAILED.error(format!("the passphrase for backups cannot be read: {error}")))?;
     let sink = shelf.create(folder, file).await.map_err(|error| failure(&error))?;
-    write_to(fleet, passphrase, sink, told).await
+    Writing::of(fleet).write_to(passphrase, sink, told).await
 }
 
-/// Writes everything into a sink; says whether the master key is in it.
-pub(in crate::storage) async fn write_to(
-    fleet: &Fleet,
-    passphrase: Option<SecretString>,
-    mut sink: Box<dyn BackupSink>,
-    told: &(dyn Fn(u64) + Sync),
-) -> Result<(Archived, bool)> {
-    let key = key_part(fleet, passphrase).await?;
-    let backend = fleet.store().backend();
-    let view = backend.view().await?;
-    let header = Header {
-        made_at: fleet.clock().now(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        backend: backend.info().backend.to_owned(),
-        seq: view.seq(),
-        key,
-    };
-    let archived = write_archive(view, &header, &mut *sink, told).await?;
-    sink.finish().await.map_err(|error| failure(&error))?;
-    Ok((archived, header.key.is_in()))
+/// What a backup is written from.
+pub(in crate::storage) struct Writing<'a> {
+    pub(in crate::storage) backend: &'a Arc<dyn Backend>,
+    pub(in crate::storage) sealer: &'a Sealer,
+    pub(in crate::storage) clock: &'a dyn Clock,
+    pub(in crate::storage) random: Arc<dyn Randomness>,
 }
 
-fn failure(error: &std::io::Error) -> Error {
+impl<'a> Writing<'a> {
+    pub(in crate::storage) fn of(fleet: &'a Fleet) -> Self {
+        Self {
+            backend: fleet.store().backend(),
+            sealer: fleet.sealer(),
+            clock: fleet.clock(),
+            random: fleet.shared_random(),
+        }
+    }
+
+    /// Writes everything into a sink; says whether the master key is in it.
+    ///
+    /// **One consistent state.** All of it comes from one view, whatever is written meanwhile. A view may be held for a minute,
+    /// and a backup takes as long as it takes: it renews the view with each page that it reads, so one that gets on is never
+    /// cut off, and one that hangs (a disk that is gone) ends and lets go. The price is what `pg_dump` and `.backup` cost as
+    /// well: SQLite's log grows meanwhile, Postgres keeps old versions, and JSON holds a copy of its state, which shares what
+    /// has not changed. The other way, pages of many views made consistent by the notes of what was written between them, would
+    /// need a second store to patch before a file in canonical order could be written.
+    pub(in crate::storage) async fn write_to(
+        &self,
+        passphrase: Option<SecretString>,
+        mut sink: Box<dyn BackupSink>,
+        told: &(dyn Fn(u64) + Sync),
+    ) -> Result<(Archived, bool)> {
+        let key = self.key_part(passphrase).await?;
+        let view = self.backend.view().await?;
+        let header = Header {
+            made_at: self.clock.now(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: self.backend.info().backend.to_owned(),
+            seq: view.seq(),
+            key,
+        };
+        let archived = write_archive(view, &header, &mut *sink, told).await?;
+        sink.finish().await.map_err(|error| failure(&error))?;
+        Ok((archived, header.key.is_in()))
+    }
+
+    /// The master key under a passphrase, or its name.
+    async fn key_part(&self, passphrase: Option<SecretString>) -> Result<KeyPart> {
+        let Some(passphrase) = passphrase else {
+            let id = self.sealer.key_id().to_owned();
+            return Ok(KeyPart::LeftOut { id });
+        };
+        let (sealer, random) = (self.sealer.clone(), self.random.clone());
+        let wrapped = tokio::task::spawn_blocking(move || wrap_key(sealer.current(), &passphrase, &*random));
+        let wrapped = wrapped.await.map_err(Error::internal)?;
+        let wrapped =
+            wrapped.map_err(|error| BACKUP_FAILED.error(format!("the master key cannot be wrapped: {error}")))?;
+        Ok(KeyPart::Wrapped(wrapped))
+    }
+}
+
+pub(super) fn failure(error: &std::io::Error) -> Error {
     BACKUP_FAILED.error(format!("the backup could not be written: {error}"))
 }
 
-/// The master key under a passphrase, or its name.
-async fn key_part(fleet: &Fleet, passphrase: Option<SecretString>) -> Result<KeyPart> {
-    let Some(passphrase) = passphrase else {
-        let id = fleet.sealer().key_id().to_owned();
-        return Ok(KeyPart::LeftOut { id });
-    };
-    let fleet = fleet.clone();
-    let wrapped = tokio::task::spawn_blocking(move || wrap_key(fleet.sealer().current(), &passphrase, fleet.random()));
-    let wrapped = wrapped.await.map_err(Error::internal)?;
-    let wrapped = wrapped.map_err(|error| BACKUP_FAILED.error(format!("the master key cannot be wrapped: {error}")))?;
-    Ok(KeyPart::Wrapped(wrapped))
+/// Removes the files of backups that are remembered no more. Commit first: a file that stays behind harms nobody, a document
+/// without its file would.
+pub(super) async fn remove(shelf: &dyn BackupFolder, gone: Vec<StorageBackup>) {
+    for old in gone {
+        if let Err(error) = shelf.remove(&old.folder, &old.file).await {
+            tracing::warn!(file = old.file, %error, "an old backup could not be removed");
+        }
+    }
 }
 
 /// Remembers a backup; returns those that go.
-async fn account(fleet: &Fleet, backup: &StorageBackup) -> Result<Vec<StorageBackup>> {
-    let keep = fleet.settings().get(&BACKUP_KEEP);
+pub(super) async fn account(fleet: &Fleet, backup: &StorageBackup) -> Result<Vec<StorageBackup>> {
+    let is_upgrade = |backup: &StorageBackup| backup.trigger == BackupTrigger::Upgrade;
+    let keep = if is_upgrade(backup) {
+        KEPT
+    } else {
+        fleet.settings().get(&BACKUP_KEEP)
+    };
     let context = Context::system("storage.backup");
     fleet
         .store()
         .change(&context, Evidence::Audit(BACKUP_FINISH), |mut tx| async move {
             let mut there = newest_first(tx.reader()).await?;
+            // Each sort has its own rule.
+            there.retain(|old| is_upgrade(&old.value) == is_upgrade(backup));
             if backup.is_done() {
                 // Room for the one that is made now.
                 there = expired(there, keep.saturating_sub(1));

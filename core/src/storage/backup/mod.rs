@@ -3,7 +3,9 @@
 mod make;
 mod model;
 mod rules;
+mod upgrade;
 
-pub(super) use make::{due, make, write_to};
+pub(super) use make::{Writing, due, make};
 pub use model::{BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
 pub(super) use rules::file_name;
+pub(crate) use upgrade::{Upgrade, note as note_upgrade};

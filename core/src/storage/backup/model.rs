@@ -19,6 +19,8 @@ pub enum BackupTrigger {
     Manual,
     /// It was due.
     Schedule,
+    /// A newer version was started, which needed the store in another shape.
+    Upgrade,
 }
 
 /// How a backup ended.

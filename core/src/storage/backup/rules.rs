@@ -59,6 +59,11 @@ pub(in crate::storage) fn file_name(at: Timestamp, id: BackupId) -> String {
     format!("fleet-{seconds}Z-{}.backup", &id[24..])
 }
 
+/// `fleet-before-upgrade-2026-11-21T093000Z-5d0c6b7e.backup`.
+pub(super) fn upgrade_file_name(at: Timestamp, id: BackupId) -> String {
+    file_name(at, id).replacen("fleet-", "fleet-before-upgrade-", 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +129,9 @@ mod tests {
     fn a_file_has_its_time_in_its_name() {
         let id = BackupId::from_uuid(uuid::Uuid::from_u128(0xfeed_beef));
         assert_eq!(file_name(at(0), id), "fleet-2027-01-15T080000Z-feedbeef.backup");
+        assert_eq!(
+            upgrade_file_name(at(0), id),
+            "fleet-before-upgrade-2027-01-15T080000Z-feedbeef.backup"
+        );
     }
 }

@@ -1,0 +1,19 @@
+//! Servers as they are shipped, on Postgres.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "tests")]
+
+#[path = "../../../storage-postgres/tests/common/database.rs"]
+mod database;
+#[path = "processes/processes.rs"]
+mod processes;
+#[path = "processes/upgrade.rs"]
+mod upgrade;
+
+use database::Namespace;
+
+#[tokio::test]
+async fn postgres_is_backed_up_before_an_upgrade() {
+    let (one, other, third) = (Namespace::new(), Namespace::new(), Namespace::new());
+    upgrade::check_backed_up_before_an_upgrade(&one.uri(), &other.uri()).await;
+    upgrade::check_not_backed_up_when_told_so(&third.uri()).await;
+}
