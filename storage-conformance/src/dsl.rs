@@ -256,6 +256,10 @@ impl Step {
         matches!(self.what, What::Row | What::Latest)
     }
 
+    pub(crate) fn is_put(&self) -> bool {
+        self.what == What::Put
+    }
+
     pub(crate) fn is_delete(&self) -> bool {
         self.what == What::Delete
     }
