@@ -90,7 +90,7 @@ pub use query::{
     check_latest, check_latest_page, check_lease, check_places, check_records, check_rows, check_tally, doc_matches,
     matches, row_matches,
 };
-pub use relocate::{Layout, Move, Patch, Phase, RecordKey, Relocate, Standing, Step, Tracked, Tracking};
+pub use relocate::{Behind, Layout, Move, Patch, Phase, RecordKey, Relocate, Standing, Step, Tracked, Tracking};
 pub use schema::{
     Column, ColumnType, IndexedValues, Indexer, KindSchema, LaneSchema, LatestSchema, Schema, SchemaError, limits,
 };

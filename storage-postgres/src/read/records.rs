@@ -1,6 +1,6 @@
 //! Everything, a page at a time, in the order of an export.
 
-use fleet_core::store::{Key, Name, Patch, Record, RecordKey, Result, group::Place};
+use fleet_core::store::{Behind, Patch, Record, RecordKey, Result};
 use futures::TryStreamExt as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
@@ -57,7 +57,7 @@ pub(super) async fn records(
     };
     for kind in tables.schema.kinds() {
         let name = kind.name;
-        let Some(from) = beyond(after, |id| RecordKey::Doc(Key::new(name, id))) else {
+        let Some(from) = ids(RecordKey::behind_in_kind(after, name)) else {
             continue;
         };
         if page.is_full() {
@@ -69,7 +69,7 @@ pub(super) async fn records(
     }
     for latest in tables.schema.latests() {
         let name = latest.name;
-        let Some(from) = beyond(after, |id| RecordKey::Latest(Key::new(name, id))) else {
+        let Some(from) = ids(RecordKey::behind_in_set(after, name)) else {
             continue;
         };
         if page.is_full() {
@@ -80,7 +80,7 @@ pub(super) async fn records(
             .await?;
     }
     for lane in tables.schema.lanes() {
-        let Some((stream, at, n)) = behind(after, lane.name) else {
+        let Some((stream, at, n)) = places(RecordKey::behind_in_lane(after, lane.name)) else {
             continue;
         };
         if page.is_full() {
@@ -96,30 +96,23 @@ pub(super) async fn records(
     Ok(page.records)
 }
 
-/// Behind which id (none: from the first) a table of documents or latest values is read on. None when `after` is past the table.
-fn beyond(after: Option<RecordKey>, key: impl Fn(Uuid) -> RecordKey) -> Option<Option<Uuid>> {
-    match after {
-        None => Some(None),
-        Some(after) if after < key(Uuid::nil()) => Some(None),
-        Some(after) if after >= key(Uuid::max()) => None,
-        Some(RecordKey::Doc(Key { id, .. }) | RecordKey::Latest(Key { id, .. })) => Some(Some(id)),
-        Some(RecordKey::Row(_)) => None,
+/// The id (none: all) that a table of documents or latest values is read behind.
+fn ids(behind: Behind<Uuid>) -> Option<Option<Uuid>> {
+    match behind {
+        Behind::All => Some(None),
+        Behind::After(id) => Some(Some(id)),
+        Behind::Nothing => None,
     }
 }
 
 /// Before the first place of every lane.
 pub(crate) const FIRST: (Uuid, i64, i64) = (Uuid::nil(), i64::MIN, -1);
 
-/// Behind which place a lane is read on.
-fn behind(after: Option<RecordKey>, lane: Name) -> Option<(Uuid, i64, i64)> {
-    match after {
-        Some(RecordKey::Row(Place {
-            lane: name,
-            stream,
-            at,
-            n,
-        })) if name == lane => Some((stream, at, i64::from(n))),
-        Some(RecordKey::Row(Place { lane: name, .. })) if name > lane => None,
-        _ => Some(FIRST),
+/// The place that a lane is read behind.
+fn places(behind: Behind<(Uuid, i64, u32)>) -> Option<(Uuid, i64, i64)> {
+    match behind {
+        Behind::All => Some(FIRST),
+        Behind::After((stream, at, n)) => Some((stream, at, i64::from(n))),
+        Behind::Nothing => None,
     }
 }

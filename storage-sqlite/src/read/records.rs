@@ -1,9 +1,7 @@
 //! Everything, a page at a time, in the order of an export.
 
 use bytes::Bytes;
-use fleet_core::store::{
-    Doc, Error, Key, Latest, Link, Name, Patch, Record, RecordKey, Result, Row, StoredRow, group::Place,
-};
+use fleet_core::store::{Behind, Doc, Error, Key, Latest, Link, Patch, Record, RecordKey, Result, Row, StoredRow};
 use sqlx::{
     Row as _,
     sqlite::{SqliteConnection, SqliteRow},
@@ -133,7 +131,7 @@ pub(super) async fn records(
     };
     for kind in tables.schema.kinds() {
         let name = kind.name;
-        let Some(from) = beyond(after, |id| RecordKey::Doc(Key::new(name, id))) else {
+        let Some(from) = ids(RecordKey::behind_in_kind(after, name)) else {
             continue;
         };
         if page.is_full() {
@@ -156,7 +154,7 @@ pub(super) async fn records(
     }
     for latest in tables.schema.latests() {
         let name = latest.name;
-        let Some(from) = beyond(after, |id| RecordKey::Latest(Key::new(name, id))) else {
+        let Some(from) = ids(RecordKey::behind_in_set(after, name)) else {
             continue;
         };
         if page.is_full() {
@@ -174,7 +172,7 @@ pub(super) async fn records(
         .await?;
     }
     for lane in tables.schema.lanes() {
-        let Some((stream, at, n)) = behind(after, lane.name) else {
+        let Some((stream, at, n)) = places(RecordKey::behind_in_lane(after, lane.name)) else {
             continue;
         };
         if page.is_full() {
@@ -214,28 +212,20 @@ pub(super) async fn records(
     Ok(page.records)
 }
 
-/// Behind which id a table of documents or latest values is read on: the empty blob sorts before every id. None when `after`
-/// is past the table.
-fn beyond(after: Option<RecordKey>, key: impl Fn(Uuid) -> RecordKey) -> Option<Vec<u8>> {
-    match after {
-        None => Some(Vec::new()),
-        Some(after) if after < key(Uuid::nil()) => Some(Vec::new()),
-        Some(after) if after >= key(Uuid::max()) => None,
-        Some(RecordKey::Doc(Key { id, .. }) | RecordKey::Latest(Key { id, .. })) => Some(id.as_bytes().to_vec()),
-        Some(RecordKey::Row(_)) => None,
+/// The id that a table of documents or latest values is read behind: the empty blob sorts before every id.
+fn ids(behind: Behind<Uuid>) -> Option<Vec<u8>> {
+    match behind {
+        Behind::All => Some(Vec::new()),
+        Behind::After(id) => Some(id.as_bytes().to_vec()),
+        Behind::Nothing => None,
     }
 }
 
-/// Behind which place a lane is read on.
-fn behind(after: Option<RecordKey>, lane: Name) -> Option<(Vec<u8>, i64, i64)> {
-    match after {
-        Some(RecordKey::Row(Place {
-            lane: name,
-            stream,
-            at,
-            n,
-        })) if name == lane => Some((stream.as_bytes().to_vec(), at, i64::from(n))),
-        Some(RecordKey::Row(Place { lane: name, .. })) if name > lane => None,
-        _ => Some((Vec::new(), 0, 0)),
+/// The place that a lane is read behind.
+fn places(behind: Behind<(Uuid, i64, u32)>) -> Option<(Vec<u8>, i64, i64)> {
+    match behind {
+        Behind::All => Some((Vec::new(), 0, 0)),
+        Behind::After((stream, at, n)) => Some((stream.as_bytes().to_vec(), at, i64::from(n))),
+        Behind::Nothing => None,
     }
 }

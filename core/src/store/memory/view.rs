@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::State;
 use crate::store::{
-    Doc, DocPage, Filter, Find, Key, Latest, Link, Name, Patch, ReadRows, Record, RecordKey, Result, Row, RowPage, Seq,
-    StoredRow, Value, View, check_filter, check_find, check_keys, check_latest, check_latest_page, check_places,
-    check_records, check_rows, check_tally, group::Place,
+    Behind, Doc, DocPage, Filter, Find, Key, Latest, Link, Name, Patch, ReadRows, Record, RecordKey, Result, Row,
+    RowPage, Seq, StoredRow, Value, View, check_filter, check_find, check_keys, check_latest, check_latest_page,
+    check_places, check_records, check_rows, check_tally, group::Place,
 };
 
 /// The state at one moment.
@@ -30,14 +30,14 @@ impl State {
     pub fn records_after(&self, after: Option<RecordKey>) -> impl Iterator<Item = Record> + '_ {
         // Each part begins behind its own share of `after`: what lies before it is passed over by name, then by key.
         let docs = self.kinds.iter().flat_map(move |(kind, table)| {
-            let from = beyond(after, |id| RecordKey::Doc(Key::new(kind, id)));
+            let from = range(RecordKey::behind_in_kind(after, kind));
             from.into_iter().flat_map(|from| {
                 let docs = table.docs.range((from, Unbounded));
                 docs.map(|(id, stored)| Record::Doc(table.named(*id, stored)))
             })
         });
         let latest = self.latest.iter().flat_map(move |(set, values)| {
-            let from = beyond(after, |id| RecordKey::Latest(Key::new(set, id)));
+            let from = range(RecordKey::behind_in_set(after, set));
             from.into_iter().flat_map(move |from| {
                 values.range((from, Unbounded)).map(|(id, body)| {
                     Record::Latest(Latest {
@@ -48,17 +48,7 @@ impl State {
             })
         });
         let rows = self.lanes.iter().flat_map(move |(lane, stored)| {
-            let first = RecordKey::Row(Place {
-                lane,
-                stream: Uuid::nil(),
-                at: i64::MIN,
-                n: 0,
-            });
-            let from = match after {
-                Some(RecordKey::Row(place)) if place.lane == *lane => Some(Excluded((place.stream, place.at, place.n))),
-                Some(after) if after > first => None,
-                _ => Some(Unbounded),
-            };
+            let from = range(RecordKey::behind_in_lane(after, lane));
             from.into_iter().flat_map(move |from| {
                 let places = stored.streams.range((from, Unbounded));
                 places.filter_map(|(stream, at, n)| Some(Record::Row(lane, plain(stored.at(*stream, *at, *n)?))))
@@ -68,14 +58,12 @@ impl State {
     }
 }
 
-/// Where the ids behind `after` begin in a kind or a set; none when all of them lie before it.
-fn beyond(after: Option<RecordKey>, key: impl Fn(Uuid) -> RecordKey) -> Option<Bound<Uuid>> {
-    match after {
-        None => Some(Unbounded),
-        Some(after) if after < key(Uuid::nil()) => Some(Unbounded),
-        Some(after) if after >= key(Uuid::max()) => None,
-        Some(RecordKey::Doc(Key { id, .. }) | RecordKey::Latest(Key { id, .. })) => Some(Excluded(id)),
-        Some(RecordKey::Row(_)) => None,
+/// As a range of an ordered map; none where nothing lies behind.
+fn range<T>(behind: Behind<T>) -> Option<Bound<T>> {
+    match behind {
+        Behind::All => Some(Unbounded),
+        Behind::After(last) => Some(Excluded(last)),
+        Behind::Nothing => None,
     }
 }
 

@@ -11,6 +11,7 @@
 //! is noted by the source ([`Relocate::track`]) and copied again. The state machine is one table ([`Phase::after`]); what a
 //! patch means is decided here ([`Patch::lay_out`]); backends store the result.
 
+mod behind;
 mod export;
 mod import;
 mod patch;
@@ -20,6 +21,7 @@ mod tracking;
 use async_trait::async_trait;
 
 pub use self::{
+    behind::Behind,
     patch::{Layout, Patch},
     phase::{Move, Phase, Standing, Step},
     tracking::{Tracked, Tracking},
