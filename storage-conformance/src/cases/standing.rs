@@ -403,6 +403,7 @@ pub(crate) async fn served_store_remembers_where_it_came_from(lab: &mut Lab) {
     let from = |phase| Standing {
         phase,
         origin: Some(origin(1)),
+        ..Standing::default()
     };
     assert_eq!(lab.store().standing().await.unwrap(), from(Phase::Serving));
     lab.ok([put("a")]).await;

@@ -173,6 +173,7 @@ macro_rules! __moves {
                 unique_values_that_changed_hands_arrive
                 broken_off_at_every_call_goes_on
                 there_and_back_and_there_again
+                two_moves_are_taken_back_one_after_the_other
                 abandoned_way_back_leaves_the_newer_store_serving
             }
             online {

@@ -131,6 +131,23 @@ pub(crate) async fn there_and_back_and_there_again(pair: &mut Pair) {
     }
 }
 
+pub(crate) async fn two_moves_are_taken_back_one_after_the_other(pair: &mut Pair) {
+    let further = pair.again().await;
+    let (first, second, third) = (pair.source(), pair.target(), further.target());
+    pair.fill().await;
+    pair.between(first, second).run().await.unwrap();
+    go_on(pair, second).await;
+    pair.between(second, third).run().await.unwrap();
+    pair.ingest(third, [row("log", "third", 9)]).await;
+    // Not past the store between them, which would be left behind.
+    assert!(pair.between(third, first).back().await.is_err());
+    pair.between(third, second).back().await.unwrap();
+    pair.ingest(second, [row("log", "second", 9)]).await;
+    pair.between(second, first).back().await.unwrap();
+    assert_eq!(pair.phases().await, ("serving", "frozen"));
+    pair.check_equal().await;
+}
+
 pub(crate) async fn abandoned_way_back_leaves_the_newer_store_serving(pair: &mut Pair) {
     pair.fill().await;
     pair.migration().run().await.unwrap();

@@ -30,10 +30,9 @@ impl Stage {
     /// The move's id in both stores is what makes an interrupted move one that can be gone on with. Where only one of them has
     /// it, the name of the other store must fit: nothing is ever filled from, or unfrozen for, a store that was not meant.
     pub fn of(from: &Standing, source: &str, to: &Standing, target: &str) -> Result<Self, Problem> {
-        let came_by = to.origin.as_ref().map(|origin| origin.id);
         match (&from.phase, &to.phase) {
             (Phase::Frozen(out), Phase::Filling(into)) if out.id == into.id => Ok(Self::Frozen(out.clone())),
-            (Phase::Frozen(out), Phase::Serving | Phase::Frozen(_)) if came_by == Some(out.id) => {
+            (Phase::Frozen(out), Phase::Serving | Phase::Frozen(_)) if to.came_by(out.id) => {
                 Ok(Self::Moved(out.clone()))
             }
             // Frozen, and the target was not begun, or was cleared.
@@ -60,22 +59,20 @@ impl Stage {
                 format!("the target is being filled from {} (move {})", into.peer, into.id),
                 "finish or abandon that move, or take another target",
             )),
-            (Phase::Serving, Phase::Frozen(out)) => match &from.origin {
-                Some(origin) if origin.id == out.id => Ok(Self::WayBack),
-                origin => Err(Problem::new(
-                    TARGET_IS_NO_POINT_OF_RETURN,
-                    Side::Target,
-                    format!(
-                        "the target was frozen for move {}, and the source's data came by {}",
-                        out.id,
-                        match origin {
-                            Some(origin) => format!("move {} from {}", origin.id, origin.peer),
-                            None => "no move".to_owned(),
-                        }
-                    ),
-                    "take the store that the source's data came from, or another, empty target",
-                )),
-            },
+            (Phase::Serving, Phase::Frozen(out)) if from.came_by(out.id) => Ok(Self::WayBack),
+            (Phase::Serving, Phase::Frozen(out)) => Err(Problem::new(
+                TARGET_IS_NO_POINT_OF_RETURN,
+                Side::Target,
+                format!(
+                    "the target was frozen for move {}, and the source's data came by {}",
+                    out.id,
+                    match &from.origin {
+                        Some(origin) => format!("move {} from {}", origin.id, origin.peer),
+                        None => "no move".to_owned(),
+                    }
+                ),
+                "take the store that the source's data came from, or another, empty target",
+            )),
             (Phase::Serving, Phase::Serving) => Ok(Self::Apart),
         }
     }
@@ -108,6 +105,7 @@ mod tests {
         Standing {
             phase,
             origin: origin.map(|id| by(id, "elsewhere")),
+            ..Standing::default()
         }
     }
 
@@ -152,6 +150,14 @@ mod tests {
             "moved 1",
         );
         check(&frozen(1, "b"), &frozen(2, "c"), "migration.source_frozen");
+        // What came back by another move came from where it came from first.
+        let returned = Standing {
+            earlier: vec![Uuid::from_u128(1)],
+            ..standing(Phase::Serving, Some(3))
+        };
+        check(&returned, &frozen(1, "a"), "way back");
+        check(&returned, &frozen(2, "a"), "migration.target_is_no_point_of_return");
+        check(&frozen(1, "b"), &returned, "moved 1");
         for target in [serving(), filling(1, "a"), frozen(1, "a")] {
             check(&filling(3, "c"), &target, "migration.source_filling");
         }

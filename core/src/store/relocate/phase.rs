@@ -126,18 +126,37 @@ pub struct Standing {
     /// The move that filled it last; none for a store that began by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Move>,
+    /// The moves that filled it before, the newest last: data that came back into a store still came from where it came from
+    /// first. At most [`Standing::EARLIER`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Uuid>,
 }
 
 impl Standing {
-    /// The standing after a step. Filling records the origin; clearing forgets it.
+    /// Moves that are remembered besides the last.
+    pub const EARLIER: usize = 16;
+
+    /// Whether the store's data came by this move, lately or before.
+    pub fn came_by(&self, id: Uuid) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.id == id) || self.earlier.contains(&id)
+    }
+
+    /// The standing after a step. Filling records the origin; filling a frozen store, as a way back does, remembers the one
+    /// before as well; clearing forgets all.
     pub fn after(&self, step: &Step) -> Result<Self> {
         let phase = self.phase.after(step)?;
-        let origin = match step {
-            Step::Fill { from, .. } => Some(from.clone()),
-            Step::Clear => None,
-            Step::Freeze(_) | Step::Serve => self.origin.clone(),
+        let (origin, earlier) = match step {
+            Step::Fill { from, .. } => {
+                let mut earlier = self.earlier.clone();
+                let before = self.origin.as_ref().map(|origin| origin.id);
+                earlier.extend(before.filter(|before| *before != from.id && !self.earlier.contains(before)));
+                let surplus = earlier.len().saturating_sub(Self::EARLIER);
+                (Some(from.clone()), earlier.split_off(surplus))
+            }
+            Step::Clear => (None, Vec::new()),
+            Step::Freeze(_) | Step::Serve => (self.origin.clone(), self.earlier.clone()),
         };
-        Ok(Self { phase, origin })
+        Ok(Self { phase, origin, earlier })
     }
 }
 
@@ -187,12 +206,32 @@ mod tests {
     }
 
     #[test]
+    fn data_that_comes_back_still_came_from_where_it_came_from_first() {
+        let take = |standing: Standing, step| standing.after(&step).unwrap();
+        let fill = |id, empty| Step::Fill { from: of(id), empty };
+        let mut store = take(take(Standing::default(), fill(1, true)), Step::Serve);
+        for id in 2..40 {
+            store = take(store, Step::Freeze(of(id)));
+            // Twice: a way back that was broken off and goes on.
+            store = take(take(store, fill(id + 100, false)), fill(id + 100, false));
+            store = take(store, Step::Serve);
+        }
+        let came_by = |id| store.came_by(Uuid::from_u128(id));
+        assert!(came_by(139) && came_by(138) && came_by(123));
+        assert!(!came_by(122), "that is long ago");
+        assert!(!came_by(39), "it was frozen for that move, not filled by it");
+        let cleared = take(take(take(store, Step::Freeze(of(50))), fill(51, false)), Step::Clear);
+        assert_eq!(cleared, Standing::default());
+    }
+
+    #[test]
     fn a_standing_reads_back_as_it_was_written() {
         for standing in [
             Standing::default(),
             Standing {
                 phase: Phase::Frozen(of(2)),
                 origin: Some(of(1)),
+                earlier: vec![Uuid::from_u128(7)],
             },
         ] {
             let text = serde_json::to_string(&standing).unwrap();
