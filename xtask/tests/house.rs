@@ -84,10 +84,7 @@ const NOT_IN_CORE: &[(&str, &str)] = &[
 ];
 
 /// Where a detached task is allowed, and who stops it.
-const SPAWNS: &[(&str, &str)] = &[(
-    "core/src/store/migration/pour.rs",
-    "`Task` aborts what it spawned when it is dropped, with the call that waits for it",
-)];
+const SPAWNS: &[(&str, &str)] = &[];
 
 /// Files that may be longer than the limit, and why.
 const LONG_FILES: &[(&str, &str)] = &[];

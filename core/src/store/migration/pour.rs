@@ -21,10 +21,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, spawn_blocking},
-};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Contents, Meter, MigrationError, Patcher, Side, Tally, join::in_order};
 use crate::store::{Backend, Error, Record, RecordKey, Result, Seq};
@@ -51,35 +48,34 @@ pub(super) struct Poured {
 }
 
 /// A task of the runtime that ends when nobody waits for it any more.
-struct Task<T>(JoinHandle<Result<T>>);
+struct Task<T>(JoinSet<Result<T>>);
 
 impl<T: Send + 'static> Task<T> {
     fn spawn(future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
-        Self(tokio::spawn(future))
+        let mut set = JoinSet::new();
+        set.spawn(future);
+        Self(set)
     }
 
     fn blocking(work: impl FnOnce() -> T + Send + 'static) -> Self {
-        Self(spawn_blocking(move || Ok(work())))
+        let mut set = JoinSet::new();
+        set.spawn_blocking(move || Ok(work()));
+        Self(set)
     }
 }
 
-impl<T> Future for Task<T> {
+impl<T: 'static> Future for Task<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|ended| match ended {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
+        self.0.poll_join_next(context).map(|ended| match ended {
+            Some(Ok(result)) => result,
+            Some(Err(error)) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(error) => Err(Error::Unavailable(Box::new(error))),
             },
+            None => Err(Error::Unavailable("a task was asked twice for its end".into())),
         })
-    }
-}
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
