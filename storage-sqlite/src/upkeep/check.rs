@@ -12,7 +12,7 @@ use crate::{
     error::{from_engine, is_damage},
     file::Place,
     read::{chain_row, stored_row},
-    sql::{literal, read_array, read_bytes, read_id, read_uint, read_value},
+    sql::{Prepared, literal, read_array, read_bytes, read_id, read_uint, read_value},
     tables::{KindTable, LaneTable, Tables},
     writer::Sums,
 };
@@ -22,6 +22,9 @@ const FINDINGS: usize = 1_000;
 
 /// Documents or rows that are looked at together.
 const STEP: i64 = 128;
+
+/// Bytes of bodies after which fewer are looked at together.
+const BYTES: usize = 1024 * 1024;
 
 /// Checks the whole store, from one moment of it and on a connection of its own.
 pub(crate) async fn check(place: &Place, tables: &Tables) -> Result<Vec<Finding>> {
@@ -35,6 +38,21 @@ pub(crate) async fn check(place: &Place, tables: &Tables) -> Result<Vec<Finding>
     }
     conn.close().await.map_err(from_engine)?;
     Ok(check.findings)
+}
+
+/// How many of the next documents or rows are looked at together; `lengths` asks how long their bodies are, and reads none.
+async fn step(conn: &mut SqliteConnection, lengths: Prepared) -> Result<i64, sqlx::Error> {
+    let lengths = lengths.bind(STEP).fetch_one(conn).await?;
+    let lengths: Option<String> = lengths.try_get(0)?;
+    let (mut step, mut bytes) = (0, 0);
+    for length in lengths.iter().flat_map(|lengths| lengths.split(',')) {
+        if bytes >= BYTES {
+            break;
+        }
+        step += 1;
+        bytes += length.parse().unwrap_or(BYTES);
+    }
+    Ok(step.max(1))
 }
 
 struct Check {
@@ -101,13 +119,9 @@ impl Check {
         // The empty blob comes before every id, seventeen bytes of ones after.
         let mut after = Vec::new();
         loop {
-            let rows = table
-                .walk
-                .query()
-                .bind(after.clone())
-                .bind(STEP)
-                .fetch_all(&mut *conn)
-                .await?;
+            let step = step(conn, table.pages.lengths.query().bind(after.clone())).await?;
+            let walk = table.walk.query().bind(after.clone()).bind(step);
+            let rows = walk.fetch_all(&mut *conn).await?;
             let upto = match rows.last() {
                 Some(last) => read_id(last, 0)?.as_bytes().to_vec(),
                 None => vec![0xff; 17],
@@ -196,8 +210,10 @@ impl Check {
         let first = if lane.chained { 6 } else { 4 };
         let (mut stream, mut at, mut n) = (Vec::new(), i64::MIN, -1_i64);
         loop {
-            let statement = table.walk.query().bind(stream).bind(at).bind(n).bind(STEP);
-            let rows = statement.fetch_all(&mut *conn).await?;
+            let lengths = table.pages.lengths.query().bind(stream.clone()).bind(at).bind(n);
+            let step = step(conn, lengths).await?;
+            let walk = table.walk.query().bind(stream).bind(at).bind(n).bind(step);
+            let rows = walk.fetch_all(&mut *conn).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             (stream, at, n) = (last.try_get(0)?, last.try_get(1)?, last.try_get(2)?);
             for row in &rows {

@@ -46,7 +46,7 @@
 //! # Memory
 //!
 //! A page in hand and one or two being read on either side, two patches being stored and one being collected. Pages and patches end
-//! at [`Patch::BYTES`](super::Patch::BYTES), and patches share their bodies with the pages, so that about 64 MB of bodies are held
+//! at [`Patch::BYTES`](super::Patch::BYTES), and patches share their bodies with the pages, so that about 32 MB of bodies are held
 //! at the most, whatever the stores hold.
 
 mod compare;
