@@ -6,6 +6,7 @@
 //! agent        what an idle agent costs its device
 //! lists/       how long people wait for lists, counts and packages
 //! storage/     what each backend does in a second, beside the bare engine
+//! moves/       whole fleets, moved between backends by the program that people would use
 //!
 //! probe/       that bare server, a process of its own
 //! generator/   the agents, a process of their own: their work is not the server's
@@ -31,6 +32,7 @@ mod generator;
 mod heartbeats;
 mod lists;
 mod machine;
+mod moves;
 mod probe;
 mod steps;
 mod storage;
@@ -51,6 +53,8 @@ enum Command {
     Lists(lists::Arguments),
     /// Heartbeats and commits a second on each backend, beside the bare engine.
     Storage(storage::Arguments),
+    /// A whole fleet from backend to backend and back, and while writers go on.
+    Moves(moves::Arguments),
     /// The bare server (started by `heartbeats`).
     #[command(hide = true)]
     Probe(probe::Arguments),
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Agent(arguments) => agent::run(&arguments),
         Command::Lists(arguments) => lists::run(&arguments),
         Command::Storage(arguments) => storage::run(&arguments),
+        Command::Moves(arguments) => moves::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Generate(arguments) => generator::run(&arguments).map(|()| ExitCode::SUCCESS),
     };

@@ -28,6 +28,8 @@ pub enum Target {
     Storage,
     /// Lists, counts and packages of a fleet of 10,000 devices.
     Lists,
+    /// A fleet of 10,000 devices from backend to backend and back.
+    Moves,
 }
 
 impl Target {
@@ -35,6 +37,7 @@ impl Target {
     const fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Storage | Self::Lists => &["fleet-bench"],
+            Self::Moves => &["fleet-bench", "migrate-storage"],
             Self::Heartbeats | Self::Agent | Self::Up => &["fleet-server", "fleet-agent", "fleet", "fleet-bench"],
         }
     }
@@ -50,7 +53,7 @@ pub struct Arguments {
     /// Only these backends; for storage and lists.
     #[arg(long, requires = "target")]
     backend: Vec<String>,
-    /// How many devices there are; for lists.
+    /// How many devices there are; for lists and moves.
     #[arg(long, requires = "target")]
     devices: Option<u64>,
     /// Use what is built already.
@@ -79,6 +82,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             Target::Up => up(arguments)?,
             Target::Storage => fleet_bench(workspace, "storage", arguments)?,
             Target::Lists => fleet_bench(workspace, "lists", arguments)?,
+            Target::Moves => fleet_bench(workspace, "moves", arguments)?,
         });
     }
     Ok(ExitCode::from(worst))
@@ -132,6 +136,7 @@ fn cluster_for(target: &str, arguments: &Arguments) -> Result<Option<Cluster>> {
     let needed = match target {
         "storage" => arguments.backend.is_empty() || asked("postgres"),
         "lists" => asked("postgres"),
+        "moves" => !arguments.rest.iter().any(|rest| rest == "--without-postgres"),
         _ => false,
     };
     if !needed {

@@ -18,7 +18,8 @@ use fleet_core::{
     kernel::{EntityId as _, Timestamp},
     protocol::{Gauges, OutputStream},
     store::{
-        Backend, Batch, Entity as _, Expect, Ingest, JsonObject, LaneRow as _, LatestValue as _, Value, Write, encode,
+        Backend, Batch, Entity as _, Expect, Ingest, JsonObject, LaneRow as _, LatestValue as _, Name, Value, Write,
+        encode,
     },
     work::output::Chunk,
 };
@@ -46,6 +47,14 @@ impl What {
         match self {
             Self::Heartbeats => "heartbeats/s",
             Self::Commits => "commits/s",
+        }
+    }
+
+    /// Where its rows are.
+    pub const fn lane(self) -> Name {
+        match self {
+            Self::Heartbeats => Chunk::LANE,
+            Self::Commits => AuditEntry::LANE,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a backend does in a second, beside the bare engine in the same minute: heartbeats, commits and rows of a migration.
 //!
 //! ```text
+//!   bare         a copy without a store, beside a migration
 //!   engines      the table of backends: one entry each
 //!   load         what is written, and the clients
 //!   migration    a whole fleet from one backend into another
@@ -9,6 +10,7 @@
 //!
 //! Probe and product take turns, each in a new folder; figures are medians of the turns. The last line is one JSON object.
 
+mod bare;
 mod engines;
 mod load;
 mod migration;
@@ -19,10 +21,14 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Result;
 use serde::Serialize;
 
-pub use self::engines::Kind;
+pub use self::{
+    bare::{Bare, Copying, plain},
+    engines::{Kind, postgres},
+    load::{Ours, Source, Target, What},
+};
 use self::{
     engines::Goal,
-    load::{Ours, Source, Target, Turn, What, turn},
+    load::{Turn, turn},
     probe::Probe,
 };
 use crate::{figures::median, machine};
