@@ -1,8 +1,11 @@
 //! Data moves into SQLite and out of it.
 
 mod harness;
+#[path = "../../storage-json/tests/harness/mod.rs"]
+mod json;
 
 use harness::Sqlite;
+use json::Json;
 
 use std::sync::Arc;
 
@@ -28,4 +31,16 @@ mod memory_to_sqlite {
 
 mod sqlite_to_memory {
     fleet_storage_conformance::migration_tests!(super::Sqlite, super::Memory);
+}
+
+mod json_to_sqlite {
+    fleet_storage_conformance::migration_tests!(super::Json, super::Sqlite);
+}
+
+mod sqlite_to_json {
+    fleet_storage_conformance::migration_tests!(super::Sqlite, super::Json);
+}
+
+mod sqlite_to_sqlite {
+    fleet_storage_conformance::migration_tests!(super::Sqlite, super::Sqlite);
 }

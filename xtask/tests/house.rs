@@ -54,8 +54,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// What their tests may import besides.
 const TEST_IMPORTS: &[(&str, &[&str])] = &[
     ("fleet-storage-json", &["fleet-storage-conformance"]),
-    ("fleet-storage-sqlite", &["fleet-storage-conformance"]),
-    ("fleet-storage-postgres", &["fleet-storage-conformance"]),
+    (
+        "fleet-storage-sqlite",
+        &["fleet-storage-conformance", "fleet-storage-json"],
+    ),
+    (
+        "fleet-storage-postgres",
+        &[
+            "fleet-storage-conformance",
+            "fleet-storage-json",
+            "fleet-storage-sqlite",
+        ],
+    ),
     ("fleet-bench-dataset", &["fleet-storage-sqlite"]),
     ("fleet-server", &["fleet-storage-sqlite"]),
     ("migrate-storage", &["fleet-bench-dataset"]),
