@@ -1,6 +1,8 @@
 //! The program as it is shipped, on stores in a folder: there and back, killed at any moment, asked for what cannot be.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+mod common;
 
 use std::{
     path::PathBuf,
@@ -9,28 +11,17 @@ use std::{
     time::Duration,
 };
 
-use fleet_bench_dataset::{Dataset, Size};
+use common::answer;
 use fleet_bins_common::storage::{Purpose, open};
 use fleet_core::{
     access::Context,
-    kernel::{Randomness as _, SeededRandom, SystemClock, SystemRandom},
+    kernel::{SystemClock, SystemRandom},
     modules,
     storage::CHECK,
     store::{Evidence, Store},
 };
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// A fleet of some devices.
-fn dataset() -> Dataset {
-    Dataset::new(
-        3,
-        Size {
-            packages: 40,
-            ..Size::of(12)
-        },
-    )
-}
 
 /// A folder with a filled SQLite store in it.
 struct World {
@@ -42,10 +33,7 @@ impl World {
         let world = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        let uri = world.uri("sqlite:source.db").parse().unwrap();
-        let store = open(&uri, Purpose::Serve, Arc::new(SystemClock)).await.unwrap();
-        dataset().fill(&store.backend, |_| ()).await.unwrap();
-        store.backend.close().await.unwrap();
+        common::fill(&world.uri("sqlite:source.db")).await;
         world
     }
 
@@ -60,9 +48,7 @@ impl World {
     }
 
     fn command(&self, verb: &str, from: &str, to: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate-storage"));
-        command.args([verb, "--json", "--from", &self.uri(from), "--to", &self.uri(to)]);
-        command
+        common::command(verb, &self.uri(from), &self.uri(to), &[])
     }
 
     /// Runs it; its answer. It ends with this code.
@@ -86,16 +72,6 @@ impl World {
             .unwrap();
         store.backend().close().await.unwrap();
     }
-}
-
-#[track_caller]
-fn answer(output: &Output, code: i32) -> Value {
-    let (said, errors) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert_eq!(output.status.code(), Some(code), "{said}{errors}");
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}{errors}"))
 }
 
 #[tokio::test]
@@ -204,48 +180,36 @@ fn stopped(mut command: Command, after: Duration, signal: &str) -> (Output, bool
     (output, was_over)
 }
 
+/// Moves between two engines in a folder, killed at random moments.
+async fn check_killed(from: &str, to: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |engine: &str, name: &str| format!("{engine}:{}", folder.path().join(name).display());
+    let mut number = 0;
+    let mut targets = || {
+        number += 1;
+        at(to, &format!("target-{number}"))
+    };
+    common::check_killed_moves(&format!("{from} to {to}"), &at(from, "source"), &mut targets).await;
+}
+
 #[tokio::test]
-async fn a_move_that_is_killed_at_any_moment_goes_on_and_ends_with_everything() {
-    #[expect(clippy::disallowed_methods, reason = "a test takes its size from the environment")]
-    let rounds = std::env::var("FLEET_CRASH_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(6_u32);
-    let random = SeededRandom::new(20_261_121);
-    let world = World::new().await;
-    let digest = world.check("plan", "sqlite:source.db", "json:x", &[], 0)["contents"]["digest"].clone();
-    let mut killed = 0;
-    for round in 0..rounds {
-        let (from, to) = if round % 2 == 0 {
-            ("sqlite:source.db", "json:folder")
-        } else {
-            ("json:folder", "sqlite:source.db")
-        };
-        let verb = if round % 2 == 0 && round < 2 { "run" } else { "back" };
-        let mut byte = [0];
-        loop {
-            random.fill(&mut byte);
-            let mut command = world.command(verb, from, to);
-            command.arg("--resume");
-            let (output, was_over) = stopped(command, Duration::from_millis(u64::from(byte[0]) * 4), "-KILL");
-            if was_over {
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-                break;
-            }
-            killed += 1;
-            if killed % 3 == 0 {
-                break;
-            }
-        }
-        let report = world.check(verb, from, to, &["--resume"], 0);
-        assert!(
-            ["moved", "already_moved"].contains(&report["outcome"].as_str().unwrap()),
-            "{report}"
-        );
-        let verified = world.check("verify", from, to, &[], 0);
-        assert_eq!(verified["target"]["digest"], digest, "round {round}");
-    }
-    assert!(killed > 0, "nothing was ever killed");
+async fn a_killed_move_goes_on_from_sqlite_to_json() {
+    check_killed("sqlite", "json").await;
+}
+
+#[tokio::test]
+async fn a_killed_move_goes_on_from_json_to_sqlite() {
+    check_killed("json", "sqlite").await;
+}
+
+#[tokio::test]
+async fn a_killed_move_goes_on_from_sqlite_to_sqlite() {
+    check_killed("sqlite", "sqlite").await;
+}
+
+#[tokio::test]
+async fn a_killed_move_goes_on_from_json_to_json() {
+    check_killed("json", "json").await;
 }
 
 #[tokio::test]

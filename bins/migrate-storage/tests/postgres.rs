@@ -1,13 +1,15 @@
 //! The program on Postgres: a source that other processes write to while it is moved.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+mod common;
 
 #[path = "../../../storage-postgres/tests/common/database.rs"]
 mod database;
 
 use std::{
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,8 +17,8 @@ use std::{
     time::Duration,
 };
 
+use common::{answer, command, fill};
 use database::Namespace;
-use fleet_bench_dataset::{Dataset, Size};
 use fleet_bins_common::storage::{Purpose, open};
 use fleet_core::{
     access::Context,
@@ -49,30 +51,8 @@ async fn store(uri: &str) -> Store {
 /// A store in a namespace of its own, with a fleet in it.
 async fn filled() -> Namespace {
     let namespace = Namespace::new();
-    let backend = backend(&namespace.uri()).await;
-    let size = Size {
-        packages: 40,
-        ..Size::of(12)
-    };
-    Dataset::new(5, size).fill(&backend, |_| ()).await.unwrap();
-    backend.close().await.unwrap();
+    fill(&namespace.uri()).await;
     namespace
-}
-
-fn command(verb: &str, from: &str, to: &str, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_migrate-storage"));
-    command.args([verb, "--json", "--from", from, "--to", to]).args(more);
-    command
-}
-
-#[track_caller]
-fn answer(output: &Output, code: i32) -> Value {
-    let (said, errors) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert_eq!(output.status.code(), Some(code), "{said}{errors}");
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}{errors}"))
 }
 
 /// Runs it beside what the test does; its answer.
@@ -312,4 +292,49 @@ async fn an_interrupted_online_move_leaves_writers_alone_and_goes_on() {
     assert_eq!(report["outcome"], "moved", "{report}");
     told.push(writer.end().await);
     check_nothing_lost(&to, told).await;
+}
+
+/// Moves of one engine, or to it, killed at random moments.
+async fn check_killed(from: &str, to: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut kept = Vec::new();
+    let mut number = 0;
+    let mut place = |engine: &str| {
+        number += 1;
+        match engine {
+            "postgres" => {
+                kept.push(Namespace::new());
+                kept.last().unwrap().uri()
+            }
+            engine => format!("{engine}:{}", folder.path().join(format!("store-{number}")).display()),
+        }
+    };
+    let source = place(from);
+    let mut targets = || place(to);
+    common::check_killed_moves(&format!("{from} to {to}"), &source, &mut targets).await;
+}
+
+#[tokio::test]
+async fn a_killed_move_goes_on_from_postgres_to_json() {
+    check_killed("postgres", "json").await;
+}
+
+#[tokio::test]
+async fn a_killed_move_goes_on_from_json_to_postgres() {
+    check_killed("json", "postgres").await;
+}
+
+#[tokio::test]
+async fn a_killed_move_goes_on_from_postgres_to_sqlite() {
+    check_killed("postgres", "sqlite").await;
+}
+
+#[tokio::test]
+async fn a_killed_move_goes_on_from_sqlite_to_postgres() {
+    check_killed("sqlite", "postgres").await;
+}
+
+#[tokio::test]
+async fn a_killed_move_goes_on_from_postgres_to_postgres() {
+    check_killed("postgres", "postgres").await;
 }
