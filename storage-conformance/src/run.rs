@@ -179,13 +179,14 @@ macro_rules! conformance_tests {
 macro_rules! model_test {
     ($harness:expr) => {
         #[test]
-        #[allow(clippy::disallowed_methods)]
+        #[allow(clippy::disallowed_methods, clippy::print_stdout)]
         fn answers_like_the_model() {
             let number = |name: &str, default: u64| {
                 std::env::var(name).map_or(default, |text| text.parse().expect("the variable holds a number"))
             };
             let sequences = number("CONFORMANCE_SEQUENCES", 64);
             $crate::check_model($harness, number("CONFORMANCE_SEED", 1), sequences);
+            println!("{sequences} sequences");
         }
     };
 }
@@ -195,13 +196,14 @@ macro_rules! model_test {
 macro_rules! histories_test {
     ($harness:expr) => {
         #[test]
-        #[allow(clippy::disallowed_methods)]
+        #[allow(clippy::disallowed_methods, clippy::print_stdout)]
         fn answers_are_explained_by_one_order() {
             let number = |name: &str, default: u64| {
                 std::env::var(name).map_or(default, |text| text.parse().expect("the variable holds a number"))
             };
             let rounds = number("CONFORMANCE_ROUNDS", 24);
             $crate::check_histories($harness, number("CONFORMANCE_SEED", 1), rounds);
+            println!("{rounds} histories");
         }
     };
 }

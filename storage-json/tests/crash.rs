@@ -105,9 +105,9 @@ async fn write(file: &Path, first: u128) {
     tasks.join_all().await;
 }
 
-/// How often the process is killed; `KILLS` asks for more.
+/// How often the process is killed; `CRASH_KILLS` asks for more.
 fn kills() -> u128 {
-    let asked = std::env::vars().find(|(name, _)| name == "KILLS");
+    let asked = std::env::vars().find(|(name, _)| name == "CRASH_KILLS");
     asked.and_then(|(_, kills)| kills.parse().ok()).unwrap_or(30)
 }
 

@@ -7,7 +7,7 @@ use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
     common::{Namespace, cluster::Cluster, database, folder, open, run_at},
-    load::{Acknowledged, check, long, write},
+    load::{Acknowledged, check, knob, long, write},
 };
 
 /// A few milliseconds, another number each time, the same in each run.
@@ -47,7 +47,7 @@ async fn killed_database_loses_nothing_that_was_acknowledged() {
     let namespace = Namespace::at(&cluster.uri("postgres"));
     let store = open(&namespace.uri()).await;
     let acknowledged = Acknowledged::default();
-    let kills = if long() { 40 } else { 3 };
+    let kills = knob("CRASH_KILLS", 3);
     for kill in 0..kills {
         let mut tasks = JoinSet::new();
         let first = kill * 1_000;
@@ -61,6 +61,10 @@ async fn killed_database_loses_nothing_that_was_acknowledged() {
         tasks.join_all().await;
         check(&store, &acknowledged).await;
     }
+    println!(
+        "{kills} kills; {} commits and ingests were acknowledged",
+        acknowledged.count().await
+    );
     store.close().await.unwrap();
     drop(namespace);
     cluster.remove();

@@ -105,3 +105,10 @@ pub fn long() -> bool {
     let said = std::env::var("FLEET_TEST_LONG");
     said.is_ok()
 }
+
+/// A number from the environment.
+pub fn knob(name: &str, default: u128) -> u128 {
+    #[expect(clippy::disallowed_methods, reason = "who runs the tests decides how long they take")]
+    let said = std::env::var(name);
+    said.map_or(default, |text| text.parse().expect("the variable holds a number"))
+}

@@ -1,7 +1,11 @@
 //! What only this backend has: several servers on one database, a pooler between, connections that break, a server that dies,
 //! partitions, views for people.
 
-#![allow(clippy::unwrap_used, reason = "what a test stands on must not fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "what a test stands on must not fail"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;

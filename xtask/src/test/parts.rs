@@ -38,6 +38,34 @@ const NEEDS_POSTGRES: &str = "package(fleet-storage-postgres) | binary(=postgres
 /// The other tests.
 const NEEDS_NO_POSTGRES: &str = "not (package(fleet-storage-postgres) | binary(=postgres))";
 
+/// The cases of moves that every pair of stores with Postgres goes through each time. The others are for the long mode, between
+/// these pairs: each makes stores of a hundred tables, some of them dozens. The pairs without Postgres go through all cases each time.
+const BASIC_MOVES: &str = "package(fleet-storage-postgres) & binary(=migration) & test(/::(everything_is_moved\
+    |target_goes_on_where_the_source_stood|chains_go_on|adversarial_text_survives|extreme_keys_survive|target_that_is_not_empty\
+    |reopened_stores_go_on|there_and_back_and_there_again|two_moves_are_taken_back_one_after_the_other\
+    |writers_wait_and_lose_nothing|way_back_is_online_too)$/)";
+
+/// The tests that draw or interrupt as often as they are told to, where they are, and how often it is in the long mode. Numbers that
+/// the environment says already stand above these.
+const DRAWN: &str = "test(=answers_like_the_model) | test(=answers_are_explained_by_one_order) \
+    | test(=killed_at_any_moment_nothing_acknowledged_is_lost) | test(=killed_again_and_again) \
+    | test(=breaks::killed_database_loses_nothing_that_was_acknowledged) \
+    | test(=a_loss_of_power_at_any_moment_loses_nothing_that_was_acknowledged) | test(/^a_killed_move_goes_on/)";
+const DRAWN_IN: [&str; 5] = [
+    "fleet-storage-conformance",
+    "fleet-storage-json",
+    "fleet-storage-sqlite",
+    POSTGRES_CRATE,
+    "migrate-storage",
+];
+const LONG: [(&str, &str); 5] = [
+    ("CONFORMANCE_SEQUENCES", "10000"),
+    ("CONFORMANCE_ROUNDS", "500"),
+    ("CRASH_KILLS", "500"),
+    ("CRASH_POINTS", "10000"),
+    ("MOVE_KILLS", "200"),
+];
+
 /// The parts, in the order in which they run: what fails fastest comes first.
 pub const PARTS: &[Part] = &[
     Part {
@@ -96,8 +124,19 @@ pub const PARTS: &[Part] = &[
     },
     Part {
         name: POSTGRES,
-        what: "the backend for several servers, and moves from and to it, on a cluster of its own",
+        what: "the backend for several servers on a cluster of its own, and moves from and to it: the basic cases, all with --long",
         steps: |workspace, settings| vec![on_postgres(workspace, settings)],
+    },
+    Part {
+        name: "long",
+        what: "ten thousand drawn sequences for each backend, hundreds of kills of stores and moves; each says its counts",
+        steps: |workspace, settings| {
+            if settings.long {
+                vec![drawn(workspace, settings)]
+            } else {
+                vec![Step::LeaveOut("it takes hours; ask for it with --long".into())]
+            }
+        },
     },
     Part {
         name: OPENAPI,
@@ -175,17 +214,21 @@ fn on_postgres(workspace: &Workspace, settings: &Settings) -> Step {
     };
     let mut command = prepare(workspace.cargo(), settings);
     command.env("FLEET_TEST_POSTGRES", cluster.uri("postgres"));
-    if !settings.long {
-        // Each sequence makes a store, which is a hundred tables here.
-        command.env("CONFORMANCE_SEQUENCES", "12");
-    }
+    // Each sequence makes a store, which is a hundred tables here. The long mode has a part of its own.
+    command.env("CONFORMANCE_SEQUENCES", "12");
     if settings.nextest {
+        let tests = if settings.long {
+            NEEDS_POSTGRES.to_owned()
+        } else {
+            let moves = "package(fleet-storage-postgres) & binary(=migration)";
+            format!("(({NEEDS_POSTGRES}) & not ({moves})) | ({BASIC_MOVES})")
+        };
         command.args([
             "nextest",
             "run",
             "--workspace",
             "-E",
-            NEEDS_POSTGRES,
+            &tests,
             "--no-fail-fast",
             "--test-threads",
             "6",
@@ -193,6 +236,33 @@ fn on_postgres(workspace: &Workspace, settings: &Settings) -> Step {
     } else {
         command.args(["test", "--package", POSTGRES_CRATE, "--all-targets", "--no-fail-fast"]);
     }
+    Step::RunOn(cluster, command)
+}
+
+/// The tests that are told how often, told to do it often.
+fn drawn(workspace: &Workspace, settings: &Settings) -> Step {
+    if !settings.nextest {
+        return Step::Fail("the long mode needs cargo-nextest: `cargo xtask setup`".into());
+    }
+    let folder = std::env::temp_dir().join(format!("fleet-long-{}", std::process::id()));
+    let cluster = match Cluster::start(&folder) {
+        Ok(cluster) => cluster,
+        Err(problem) => return Step::Fail(problem),
+    };
+    let mut command = prepare(workspace.cargo(), settings);
+    command.env("FLEET_TEST_POSTGRES", cluster.uri("postgres"));
+    let is_said = |name: &str| std::env::var_os(name).is_some();
+    command.envs(LONG.into_iter().filter(|(name, _)| !is_said(name)));
+    command.args([
+        "nextest",
+        "run",
+        "-E",
+        DRAWN,
+        "--no-fail-fast",
+        "--success-output",
+        "immediate",
+    ]);
+    command.args(DRAWN_IN.iter().flat_map(|package| ["--package", package]));
     Step::RunOn(cluster, command)
 }
 
@@ -221,6 +291,16 @@ fn prepare(mut command: Command, settings: &Settings) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_basic_moves_are_cases_of_the_suite() {
+        let suite = include_str!("../../../storage-conformance/src/moves/mod.rs");
+        let (_, names) = BASIC_MOVES.split_once("::(").unwrap();
+        let (names, _) = names.split_once(')').unwrap();
+        for name in names.split('|') {
+            assert!(suite.lines().any(|line| line.trim() == name), "{name}");
+        }
+    }
 
     #[test]
     fn names_are_said_once() {
