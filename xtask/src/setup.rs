@@ -13,7 +13,7 @@ use crate::{postgres, workspace::Workspace};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Leave a part out: rust, python, postgres or strace. May be repeated.
+    /// Leave a part out: rust, python, postgres, sqlite or strace. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub without: Vec<String>,
 }
@@ -40,6 +40,11 @@ const PARTS: &[Part] = &[
         name: "postgres",
         for_what: "a database for the backend of several servers, and a pooler in front of it",
         install: postgres,
+    },
+    Part {
+        name: "sqlite",
+        for_what: "the engine's own program, with which the handbook copies a store",
+        install: sqlite,
     },
     Part {
         name: "strace",
@@ -131,6 +136,14 @@ fn postgres(_: &Workspace) -> Result<String> {
     let programs = postgres::programs().map_err(anyhow::Error::msg)?;
     let pooler = postgres::pooler().context("pgbouncer is not there after its installation")?;
     Ok(format!("{} and {} are there", programs.display(), pooler.display()))
+}
+
+fn sqlite(_: &Workspace) -> Result<String> {
+    if works("sqlite3", &["-version"]) {
+        return Ok("sqlite3 is there".to_owned());
+    }
+    apt_install(&["sqlite3"])?;
+    Ok("sqlite3 installed".to_owned())
 }
 
 fn strace(_: &Workspace) -> Result<String> {

@@ -12,6 +12,7 @@ mod common;
 
 mod breaks;
 mod database;
+mod dump;
 mod filling;
 mod format;
 mod load;
