@@ -43,7 +43,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     codes,
-    extract::{ContextSource, Network, REQUEST_ID, RequestId},
+    extract::{ContextSource, Network, REQUEST_ID, RequestContext, RequestId},
     health::{self, Readiness},
     limits::Limits,
     problem::{ApiError, PROBLEM_JSON},
@@ -164,10 +164,7 @@ struct Envelope {
 }
 
 impl Envelope {
-    async fn serve<S>(&self, mut request: Request, mut inner: S) -> Response
-    where
-        S: Service<Request, Response = Response, Error = Infallible>,
-    {
+    async fn serve(&self, answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
         let place = self.places.as_ref().map(Semaphore::try_acquire).transpose();
         let Ok(_place) = place else {
             return ApiError::new(
@@ -177,8 +174,7 @@ impl Envelope {
             .retry_after(Duration::from_secs(1))
             .into_response();
         };
-        DefaultBodyLimit::max(self.body).apply(&mut request);
-        let answer = AssertUnwindSafe(inner.call(request)).catch_unwind();
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         let answer = match self.time {
             None => answer.await,
             Some(limit) => match timeout(limit, answer).await {
@@ -223,7 +219,7 @@ struct Enveloped<S> {
 
 impl<S> Service<Request> for Enveloped<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>,
 {
     type Response = Response;
     type Error = Infallible;
@@ -233,35 +229,57 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        // The one that is ready answers; its copy is for the next request.
-        let copy = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, copy);
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let envelope = self.envelope.clone();
-        Box::pin(async move { Ok(enveloped(&envelope, request, inner).await) })
+        let asked = Asked::of(&envelope.source, &request);
+        request.extensions_mut().insert(asked.context.clone());
+        DefaultBodyLimit::max(envelope.body).apply(&mut request);
+        // Nothing of the route runs before this is awaited, nor if it never is.
+        let answer = self.inner.call(request);
+        Box::pin(async move { Ok(enveloped(&envelope, asked, answer).await) })
     }
 }
 
-async fn enveloped<S>(envelope: &Envelope, mut request: Request, inner: S) -> Response
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-{
-    let begun = Instant::now();
-    let context = envelope.source.context(request.headers(), request.extensions());
-    let request_id = context.request_id.clone();
-    // The pattern of the route: the path itself is foreign text, and without it requests can be counted by route.
-    let route = request.extensions().get::<MatchedPath>().cloned();
+/// What the envelope remembers of a request.
+struct Asked {
+    begun: Instant,
+    context: RequestContext,
+    /// The pattern of the route: the path itself is foreign text, and without it requests can be counted by route.
+    route: Option<MatchedPath>,
+    method: &'static str,
+}
+
+impl Asked {
+    fn of(source: &ContextSource, request: &Request) -> Self {
+        Self {
+            begun: Instant::now(),
+            context: source.context(request.headers(), request.extensions()),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            method: known(request.method()),
+        }
+    }
+}
+
+async fn enveloped(
+    envelope: &Envelope,
+    asked: Asked,
+    answer: impl Future<Output = Result<Response, Infallible>>,
+) -> Response {
+    let Asked {
+        begun,
+        context: RequestContext { request_id, .. },
+        route,
+        method,
+    } = asked;
     let path = route.as_ref().map_or("(none)", MatchedPath::as_str);
-    let method = known(request.method());
     let is_frequent = FREQUENT.contains(&path);
     let span = if is_frequent {
         tracing::debug_span!("request", id = %request_id, method, path)
     } else {
         tracing::info_span!("request", id = %request_id, method, path)
     };
-    request.extensions_mut().insert(context);
     let answer = async {
-        let mut response = envelope.serve(request, inner).await;
+        let mut response = envelope.serve(answer).await;
         finish_problem(&request_id, &mut response);
         let status = response.status();
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

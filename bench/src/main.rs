@@ -40,6 +40,11 @@ mod storage;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
+
+/// The server's own: what the probe allocates costs it the same.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The measured targets.
 #[derive(Debug, Parser)]

@@ -1,7 +1,7 @@
 //! Bodies in JSON.
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{FromRequest, Request},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -53,11 +53,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
-            Ok(bytes) => (
-                [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-                bytes,
-            )
-                .into_response(),
+            Ok(bytes) => {
+                let mut response = Response::new(Body::from(bytes));
+                let kind = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                response
+            }
             Err(error) => ApiError::internal(error).into_response(),
         }
     }

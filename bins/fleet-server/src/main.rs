@@ -10,6 +10,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fleet_bins_common::logging;
+use mimalloc::MiMalloc;
+
+/// A request allocates some fifty times, on any thread; the system's allocator took a sixth of the server's time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Knows every device of a fleet, runs work on it and tells people when something is wrong.
 #[derive(Debug, Parser)]

@@ -84,10 +84,7 @@ pub struct Beat {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Gauges {
-    /// Seconds since the device started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
-    pub uptime_seconds: Option<u64>,
+    // In the order that they are stored in: each heartbeat writes them.
     /// The load average of one minute, in hundredths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -100,6 +97,10 @@ pub struct Gauges {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub memory_used_bytes: Option<u64>,
+    /// Seconds since the device started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub uptime_seconds: Option<u64>,
 }
 
 /// The hashes of the sections that the agent has collected.

@@ -25,14 +25,15 @@ pub struct DeviceBeat {
 /// The state of a device at its last heartbeat: a latest value, written with each beat.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceState {
-    /// When the server heard of it, by the server's clock.
-    pub seen_at: Timestamp,
-    /// The connection that it came by.
-    pub epoch: u64,
+    // In the order that they are stored in: each heartbeat writes them.
     /// The version of its agent.
     pub agent_version: String,
+    /// The connection that it came by.
+    pub epoch: u64,
     /// What changes all the time.
     pub gauges: Gauges,
+    /// When the server heard of it, by the server's clock.
+    pub seen_at: Timestamp,
 }
 
 impl LatestValue for DeviceState {
