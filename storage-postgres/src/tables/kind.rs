@@ -245,14 +245,17 @@ impl ManyTable {
 
     fn create(&self) -> Vec<Sql> {
         let (table, r#type) = (&self.table, super::column_type(self.column.r#type));
-        let index = Ident::new(&[self.table.name.bare(), "id"]);
-        vec![
-            Sql::new(format!(
-                "CREATE TABLE {table} (value {type} NOT NULL, id uuid NOT NULL)"
-            )),
-            Sql::new(format!("CREATE INDEX {index} ON {table} (id, value)")),
-            self.by_value().1,
-        ]
+        let create = Sql::new(format!(
+            "CREATE TABLE {table} (value {type} NOT NULL, id uuid NOT NULL)"
+        ));
+        vec![create, self.by_document().1, self.by_value().1]
+    }
+
+    /// The order of documents: name and statement.
+    pub(crate) fn by_document(&self) -> (Ident, Sql) {
+        let (table, index) = (&self.table, Ident::new(&[self.table.name.bare(), "id"]));
+        let text = format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (id, value)");
+        (index, Sql::new(text))
     }
 
     /// The order of values, in which each stands once for a document: name and statement.

@@ -4,8 +4,9 @@
 //! unique ones are dropped when an empty store begins to be filled, and built when all records are there: sorting once is several
 //! times cheaper than a place in the middle for each row. What a store lacks is in the engine's own catalogue, so nothing is
 //! remembered beside it: a store that broke off in between is still being filled, refuses to serve, and comes by what it lacks
-//! in [`settle`], or in the transaction by which it serves or is emptied. Until then no lookup rests on what is missing
-//! (see [`Sides::All`](crate::writer::Sides)).
+//! in [`settle`], or in the transaction by which it serves or is emptied. Until then no lookup rests on what is missing: a patch
+//! that replaces documents has [`build_sides`] make what it needs, and rests on nothing else
+//! ([`Sides::All`](crate::writer::Sides)).
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -24,39 +25,24 @@ use crate::{
 /// Indexes that are built at once.
 const AT_ONCE: usize = 2;
 
-/// What may be missing while a store is filled: an index, its table, and what makes it.
-struct Put {
-    index: Ident,
-    table: Table,
-    create: Sql,
-}
+/// What may be missing while a store is filled: an index, and what makes it.
+type Put = (Ident, Sql);
 
 fn all(tables: &Tables) -> Vec<Put> {
-    let put = |table: &Table| {
-        let table = table.clone();
-        move |(index, create)| Put {
-            index,
-            table: table.clone(),
-            create,
-        }
-    };
-    let mut all = Vec::new();
-    for kind in tables.kinds.values() {
-        all.extend(kind.indexes().into_iter().map(put(&kind.table)));
-        all.extend(kind.many.iter().map(|many| put(&many.table)(many.by_value())));
-    }
-    for lane in tables.lanes.values() {
-        all.extend(lane.indexes().into_iter().map(put(&lane.table)));
-    }
-    all
+    let kinds = tables.kinds.values().flat_map(|kind| {
+        let sides = kind.many.iter().flat_map(|many| [many.by_value(), many.by_document()]);
+        kind.indexes().into_iter().chain(sides)
+    });
+    let lanes = tables.lanes.values().flat_map(|lane| lane.indexes());
+    kinds.chain(lanes).collect()
 }
 
 /// Drops them; leaves them where somebody reads for long.
 pub(super) async fn put_off(conn: &mut PgConnection, fixed: &Fixed, tables: &Tables) -> Result<(), Failure> {
     let mut drop: Vec<Sql> = all(tables)
         .iter()
-        .map(|put| {
-            let index = Table::new(&fixed.namespace, &[put.index.bare()]);
+        .map(|(index, _)| {
+            let index = Table::new(&fixed.namespace, &[index.bare()]);
             Sql::new(format!("DROP INDEX IF EXISTS {index}"))
         })
         .collect();
@@ -91,8 +77,8 @@ fn primary_key() -> Sql {
     )
 }
 
-/// What makes those that are missing.
-async fn missing(conn: &mut PgConnection, fixed: &Fixed, tables: &Tables) -> Result<Vec<Sql>, Failure> {
+/// Those that are missing.
+async fn missing(conn: &mut PgConnection, fixed: &Fixed, tables: &Tables) -> Result<Vec<Put>, Failure> {
     let there = Sql::new(
         "SELECT i.relname::text, t.relname::text, x.indisprimary FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid \
          JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace s ON s.oid = t.relnamespace WHERE s.nspname = $1",
@@ -106,24 +92,42 @@ async fn missing(conn: &mut PgConnection, fixed: &Fixed, tables: &Tables) -> Res
         }
     }
     // The order of values is the primary key in stores of format 1.
-    let by_value: HashSet<&str> = tables
+    let keys: Vec<Ident> = tables
         .kinds
         .values()
         .flat_map(|kind| &kind.many)
-        .map(|many| many.table.name.bare())
-        .filter(|table| keyed.contains(*table))
+        .filter(|many| keyed.contains(many.table.name.bare()))
+        .map(|many| many.by_value().0)
         .collect();
-    let missing = all(tables).into_iter().filter(|put| {
-        let is_key = by_value.contains(put.table.name.bare());
-        !indexes.contains(put.index.bare()) && !is_key
-    });
-    Ok(missing.map(|put| put.create).collect())
+    let missing = all(tables)
+        .into_iter()
+        .filter(|(index, _)| !indexes.contains(index.bare()) && !keys.contains(index));
+    Ok(missing.collect())
 }
 
 /// Builds what is missing, within a transaction.
 pub(super) async fn build(conn: &mut PgConnection, fixed: &Fixed, tables: &Tables) -> Result<(), Failure> {
-    for sql in missing(conn, fixed, tables).await? {
-        sql.run(conn).await?;
+    for (_, create) in missing(conn, fixed, tables).await? {
+        create.run(conn).await?;
+    }
+    Ok(())
+}
+
+/// Builds what finds the many values of a document, where that is missing.
+pub(super) async fn build_sides(store: &PostgresStore, tables: &Tables) -> Result<()> {
+    let fixed = &store.server().fixed;
+    let (mut lent, _) = store.others().begin(&fixed.begin_build).await?;
+    let missing = missing(lent.conn()?, fixed, tables).await?;
+    drop(lent);
+    let sides: Vec<Ident> = tables
+        .kinds
+        .values()
+        .flat_map(|kind| &kind.many)
+        .map(|many| many.by_document().0)
+        .collect();
+    for (_, create) in missing.into_iter().filter(|(index, _)| sides.contains(index)) {
+        // One at a time: who holds several tables and waits for one more may wait for a patch that waits for us.
+        build_share(store, vec![create]).await?;
     }
     Ok(())
 }
@@ -138,8 +142,8 @@ pub(super) async fn settle(store: &PostgresStore, tables: &Arc<Tables>) -> Resul
     let missing = missing(lent.conn()?, fixed, tables).await?;
     drop(lent);
     let mut shares: Vec<Vec<Sql>> = vec![Vec::new(); AT_ONCE];
-    for (n, sql) in missing.into_iter().enumerate() {
-        shares[n % AT_ONCE].push(sql);
+    for (n, (_, create)) in missing.into_iter().enumerate() {
+        shares[n % AT_ONCE].push(create);
     }
     let shares = shares.into_iter().filter(|share| !share.is_empty());
     try_join_all(shares.map(|share| build_share(store, share))).await?;

@@ -87,6 +87,7 @@ impl Relocate for PostgresStore {
                 done => return end(lent, done).await,
             }
         }
+        indexes::build_sides(self, &tables).await?;
         let (mut lent, rows) = self.others().begin(&fixed.begin_commits).await?;
         lent.copying(true);
         let done = store_layout(lent.conn()?, fixed, &tables, &rows, &layout).await;
