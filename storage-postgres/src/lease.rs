@@ -6,24 +6,27 @@ use fleet_core::{
     kernel::Timestamp,
     store::{Lease, Result},
 };
-use sqlx::{Row as _, postgres::PgConnection};
+use sqlx::Row as _;
 use uuid::Uuid;
 
 use crate::{
     options::LeaseClock,
+    read::Lent,
     tables::Fixed,
-    writer::{Failure, Stands, commit},
+    upkeep::settle,
+    writer::{Failure, Stands},
 };
 
 /// Takes, renews or gives up a lease.
 pub(crate) async fn lease(
-    conn: &mut PgConnection,
+    lent: &mut Lent,
     fixed: &Fixed,
     clock: &LeaseClock,
     name: &str,
     holder: Uuid,
     ttl: Duration,
 ) -> Result<Option<u64>, Failure> {
+    let conn = lent.conn()?;
     let stands = Stands::read(&fixed.begin_ingests.rows(conn).await?)?;
     stands.standing.phase.check_serving()?;
     fixed.make_lease.query().bind(name).execute(&mut *conn).await?;
@@ -46,6 +49,6 @@ pub(crate) async fn lease(
         let set = fixed.set_lease.query().bind(name).bind(after.holder).bind(after.until);
         set.bind(after.fence).execute(&mut *conn).await?;
     }
-    commit(conn).await?;
+    settle(lent).await?;
     Ok(taken.then(|| u64::try_from(after.fence).unwrap_or(0)))
 }

@@ -26,7 +26,7 @@ use crate::{
     server::Server,
     tables::{FORMAT, Tables},
     upkeep, watch as watching,
-    writer::{Failure, Pending, Request, Writer, Writes},
+    writer::{Pending, Request, Writer, Writes},
 };
 
 /// Calls that wait for a writer; more of them wait for room.
@@ -371,10 +371,7 @@ impl Backend for PostgresStore {
         let server = Arc::clone(&self.inner.server);
         upkeep::alone(self, move |lent| {
             let (name, clock, server) = (name.clone(), clock.clone(), Arc::clone(&server));
-            Box::pin(async move {
-                let conn = lent.conn().map_err(Failure::from)?;
-                lease::lease(conn, &server.fixed, &clock, &name, holder, ttl).await
-            })
+            Box::pin(async move { lease::lease(lent, &server.fixed, &clock, &name, holder, ttl).await })
         })
         .await
     }
