@@ -1,6 +1,6 @@
 //! The one place where text becomes a statement.
 //!
-//! Audit: a statement is made of literals of this crate, of numbers, and of declared names. Names reach a statement only
+//! Audit: a statement is made of literals of this crate, of numbers and ids, and of declared names. Names reach a statement only
 //! through [`Ident`], which lets nothing but `a-z`, `0-9`, `_` and `-` through and puts them in quotes. Everything else is
 //! bound. [`Sql::new`] is called by [`crate::tables`] and [`crate::upkeep`] alone. `AssertSqlSafe` appears here and nowhere
 //! else.
@@ -97,6 +97,11 @@ impl Sql {
     /// To bind and run within a transaction.
     pub(crate) fn query(&self) -> Prepared {
         sqlx::query(AssertSqlSafe(Arc::clone(&self.0))).persistent(false)
+    }
+
+    /// To run within a transaction, with what is bound already.
+    pub(crate) fn query_with(&self, arguments: PgArguments) -> Prepared {
+        sqlx::query_with(AssertSqlSafe(Arc::clone(&self.0)), arguments).persistent(false)
     }
 
     /// Runs one or several statements as they are, in one message.

@@ -51,7 +51,7 @@ pub(crate) struct Fixed {
     pub(crate) upgrade: Sql,
     /// `id, seq, fingerprint, revs` (ids).
     pub(crate) batches: Sql,
-    /// Copies batches (id, seq, fingerprint, revs as bytes, entries of the feed).
+    /// Inserts batches (ids, seqs, fingerprints, revs as bytes, entries of the feed).
     pub(crate) remember: Sql,
     /// `seq, entries` after a place, at most so many; those of batches that changed nothing are left out.
     pub(crate) read_feed: Sql,
@@ -268,7 +268,8 @@ impl Fixed {
                 "SELECT h.id, h.seq, h.fingerprint, h.revs FROM {history} h WHERE h.id = ANY($1)"
             )),
             remember: sql(format!(
-                "COPY {history} (id, seq, fingerprint, revs, feed) FROM STDIN (FORMAT binary)"
+                "INSERT INTO {history} (id, seq, fingerprint, revs, feed) SELECT * FROM \
+                 unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bytea[])"
             )),
             read_feed: sql(format!(
                 "SELECT h.seq, h.feed FROM {history} h WHERE h.seq > $1 AND h.feed <> ''::bytea ORDER BY h.seq LIMIT $2"

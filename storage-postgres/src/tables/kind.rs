@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use fleet_core::store::{Column, ColumnType, KindSchema, Name};
 
+use uuid::Uuid;
+
 use super::add_column;
 use crate::sql::{Ident, Sql, Table, sql_type};
 
@@ -112,6 +114,16 @@ impl KindTable {
             ones,
             kind: Arc::clone(kind),
         }
+    }
+
+    /// `number, id, rev, _many` of the documents, for a message without bound values.
+    pub(crate) fn facts_of(&self, number: usize, ids: &[Uuid]) -> Sql {
+        let ids: Vec<String> = ids.iter().map(|id| id.simple().to_string()).collect();
+        Sql::new(format!(
+            "SELECT {number}::bigint, t.id, t.rev, t._many FROM {} t WHERE t.id = ANY('{{{}}}'::uuid[])",
+            self.table,
+            ids.join(",")
+        ))
     }
 
     /// The many-valued column's table.

@@ -34,6 +34,8 @@ pub(crate) struct LaneTable {
     pub(crate) places: Sql,
     /// Copies rows (stream, at, n, body, values …; number and hash where chained).
     pub(crate) insert: Sql,
+    /// Inserts rows whose places are free (the same, as arrays).
+    pub(crate) append: Sql,
     /// Inserts or replaces rows (the same, as arrays).
     pub(crate) replace: Sql,
     /// Removes rows (streams, ats, ns).
@@ -95,6 +97,7 @@ impl LaneTable {
         let which = "FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS j(stream, at, n)";
         let same = "t.stream = j.stream AND t.at = j.at AND t.n = j.n";
         Self {
+            append: Sql::new(insert.as_str()),
             replace: Sql::new(format!(
                 "{insert} ON CONFLICT (stream, at, n) DO UPDATE SET body = excluded.body{}{link_sets}",
                 named(&|_, name| format!(", {name} = excluded.{name}"))

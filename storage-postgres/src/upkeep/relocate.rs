@@ -26,7 +26,7 @@ use crate::{
     sql::{Sql, Statement, Table, read_n, signed},
     tables::{Fixed, Tables, by_lane},
     writer::{
-        Copies, Failure, Known, Sides, Stands, load_documents, load_holders, read_standing, replace_documents,
+        Bundle, Copies, Failure, Known, Sides, Stands, load_documents, load_holders, read_standing, replace_documents,
         replace_rows, store_deletes, store_latest,
     },
 };
@@ -297,7 +297,7 @@ async fn store_layout(
     let mut known = Known::default();
     load_documents(conn, tables, &keys, &mut known).await?;
     known.holders = check_unique(conn, tables, layout, &keys).await?;
-    replace_documents(conn, tables, &layout.puts, &known, Sides::All).await?;
+    replace_documents(conn, tables, &layout.puts, &known, Sides::All, Bundle::default()).await?;
     let mut copies = Copies::default();
     let new = layout.puts.iter().filter(|put| !known.sums.contains_key(&put.key));
     copies.documents(tables, new)?;

@@ -3,17 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use fleet_core::store::{
-    Change, Latest, Name, Result, StoredRow,
-    group::{Effects, PutDoc},
-};
+use fleet_core::store::{Latest, Name, Result, StoredRow, group::PutDoc};
 use sqlx::postgres::PgConnection;
 
-use super::{effects::sum_of, facts::encode_revs};
+use super::effects::sum_of;
 use crate::{
     copy::Rows,
     sql::{Sql, signed},
-    tables::{Fixed, KindTable, LaneTable, Tables},
+    tables::{KindTable, LaneTable, Tables},
 };
 
 /// Rows by the statement that copies them, in the order in which they are sent.
@@ -87,24 +84,6 @@ impl Copies {
             self.0.push((tables.latest(set)?.insert.clone(), rows));
         }
         Ok(())
-    }
-
-    /// The batches of a group, each with the feed that it makes.
-    pub(super) fn history(&mut self, fixed: &Fixed, effects: &Effects) {
-        let mut rows = Rows::new(5);
-        let mut rest: &[Change] = &effects.feed;
-        for (id, remembered) in &effects.batches {
-            // A batch that changed nothing may answer with the place of the one before it, which has taken the entries by then.
-            let committed = &remembered.committed;
-            let own = rest.iter().take_while(|change| change.seq == committed.seq).count();
-            let (own, others) = rest.split_at(own);
-            rest = others;
-            let row = rows.row().id(*id).int(signed(committed.seq));
-            row.bytes(&remembered.fingerprint)
-                .bytes(&encode_revs(&committed.revs))
-                .bytes(&crate::feed::encode(own));
-        }
-        self.0.push((fixed.remember.clone(), rows));
     }
 
     /// Copies everything.

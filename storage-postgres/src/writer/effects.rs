@@ -1,9 +1,9 @@
-//! Stores what a group changes, a few statements for each table.
+//! Stores what a group changes: what is common in one statement, the rest in a few for each table.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use fleet_core::store::{
-    Column, Error, Key, Latest, Name, StoredRow, Value,
+    Change, Column, Key, Latest, Name, StoredRow, Value,
     group::{Effects, PutDoc, UniqueValue},
 };
 use futures::future::join;
@@ -11,11 +11,12 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    Failure,
+    Bundle, Failure,
     copies::{Copies, by_lane},
+    facts::encode_revs,
 };
 use crate::{
-    sql::{Array, Prepared, Sql, signed, text},
+    sql::{Array, Sql, signed, text},
     tables::{Fixed, KindTable, LaneTable, Tables},
 };
 
@@ -37,23 +38,22 @@ pub(super) async fn store(
     effects: &Effects,
     known: &Known,
 ) -> Done {
+    store_deletes(&mut *conn, tables, &effects.deletes).await?;
+    drop_latest(&mut *conn, tables, &effects.drops).await?;
+    let mut bundle = Bundle::default();
+    add_rows(&mut bundle, tables, &effects.rows, |table| &table.append)?;
+    add_latest(&mut bundle, tables, &effects.latest)?;
+    add_history(&mut bundle, fixed, effects)?;
     let encode = async {
         let mut copies = Copies::default();
         let new = effects.puts.iter().filter(|put| !known.sums.contains_key(&put.key));
-        copies.documents(tables, new)?;
-        copies.rows(tables, &effects.rows)?;
-        copies.history(fixed, effects);
-        Ok::<_, Failure>(copies)
+        copies.documents(tables, new).map(|()| copies)
     };
-    let replace = async {
-        store_deletes(&mut *conn, tables, &effects.deletes).await?;
-        replace_documents(&mut *conn, tables, &effects.puts, known, Sides::Differing).await
-    };
+    let replace = replace_documents(&mut *conn, tables, &effects.puts, known, Sides::Differing, bundle);
     // While the engine is busy with the one the other is made.
     let (replaced, copies) = join(replace, encode).await;
     replaced?;
-    copies?.send(conn).await?;
-    store_latest(conn, tables, &effects.latest, &effects.drops).await
+    Ok(copies?.send(conn).await?)
 }
 
 /// Removes documents and what they have in side tables.
@@ -81,36 +81,42 @@ pub(crate) enum Sides {
     All,
 }
 
-/// Replaces the documents that are there; frees the unique values that others take from them.
+/// Replaces the documents that are there, together with what is bundled already; frees the unique values that others take from them.
 pub(crate) async fn replace_documents(
     conn: &mut PgConnection,
     tables: &Tables,
     puts: &[PutDoc],
     known: &Known,
     sides: Sides,
+    mut bundle: Bundle,
 ) -> Done {
     let mut by_kind: BTreeMap<Name, Vec<&PutDoc>> = BTreeMap::new();
     for put in puts {
         by_kind.entry(put.key.kind).or_default().push(put);
     }
+    let mut rewritten = Vec::new();
     for (kind, mut puts) in by_kind {
         let table = tables.kind(kind)?;
         free(conn, table, &puts, known).await?;
         puts.retain(|put| known.sums.contains_key(&put.key));
         if !puts.is_empty() {
-            replace_kind(conn, table, &puts, known, sides).await?;
+            rewritten.push((table, add_kind(&mut bundle, table, &puts, known)?));
         }
+    }
+    bundle.send(conn).await?;
+    for (table, puts) in rewritten {
+        replace_many(conn, table, &puts, sides).await?;
     }
     Ok(())
 }
 
-async fn replace_kind(
-    conn: &mut PgConnection,
+/// Bundles the documents of a kind; returns those whose many values differ.
+fn add_kind<'p>(
+    bundle: &mut Bundle,
     table: &KindTable,
-    puts: &[&PutDoc],
+    puts: &[&'p PutDoc],
     known: &Known,
-    sides: Sides,
-) -> Done {
+) -> Result<Vec<&'p PutDoc>, Failure> {
     let columns = &table.kind.columns;
     let mut rewritten: Vec<&PutDoc> = Vec::new();
     let (mut ids, mut revs, mut seqs, mut sums, mut bodies) = (vec![], vec![], vec![], vec![], vec![]);
@@ -129,22 +135,12 @@ async fn replace_kind(
             array.push(put.index.get(*position).and_then(|values| values.first()));
         }
     }
-    let update = table
-        .update
-        .query()
-        .bind(ids)
-        .bind(revs)
-        .bind(seqs)
-        .bind(sums)
-        .bind(bodies);
-    let update = ones.into_iter().fold(update, |query, array| array.bind(query));
-    let updated = update.execute(&mut *conn).await?.rows_affected();
-    if updated != puts.len() as u64 {
-        let (kind, wanted) = (table.kind.name, puts.len());
-        let text = format!("of {wanted} documents of kind {kind} that were there {updated} could be replaced");
-        return Err(Error::Corrupt(text).into());
+    bundle.part(&table.update).wants(table.kind.name, puts.len());
+    bundle.bind(ids)?.bind(revs)?.bind(seqs)?.bind(sums)?.bind(bodies)?;
+    for array in ones {
+        bundle.bind_array(array)?;
     }
-    replace_many(conn, table, &rewritten, sides).await
+    Ok(rewritten)
 }
 
 /// The engine looks at unique values row by row: those that change hands within the group are given up first.
@@ -210,44 +206,90 @@ async fn replace_many(conn: &mut PgConnection, table: &KindTable, puts: &[&PutDo
     Ok(())
 }
 
-fn bind_rows(sql: &Sql, table: &LaneTable, rows: &[&StoredRow]) -> Result<Prepared, Failure> {
-    let columns = &table.lane.columns;
-    let (mut streams, mut ats, mut ns, mut bodies) = (vec![], vec![], vec![], vec![]);
-    let (mut numbers, mut hashes) = (vec![], vec![]);
-    let mut arrays: Vec<Array<'_>> = columns.iter().map(|column| Array::new(column.r#type)).collect();
-    for stored in rows {
-        let row = &stored.row;
-        streams.push(row.stream);
-        ats.push(row.at);
-        ns.push(i64::from(row.n));
-        bodies.push(text(&row.body)?);
-        for (n, array) in arrays.iter_mut().enumerate() {
-            array.push(row.index.get(n));
-        }
-        if let Some(link) = &stored.link {
-            numbers.push(signed(link.number));
-            hashes.push(link.hash.to_vec());
-        }
-    }
-    let query = sql.query().bind(streams).bind(ats).bind(ns).bind(bodies);
-    let query = arrays.into_iter().fold(query, |query, array| array.bind(query));
-    Ok(if table.lane.chained {
-        query.bind(numbers).bind(hashes)
-    } else {
-        query
-    })
-}
-
-/// Writes rows in the place of what is there.
-pub(crate) async fn replace_rows(conn: &mut PgConnection, tables: &Tables, rows: &[(Name, StoredRow)]) -> Done {
+/// Bundles rows, each lane's with the statement that is chosen.
+fn add_rows(
+    bundle: &mut Bundle,
+    tables: &Tables,
+    rows: &[(Name, StoredRow)],
+    sql: impl Fn(&LaneTable) -> &Sql,
+) -> Done {
     for (table, rows) in by_lane(tables, rows)? {
-        bind_rows(&table.replace, table, &rows)?.execute(&mut *conn).await?;
+        let columns = &table.lane.columns;
+        let (mut streams, mut ats, mut ns, mut bodies) = (vec![], vec![], vec![], vec![]);
+        let (mut numbers, mut hashes) = (vec![], vec![]);
+        let mut arrays: Vec<Array<'_>> = columns.iter().map(|column| Array::new(column.r#type)).collect();
+        for stored in rows {
+            let row = &stored.row;
+            streams.push(row.stream);
+            ats.push(row.at);
+            ns.push(i64::from(row.n));
+            bodies.push(text(&row.body)?);
+            for (n, array) in arrays.iter_mut().enumerate() {
+                array.push(row.index.get(n));
+            }
+            if let Some(link) = &stored.link {
+                numbers.push(signed(link.number));
+                hashes.push(link.hash.as_slice());
+            }
+        }
+        bundle.part(sql(table));
+        bundle.bind(streams)?.bind(ats)?.bind(ns)?.bind(bodies)?;
+        for array in arrays {
+            bundle.bind_array(array)?;
+        }
+        if table.lane.chained {
+            bundle.bind(numbers)?.bind(hashes)?;
+        }
     }
     Ok(())
 }
 
-/// Removes latest values, then writes others, each set's in the order of their ids.
+/// Writes rows in the place of what is there.
+pub(crate) async fn replace_rows(conn: &mut PgConnection, tables: &Tables, rows: &[(Name, StoredRow)]) -> Done {
+    let mut bundle = Bundle::default();
+    add_rows(&mut bundle, tables, rows, |table| &table.replace)?;
+    bundle.send(conn).await
+}
+
+/// Bundles the batches of a group, each with the feed that it makes.
+fn add_history(bundle: &mut Bundle, fixed: &Fixed, effects: &Effects) -> Done {
+    if effects.batches.is_empty() {
+        return Ok(());
+    }
+    let (mut ids, mut seqs, mut fingerprints, mut revs, mut feeds) = (vec![], vec![], vec![], vec![], vec![]);
+    let mut rest: &[Change] = &effects.feed;
+    for (id, remembered) in &effects.batches {
+        // A batch that changed nothing may answer with the place of the one before it, which has taken the entries by then.
+        let committed = &remembered.committed;
+        let own = rest.iter().take_while(|change| change.seq == committed.seq).count();
+        let (own, others) = rest.split_at(own);
+        rest = others;
+        ids.push(*id);
+        seqs.push(signed(committed.seq));
+        fingerprints.push(remembered.fingerprint.as_slice());
+        revs.push(encode_revs(&committed.revs));
+        feeds.push(crate::feed::encode(own));
+    }
+    bundle.part(&fixed.remember);
+    bundle
+        .bind(ids)?
+        .bind(seqs)?
+        .bind(fingerprints)?
+        .bind(revs)?
+        .bind(feeds)?;
+    Ok(())
+}
+
+/// Removes latest values, then writes others.
 pub(crate) async fn store_latest(conn: &mut PgConnection, tables: &Tables, latest: &[Latest], drops: &[Key]) -> Done {
+    drop_latest(conn, tables, drops).await?;
+    let mut bundle = Bundle::default();
+    add_latest(&mut bundle, tables, latest)?;
+    bundle.send(conn).await
+}
+
+/// Removes latest values, each set's in the order of their ids.
+async fn drop_latest(conn: &mut PgConnection, tables: &Tables, drops: &[Key]) -> Done {
     let mut removals: BTreeMap<Name, Vec<Uuid>> = BTreeMap::new();
     for key in drops {
         removals.entry(key.kind).or_default().push(key.id);
@@ -256,6 +298,11 @@ pub(crate) async fn store_latest(conn: &mut PgConnection, tables: &Tables, lates
         ids.sort_unstable();
         tables.latest(set)?.delete.query().bind(ids).execute(&mut *conn).await?;
     }
+    Ok(())
+}
+
+/// Bundles latest values, each set's in the order of their ids.
+fn add_latest(bundle: &mut Bundle, tables: &Tables, latest: &[Latest]) -> Done {
     let mut upserts: BTreeMap<Name, Vec<(Uuid, &str)>> = BTreeMap::new();
     for Latest { key, body } in latest {
         upserts.entry(key.kind).or_default().push((key.id, text(body)?));
@@ -263,8 +310,7 @@ pub(crate) async fn store_latest(conn: &mut PgConnection, tables: &Tables, lates
     for (set, mut values) in upserts {
         values.sort_unstable_by_key(|(id, _)| *id);
         let (ids, bodies): (Vec<Uuid>, Vec<&str>) = values.into_iter().unzip();
-        let upsert = tables.latest(set)?.upsert.query().bind(ids).bind(bodies);
-        upsert.execute(&mut *conn).await?;
+        bundle.part(&tables.latest(set)?.upsert).bind(ids)?.bind(bodies)?;
     }
     Ok(())
 }

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 
 use fleet_core::store::{
-    Committed, Key, Rev,
+    Committed, Key, Name, Rev,
     group::{Facts, Needs, Place, Remembered, UniqueValue},
 };
-use sqlx::{Row as _, postgres::PgConnection};
+use sqlx::{
+    Row as _,
+    postgres::{PgConnection, PgRow},
+};
 use uuid::Uuid;
 
 use super::{Failure, Known};
 use crate::{
-    sql::{Array, read_array, read_body, read_n, read_uint, read_value},
+    sql::{Array, Sql, read_array, read_body, read_n, read_uint, read_value},
     tables::{Fixed, Tables, by_lane},
 };
 
@@ -22,9 +25,43 @@ pub(super) struct Loaded {
     pub(super) known: Known,
 }
 
+/// The documents that are there: their revisions, and the sums of their many values.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) revs: HashMap<Key, Rev>,
+    pub(super) sums: HashMap<Key, [u8; 16]>,
+}
+
+/// What begins a transaction, and asks for documents in the same message; and the kinds in the order in which they are asked for.
+pub(super) fn begin_with(begin: &Sql, tables: &Tables, documents: &[Key]) -> Result<(Sql, Vec<Name>), Failure> {
+    let mut by_kind: BTreeMap<Name, Vec<Uuid>> = BTreeMap::new();
+    for key in documents {
+        by_kind.entry(key.kind).or_default().push(key.id);
+    }
+    let mut message = begin.clone();
+    for (number, (kind, ids)) in by_kind.iter().enumerate() {
+        message = message.then(&tables.kind(kind)?.facts_of(number, ids));
+    }
+    Ok((message, by_kind.into_keys().collect()))
+}
+
+/// Reads what [`begin_with`] asked for.
+pub(super) fn read_found(kinds: &[Name], rows: &[PgRow]) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    for row in rows {
+        let number = usize::try_from(row.try_get::<i64, _>(0)?).ok();
+        if let Some(kind) = number.and_then(|number| kinds.get(number)) {
+            let key = Key::new(kind, row.try_get(1)?);
+            found.revs.insert(key, read_uint(row, 2)?);
+            found.sums.insert(key, read_array(row, 3)?);
+        }
+    }
+    Ok(found)
+}
+
 type Done = Result<(), Failure>;
 
-/// One statement for each table that is involved.
+/// All but the documents: one statement for each table that is involved.
 pub(super) async fn load(
     conn: &mut PgConnection,
     fixed: &Fixed,
@@ -33,7 +70,6 @@ pub(super) async fn load(
 ) -> Result<Loaded, Failure> {
     let mut loaded = Loaded::default();
     load_batches(conn, fixed, needs, &mut loaded).await?;
-    loaded.facts.documents = load_documents(conn, tables, &needs.documents, &mut loaded.known).await?;
     loaded.facts.holders = load_holders(conn, tables, needs.holders.iter()).await?;
     let holders = loaded.facts.holders.iter();
     loaded.known.holders = holders.map(|(value, id)| (value.clone(), *id)).collect();

@@ -1,6 +1,6 @@
 //! One group, one transaction.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem::take};
 
 use fleet_core::store::{
     Error, Link, Name, RecordKey, Result, Schema, Seq, Standing, Tracking,
@@ -12,13 +12,19 @@ use sqlx::{
     postgres::{PgConnection, PgRow},
 };
 
-use super::{Known, Writes, effects, facts};
+use super::{
+    Known, Writes, effects,
+    facts::{self, Found},
+};
 use crate::{
     error::from_engine,
     server::Server,
     sql::{literal, read_array, read_uint, signed},
     tables::{Fixed, Tables},
 };
+
+/// Columns of a row that tells where a chain ends.
+const CHAIN: usize = 3;
 
 /// An error on the way.
 #[derive(Debug)]
@@ -124,19 +130,31 @@ impl Group<'_> {
             Writes::Commits => &fixed.begin_commits,
             Writes::Ingests => &fixed.begin_ingests,
         };
+        let mut needs = Needs::of(&self.tables.schema, work)?;
+        let (begin, kinds) = facts::begin_with(begin, self.tables, &needs.documents)?;
+        // Rows and ids of batches are taken to be new: where one is not, storing it fails.
+        let (places, batches) = (take(&mut needs.rows), take(&mut needs.batches));
+        if looks {
+            (needs.rows, needs.batches) = (places.clone(), batches.clone());
+        }
         // Made while the engine begins.
-        let ahead = async { (Needs::of(&self.tables.schema, work), work.to_vec()) };
-        let (rows, (needs, copied)) = join(begin.rows(conn), ahead).await;
-        let (rows, needs) = (rows?, needs?);
+        let (rows, copied) = join(begin.rows(conn), async { work.to_vec() }).await;
+        let rows = rows?;
         let stands = Stands::read(&rows)?;
         stands.standing.phase.check_serving()?;
         stands.check_declared(self.tables)?;
-        let heads = read_heads(&self.tables.schema, rows.get(1..).unwrap_or_default())?;
-        let first = if looks { needs.clone() } else { unseen(needs.clone()) };
-        let (mut outcome, mut known) = self.decide(conn, copied, stands.seq, &heads, &first).await?;
+        let chains = rows.iter().skip(1).take_while(|row| row.len() == CHAIN).count();
+        let (chains, documents) = rows.get(1..).unwrap_or_default().split_at(chains);
+        let read = Read {
+            seq: stands.seq,
+            heads: read_heads(&self.tables.schema, chains)?,
+            found: facts::read_found(&kinds, documents)?,
+        };
+        let (mut outcome, mut before) = self.decide(conn, copied, &read, &needs).await?;
         if !looks && outcome.answers.iter().any(is_refusal) {
             // What is refused may be the repeat of a batch that was accepted.
-            (outcome, known) = self.decide(conn, work.to_vec(), stands.seq, &heads, &needs).await?;
+            (needs.rows, needs.batches) = (places, batches);
+            (outcome, before) = self.decide(conn, work.to_vec(), &read, &needs).await?;
         }
         if outcome.effects.is_empty() {
             // Repeats, conflicts and rows that are there: nothing to synchronise.
@@ -147,7 +165,7 @@ impl Group<'_> {
                 seq: None,
             });
         }
-        effects::store(conn, fixed, self.tables, &outcome.effects, &known).await?;
+        effects::store(conn, fixed, self.tables, &outcome.effects, &before).await?;
         if stands.tracking {
             note(conn, fixed, work).await?;
         }
@@ -171,22 +189,23 @@ impl Group<'_> {
         &self,
         conn: &mut PgConnection,
         work: Vec<Work>,
-        seq: Seq,
-        heads: &HashMap<Name, Link>,
+        read: &Read,
         needs: &Needs,
     ) -> Result<(group::Outcome, Known), Failure> {
         let mut loaded = facts::load(conn, &self.server.fixed, self.tables, needs).await?;
-        loaded.facts.seq = seq;
-        loaded.facts.heads.clone_from(heads);
+        loaded.facts.seq = read.seq;
+        loaded.facts.heads.clone_from(&read.heads);
+        loaded.facts.documents.clone_from(&read.found.revs);
+        loaded.known.sums.clone_from(&read.found.sums);
         Ok((group::decide(&self.tables.schema, loaded.facts, work), loaded.known))
     }
 }
 
-/// Rows and ids of batches are taken to be new: where one is not, storing it fails.
-fn unseen(mut needs: Needs) -> Needs {
-    needs.rows.clear();
-    needs.batches.clear();
-    needs
+/// What beginning a group told.
+struct Read {
+    seq: Seq,
+    heads: HashMap<Name, Link>,
+    found: Found,
 }
 
 fn is_refusal(answer: &Answer) -> bool {

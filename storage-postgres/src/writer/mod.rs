@@ -4,6 +4,7 @@
 //! ingest may, for a moment. What fails because others were in the way is decided anew; what a single value makes impossible
 //! is written piece by piece, so that it fails alone.
 
+mod bundle;
 mod copies;
 mod effects;
 mod facts;
@@ -23,6 +24,7 @@ use tokio::{
 
 use self::group::Group;
 pub(crate) use self::{
+    bundle::Bundle,
     copies::Copies,
     effects::{Known, Sides, replace_documents, replace_rows, store_deletes, store_latest, sum_of},
     facts::{load_documents, load_holders},
