@@ -17,13 +17,16 @@ impl Link {
     /// The link of `row`, which follows `previous`.
     pub fn after(previous: Option<Self>, row: &Row) -> Self {
         let (number, hash) = previous.map_or((0, [0; 32]), |link| (link.number, link.hash));
+        let parts: [&[u8]; 6] = [
+            &hash,
+            &(number + 1).to_le_bytes(),
+            row.stream.as_bytes(),
+            &row.at.to_le_bytes(),
+            &row.n.to_le_bytes(),
+            &(row.body.len() as u64).to_le_bytes(),
+        ];
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&hash);
-        hasher.update(&(number + 1).to_le_bytes());
-        hasher.update(row.stream.as_bytes());
-        hasher.update(&row.at.to_le_bytes());
-        hasher.update(&row.n.to_le_bytes());
-        hasher.update(&(row.body.len() as u64).to_le_bytes());
+        hasher.update(&parts.concat());
         hasher.update(&row.body);
         Self {
             number: number + 1,

@@ -287,7 +287,8 @@ impl Schema {
     pub fn check_batch(&self, batch: &super::Batch) -> super::Result<()> {
         use super::Write;
         within("batch", batch.writes.len() + batch.rows.len(), limits::BATCH)?;
-        let mut seen = std::collections::HashSet::with_capacity(batch.writes.len());
+        let alone = batch.writes.len() == 1;
+        let mut seen = std::collections::HashSet::new();
         for write in &batch.writes {
             match write {
                 Write::Put { key, body, index, .. } => {
@@ -298,7 +299,7 @@ impl Schema {
                 Write::Delete { key, .. } | Write::Check { key, .. } => drop(self.kind(key.kind)?),
                 Write::DropLatest { key } => drop(self.latest(key.kind)?),
             }
-            if !seen.insert((write.key(), matches!(write, Write::DropLatest { .. }))) {
+            if !alone && !seen.insert((write.key(), matches!(write, Write::DropLatest { .. }))) {
                 return Err(super::Error::Invalid(format!(
                     "{} appears twice in one batch",
                     write.key()
