@@ -2,6 +2,7 @@
 
 mod journal;
 mod patch;
+mod plain;
 mod snapshot;
 mod text;
 
@@ -39,25 +40,16 @@ impl<'l> Body<'l> {
 
 impl Serialize for Body<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match as_part_of_a_line(&self.0) {
-            Some(raw) => raw.serialize(serializer),
-            None => serializer.serialize_str(&hex::encode(&self.0)),
+        match serde_json::from_slice::<&RawValue>(&self.0) {
+            Ok(raw) if is_part_of_a_line(&self.0) => raw.serialize(serializer),
+            _ => serializer.serialize_str(&hex::encode(&self.0)),
         }
     }
 }
 
 /// Whether a body can stand in a line as it is.
 fn is_part_of_a_line(body: &[u8]) -> bool {
-    as_part_of_a_line(body).is_some()
-}
-
-fn as_part_of_a_line(body: &[u8]) -> Option<&RawValue> {
-    if body.starts_with(b"\"") || body.contains(&b'\n') {
-        return None;
-    }
-    let raw = serde_json::from_slice::<&RawValue>(body).ok()?;
-    // White space around it would be lost.
-    (raw.get().len() == body.len()).then_some(raw)
+    !body.starts_with(b"\"") && plain::is_value_in_a_line(body)
 }
 
 impl<'de: 'l, 'l> Deserialize<'de> for Body<'l> {
