@@ -164,7 +164,7 @@ impl Kind {
                     linger_items: options.linger_items,
                     most: options.group,
                 };
-                Some((Box::new(JsonProbe::open(&folder.join("probe.ndjson"))?), group))
+                Some((Box::new(JsonProbe::open(&folder.join("probe.ndjson"), what)?), group))
             }
             Self::Postgres => {
                 let options = PostgresOptions::default();

@@ -153,12 +153,12 @@ async fn measure(arguments: &Arguments) -> Result<Vec<Line>> {
             let probe = probe_turn(pairs, &source, arguments).await?;
             let ours = our_turn(pairs, &source, arguments).await?;
             eprintln!(
-                "round {round} of {}, {} {}: {:.0}{} (load average {:.1})",
+                "round {round} of {}, {} {}: {}{} (load average {:.1})",
                 arguments.rounds,
                 pairs.kind.name(),
                 pairs.what.name(),
-                ours.rate,
-                probe.map_or_else(String::new, |probe| format!(", the probe {:.0}", probe.rate)),
+                spent(ours),
+                probe.map_or_else(String::new, |probe| format!(", the probe {}", spent(probe))),
                 machine::load(),
             );
             pairs.turns.push((ours, probe));
@@ -171,6 +171,11 @@ async fn measure(arguments: &Arguments) -> Result<Vec<Line>> {
         }
     }
     Ok(lines)
+}
+
+/// The rate of a turn, and what each of its writes cost.
+fn spent(turn: Turn) -> String {
+    format!("{:.0} with {:.1} µs of CPU each", turn.rate, turn.cpu_us)
 }
 
 async fn migration_line(from: Kind, to: Kind, goal: f64, arguments: &Arguments) -> Result<Line> {
@@ -307,7 +312,11 @@ mod tests {
 
     #[track_caller]
     fn check(kind: Kind, what: What, turns: &[(f64, Option<f64>)], expected: (Verdict, &str)) {
-        let turn = |rate| Turn { rate, p99_ms: 1.0 };
+        let turn = |rate| Turn {
+            rate,
+            p99_ms: 1.0,
+            cpu_us: 1.0,
+        };
         let turns = turns
             .iter()
             .map(|(ours, probe)| (turn(*ours), probe.map(turn)))
@@ -361,7 +370,13 @@ mod tests {
         let pairs = Pairs {
             kind: Kind::Sqlite,
             what: What::Commits,
-            turns: vec![(Turn { rate: 3.0, p99_ms: 0.0 }, None)],
+            turns: vec![(
+                Turn {
+                    rate: 3.0,
+                    ..Turn::default()
+                },
+                None,
+            )],
         };
         let report = serde_json::to_string(&Report {
             backends: vec![pairs.line()],

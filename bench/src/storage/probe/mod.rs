@@ -116,7 +116,10 @@ async fn work(mut engine: Box<dyn Engine>, mut queue: mpsc::Receiver<Pending>, l
 mod tests {
     use sqlx::{ConnectOptions as _, Row as _, sqlite::SqliteConnectOptions};
 
-    use super::*;
+    use super::{
+        super::{Kind, load::Ours},
+        *,
+    };
 
     const GROUP: Group = Group {
         linger: Duration::from_millis(1),
@@ -164,18 +167,33 @@ mod tests {
         assert_eq!(audit.get::<Vec<u8>, _>(3), pair.id.as_bytes());
     }
 
+    /// The lines of a file without their checksums.
+    fn lines(path: &std::path::Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let bare = |line: &str| line.split_once(",\"n\":").unwrap().1.to_owned();
+        text.lines().map(bare).collect()
+    }
+
     #[tokio::test]
-    async fn json_holds_a_line_of_each_pair() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
-        write_all(Box::new(JsonProbe::open(&path).unwrap()), What::Heartbeats).await;
-        let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), 1_100);
-        assert!(
-            lines
-                .iter()
-                .all(|line| line["body"]["v"] == 1 && line["row"]["stream"] == "stdout")
-        );
+    async fn json_holds_the_bytes_that_our_store_writes() {
+        for what in What::ALL {
+            let folder = tempfile::tempdir().unwrap();
+            let backend = Kind::Json.open(folder.path()).await.unwrap();
+            let source = Source::new();
+            let ours = Ours {
+                backend: backend.clone(),
+                source: source.clone(),
+                what,
+            };
+            let probe = folder.path().join("probe");
+            let mut engine = JsonProbe::open(&probe, what).unwrap();
+            for number in 1..=20 {
+                ours.write(number).await.unwrap();
+                engine.store(&[source.pair(what, number).unwrap()]).await.unwrap();
+            }
+            backend.close().await.unwrap();
+            let journal = folder.path().join("json/journal/00000000000000000001.ndjson");
+            assert_eq!(lines(&probe), lines(&journal), "{what:?}");
+        }
     }
 }
