@@ -10,8 +10,8 @@ use common::{Folder, batch, device, id, ingest, kind, lane, open, schema, try_op
 use fleet_core::{
     kernel::Timestamp,
     store::{
-        Backend, Column, ColumnType, Direction, Error, Expect, Filter, Find, Ingest, LatestSchema, Move, Patch, Record,
-        Relocate as _, Schema, Severity, Term, Write,
+        Backend, Batch, Column, ColumnType, Direction, Error, Expect, Filter, Find, Ingest, Key, LatestSchema, Move,
+        Patch, Record, Relocate as _, Schema, Severity, Term, Value, Write,
     },
 };
 use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
@@ -293,6 +293,58 @@ async fn a_check_finds_indexes_that_are_not_what_bodies_say() {
         "column level",
     )
     .await;
+}
+
+async fn sets(path: &Path) -> SqliteStore {
+    let set = kind("set", vec![Column::many("member", ColumnType::Int)]);
+    let store = try_open(path).await.unwrap();
+    store.prepare(&Schema::default().with_kind(set).unwrap()).await.unwrap();
+    store
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_compares_all_numbers_of_a_document() {
+    let folder = Folder::new();
+    let store = sets(&folder.file()).await;
+    for (n, body, numbers) in [
+        (1, r#"{"member":[]}"#, vec![]),
+        (
+            2,
+            r#"{"member":[-1,9,10,9223372036854775807]}"#,
+            vec![-1, 9, 10, i64::MAX],
+        ),
+        (3, r#"{"member":[3]}"#, vec![3]),
+    ] {
+        let put = Write::Put {
+            key: Key::new("set", id(n)),
+            expect: Expect::Any,
+            body: body.into(),
+            index: vec![numbers.into_iter().map(Value::Int).collect()],
+        };
+        let batch = Batch {
+            id: id(0xb000 + n),
+            writes: vec![put],
+            rows: vec![],
+        };
+        store.commit(batch).await.unwrap();
+    }
+    assert_eq!(store.check().await.unwrap(), []);
+    store.close().await.unwrap();
+    for (damage, expected) in [
+        ("DELETE FROM \"many.set.member\" WHERE value = 9", 1),
+        ("INSERT INTO \"many.set.member\" SELECT 8, id FROM \"kind.set\"", 3),
+        (
+            "INSERT INTO \"many.set.member\" VALUES (7, x'ffffffffffffffffffffffffffffffff')",
+            4,
+        ),
+    ] {
+        sql(&folder.file(), damage).await;
+        let store = sets(&folder.file()).await;
+        let findings = store.check().await.unwrap();
+        assert_eq!(findings.len(), expected, "{damage}: {findings:?}");
+        assert!(findings.iter().all(|finding| finding.severity == Severity::Repairable));
+        store.close().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fleet_core::store::{Finding, Key, Result, Seq, Severity, Value};
+use fleet_core::store::{ColumnType, Finding, Key, Result, Seq, Severity, Value};
 use futures::StreamExt as _;
 use sqlx::{Connection as _, Row as _, sqlite::SqliteConnection};
 use uuid::Uuid;
@@ -53,6 +53,14 @@ async fn step(conn: &mut SqliteConnection, lengths: Prepared) -> Result<i64, sql
         bytes += length.parse().unwrap_or(BYTES);
     }
     Ok(step.max(1))
+}
+
+/// Numbers with commas between them, in order. What is none shows as a value that is missing.
+fn numbers(list: &str) -> Vec<Value> {
+    let numbers = list.split(',').filter_map(|number| number.parse().ok());
+    let mut values: Vec<Value> = numbers.map(Value::Int).collect();
+    values.sort_unstable();
+    values
 }
 
 struct Check {
@@ -197,9 +205,13 @@ impl Check {
                 .fetch(&mut *conn);
             while let Some(row) = rows.next().await {
                 let row = row?;
-                let value = read_value(&row, 1, many.column.r#type)?;
                 let values = found.entry(read_id(&row, 0)?).or_default();
-                values.entry(many.position).or_default().push(value);
+                let values = values.entry(many.position).or_default();
+                if many.column.r#type == ColumnType::Int {
+                    *values = numbers(row.try_get(1)?);
+                } else {
+                    values.push(read_value(&row, 1, many.column.r#type)?);
+                }
             }
         }
         Ok(found)
