@@ -13,6 +13,11 @@ use fleet_bins_common::{
     logging::{self, LogFormat},
     storage::StoreUri,
 };
+use mimalloc::MiMalloc;
+
+/// Records are made by one thread and freed by another, with which the system's allocator keeps a third more than is used.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Moves what one store of fleet holds into another, verified, resumable and reversible.
 #[derive(Debug, Parser)]
