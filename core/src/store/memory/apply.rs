@@ -90,12 +90,7 @@ impl State {
             let rev = match write {
                 Write::Put { key, body, index, .. } => {
                     let rev = was.unwrap_or(0) + 1;
-                    let stored = Stored {
-                        rev,
-                        seq,
-                        body,
-                        index: Arc::new(index),
-                    };
+                    let stored = Stored { rev, seq, body, index };
                     self.table_mut(key.kind)?.put(key.id, stored);
                     touched.push(document(key, rev, false));
                     Some(rev)

@@ -19,7 +19,7 @@ impl State {
         for (kind, table) in &self.kinds {
             for (id, stored) in &table.docs {
                 match table.schema.index(&stored.body) {
-                    Ok(index) if index == *stored.index => {}
+                    Ok(index) if index == stored.index => {}
                     Ok(_) => found(
                         Severity::Repairable,
                         format!("{kind}/{id}"),

@@ -23,8 +23,9 @@ pub(super) struct Lane {
     /// Their places by stream, time and number: the order of an export. Without the rows, since streams grow all over the order,
     /// and a node that a view shares is copied before it changes.
     pub(super) streams: OrdSet<(Uuid, i64, u32)>,
-    /// By column: value, then the place.
-    columns: Vec<OrdSet<(Value, i64, Uuid, u32)>>,
+    /// By column: value, then the place. Values are behind pointers: with each of their own, copying a node would be as many
+    /// allocations as it has entries.
+    columns: Vec<OrdSet<(Arc<Value>, i64, Uuid, u32)>>,
     /// The last link, in a chained lane.
     pub(super) head: Option<Link>,
 }
@@ -80,7 +81,7 @@ impl Lane {
     pub(super) fn insert(&mut self, stored: StoredRow) {
         let (at, stream, n) = place(&stored.row);
         for (entries, value) in self.columns.iter_mut().zip(&stored.row.index) {
-            entries.insert((value.clone(), at, stream, n));
+            entries.insert((Arc::new(value.clone()), at, stream, n));
         }
         self.rows.insert((at, stream, n), Arc::new(stored));
         self.streams.insert((stream, at, n));
@@ -103,7 +104,7 @@ impl Lane {
             return;
         };
         for (entries, value) in self.columns.iter_mut().zip(&stored.row.index) {
-            entries.remove(&(value.clone(), at, stream, n));
+            entries.remove(&(Arc::new(value.clone()), at, stream, n));
         }
         self.streams.remove(&(stream, at, n));
     }
@@ -160,6 +161,7 @@ impl Lane {
                 .filter_map(|(stream, at, n)| self.rows.get(&(*at, *stream, *n)));
             self.take(rows, read)
         } else if let Some((column, value)) = self.equal(&read.filter) {
+            let value = Arc::new(value.clone());
             let tag = |(at, stream, n): Place| (value.clone(), at, stream, n);
             let last = Included((value.clone(), i64::MAX, Uuid::max(), u32::MAX));
             let high = match high {

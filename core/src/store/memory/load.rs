@@ -66,7 +66,7 @@ impl Load {
         let stored = Stored {
             rev: doc.rev,
             seq: doc.seq,
-            index: Arc::new(table.schema.index(&doc.body)?),
+            index: table.schema.index(&doc.body)?,
             body: doc.body,
         };
         table.put(doc.key.id, stored);

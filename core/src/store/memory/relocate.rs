@@ -87,7 +87,7 @@ impl State {
                 rev: put.rev,
                 seq: put.seq,
                 body: put.body,
-                index: Arc::new(put.index),
+                index: put.index,
             };
             table.put(put.key.id, stored);
         }

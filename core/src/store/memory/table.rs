@@ -23,7 +23,8 @@ const NARROW: usize = 4096;
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) schema: Arc<KindSchema>,
-    pub(super) docs: OrdMap<Uuid, Stored>,
+    /// Behind pointers: a node that a view shares is copied before it changes, and most of what it holds stays as it was.
+    pub(super) docs: OrdMap<Uuid, Arc<Stored>>,
     /// By column; an entry for each value of each document, null included where the column is single-valued.
     columns: Vec<OrdSet<(Value, Uuid)>>,
 }
@@ -34,7 +35,7 @@ pub(super) struct Stored {
     pub(super) rev: Rev,
     pub(super) seq: Seq,
     pub(super) body: Bytes,
-    pub(super) index: Arc<IndexedValues>,
+    pub(super) index: IndexedValues,
 }
 
 impl Table {
@@ -55,7 +56,7 @@ impl Table {
         }
         let mut filled = Self::new(schema.clone());
         for (id, stored) in &self.docs {
-            let index = Arc::new(schema.index(&stored.body)?);
+            let index = schema.index(&stored.body)?;
             if let Some((column, holder)) = filled.clash(*id, &index) {
                 return Err(Error::Taken {
                     column: schema.columns[column].name,
@@ -65,8 +66,10 @@ impl Table {
             filled.put(
                 *id,
                 Stored {
+                    rev: stored.rev,
+                    seq: stored.seq,
+                    body: stored.body.clone(),
                     index,
-                    ..stored.clone()
                 },
             );
         }
@@ -92,10 +95,10 @@ impl Table {
     }
 
     pub(super) fn put(&mut self, id: Uuid, stored: Stored) {
-        let index = stored.index.clone();
-        let old = self.docs.insert(id, stored).map(|old| old.index);
+        let stored = Arc::new(stored);
+        let old = self.docs.insert(id, Arc::clone(&stored));
         for (column, entries) in self.columns.iter_mut().enumerate() {
-            let (was, is) = (values(old.as_deref(), column), values(Some(&index), column));
+            let (was, is) = (values(old.as_deref(), column), values(Some(&stored), column));
             // Values are sorted, so a document with thousands of them is compared quickly and only changes are written.
             for value in was.iter().filter(|value| is.binary_search(value).is_err()) {
                 entries.remove(&(value.clone(), id));
@@ -106,10 +109,10 @@ impl Table {
         }
     }
 
-    pub(super) fn remove(&mut self, id: Uuid) -> Option<Stored> {
+    pub(super) fn remove(&mut self, id: Uuid) -> Option<Arc<Stored>> {
         let old = self.docs.remove(&id)?;
         for (column, entries) in self.columns.iter_mut().enumerate() {
-            for value in values(Some(&old.index), column) {
+            for value in values(Some(&old), column) {
                 entries.remove(&(value.clone(), id));
             }
         }
@@ -156,7 +159,7 @@ impl Table {
             value: order.map_or(Value::Null, |(column, _)| stored.index[column][0].clone()),
             id,
         };
-        let mut hits: Vec<(Uuid, &Stored)> = match self.narrowest(&find.filter, NARROW) {
+        let mut hits: Vec<(Uuid, &Arc<Stored>)> = match self.narrowest(&find.filter, NARROW) {
             Some(ids) => {
                 let mut places: Vec<(Cursor, Uuid)> = ids
                     .into_iter()
@@ -187,7 +190,7 @@ impl Table {
     }
 
     /// The first documents that match, and one more than the page holds.
-    fn take(&self, ids: impl Iterator<Item = Uuid>, find: &Find) -> Vec<(Uuid, &Stored)> {
+    fn take(&self, ids: impl Iterator<Item = Uuid>, find: &Find) -> Vec<(Uuid, &Arc<Stored>)> {
         ids.filter_map(|id| Some((id, self.docs.get(&id)?)))
             .filter(|(_, stored)| doc_matches(&self.schema, &find.filter, &stored.index))
             .take(find.limit + 1)
@@ -223,6 +226,7 @@ impl Table {
             None => Box::new(self.docs.keys().copied()),
         };
         ids.filter_map(|id| self.docs.get(&id))
+            .map(|stored| &**stored)
             .filter(|stored| doc_matches(&self.schema, filter, &stored.index))
     }
 
@@ -319,6 +323,7 @@ impl Table {
     }
 }
 
-fn values(index: Option<&IndexedValues>, column: usize) -> &[Value] {
-    index.and_then(|index| index.get(column)).map_or(&[], Vec::as_slice)
+fn values(stored: Option<&Stored>, column: usize) -> &[Value] {
+    let values = stored.and_then(|stored| stored.index.get(column));
+    values.map_or(&[], Vec::as_slice)
 }
