@@ -17,8 +17,8 @@ pub(crate) fn damaged_line(path: &Path, line: usize, problem: &str) -> Error {
 /// A file that is not what was written there.
 pub(crate) fn damaged(path: &Path, problem: &str) -> Error {
     Error::Corrupt(format!(
-        "{}: {problem}. Nothing was changed. Keep a copy of the folder, then restore the newest backup, or repair the store, \
-         which sets damaged lines aside and goes on without them",
+        "{}: {problem}. Nothing was changed. Keep a copy of the folder, then restore the newest backup, or repair the store \
+         (`fleet-server repair`), which sets damaged lines aside and goes on without them",
         path.display()
     ))
 }

@@ -4,6 +4,7 @@ mod admin;
 mod backup;
 mod config;
 mod files;
+mod repair;
 mod serve;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Config(Box<config::Flags>),
     /// Look for damage in the store, and exit.
     Check(Box<config::Flags>),
+    /// Set damaged lines of a JSON store aside, so that it opens again. Copy its folder first; stop the server first.
+    Repair(Box<repair::Repair>),
     /// Write all that the store holds into one file, while no server uses it; or verify such a file.
     Backup(Box<backup::Backup>),
     /// Fill an empty store, of any kind, from a backup.
@@ -70,6 +73,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             let config = config::Config::load(&flags)?;
             logging::start(config.log_format());
             runtime()?.block_on(serve::check(&config))
+        }
+        Command::Repair(asked) => {
+            let config = offline(&asked.flags)?;
+            runtime()?.block_on(repair::repair(&config, &asked))?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Backup(asked) => {
             if let Some(backup::BackupCommand::Verify { file }) = &asked.command {

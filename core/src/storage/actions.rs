@@ -18,6 +18,8 @@ pub const BACKUP: Action = Action::new("storage.backup");
 pub const BACKUP_FINISH: Action = Action::new("storage.backup.finish");
 /// The store was filled from a backup.
 pub const RESTORE: Action = Action::new("storage.restore");
+/// Damaged lines of the store were set aside, without a server.
+pub const REPAIR: Action = Action::new("storage.repair");
 /// Somebody asked what a move of the store would do.
 pub const PLAN: Action = Action::new("storage.plan");
 /// A move of the store was begun.

@@ -21,13 +21,14 @@ mod model;
 mod module;
 mod moves;
 pub mod ports;
+mod repair;
 mod restore;
 mod service;
 mod settings;
 
 pub use actions::{
     BACKUP, BACKUP_FAILED, BACKUP_FINISH, BACKUP_UNAVAILABLE, BUSY, CHECK, MOVE_CANCEL, MOVE_FINISH, MOVE_NOT_FOUND,
-    MOVE_START, MOVE_UNAVAILABLE, PLAN, RESTORE, STORAGE_MANAGE, STORAGE_READ,
+    MOVE_START, MOVE_UNAVAILABLE, PLAN, REPAIR, RESTORE, STORAGE_MANAGE, STORAGE_READ,
 };
 pub use backup::{BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
 pub(crate) use backup::{Upgrade, note_upgrade};
@@ -37,6 +38,7 @@ pub use model::{
 };
 pub use module::module;
 pub use moves::{MovePlan, MoveRequest, MoveState, StorageMove};
+pub use repair::record_repair;
 pub use restore::{Restored, read_through, record_restore, restore};
 pub use service::StorageService;
 pub(crate) use service::drive;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     BACKUP, BACKUP_EVERY, BACKUP_FINISH, BACKUP_FOLDER, BACKUP_KEEP, CHECK, MOVE_CANCEL, MOVE_FINISH, MOVE_START, PLAN,
-    RESTORE, STORAGE_MANAGE, STORAGE_READ, StorageBackup,
+    REPAIR, RESTORE, STORAGE_MANAGE, STORAGE_READ, StorageBackup,
 };
 use crate::{
     access::{PermissionEntry, Role},
@@ -33,6 +33,7 @@ pub fn module() -> Module {
             CHECK,
             BACKUP,
             BACKUP_FINISH,
+            REPAIR,
             RESTORE,
             PLAN,
             MOVE_START,

@@ -3,8 +3,11 @@
 
 mod open;
 mod opener;
+mod repair;
 mod uri;
 
+pub use fleet_storage_json::Repair;
 pub use open::{Effort, Opened, Purpose, open};
 pub use opener::Opener;
+pub use repair::repair;
 pub use uri::{StoreUri, UriError};

@@ -177,6 +177,58 @@ async fn a_wrong_passphrase_a_cut_file_and_a_missing_key_leave_nothing_behind() 
     check_refused(&["check", "--data", text(&other)], "no master key").await;
 }
 
+/// Every file of a folder, and of the folders in it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_damaged_folder_of_json_is_refused_and_repaired_when_that_is_asked_for() {
+    let drill = Drill::new().await;
+    let (file, _) = drill.backed_up().await;
+    let (data, passphrase, store) = (drill.path("json-data"), drill.path("passphrase"), drill.path("store"));
+    let storage = format!("json:{}", store.display());
+    let at = ["--data", text(&data), "--storage", &storage];
+    let open = ["--backup-passphrase-file", text(&passphrase)];
+    said(&[&["restore", "--from", text(&file)], &at[..], &open].concat()).await;
+    let repair = [&["repair"], &at[..]].concat();
+    assert!(said(&repair).await.contains("nothing is damaged"));
+
+    // The user's document, in whatever file it is.
+    let ada = b"\"name\":\"ada\"";
+    let mut damaged = 0;
+    for path in files(&store) {
+        let mut bytes = fs::read(&path).unwrap();
+        let Some(begin) = bytes.windows(ada.len()).position(|part| part == ada) else {
+            continue;
+        };
+        bytes[begin + 8] = b'e';
+        fs::write(&path, bytes).unwrap();
+        damaged += 1;
+    }
+    assert!(damaged > 0);
+    check_refused(&[&["check"], &at[..]].concat(), "fleet-server repair").await;
+    let report: Value = serde_json::from_str(&said(&[&repair[..], &["--json"]].concat()).await).unwrap();
+    assert!(report["lines"].as_u64().unwrap() > 0, "{report}");
+    let aside = report["aside"].as_str().unwrap();
+    assert!(
+        files(Path::new(aside))
+            .iter()
+            .any(|path| fs::read_to_string(path).unwrap().contains("\"eda\""))
+    );
+    assert!(said(&repair).await.contains("nothing is damaged"));
+    let recovered = said(&[&["admin", "recover", "--name", "ada"], &at[..]].concat()).await;
+    assert!(recovered.contains("ada is a new administrator"), "{recovered}");
+    check_refused(
+        &["repair", "--data", text(&drill.path("data"))],
+        "only a JSON store can be repaired",
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn a_running_server_backs_itself_up_and_refuses_offline_tools() {
     let drill = Drill::new().await;
