@@ -1,9 +1,8 @@
 //! The stack that every request passes, in this order:
 //!
-//! 1. request id and client address ([`crate::extract::RequestContext`]), the id also in the answer; to agents the time. An
-//!    answer to what comes again and again has neither when it succeeds;
+//! 1. request id and client address ([`crate::extract::RequestContext`]), the id also in the answer; to agents the time;
 //! 2. the log: method, matched path, status, duration; never a query string, a header or a body;
-//! 3. security headers;
+//! 3. security headers. An answer to what comes again and again has none of all these when it succeeds;
 //! 4. failures become problem documents, with the request id;
 //! 5. panics become failures;
 //! 6. at most so many requests at once, and each for so long (not the streams and long polls);
@@ -295,15 +294,14 @@ async fn enveloped(
     let mut response = answer.instrument(span).await;
     let is_beat = is_frequent && response.status().is_success();
     let headers = response.headers_mut();
-    headers.reserve(SECURITY_HEADERS.len() + BROWSER_HEADERS.len() + 2);
-    for (name, value) in SECURITY_HEADERS {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
+    let no_store = HeaderValue::from_static("no-store");
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
     if is_beat {
-        // Its frames say the time; nobody will ask for its name; no browser shows it.
+        // Its frames say the time; nobody will ask for its name; no browser shows it. Room for more would have to be made.
         return response;
     }
-    for (name, value) in BROWSER_HEADERS {
+    headers.reserve(SECURITY_HEADERS.len() + 2);
+    for (name, value) in SECURITY_HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if path.starts_with(AGENTS)
@@ -338,14 +336,9 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Each is set unless the route did.
-const SECURITY_HEADERS: [(HeaderName, &str); 2] = [
+/// Each is set unless the route did: the dashboard has a policy of its own.
+const SECURITY_HEADERS: [(HeaderName, &str); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::CACHE_CONTROL, "no-store"),
-];
-
-/// The same for what a browser might show: the dashboard has a policy of its own.
-const BROWSER_HEADERS: [(HeaderName, &str); 2] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; frame-ancestors 'none'",
