@@ -15,6 +15,10 @@ use crate::store::{
 /// A place in the order of reading: time, stream, number.
 type Place = (i64, Uuid, u32);
 
+/// A value of a column, and the place of a row that has it. The value is behind a pointer: with one of its own in each entry,
+/// copying a node would be as many allocations as it has entries.
+type Entry = (Arc<Value>, i64, Uuid, u32);
+
 /// The rows of one lane, by time and by stream, with one ordered index for each declared column.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
@@ -23,9 +27,8 @@ pub(super) struct Lane {
     /// Their places by stream, time and number: the order of an export. Without the rows, since streams grow all over the order,
     /// and a node that a view shares is copied before it changes.
     pub(super) streams: OrdSet<(Uuid, i64, u32)>,
-    /// By column: value, then the place. Values are behind pointers: with each of their own, copying a node would be as many
-    /// allocations as it has entries.
-    columns: Vec<OrdSet<(Arc<Value>, i64, Uuid, u32)>>,
+    /// By column.
+    columns: Vec<OrdSet<Entry>>,
     /// The last link, in a chained lane.
     pub(super) head: Option<Link>,
 }
