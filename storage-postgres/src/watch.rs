@@ -108,13 +108,21 @@ async fn tell(server: &Server, conn: &mut Option<PgConnection>, what: String) ->
     told.map_err(from_engine)
 }
 
-/// Listens to others. A connection that breaks is made again. Ends when the store is closed.
+/// Listens to others. A connection that breaks is made again. Ends when the store is closed, or where a pooler stands between.
 pub(crate) async fn listen(to: PgConnectOptions, channel: String, shared: Arc<Shared>) {
     loop {
         tokio::select! {
             () = shared.until_closed() => return,
-            ended = hear(&to, &channel, &shared) => if let Err(error) = ended {
-                tracing::debug!(%error, "listening to other servers begins again");
+            ended = hear(&to, &channel, &shared) => match ended {
+                Ok(Ended::Broken) => {}
+                Ok(Ended::Pooled) => {
+                    tracing::info!(
+                        "a pooler stands before the database: other servers' commits are asked for once a second; \
+                         with listen_uri=… in the URI, which leads past the pooler, they are heard of at once"
+                    );
+                    return;
+                }
+                Err(error) => tracing::debug!(%error, "listening to other servers begins again"),
             },
         }
         tokio::select! {
@@ -124,10 +132,42 @@ pub(crate) async fn listen(to: PgConnectOptions, channel: String, shared: Arc<Sh
     }
 }
 
+/// Why nothing is heard any more.
+enum Ended {
+    /// The connection broke.
+    Broken,
+    /// Whoever listens through a pooler makes one of *its* connections listen, and whoever is lent that one next is told what
+    /// he did not ask for, in the middle of an answer.
+    Pooled,
+}
+
+/// A parameter that the listening connection begins with. A pooler refuses the connection for it, or leaves it out.
+const DIRECT: (&str, &str) = ("fleet.direct", "on");
+
+/// The code of a refused parameter: `protocol_violation`.
+const PROTOCOL_VIOLATION: &str = "08P01";
+
 /// Until the connection breaks.
-async fn hear(to: &PgConnectOptions, channel: &str, shared: &Shared) -> std::result::Result<(), sqlx::Error> {
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(to.clone());
-    let mut listener = PgListener::connect_with(&pool).await?;
+async fn hear(to: &PgConnectOptions, channel: &str, shared: &Shared) -> std::result::Result<Ended, sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(to.clone().options([DIRECT]));
+    let mut listener = match PgListener::connect_with(&pool).await {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(PROTOCOL_VIOLATION) => {
+            return Ok(Ended::Pooled);
+        }
+        connected => connected?,
+    };
+    let is_direct = format!(
+        "SELECT coalesce(current_setting('{}', true), '') = '{}'",
+        DIRECT.0, DIRECT.1
+    );
+    let row = sqlx::raw_sql(sqlx::AssertSqlSafe(is_direct))
+        .fetch_one(&mut listener)
+        .await?;
+    if !row.try_get::<bool, _>(0)? {
+        return Ok(Ended::Pooled);
+    }
     listener.eager_reconnect(false);
     listener.listen(channel).await?;
     while let Some(heard) = listener.try_recv().await? {
@@ -140,5 +180,5 @@ async fn hear(to: &PgConnectOptions, channel: &str, shared: &Shared) -> std::res
             shared.heard.notify_one();
         }
     }
-    Ok(())
+    Ok(Ended::Broken)
 }

@@ -110,6 +110,12 @@ async fn stores_work_through_a_pooler_in_transaction_mode() {
             .unwrap()
             .is_some()
     );
+    // The store that was told of no way past the pooler has made none of its connections listen.
+    for n in 0..100 {
+        other.commit(batch(910_000 + n)).await.unwrap();
+        one.lease("job", id(1), Duration::from_secs(60)).await.unwrap();
+        one.view().await.unwrap();
+    }
     one.trim("sample", 5).await.unwrap();
     one.compact(seq).await.unwrap();
     one.track(true).await.unwrap();
