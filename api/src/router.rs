@@ -2,7 +2,8 @@
 //!
 //! 1. request id and client address ([`crate::extract::RequestContext`]), the id also in the answer; to agents the time;
 //! 2. the log: method, matched path, status, duration; never a query string, a header or a body;
-//! 3. security headers. An answer to what comes again and again has none of all these when it succeeds;
+//! 3. security headers. When it succeeds, an answer to what comes again and again has `Cache-Control` only, and no id, time or
+//!    line in the log;
 //! 4. failures become problem documents, with the request id;
 //! 5. panics become failures;
 //! 6. at most so many requests at once, and each for so long (not the streams and long polls);
@@ -11,7 +12,7 @@
 //!
 //! What is outside sees what is inside: an answer to a panic has its headers and its line in the log too.
 //!
-//! All of it is one layer of the router, [`envelope`]: with each layer, every request copies all the layers within it.
+//! All of it is one layer of the router, `Enveloping`: with each layer, every request copies all the layers within it.
 
 use std::{
     convert::Infallible,

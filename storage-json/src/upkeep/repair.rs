@@ -35,8 +35,8 @@ pub struct Repair {
 ///
 /// Damaged lines are copied to a new folder below `damaged/`, and the store goes on without them: documents, rows and values whose
 /// lines are damaged are as if they had never been written, and what lost lines of the journal did has not happened (a later write
-/// of the same document stands). A torn end of the journal is no damage and is left as it is. A chain that lost rows says so at
-/// every check. Blocks; nothing is changed when nothing is damaged.
+/// of the same document stands). A torn end of the journal is no damage and is left as it is. Rows of a chain whose lines the
+/// journal lost are as if they had never been, and a check need not say so. Blocks; nothing is changed when nothing is damaged.
 ///
 /// Fails with [`Error::Refused`] when another process has the folder or it is no store, and with [`Error::Corrupt`] when its
 /// manifest is damaged: then only a backup helps.
