@@ -17,8 +17,9 @@ pub(crate) use crate::ask::*;
 /// Longer than anything takes that does come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The schema of all cases. Index values are the fields of the same name in the body; what is missing is null or empty.
-pub(crate) fn schema() -> Schema {
+/// The schema of all cases, for harnesses that keep stores which are prepared already. Index values are the fields of the same name in
+/// the body; what is missing is null or empty.
+pub fn schema() -> Schema {
     Schema::default()
         .with_kind(kind("thing", thing_columns()))
         .and_then(|schema| {

@@ -36,7 +36,7 @@
 //!
 //! The model test draws sequences of commits, ingests, queries, trims, compactions, leases and reopenings over a small key
 //! space; the backend and [`MemoryStore`](fleet_core::store::memory::MemoryStore) must give equal answers, equal errors
-//! (by variant) and equal export digests. `CONFORMANCE_SEQUENCES` says how many (64 by default), `CONFORMANCE_SEED` where to
+//! (by variant) and equal export digests. Some of them run at the same time. `CONFORMANCE_SEQUENCES` says how many (64 by default), `CONFORMANCE_SEED` where to
 //! begin (1 by default); sequence *i* has the seed `CONFORMANCE_SEED + i`, and a failure prints the line that repeats it.
 //!
 //! # Moving data between backends
@@ -80,6 +80,7 @@ pub use async_trait::async_trait;
 
 pub use self::{
     cases::CASES,
+    dsl::schema,
     harness::{Guard, Harness, Opened},
     histories::check_histories,
     model::check_model,

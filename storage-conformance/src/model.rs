@@ -1,6 +1,14 @@
 //! The model test: drawn sequences, run on the backend and on the reference backend, must give equal answers.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use fleet_core::{
     kernel::{ManualClock, Timestamp},
@@ -17,6 +25,7 @@ use proptest::{
     sample::select,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+use tokio::runtime::Runtime;
 
 use crate::{
     Harness, Lab,
@@ -278,31 +287,56 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Sequences at one time: each waits for its disk or its database more than it computes.
+const AT_ONCE: usize = 4;
+
 /// Compares a backend with the reference backend on `sequences` drawn sequences; the first has the seed `seed`, the next one
 /// `seed + 1`. Panics with the shortest sequence found that tells them apart. The macro
 /// [`model_test`](crate::model_test) calls it.
 pub fn check_model(harness: impl Harness, seed: u64, sequences: u64) {
     let harness: Arc<dyn Harness> = Arc::new(harness);
     let runtime = runtime();
-    for seed in (seed..).take(usize::try_from(sequences).unwrap_or(usize::MAX)) {
-        let config = Config {
-            cases: 1,
-            failure_persistence: None,
-            max_shrink_iters: 2_000,
-            ..Config::default()
-        };
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-        let mut runner = TestRunner::new_with_rng(config, random);
-        let result = runner.run(&vec(op(), 1..60), |ops| {
-            runtime.block_on(sequence(harness.clone(), ops));
-            Ok(())
-        });
-        if let Err(error) = result {
-            panic!("{error}\nrepeat it with CONFORMANCE_SEED={seed} CONFORMANCE_SEQUENCES=1");
+    let (next, end) = (AtomicU64::new(seed), seed.saturating_add(sequences));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return None;
+            }
+            if let Err(problem) = check_sequence(&runtime, &harness, seed) {
+                // The others finish what they have begun.
+                next.store(end, Ordering::Relaxed);
+                return Some((seed, problem));
+            }
         }
+    };
+    let failure = thread::scope(|scope| {
+        let workers = [(); AT_ONCE].map(|()| scope.spawn(work));
+        let failures = workers.map(|worker| worker.join().expect("what a sequence does is caught"));
+        failures.into_iter().flatten().min()
+    });
+    if let Some((seed, problem)) = failure {
+        panic!("{problem}\nrepeat it with CONFORMANCE_SEED={seed} CONFORMANCE_SEQUENCES=1");
     }
+}
+
+/// One sequence; fails with the shortest one found that fails as well.
+fn check_sequence(runtime: &Runtime, harness: &Arc<dyn Harness>, seed: u64) -> Result<(), String> {
+    let config = Config {
+        cases: 1,
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(config, random);
+    let result = runner.run(&vec(op(), 1..60), |ops| {
+        runtime.block_on(sequence(harness.clone(), ops));
+        Ok(())
+    });
+    result.map_err(|error| error.to_string())
 }
 
 /// The side that a sequence runs on.

@@ -3,8 +3,8 @@
 mod common;
 mod harness;
 
-use harness::Postgres;
+use harness::{Emptied, Postgres};
 
 fleet_storage_conformance::conformance_tests!(Postgres);
-fleet_storage_conformance::model_test!(Postgres);
+fleet_storage_conformance::model_test!(Emptied::default());
 fleet_storage_conformance::histories_test!(Postgres);

@@ -84,7 +84,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         let text = format!(
-            "SET client_min_messages = warning; SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS \"{0}\", \"{0}_read\" CASCADE",
+            "SET client_min_messages = warning; SET lock_timeout = '5s'; DROP SCHEMA IF EXISTS \"{0}\", \"{0}_read\", \"{0}_new\" CASCADE",
             self.name
         );
         let mut drop = program("psql");

@@ -1,4 +1,7 @@
 //! Opens PostgreSQL stores for the suites.
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
+
+mod emptied;
 
 use std::sync::Arc;
 
@@ -6,19 +9,23 @@ use fleet_core::kernel::{ManualClock, Timestamp};
 use fleet_storage_conformance::{Guard, Harness, Opened, async_trait};
 use fleet_storage_postgres::{LeaseClock, PostgresOptions, PostgresStore};
 
+pub use self::emptied::Emptied;
 use crate::common::Namespace;
 
 pub struct Postgres;
 
-async fn open(namespace: Namespace) -> Opened {
+async fn open_at(uri: &str) -> (PostgresStore, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_000_000)));
     let options = PostgresOptions {
         lease_clock: LeaseClock::Given(clock.clone()),
         ..PostgresOptions::default()
     };
-    let store = PostgresStore::open(&namespace.uri(), options)
-        .await
-        .expect("the store opens");
+    let store = PostgresStore::open(uri, options).await.expect("the store opens");
+    (store, clock)
+}
+
+async fn open(namespace: Namespace) -> Opened {
+    let (store, clock) = open_at(&namespace.uri()).await;
     Opened::new(store, namespace).with_clock(clock)
 }
 

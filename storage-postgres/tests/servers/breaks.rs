@@ -1,8 +1,9 @@
 //! Connections are cut and the database dies while stores write.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use fleet_core::store::Backend as _;
+use fleet_storage_postgres::PostgresStore;
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
@@ -38,34 +39,44 @@ async fn cut_connections_lose_nothing_that_was_acknowledged() {
     store.close().await.unwrap();
 }
 
+/// A store sees so many kills before another takes its place: all that it holds is read after each.
+const KILLS_OF_A_STORE: u128 = 16;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_database_loses_nothing_that_was_acknowledged() {
     let (_folder, path) = folder();
-    // Its own: others must not lose theirs.
+    // Its own: others must not lose theirs. It synchronises with the disk, as all clusters of tests do.
     let below = path.join("cluster");
     let cluster = Cluster::start(&below).unwrap();
-    let namespace = Namespace::at(&cluster.uri("postgres"));
-    let store = open(&namespace.uri()).await;
-    let acknowledged = Acknowledged::default();
     let kills = knob("CRASH_KILLS", 3);
-    for kill in 0..kills {
-        let mut tasks = JoinSet::new();
+    let mut acknowledged = 0;
+    for first in (0..kills).step_by(KILLS_OF_A_STORE as usize) {
+        let namespace = Namespace::at(&cluster.uri("postgres"));
+        let store = open(&namespace.uri()).await;
+        let last = kills.min(first + KILLS_OF_A_STORE);
+        acknowledged += survive(&cluster, &store, first..last).await;
+        store.close().await.unwrap();
+        drop(namespace);
+    }
+    println!("{kills} kills; {acknowledged} commits and ingests were acknowledged");
+    cluster.remove();
+}
+
+/// Kills the database under a store that writes, again and again; returns how much was acknowledged.
+async fn survive(cluster: &Cluster, store: &PostgresStore, kills: Range<u128>) -> usize {
+    let acknowledged = Acknowledged::default();
+    for kill in kills {
+        let (mut tasks, before) = (JoinSet::new(), acknowledged.count().await as u128);
         let first = kill * 1_000;
-        write(&mut tasks, &store, first..first + 300, &acknowledged);
-        while (acknowledged.count().await as u128) < kill * 300 + 40 + kill * 37 % 150 {
+        write(&mut tasks, store, first..first + 300, &acknowledged);
+        while (acknowledged.count().await as u128) < before + 40 + kill * 37 % 150 {
             sleep(Duration::from_millis(1)).await;
         }
         cluster.stop("immediate").unwrap();
         cluster.begin().unwrap();
         // The writers go on by themselves, and finish.
         tasks.join_all().await;
-        check(&store, &acknowledged).await;
+        check(store, &acknowledged).await;
     }
-    println!(
-        "{kills} kills; {} commits and ingests were acknowledged",
-        acknowledged.count().await
-    );
-    store.close().await.unwrap();
-    drop(namespace);
-    cluster.remove();
+    acknowledged.count().await
 }

@@ -214,8 +214,6 @@ fn on_postgres(workspace: &Workspace, settings: &Settings) -> Step {
     };
     let mut command = prepare(workspace.cargo(), settings);
     command.env("FLEET_TEST_POSTGRES", cluster.uri("postgres"));
-    // Each sequence makes a store, which is a hundred tables here. The long mode has a part of its own.
-    command.env("CONFORMANCE_SEQUENCES", "12");
     if settings.nextest {
         let tests = if settings.long {
             NEEDS_POSTGRES.to_owned()
