@@ -1,46 +1,34 @@
 //! The rows of one lane.
 
 use std::{
-    ops::Bound::{Excluded, Included, Unbounded},
+    ops::Bound::{self, Excluded, Included, Unbounded},
     sync::Arc,
 };
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 use uuid::Uuid;
 
+use super::orders::{Orders, Place, StreamPlace, place};
 use crate::store::{
     Direction, Filter, LaneSchema, Link, ReadRows, Result, Row, RowCursor, RowPage, StoredRow, Value, row_matches,
 };
 
-/// A place in the order of reading: time, stream, number.
-type Place = (i64, Uuid, u32);
-
-/// A value of a column, and the place of a row that has it. The value is behind a pointer: with one of its own in each entry,
-/// copying a node would be as many allocations as it has entries.
-type Entry = (Arc<Value>, i64, Uuid, u32);
-
-/// The rows of one lane, by time and by stream, with one ordered index for each declared column.
+/// The rows of one lane, by time, and their places in other orders.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     pub(super) schema: Arc<LaneSchema>,
     pub(super) rows: OrdMap<Place, Arc<StoredRow>>,
-    /// Their places by stream, time and number: the order of an export. Without the rows, since streams grow all over the order,
-    /// and a node that a view shares is copied before it changes.
-    pub(super) streams: OrdSet<(Uuid, i64, u32)>,
-    /// By column.
-    columns: Vec<OrdSet<Entry>>,
+    orders: Orders,
     /// The last link, in a chained lane.
     pub(super) head: Option<Link>,
 }
 
 impl Lane {
     pub(super) fn new(schema: Arc<LaneSchema>) -> Self {
-        let columns = vec![OrdSet::new(); schema.columns.len()];
         Self {
+            orders: Orders::new(schema.columns.len()),
             schema,
             rows: OrdMap::new(),
-            streams: OrdSet::new(),
-            columns,
             head: None,
         }
     }
@@ -68,7 +56,7 @@ impl Lane {
     }
 
     pub(super) fn get(&self, row: &Row) -> Option<&Row> {
-        self.rows.get(&place(row)).map(|stored| &stored.row)
+        self.rows.get(&(row.at, row.stream, row.n)).map(|stored| &stored.row)
     }
 
     /// Adds a new row, linked to the one before it where the lane is chained.
@@ -82,12 +70,11 @@ impl Lane {
 
     /// Adds a row as it is.
     pub(super) fn insert(&mut self, stored: StoredRow) {
-        let (at, stream, n) = place(&stored.row);
-        for (entries, value) in self.columns.iter_mut().zip(&stored.row.index) {
-            entries.insert((Arc::new(value.clone()), at, stream, n));
+        let stored = Arc::new(stored);
+        if let Some(old) = self.rows.insert(place(&stored), Arc::clone(&stored)) {
+            self.orders.remove(&old);
         }
-        self.rows.insert((at, stream, n), Arc::new(stored));
-        self.streams.insert((stream, at, n));
+        self.orders.add(stored);
     }
 
     /// Removes the rows before a time.
@@ -97,19 +84,20 @@ impl Lane {
             .range((Unbounded, Excluded((before, Uuid::nil(), 0))))
             .map(|(_, stored)| stored.clone())
             .collect();
-        old.iter().for_each(|stored| self.remove(place(&stored.row)));
+        old.iter().for_each(|stored| self.remove(place(stored)));
         old.len() as u64
     }
 
     /// Removes a row, if it is there.
-    pub(super) fn remove(&mut self, (at, stream, n): Place) {
-        let Some(stored) = self.rows.remove(&(at, stream, n)) else {
-            return;
-        };
-        for (entries, value) in self.columns.iter_mut().zip(&stored.row.index) {
-            entries.remove(&(Arc::new(value.clone()), at, stream, n));
+    pub(super) fn remove(&mut self, place: Place) {
+        if let Some(stored) = self.rows.remove(&place) {
+            self.orders.remove(&stored);
         }
-        self.streams.remove(&(stream, at, n));
+    }
+
+    /// The places from a bound on, in the order of an export.
+    pub(super) fn places(&self, from: Bound<StreamPlace>) -> impl Iterator<Item = StreamPlace> + '_ {
+        self.orders.from(from)
     }
 
     /// The row of a place.
@@ -156,43 +144,27 @@ impl Lane {
                 Included((at, ..)) | Excluded((at, ..)) => at,
                 Unbounded => i64::MAX,
             };
-            let rows = self
-                .streams
-                .range((Included((stream, from, 0)), Included((stream, to, u32::MAX))));
-            let rows = rows
-                .filter(move |(_, at, n)| inside(*at, *n))
-                .filter_map(|(stream, at, n)| self.rows.get(&(*at, *stream, *n)));
-            self.take(rows, read)
+            let places = self.orders.of_stream(stream, (from, to), read.direction);
+            let places = places.filter(move |(at, _, n)| inside(*at, *n));
+            self.take(places.filter_map(|place| self.rows.get(&place)), read)
         } else if let Some((column, value)) = self.equal(&read.filter) {
-            let value = Arc::new(value.clone());
-            let tag = |(at, stream, n): Place| (value.clone(), at, stream, n);
-            let last = Included((value.clone(), i64::MAX, Uuid::max(), u32::MAX));
-            let high = match high {
-                Excluded(high) => Excluded(tag(high)),
-                Included(_) | Unbounded => last,
-            };
-            let entries = self.columns[column].range((low.map(tag), high));
-            self.take(
-                entries.filter_map(|(_, at, stream, n)| self.rows.get(&(*at, *stream, *n))),
-                read,
-            )
+            let places = self.orders.with_value(column, value, (low, high), read.direction);
+            self.take(places.filter_map(|place| self.rows.get(&place)), read)
         } else {
-            self.take(self.rows.range((low, high)).map(|(_, stored)| stored), read)
+            let rows = self.rows.range((low, high)).map(|(_, stored)| stored);
+            match read.direction {
+                Direction::Ascending => self.take(rows, read),
+                Direction::Descending => self.take(rows.rev(), read),
+            }
         };
         page(hits, read.limit)
     }
 
-    /// The first rows that match in the direction asked for, and one more than the page holds.
-    fn take<'s>(
-        &'s self,
-        rows: impl DoubleEndedIterator<Item = &'s Arc<StoredRow>>,
-        read: &ReadRows,
-    ) -> Vec<&'s Arc<StoredRow>> {
-        let matches = |stored: &&Arc<StoredRow>| row_matches(&self.schema, &read.filter, &stored.row.index);
-        match read.direction {
-            Direction::Ascending => rows.filter(matches).take(read.limit + 1).collect(),
-            Direction::Descending => rows.rev().filter(matches).take(read.limit + 1).collect(),
-        }
+    /// The first rows that match, and one more than the page holds; they come in the direction asked for.
+    fn take<'s>(&'s self, rows: impl Iterator<Item = &'s Arc<StoredRow>>, read: &ReadRows) -> Vec<&'s Arc<StoredRow>> {
+        rows.filter(|stored| row_matches(&self.schema, &read.filter, &stored.row.index))
+            .take(read.limit + 1)
+            .collect()
     }
 
     /// The first equality that must hold: the entries of one value are in the order of reading already.
@@ -210,12 +182,11 @@ impl Lane {
         self.rows
             .values()
             .for_each(|stored| expected.insert((**stored).clone()));
-        expected.columns == self.columns && expected.streams == self.streams && expected.rows == self.rows
+        expected.orders.settle();
+        let mut orders = self.orders.clone();
+        orders.settle();
+        expected.orders == orders && expected.rows == self.rows
     }
-}
-
-fn place(row: &Row) -> Place {
-    (row.at, row.stream, row.n)
 }
 
 fn page(mut hits: Vec<&Arc<StoredRow>>, limit: usize) -> RowPage {

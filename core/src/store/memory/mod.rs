@@ -4,8 +4,8 @@
 //!   MemoryStore   the async shell: a lock, a clock, a wake-up for the feed    (this file)
 //!   State         the store as a value: apply, ingest, trim, compact, lease   (state.rs, apply.rs)
 //!     Verdict     what a batch will change, found out before it does            (verdict.rs)
-//!     Table       documents of one kind and their ordered indexes             (table.rs)
-//!     Lane        rows of one lane, by time and by stream                     (lane.rs)
+//!     Table       documents of one kind and their ordered indexes             (table.rs, held.rs)
+//!     Lane        rows of one lane, by time, by stream and by column          (lane.rs, orders.rs)
 //!   MemoryView    a copy of the state, which costs next to nothing            (view.rs)
 //!   follow        the feed as a stream                                        (feed.rs)
 //!   relocate      moving what it holds; check looks for damage                (relocate.rs, check.rs)
@@ -19,8 +19,10 @@
 mod apply;
 mod check;
 mod feed;
+mod held;
 mod lane;
 mod load;
+mod orders;
 mod parts;
 mod relocate;
 mod state;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use uuid::Uuid;
 
+use super::held::Held;
 use crate::store::{
     Cursor, Direction, Doc, DocPage, Error, Filter, Find, IndexedValues, Key, KindSchema, Result, Rev, Seq, Value,
     doc_matches,
@@ -26,7 +27,7 @@ pub(super) struct Table {
     /// Behind pointers: a node that a view shares is copied before it changes, and most of what it holds stays as it was.
     pub(super) docs: OrdMap<Uuid, Arc<Stored>>,
     /// By column; an entry for each value of each document, null included where the column is single-valued.
-    columns: Vec<OrdSet<(Value, Uuid)>>,
+    columns: Vec<OrdSet<(Held, Uuid)>>,
 }
 
 /// A document without its name.
@@ -101,10 +102,10 @@ impl Table {
             let (was, is) = (values(old.as_deref(), column), values(Some(&stored), column));
             // Values are sorted, so a document with thousands of them is compared quickly and only changes are written.
             for value in was.iter().filter(|value| is.binary_search(value).is_err()) {
-                entries.remove(&(value.clone(), id));
+                entries.remove(&(value.into(), id));
             }
             for value in is.iter().filter(|value| was.binary_search(value).is_err()) {
-                entries.insert((value.clone(), id));
+                entries.insert((value.into(), id));
             }
         }
     }
@@ -113,7 +114,7 @@ impl Table {
         let old = self.docs.remove(&id)?;
         for (column, entries) in self.columns.iter_mut().enumerate() {
             for value in values(Some(&old), column) {
-                entries.remove(&(value.clone(), id));
+                entries.remove(&(value.into(), id));
             }
         }
         Some(old)
@@ -143,8 +144,8 @@ impl Table {
     /// The documents that have a value.
     pub(super) fn holders(&self, column: usize, value: &Value) -> impl Iterator<Item = Uuid> {
         let bounds = (
-            Included((value.clone(), Uuid::nil())),
-            Included((value.clone(), Uuid::max())),
+            Included((Held::from(value), Uuid::nil())),
+            Included((Held::from(value), Uuid::max())),
         );
         self.columns[column].range(bounds).map(|(_, id)| *id)
     }
@@ -203,8 +204,8 @@ impl Table {
         order: Option<(usize, Direction)>,
         after: Option<&Cursor>,
     ) -> Box<dyn Iterator<Item = Uuid> + 's> {
-        let place = after.map(|after| (after.value.clone(), after.id));
-        let bound: Bound<(Value, Uuid)> = place.map_or(Unbounded, Excluded);
+        let place = after.map(|after| (Held::from(&after.value), after.id));
+        let bound: Bound<(Held, Uuid)> = place.map_or(Unbounded, Excluded);
         match order {
             None => {
                 let from = after.map_or(Unbounded, |after| Excluded(after.id));
@@ -278,16 +279,15 @@ impl Table {
                 if from.as_ref().zip(to.as_ref()).is_some_and(|(from, to)| from >= to) {
                     return none();
                 }
-                let from = from.clone().map_or(Excluded((Value::Null, Uuid::max())), |from| {
-                    Included((from, Uuid::nil()))
+                let from = from.as_ref().map_or(Excluded((Held::Null, Uuid::max())), |from| {
+                    Included((from.into(), Uuid::nil()))
                 });
-                let to = to.clone().map_or(Unbounded, |to| Excluded((to, Uuid::nil())));
+                let to = to.as_ref().map_or(Unbounded, |to| Excluded((to.into(), Uuid::nil())));
                 Box::new(self.columns[column].range((from, to)).map(|(_, id)| *id))
             }
             Filter::Prefix(_, prefix) => {
-                let from = Included((Value::Text(prefix.clone()), Uuid::nil()));
-                let begins =
-                    move |value: &Value| matches!(value, Value::Text(text) if text.starts_with(prefix.as_str()));
+                let from = Included((Held::Text(prefix.as_str().into()), Uuid::nil()));
+                let begins = move |value: &Held| matches!(value, Held::Text(text) if text.starts_with(prefix.as_str()));
                 let entries = self.columns[column].range((from, Unbounded));
                 Box::new(entries.take_while(move |(value, _)| begins(value)).map(|(_, id)| *id))
             }
@@ -303,7 +303,7 @@ impl Table {
             .enumerate()
             .filter(unique)
             .find_map(|(column, entries)| {
-                let entries = entries.iter().filter(|(value, _)| *value != Value::Null);
+                let entries = entries.iter().filter(|(value, _)| *value != Held::Null);
                 let mut pairs = entries.clone().zip(entries.skip(1));
                 pairs
                     .find(|((one, _), (other, _))| one == other)
@@ -316,7 +316,7 @@ impl Table {
         let mut expected = vec![OrdSet::new(); self.columns.len()];
         for (id, stored) in &self.docs {
             for (entries, values) in expected.iter_mut().zip(stored.index.iter()) {
-                entries.extend(values.iter().map(|value| (value.clone(), *id)));
+                entries.extend(values.iter().map(|value| (value.into(), *id)));
             }
         }
         expected == self.columns

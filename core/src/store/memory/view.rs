@@ -50,8 +50,8 @@ impl State {
         let rows = self.lanes.iter().flat_map(move |(lane, stored)| {
             let from = range(RecordKey::behind_in_lane(after, lane));
             from.into_iter().flat_map(move |from| {
-                let places = stored.streams.range((from, Unbounded));
-                places.filter_map(|(stream, at, n)| Some(Record::Row(lane, plain(stored.at(*stream, *at, *n)?))))
+                let places = stored.places(from);
+                places.filter_map(|(stream, at, n)| Some(Record::Row(lane, plain(stored.at(stream, at, n)?))))
             })
         });
         docs.chain(latest).chain(rows)
