@@ -29,7 +29,7 @@ use crate::{
     options::JsonOptions,
     place::Place,
     upkeep,
-    writer::{Ask, Queue, Reply, Request, Writer, heralds, standing},
+    writer::{Ask, Queue, ReadyCommit, ReadyIngest, Reply, Request, Writer, heralds, standing},
 };
 
 /// What the writer, the views and the followers have in common.
@@ -297,20 +297,16 @@ impl Backend for JsonStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {
-        let schema = self.inner.shared.schema()?;
-        schema.check_batch(&batch)?;
-        self.ask(|reply| Request::Write(Ask::Commit(batch, schema, reply)))
-            .await
+        let ready = ReadyCommit::new(batch, self.inner.shared.schema()?)?;
+        self.ask(|reply| Request::Write(Ask::Commit(ready, reply))).await
     }
 
     async fn ingest(&self, ingest: Ingest) -> Result<()> {
-        let schema = self.inner.shared.schema()?;
-        schema.check_ingest(&ingest)?;
         if ingest.latest.is_empty() && ingest.rows.is_empty() {
-            return Ok(());
+            return self.inner.shared.schema().map(drop);
         }
-        self.ask(|reply| Request::Write(Ask::Ingest(ingest, schema, reply)))
-            .await
+        let ready = ReadyIngest::new(ingest, self.inner.shared.schema()?)?;
+        self.ask(|reply| Request::Write(Ask::Ingest(ready, reply))).await
     }
 
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {

@@ -14,11 +14,22 @@ pub(crate) struct Text<'o>(pub(crate) &'o mut Vec<u8>);
 
 impl Text<'_> {
     /// What [`CommitRecord`](super::CommitRecord) makes of a batch.
+    #[cfg(test)]
     pub(crate) fn commit(&mut self, batch: &Batch, seq: u64) {
+        self.place_in_order(batch.id, seq);
+        self.changes(batch);
+    }
+
+    /// The first part of a commit: what is known when it is decided.
+    pub(crate) fn place_in_order(&mut self, batch: Uuid, seq: u64) {
         self.raw(b"{\"commit\":{\"batch\":");
-        self.id(batch.id);
+        self.id(batch);
         self.raw(b",\"seq\":");
         self.number(seq);
+    }
+
+    /// The second part of a commit: what is known before.
+    pub(crate) fn changes(&mut self, batch: &Batch) {
         self.raw(b",\"writes\":[");
         self.list(&batch.writes, Self::write);
         self.raw(b"],\"rows\":[");

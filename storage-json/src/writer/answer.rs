@@ -33,8 +33,8 @@ impl Answer {
     /// The answer to whatever comes before `prepare`.
     pub(super) fn unprepared(ask: Ask) -> Self {
         match ask {
-            Ask::Commit(_, _, reply) => Self::Committed(reply, Err(not_prepared())),
-            Ask::Ingest(_, _, reply) => Self::Done(reply, Err(not_prepared())),
+            Ask::Commit(_, reply) => Self::Committed(reply, Err(not_prepared())),
+            Ask::Ingest(_, reply) => Self::Done(reply, Err(not_prepared())),
             Ask::Fill(_, reply) | Ask::Patch(_, reply) | Ask::Serve(reply) | Ask::Clear(reply) => {
                 Self::Done(reply, Err(not_prepared()))
             }

@@ -1,13 +1,13 @@
 //! Decides what waits, one after the other, against the state as everything before has left it.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use fleet_core::store::{
-    Batch, Committed, Error, Ingest, Move, Name, Patch, Result, Schema, Tracking,
+    Committed, Error, Move, Name, Patch, Result, Tracking,
     memory::{Judged, State},
 };
 
-use super::{Ask, Group, Writer, answer::Answer};
+use super::{Ask, Group, ReadyCommit, ReadyIngest, Writer, answer::Answer};
 use crate::records::{LeaseRecord, Operation, Text};
 
 /// Rows that are trimmed at once, but for those of one time.
@@ -34,8 +34,8 @@ impl Writer {
     fn answer(&mut self, group: &mut Group, ask: Ask) -> Answer {
         group.urgent |= !matches!(ask, Ask::Ingest(..));
         match ask {
-            Ask::Commit(batch, checked, reply) => Answer::Committed(reply, self.commit(group, batch, &checked)),
-            Ask::Ingest(ingest, checked, reply) => Answer::Done(reply, self.ingest(group, ingest, &checked)),
+            Ask::Commit(ready, reply) => Answer::Committed(reply, self.commit(group, ready)),
+            Ask::Ingest(ready, reply) => Answer::Done(reply, self.ingest(group, ready)),
             Ask::Trim(lane, before, reply) => Answer::Trimmed(reply, self.trim(group, lane, before)),
             Ask::Compact(upto, reply) => Answer::Count(reply, self.compact(group, upto)),
             Ask::Lease(name, holder, ttl, reply) => {
@@ -66,18 +66,19 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, group: &mut Group, batch: Batch, checked: &Arc<Schema>) -> Result<Committed> {
-        if !Arc::ptr_eq(checked, self.state.schema()) {
+    fn commit(&mut self, group: &mut Group, ready: ReadyCommit) -> Result<Committed> {
+        let batch = ready.batch;
+        if !Arc::ptr_eq(&ready.schema, self.state.schema()) {
             self.state.schema().check_batch(&batch)?;
         }
-        let verdict = match self.state.judge(&batch)? {
+        let verdict = match self.state.judge(&batch, ready.fingerprint)? {
             Judged::Repeat(committed) => return Ok(committed),
             Judged::New(verdict) => verdict,
         };
         let seq = verdict.seq();
         group.line(|text| {
-            text.commit(&batch, seq);
-            Ok(())
+            text.place_in_order(batch.id, seq);
+            text.raw(&ready.changes);
         });
         group.dirty.commit(&batch, seq);
         group.told = true;
@@ -88,16 +89,14 @@ impl Writer {
         group.must(committed)
     }
 
-    fn ingest(&mut self, group: &mut Group, ingest: Ingest, checked: &Arc<Schema>) -> Result<()> {
+    fn ingest(&mut self, group: &mut Group, ready: ReadyIngest) -> Result<()> {
+        let ingest = ready.ingest;
         group.items += ingest.latest.len() + ingest.rows.len();
-        if !Arc::ptr_eq(checked, self.state.schema()) {
+        if !Arc::ptr_eq(&ready.schema, self.state.schema()) {
             self.state.schema().check_ingest(&ingest)?;
         }
         let fresh = self.state.judge_ingest(&ingest)?;
-        group.line(|text| {
-            text.ingest(&ingest);
-            Ok(())
-        });
+        group.line(|text| text.raw(&ready.text));
         group.dirty.ingest(&ingest);
         if self.tracks {
             group.keys.extend(ingest.record_keys());
@@ -175,9 +174,13 @@ impl Group {
         }
     }
 
-    fn line(&mut self, write: impl FnOnce(&mut Text<'_>) -> Result<()>) {
-        if let Err(error) = self.lines.push(|out| write(&mut Text(out))) {
-            self.failed = Some(error);
+    fn line(&mut self, write: impl FnOnce(&mut Text<'_>)) {
+        let written = self.lines.push(|out| {
+            write(&mut Text(out));
+            Ok::<_, Infallible>(())
+        });
+        match written {
+            Ok(()) => {}
         }
     }
 

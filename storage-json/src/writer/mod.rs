@@ -19,6 +19,7 @@ mod footprint;
 mod found;
 mod prepare;
 mod queue;
+mod ready;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,8 +30,7 @@ use std::{
 use fleet_core::{
     kernel::Clock,
     store::{
-        Batch, Committed, Error, Ingest, Move, Name, Patch, RecordKey, Result, Schema, SchemaReport, Seq, Tracking,
-        memory::State,
+        Committed, Error, Move, Name, Patch, RecordKey, Result, Schema, SchemaReport, Seq, Tracking, memory::State,
     },
 };
 use tokio::sync::oneshot;
@@ -42,6 +42,7 @@ pub(crate) use flush::{Heralds, heralds};
 pub(crate) use found::standing;
 pub(crate) use queue::Queue;
 use queue::{Patience, Taken};
+pub(crate) use ready::{ReadyCommit, ReadyIngest};
 
 use crate::{
     catalogue::Catalogue,
@@ -85,10 +86,8 @@ pub(crate) enum Request {
 
 /// Something to write; any number of these share one synchronisation.
 pub(crate) enum Ask {
-    /// With the schema that it was checked against.
-    Commit(Batch, Arc<Schema>, Reply<Committed>),
-    /// With the schema that it was checked against.
-    Ingest(Ingest, Arc<Schema>, Reply<()>),
+    Commit(ReadyCommit, Reply<Committed>),
+    Ingest(ReadyIngest, Reply<()>),
     /// Removes a slice; answers how many rows, and whether there may be more.
     Trim(Name, i64, Reply<(u64, bool)>),
     Compact(Seq, Reply<u64>),
@@ -104,7 +103,7 @@ impl Request {
     /// Latest values and rows of an ingest; anything else counts as one.
     fn weight(&self) -> usize {
         match self {
-            Self::Write(Ask::Ingest(ingest, ..)) => ingest.latest.len() + ingest.rows.len(),
+            Self::Write(Ask::Ingest(ready, _)) => ready.ingest.latest.len() + ready.ingest.rows.len(),
             _ => 1,
         }
     }

@@ -28,16 +28,16 @@ impl State {
     /// See [`Backend::commit`](crate::store::Backend::commit).
     pub fn apply(&mut self, batch: &Batch) -> Result<Committed> {
         self.schema.check_batch(batch)?;
-        match self.judge(batch)? {
+        match self.judge(batch, batch.fingerprint())? {
             Judged::Repeat(committed) => Ok(committed),
             Judged::New(verdict) => self.enact(batch.clone(), verdict),
         }
     }
 
-    /// Decides a batch that was checked against the schema, and changes nothing.
-    pub fn judge(&self, batch: &Batch) -> Result<Judged> {
+    /// Decides a batch that was checked against the schema, and changes nothing. The fingerprint is the batch's own: its caller may
+    /// have made it while others decided.
+    pub fn judge(&self, batch: &Batch, fingerprint: [u8; 16]) -> Result<Judged> {
         self.standing.phase.check_serving()?;
-        let fingerprint = batch.fingerprint();
         if let Some(answered) = self.batches.get(&batch.id) {
             return if answered.fingerprint == fingerprint {
                 Ok(Judged::Repeat(answered.committed.clone()))
