@@ -34,7 +34,7 @@ const DEVICES: usize = 1_000;
 const WARM_UP: Duration = Duration::from_millis(700);
 
 /// What is written at once, durable before the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum What {
     /// A heartbeat: a latest value and a row of a lane, on the hot path, which may wait a moment for company.
     Heartbeats,
@@ -72,6 +72,20 @@ pub struct Pair {
     pub n: u32,
     pub row: Bytes,
     pub columns: Vec<Value>,
+    pub order: Option<Order>,
+}
+
+/// What a change leaves besides: its place in commit order, and what is remembered of it so that it can be told of, proven, and not
+/// done twice. For a probe these are bytes like any others.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The document's revision and the place, which is the row's in its chain as well.
+    pub rev: i64,
+    pub seq: i64,
+    pub fingerprint: [u8; 16],
+    pub hash: [u8; 32],
+    /// What followers are told: the document with its revision, and the stream.
+    pub feed: Vec<u8>,
 }
 
 /// Takes what a client writes; done when it is durable.
@@ -174,7 +188,9 @@ impl Source {
                 (encode(&link, &JsonObject::new())?, keys, entry.row(entry.id, at, 0)?)
             }
         };
+        let order = (what == What::Commits).then(|| self.order(device, number, row.stream));
         Ok(Pair {
+            order,
             id: device.uuid(),
             body,
             keys,
@@ -184,6 +200,30 @@ impl Source {
             row: row.body,
             columns: row.index,
         })
+    }
+}
+
+impl Source {
+    fn order(&self, device: DeviceId, number: u64, stream: Uuid) -> Order {
+        let (id, stream) = (device.uuid().into_bytes(), stream.into_bytes());
+        let mut hash = [0; 32];
+        hash[..16].copy_from_slice(&id);
+        hash[16..].copy_from_slice(&stream);
+        let rev = 1 + number / DEVICES as u64;
+        let parts: [&[u8]; 5] = [
+            DeviceLink::KIND.as_bytes(),
+            &id,
+            &rev.to_be_bytes(),
+            AuditEntry::LANE.as_bytes(),
+            &stream,
+        ];
+        Order {
+            rev: rev.cast_signed(),
+            seq: number.cast_signed(),
+            fingerprint: stream,
+            hash,
+            feed: parts.concat(),
+        }
     }
 }
 

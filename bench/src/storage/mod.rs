@@ -44,6 +44,9 @@ pub struct Arguments {
     /// Which backends [default: all]
     #[arg(long, value_enum)]
     backend: Vec<Kind>,
+    /// Which writes [default: all]
+    #[arg(long, value_enum)]
+    what: Vec<What>,
     /// How many clients write at once
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     clients: u64,
@@ -137,13 +140,18 @@ async fn measure(arguments: &Arguments) -> Result<Vec<Line>> {
     } else {
         arguments.backend.clone()
     };
+    let whats: &[What] = if arguments.what.is_empty() {
+        &What::ALL
+    } else {
+        &arguments.what
+    };
     let source = Source::new();
     let mut all: Vec<Pairs> = kinds
         .iter()
         .flat_map(|kind| {
-            What::ALL.map(|what| Pairs {
+            whats.iter().map(|what| Pairs {
                 kind: *kind,
-                what,
+                what: *what,
                 turns: Vec::new(),
             })
         })

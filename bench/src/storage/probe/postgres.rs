@@ -1,4 +1,4 @@
-//! One connection; each group is one transaction of two statements, fed by arrays.
+//! One connection; each group is one transaction of one statement for each table, fed by arrays.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use sqlx::{
     query::Query,
 };
 
-use super::{Engine, Pair, What};
+use super::{super::load::Order, Engine, Pair, What};
 
 /// Two tables in a namespace of their own.
 pub struct PostgresProbe {
@@ -37,12 +37,14 @@ impl PostgresProbe {
                  PRIMARY KEY (stream, at, n))"
             }
             What::Commits => {
-                "CREATE TABLE link (id uuid PRIMARY KEY, body bytea NOT NULL, server uuid); \
+                "CREATE TABLE link (id uuid PRIMARY KEY, body bytea NOT NULL, rev bigint, seq bigint, server uuid); \
                  CREATE INDEX ON link (server, id); \
                  CREATE TABLE audit (stream uuid NOT NULL, at bigint NOT NULL, n bigint NOT NULL, body bytea NOT NULL, \
-                 actor uuid, action text, subject uuid, outcome text, PRIMARY KEY (stream, at, n)); \
+                 number bigint, hash bytea, actor uuid, action text, subject uuid, outcome text, PRIMARY KEY (stream, at, n)); \
                  CREATE INDEX ON audit (actor, at, stream, n); CREATE INDEX ON audit (action, at, stream, n); \
-                 CREATE INDEX ON audit (subject, at, stream, n); CREATE INDEX ON audit (outcome, at, stream, n)"
+                 CREATE INDEX ON audit (subject, at, stream, n); CREATE INDEX ON audit (outcome, at, stream, n); \
+                 CREATE TABLE batch (id uuid PRIMARY KEY, seq bigint NOT NULL, fingerprint bytea NOT NULL, feed bytea NOT NULL); \
+                 CREATE INDEX ON batch (seq)"
             }
         };
         sqlx::raw_sql(create).execute(&mut connection).await?;
@@ -65,11 +67,14 @@ fn keyed<'q>(what: What, group: &[Pair]) -> Prepared<'q> {
         .bind(ids)
         .bind(bodies),
         What::Commits => sqlx::query(
-            "INSERT INTO link (id, body, server) SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::uuid[]) \
-             ON CONFLICT (id) DO UPDATE SET body = excluded.body, server = excluded.server",
+            "INSERT INTO link (id, body, rev, seq, server) \
+             SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bigint[], $4::bigint[], $5::uuid[]) \
+             ON CONFLICT (id) DO UPDATE SET body = excluded.body, rev = excluded.rev, seq = excluded.seq, server = excluded.server",
         )
         .bind(ids)
         .bind(bodies)
+        .bind(newest.values().map(|pair| order(pair, |order| order.rev)).collect::<Vec<_>>())
+        .bind(newest.values().map(|pair| order(pair, |order| order.seq)).collect::<Vec<_>>())
         .bind(newest.values().map(|pair| id(pair.keys.first())).collect::<Vec<_>>()),
     }
 }
@@ -80,8 +85,9 @@ fn rows<'q>(what: What, group: &[Pair]) -> Prepared<'q> {
             "INSERT INTO sample (stream, at, n, body) SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[])"
         }
         What::Commits => {
-            "INSERT INTO audit (stream, at, n, body, actor, action, subject, outcome) SELECT * FROM \
-             unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[], $5::uuid[], $6::text[], $7::uuid[], $8::text[])"
+            "INSERT INTO audit (stream, at, n, body, actor, action, subject, outcome, number, hash) SELECT * FROM \
+             unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[], $5::uuid[], $6::text[], $7::uuid[], $8::text[], \
+             $9::bigint[], $10::bytea[])"
         }
     };
     let query = sqlx::query(insert)
@@ -94,7 +100,40 @@ fn rows<'q>(what: What, group: &[Pair]) -> Prepared<'q> {
     }
     let ids = |n: usize| group.iter().map(|pair| id(pair.columns.get(n))).collect::<Vec<_>>();
     let texts = |n: usize| group.iter().map(|pair| text(pair.columns.get(n))).collect::<Vec<_>>();
-    query.bind(ids(0)).bind(texts(1)).bind(ids(2)).bind(texts(3))
+    query
+        .bind(ids(0))
+        .bind(texts(1))
+        .bind(ids(2))
+        .bind(texts(3))
+        .bind(
+            group
+                .iter()
+                .map(|pair| order(pair, |order| order.seq))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            group
+                .iter()
+                .map(|pair| order(pair, |order| order.hash.to_vec()))
+                .collect::<Vec<_>>(),
+        )
+}
+
+fn batches<'q>(group: &[Pair]) -> Prepared<'q> {
+    let remembered = group
+        .iter()
+        .filter_map(|pair| Some((pair.stream, pair.order.as_ref()?)));
+    sqlx::query(
+        "INSERT INTO batch (id, seq, fingerprint, feed) SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[], $4::bytea[])",
+    )
+    .bind(remembered.clone().map(|(id, _)| id).collect::<Vec<_>>())
+    .bind(remembered.clone().map(|(_, order)| order.seq).collect::<Vec<_>>())
+    .bind(remembered.clone().map(|(_, order)| order.fingerprint.to_vec()).collect::<Vec<_>>())
+    .bind(remembered.map(|(_, order)| order.feed.clone()).collect::<Vec<_>>())
+}
+
+fn order<T>(pair: &Pair, read: impl FnOnce(&Order) -> T) -> Option<T> {
+    pair.order.as_ref().map(read)
 }
 
 fn id(value: Option<&Value>) -> Option<uuid::Uuid> {
@@ -117,6 +156,9 @@ impl Engine for PostgresProbe {
         sqlx::query("BEGIN").execute(&mut self.connection).await?;
         keyed(self.what, group).execute(&mut self.connection).await?;
         rows(self.what, group).execute(&mut self.connection).await?;
+        if self.what == What::Commits {
+            batches(group).execute(&mut self.connection).await?;
+        }
         sqlx::query("COMMIT").execute(&mut self.connection).await?;
         Ok(())
     }
