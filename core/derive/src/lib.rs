@@ -15,12 +15,15 @@
 //!
 //! It implements `fleet_core::store::Entity` and, for each column, a constant such as `Device::NAME` of type
 //! `Field<Device>` to build queries with.
+//!
+//! A field that may be large and that no column rests on is marked `#[entity(opaque)]`: it is passed over, and stands at its default,
+//! when only index values are asked for, as they are for each document of a store that is moved or checked.
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
 use syn::{
-    Data, DeriveInput, Error, Fields, Ident, LitInt, LitStr, Path, Result, Token, meta::ParseNestedMeta,
+    Data, DeriveInput, Error, Field, Fields, Ident, LitInt, LitStr, Path, Result, Token, meta::ParseNestedMeta,
     parse_macro_input, punctuated::Punctuated,
 };
 
@@ -83,12 +86,13 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
     let mut indexes: Vec<Vec<Ident>> = Vec::new();
     let mut id = None;
     let mut members = Vec::new();
+    let mut light = Light::default();
 
     for field in &fields.named {
         let Some(ident) = &field.ident else { continue };
         members.push(ident.to_string());
         let mut options = ColumnOptions::default();
-        let mut is_id = false;
+        let (mut is_id, mut is_opaque) = (false, false);
         for attribute in field
             .attrs
             .iter()
@@ -97,12 +101,15 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("id") {
                     is_id = true;
+                } else if meta.path.is_ident("opaque") {
+                    is_opaque = true;
                 } else if !options.read(&meta)? {
-                    return Err(meta.error("expected id, int, text, reference, many or unique"));
+                    return Err(meta.error("expected id, int, text, reference, many, unique or opaque"));
                 }
                 Ok(())
             })?;
         }
+        light.field(field, ident, is_opaque);
         if is_id {
             id = Some((ident.clone(), field.ty.clone()));
         } else if let Some(r#type) = options.r#type {
@@ -174,6 +181,7 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
         }
     });
 
+    let for_index = light.for_index();
     let declared = columns.iter().map(
         |Column {
              name,
@@ -239,6 +247,50 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
             }
 
             #upgrade
+            #for_index
         }
     })
+}
+
+/// The struct again, with nothing in the place of what is opaque.
+#[derive(Default)]
+struct Light {
+    fields: Vec<Tokens>,
+    values: Vec<Tokens>,
+    is_needed: bool,
+}
+
+impl Light {
+    fn field(&mut self, field: &Field, name: &Ident, opaque: bool) {
+        if opaque {
+            self.is_needed = true;
+            self.fields.push(quote!(#name: ::serde::de::IgnoredAny));
+            self.values
+                .push(quote!(#name: { let _ = light.#name; ::std::default::Default::default() }));
+        } else {
+            let (r#type, serde) = (
+                &field.ty,
+                field
+                    .attrs
+                    .iter()
+                    .filter(|attribute| attribute.path().is_ident("serde")),
+            );
+            self.fields.push(quote!(#(#serde)* #name: #r#type));
+            self.values.push(quote!(#name: light.#name));
+        }
+    }
+
+    fn for_index(&self) -> Option<Tokens> {
+        let (fields, values) = (&self.fields, &self.values);
+        self.is_needed.then(|| {
+            quote! {
+                fn for_index(body: &[u8]) -> ::std::option::Option<Self> {
+                    #[derive(::serde::Deserialize)]
+                    struct Light { #(#fields,)* }
+                    let light: Light = ::fleet_core::store::parse_for_index(body)?;
+                    ::std::option::Option::Some(Self { #(#values,)* })
+                }
+            }
+        })
+    }
 }

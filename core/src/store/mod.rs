@@ -98,7 +98,7 @@ pub use switch::{Pause, Switch};
 pub use typed::{
     CommitObserver, Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, NOT_SERVING, Query,
     ROW_CONFLICT, Reader, STALE, Store, TAKEN, ToColumn, Tx, Versioned, decode, encode, kind_schema, lane_schema,
-    latest_schema, one_value, sorted_values,
+    latest_schema, one_value, parse_for_index, sorted_values,
 };
 pub use upgrade::Prepared;
 pub use value::Value;

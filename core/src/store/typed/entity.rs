@@ -44,6 +44,12 @@ pub trait Entity: Serialize + DeserializeOwned + Clone + fmt::Debug + PartialEq 
     /// Its index values, one list per column.
     fn index(&self) -> IndexedValues;
 
+    /// The entity of a body of this version as far as [`Entity::index`] looks at it; members that no column rests on may be left at
+    /// their defaults. None for what is no entity.
+    fn for_index(body: &[u8]) -> Option<Self> {
+        parse_for_index(body)
+    }
+
     /// Turns a body of version `from` into one of [`Entity::VERSION`]. Pure; called when reading.
     fn upgrade(from: u32, body: &mut JsonObject) -> Result<(), String> {
         let _ = body;
@@ -112,17 +118,21 @@ pub fn decode<T: Entity>(doc: &Doc) -> Result<Versioned<T>> {
     })
 }
 
-/// The entity of a body that needs no upgrade, read straight from its bytes: whole stores are indexed this way. None for any other
-/// body, and for what is no entity; [`decode_body`] says why.
+/// Parses a body; for [`Entity::for_index`].
+#[doc(hidden)]
+pub fn parse_for_index<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    serde_json::from_slice(body).ok()
+}
+
+/// The entity of a body that needs no upgrade, as far as its index values need it, read straight from its bytes: whole stores are
+/// indexed this way. None for any other body, and for what is no entity; [`decode_body`] says why.
 fn decode_newest<T: Entity>(bytes: &[u8]) -> Option<T> {
     #[derive(Deserialize)]
     struct Version {
         v: u32,
     }
     let version: Version = serde_json::from_slice(bytes).ok()?;
-    (version.v >= T::VERSION)
-        .then(|| serde_json::from_slice(bytes).ok())
-        .flatten()
+    (version.v >= T::VERSION).then(|| T::for_index(bytes)).flatten()
 }
 
 fn decode_body<T: Entity>(bytes: &[u8]) -> Result<(T, JsonObject), String> {

@@ -11,7 +11,9 @@ mod reader;
 mod store;
 mod tx;
 
-pub use entity::{Entity, JsonObject, ToColumn, Versioned, decode, encode, kind_schema, one_value, sorted_values};
+pub use entity::{
+    Entity, JsonObject, ToColumn, Versioned, decode, encode, kind_schema, one_value, parse_for_index, sorted_values,
+};
 pub use lane::{LaneRow, LatestValue, lane_schema, latest_schema};
 pub use list::{Field, LaneQuery, Query};
 pub use observer::CommitObserver;

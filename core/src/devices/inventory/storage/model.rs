@@ -33,6 +33,7 @@ pub struct InventorySection {
     /// When the server received it.
     pub received_at: Timestamp,
     /// The body as it was reported; of packages, all but the list, which is a set.
+    #[entity(opaque)]
     pub body: Json,
     /// Of packages: those that updates wait for, each as `manager/name`.
     #[serde(default)]
