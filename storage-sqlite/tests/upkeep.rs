@@ -230,6 +230,43 @@ async fn a_fill_that_broke_off_is_not_served_and_can_begin_again() {
     again.close().await.unwrap();
 }
 
+/// The indexes of a file, by name.
+async fn indexes(path: &Path) -> Vec<String> {
+    let mut conn = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    let query = "SELECT name FROM sqlite_schema WHERE type = 'index' ORDER BY name";
+    sqlx::query_scalar(query).fetch_all(&mut conn).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_does_without_indexes_while_it_is_filled_makes_those_that_a_patch_needs_and_has_all_in_the_end() {
+    let (from, into) = (Folder::new(), Folder::new());
+    filled(&from.file()).await;
+    let source = open(&from.file()).await;
+    let records = source.view().await.unwrap().records(None, 1_000).await.unwrap();
+    source.close().await.unwrap();
+    let all = indexes(&from.file()).await;
+    let of_sides = |names: &[String]| names.iter().filter(|name| name.starts_with("many.")).count();
+    let target = open(&into.file()).await;
+    target.fill(origin()).await.unwrap();
+    let patch = Patch {
+        seq: 1_000,
+        records,
+        ..Patch::default()
+    };
+    // As many patches as make a checkpoint beside them, and one more: from the second on each replaces all documents.
+    for n in 0..6 {
+        target.patch(patch.clone()).await.unwrap();
+        let now = indexes(&into.file()).await;
+        assert!(now.len() < all.len(), "{now:?}");
+        assert_eq!(of_sides(&now), if n == 0 { 0 } else { of_sides(&all) }, "{now:?}");
+    }
+    target.serve().await.unwrap();
+    assert!(of_sides(&all) > 0);
+    assert_eq!(indexes(&into.file()).await, all);
+    assert_eq!(target.check().await.unwrap(), []);
+    target.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_export_is_imported_whole_and_in_several_transactions() {
     let (from, into) = (Folder::new(), Folder::new());

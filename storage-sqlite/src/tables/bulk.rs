@@ -7,7 +7,8 @@ use crate::sql::{Ident, Prepared, Sql};
 /// Parameters of the longest statement. Longer ones gain nothing: the way to the engine's thread does not count any more.
 const PARAMETERS: usize = 4_096;
 
-/// Plain inserts of many rows.
+/// Plain inserts of many rows. One that fails is not taken back alone: its transaction has to be, and the engine is spared the notes
+/// for anything less.
 #[derive(Debug)]
 pub(crate) struct Inserts {
     /// Rows of a statement, and the statement: the longest first, down to one row.
@@ -23,7 +24,10 @@ impl Inserts {
         let mut sizes = Vec::new();
         loop {
             let rows = vec![row.as_str(); size].join(", ");
-            sizes.push((size, Sql::new(format!("INSERT INTO {table} ({columns}) VALUES {rows}"))));
+            sizes.push((
+                size,
+                Sql::new(format!("INSERT OR FAIL INTO {table} ({columns}) VALUES {rows}")),
+            ));
             if size == 1 {
                 return Self { sizes };
             }

@@ -223,7 +223,7 @@ impl KindTable {
     }
 
     /// The indexes that a store does without while it is filled: name and statement. Unique ones are not among them, they are asked
-    /// while it is; and the ones of side tables grow in order anyway.
+    /// while it is.
     pub(crate) fn put_off(&self) -> Vec<(Ident, Sql)> {
         let ones = self.kind.columns.iter().filter(|column| !column.many);
         let mut all: Vec<(Ident, Sql)> = ones
@@ -236,7 +236,14 @@ impl KindTable {
             })
             .collect();
         all.extend(self.composite_indexes());
+        all.extend(self.sides());
         all
+    }
+
+    /// Those of them that a document's many values are found by, which replacing one needs.
+    pub(crate) fn sides(&self) -> Vec<(Ident, Sql)> {
+        let index = |many: &ManyTable| (many.index.clone(), many.create_index());
+        self.many.iter().map(index).collect()
     }
 
     /// Two documents of one value of a column.
@@ -256,6 +263,8 @@ pub(crate) struct ManyTable {
     pub(crate) position: usize,
     pub(crate) column: Column,
     pub(crate) table: Ident,
+    /// By id.
+    index: Ident,
     /// Adds what is not there yet (value, place of the id).
     pub(crate) insert: Sql,
     /// Inserts new ones: value, id.
@@ -300,6 +309,7 @@ impl ManyTable {
                     format!("SELECT m.id, m.value FROM {table} m WHERE m.id > ?1 AND m.id <= ?2 ORDER BY m.id, m.value")
                 }
             }),
+            index: Ident::new(&["many", kind, column.name, "id"]),
             table,
             position,
             column: *column,
@@ -308,12 +318,16 @@ impl ManyTable {
 
     fn create(&self) -> Vec<Sql> {
         let (table, r#type) = (&self.table, sql_type(self.column.r#type));
-        let index = format!("\"{}.id\"", table.bare());
         vec![
             Sql::new(format!(
                 "CREATE TABLE {table} (value {type} NOT NULL, id BLOB NOT NULL, PRIMARY KEY (value, id)) STRICT, WITHOUT ROWID"
             )),
-            Sql::new(format!("CREATE INDEX {index} ON {table} (id, value)")),
+            self.create_index(),
         ]
+    }
+
+    fn create_index(&self) -> Sql {
+        let (table, index) = (&self.table, &self.index);
+        Sql::new(format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (id, value)"))
     }
 }

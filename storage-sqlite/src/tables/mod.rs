@@ -63,6 +63,11 @@ impl Tables {
         all
     }
 
+    /// Those of them that replacing a document needs.
+    pub(crate) fn sides(&self) -> Vec<(Ident, Sql)> {
+        self.kinds.values().flat_map(KindTable::sides).collect()
+    }
+
     pub(crate) fn kind(&self, name: Name) -> Result<&KindTable> {
         self.kinds.get(name).ok_or_else(|| undeclared("kind", name))
     }

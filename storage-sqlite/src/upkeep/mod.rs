@@ -1,6 +1,7 @@
 //! What is done to the store as a whole: preparing, moving, trimming, checking.
 
 mod check;
+mod checkpoints;
 mod prepare;
 mod relocate;
 
@@ -10,6 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 
 pub(crate) use self::{
     check::check,
+    checkpoints::Checkpoints,
     prepare::{pending, prepare},
     relocate::load_standing,
 };

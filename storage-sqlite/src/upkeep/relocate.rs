@@ -158,6 +158,9 @@ async fn fill(writer: &mut Writer, tables: &Tables, from: Move) -> Result<()> {
     writer.load().await?;
     if writer.shared().is_put_off() {
         synchronise(writer, Synchronous::Normal).await?;
+        pragma(writer, "PRAGMA wal_autocheckpoint = 0").await?;
+        writer.has_sides = false;
+        writer.begin_checkpoints();
     }
     Ok(())
 }
@@ -173,6 +176,9 @@ async fn put_off(writer: &mut Writer, tables: &Tables) -> Result<(), Failure> {
     Ok(())
 }
 
+/// As a connection that writes has it when it is opened.
+const AUTOCHECKPOINT: &str = "PRAGMA wal_autocheckpoint = 4096";
+
 /// Makes the indexes that were put off, each in a transaction of its own: what is interrupted is gone on with.
 ///
 /// While it is filled the store is synchronised at checkpoints only: the file is intact at any moment, and a loss of power may take
@@ -184,9 +190,11 @@ async fn settle(writer: &mut Writer, tables: &Tables) -> Result<()> {
     }
     // Sorting may take more than memory should.
     pragma(writer, "PRAGMA temp_store = FILE").await?;
-    let made = make_indexes(writer, tables).await;
+    let made = make_indexes(writer, tables.put_off()).await;
     pragma(writer, "PRAGMA temp_store = MEMORY").await?;
     made?;
+    writer.end_checkpoints().await?;
+    pragma(writer, AUTOCHECKPOINT).await?;
     synchronise(writer, writer.synchronous()).await?;
     writer.begin().await?;
     let done = literal("UPDATE meta SET value = 0 WHERE name = 'put_off'");
@@ -195,13 +203,22 @@ async fn settle(writer: &mut Writer, tables: &Tables) -> Result<()> {
     writer.load().await
 }
 
-async fn make_indexes(writer: &mut Writer, tables: &Tables) -> Result<()> {
-    for (_, create) in tables.put_off() {
+async fn make_indexes(writer: &mut Writer, indexes: Vec<(Ident, Sql)>) -> Result<()> {
+    for (_, create) in indexes {
         writer.begin().await?;
         let made = create.once(writer.conn()).await.map_err(Failure::from);
         writer.end(made).await?;
+        committed(writer).await?;
     }
     Ok(())
+}
+
+/// After each transaction of a store that is being filled.
+async fn committed(writer: &mut Writer) -> Result<()> {
+    match writer.checkpoints() {
+        Some(checkpoints) => checkpoints.committed().await,
+        None => Ok(()),
+    }
 }
 
 async fn synchronise(writer: &mut Writer, how: Synchronous) -> Result<()> {
@@ -286,11 +303,17 @@ async fn patch_in(writer: &mut Writer, tables: &Tables, layout: Layout, inserts:
         None => false,
     };
     if !inserted {
+        if writer.shared().is_put_off() && !writer.has_sides {
+            // A document that is replaced gives up its many values, which are found by its id.
+            make_indexes(writer, tables.sides()).await?;
+            writer.has_sides = true;
+        }
         writer.begin().await?;
         let result = store_layout(writer, tables, &layout).await;
         writer.end(result).await?;
     }
-    writer.load().await
+    writer.load().await?;
+    committed(writer).await
 }
 
 /// Inserts a patch of records that are new. False when one of them is there already, or its unique value is taken: nothing was

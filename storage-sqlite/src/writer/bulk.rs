@@ -69,8 +69,9 @@ fn documents(table: &KindTable, puts: &[&PutDoc], all: &mut Vec<Prepared>) {
                 list.iter().map(|value| (value, put.key.id))
             })
             .collect();
-        // In the order of the table, so that neighbours go into one page while it is at hand.
-        values.sort_unstable();
+        // In the order of the table, so that neighbours go into one page while it is at hand. Each document's are in order already,
+        // which this sort makes use of.
+        values.sort();
         let bind =
             |query: Prepared, (value, id): &(&Value, Uuid)| bind_value(query, Some(value)).bind(id.as_bytes().to_vec());
         many.inserts.of(&values, bind, all);

@@ -37,6 +37,7 @@ use crate::{
     sql::literal,
     store::Shared,
     tables::Tables,
+    upkeep::Checkpoints,
 };
 
 /// Bodies of one transaction, in bytes; a group is closed once it holds that much.
@@ -87,6 +88,10 @@ pub(crate) struct Writer {
     broken: bool,
     seq: Seq,
     heads: HashMap<Name, Link>,
+    /// While the store is filled.
+    checkpoints: Option<Checkpoints>,
+    /// Whether a store that is filled is known to have the indexes that replacing a document needs.
+    pub(crate) has_sides: bool,
 }
 
 impl Writer {
@@ -99,6 +104,27 @@ impl Writer {
             broken: false,
             seq: 0,
             heads: HashMap::new(),
+            checkpoints: None,
+            has_sides: false,
+        }
+    }
+
+    /// From now on checkpoints are made beside this connection.
+    pub(crate) fn begin_checkpoints(&mut self) {
+        let new = || Checkpoints::new(Arc::clone(&self.place), self.options.clone());
+        self.checkpoints.get_or_insert_with(new);
+    }
+
+    /// Those that are made beside this connection, if any are.
+    pub(crate) fn checkpoints(&mut self) -> Option<&mut Checkpoints> {
+        self.checkpoints.as_mut()
+    }
+
+    /// Checkpoints are made by this connection again.
+    pub(crate) async fn end_checkpoints(&mut self) -> Result<()> {
+        match self.checkpoints.take() {
+            Some(checkpoints) => checkpoints.end().await,
+            None => Ok(()),
         }
     }
 
@@ -347,13 +373,14 @@ impl Writer {
 
     async fn finish(mut self) -> Result<()> {
         self.shared.finished();
+        let ended = self.end_checkpoints().await;
         let checkpoint = literal("PRAGMA wal_checkpoint(TRUNCATE)")
             .fetch_all(&mut self.conn)
             .await
             .map(drop);
         let closed = self.conn.close().await;
         self.place.release();
-        checkpoint.and(closed).map_err(from_engine)
+        checkpoint.and(closed).map_err(from_engine).and(ended)
     }
 }
 

@@ -13,12 +13,13 @@ pub(crate) struct Sums {
 
 impl Sums {
     pub(crate) fn of(columns: &[Column], index: &[Vec<Value>]) -> Self {
-        let (mut one, mut many) = (blake3::Hasher::new(), blake3::Hasher::new());
+        // Hashed in one go, which is several times quicker than piece by piece.
+        let (mut one, mut many) = (Vec::new(), Vec::new());
         for (column, values) in columns.iter().zip(index) {
-            let hasher = if column.many { &mut many } else { &mut one };
-            hasher.update(&(values.len() as u64).to_le_bytes());
+            let bytes = if column.many { &mut many } else { &mut one };
+            bytes.extend_from_slice(&(values.len() as u64).to_le_bytes());
             for value in values {
-                add(hasher, value);
+                add(bytes, value);
             }
         }
         Self {
@@ -28,20 +29,27 @@ impl Sums {
     }
 }
 
-fn add(hasher: &mut blake3::Hasher, value: &Value) {
+fn add(bytes: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Null => hasher.update(b"-"),
-        Value::Int(value) => hasher.update(b"i").update(&value.to_le_bytes()),
-        Value::Text(text) => hasher
-            .update(b"t")
-            .update(&(text.len() as u64).to_le_bytes())
-            .update(text.as_bytes()),
-        Value::Id(id) => hasher.update(b"u").update(id.as_bytes()),
-    };
+        Value::Null => bytes.push(b'-'),
+        Value::Int(value) => {
+            bytes.push(b'i');
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        Value::Text(text) => {
+            bytes.push(b't');
+            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        Value::Id(id) => {
+            bytes.push(b'u');
+            bytes.extend_from_slice(id.as_bytes());
+        }
+    }
 }
 
-fn half(hasher: &blake3::Hasher) -> [u8; 16] {
+fn half(bytes: &[u8]) -> [u8; 16] {
     let mut half = [0; 16];
-    half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    half.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     half
 }
