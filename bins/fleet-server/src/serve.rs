@@ -60,19 +60,18 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     served.context("the server failed")
 }
 
-/// Looks for damage in the store: 0 when there is none, 1 otherwise.
+/// Looks for damage in the store: 0 when there is none but what a repair went on without, 1 otherwise.
 pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     let (fleet, _) = open(config, Purpose::Existing).await?;
     let findings = fleet.store().backend().check().await?;
     for finding in &findings {
-        let severity = match finding.severity {
-            Severity::Repairable => "repairable",
-            Severity::Damage => "damage",
-        };
-        print(&format!("{severity}: {}: {}", finding.subject, finding.problem));
+        print(&format!(
+            "{}: {}: {}",
+            finding.severity, finding.subject, finding.problem
+        ));
     }
     fleet.close().await?;
-    if findings.is_empty() {
+    if findings.iter().all(|finding| finding.severity == Severity::Known) {
         print("no damage found");
         Ok(ExitCode::SUCCESS)
     } else {

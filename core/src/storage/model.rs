@@ -112,8 +112,8 @@ pub struct StorageSize {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FindingView {
-    /// Whether data is damaged or missing; otherwise an index or a count is wrong, and the data intact.
-    pub damage: bool,
+    /// How bad it is.
+    pub severity: Severity,
     /// Where: a key, a lane, a file.
     pub subject: String,
     /// What is wrong.
@@ -123,7 +123,7 @@ pub struct FindingView {
 impl From<Finding> for FindingView {
     fn from(finding: Finding) -> Self {
         Self {
-            damage: finding.severity == Severity::Damage,
+            severity: finding.severity,
             subject: finding.subject,
             problem: finding.problem,
         }
@@ -136,7 +136,7 @@ impl From<Finding> for FindingView {
 pub struct CheckResult {
     /// When it was over.
     pub at: Timestamp,
-    /// Whether all is well.
+    /// Whether all is well. A loss that is known does not count against it.
     pub healthy: bool,
     /// How many findings there are; the first hundred follow.
     pub total: u64,

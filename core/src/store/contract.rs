@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
@@ -372,12 +373,26 @@ pub struct Footprint {
 }
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
 pub enum Severity {
+    /// Data was lost, and a repair went on without it. It is said for good, and nothing is left to do.
+    Known,
     /// An index or a count is wrong; the data itself is intact.
     Repairable,
     /// Data is damaged or missing.
     Damage,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Known => "known loss",
+            Self::Repairable => "repairable",
+            Self::Damage => "damage",
+        })
+    }
 }
 
 /// What `check` found.
@@ -431,7 +446,6 @@ pub trait Backend: Relocate + fmt::Debug + Send + Sync + 'static {
     async fn ingest(&self, ingest: Ingest) -> Result<()>;
 
     /// Removes the rows of a lane before a time, in slices; returns how many. [`super::Error::Invalid`] for a chained lane.
-    /// No feed entry, no place in commit order. A row that was trimmed may be appended again.
     async fn trim(&self, lane: Name, before: i64) -> Result<u64>;
 
     /// The changes after a place in commit order: those that are there, then those to come, in commit order, without gap or
@@ -452,7 +466,7 @@ pub trait Backend: Relocate + fmt::Debug + Send + Sync + 'static {
     /// How much room it takes. Quick: it reads nothing of what is stored.
     async fn footprint(&self) -> Result<Footprint>;
 
-    /// Looks for damage: the engine's own check, then index values against bodies, then chains.
+    /// Looks for damage: the engine's own check, then index values against bodies, then chains ([`super::ChainWalk`]).
     async fn check(&self) -> Result<Vec<Finding>>;
 
     /// Finishes what was accepted and closes. Later calls fail with [`super::Error::Unavailable`]; closing again is no error.

@@ -77,7 +77,7 @@ mod typed;
 mod upgrade;
 mod value;
 
-pub use chain::{ChainBreak, Link, verify_chain};
+pub use chain::{ChainBreak, ChainWalk, Gap, Link, link_over_losses, verify_chain};
 pub use contract::{
     Backend, Batch, Change, Committed, Doc, Expect, Finding, Footprint, Info, Ingest, Key, Latest, Name, Record, Rev,
     Row, RowPage, SchemaReport, Seq, Severity, StoredRow, Touched, View, Write,

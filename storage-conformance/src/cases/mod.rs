@@ -523,6 +523,8 @@ macro_rules! __cases {
                 commit_order_never_goes_back
                 feed_begins_after_the_patches
                 chain_goes_on_after_patches_in_any_order
+                rows_that_a_repair_went_on_without_are_a_known_loss_in_every_copy
+                rows_that_are_missing_from_a_chain_are_damage
                 records_that_no_store_held_are_refused_whole
                 largest_patch_is_stored
                 patches_outlive_the_store

@@ -1,6 +1,6 @@
 //! Patches: records stored and removed as they are.
 
-use fleet_core::store::{Expect, Filter, Link, Patch, Record, RecordKey, Result, verify_chain};
+use fleet_core::store::{Expect, Filter, Link, Patch, Record, RecordKey, Result, StoredRow, verify_chain};
 use futures::StreamExt as _;
 
 use crate::{Lab, Opened, dsl::*, random::Random};
@@ -339,6 +339,69 @@ pub(crate) async fn chain_goes_on_after_patches_in_any_order(lab: &mut Lab) {
     rows.sort_by_key(|stored| stored.link.map(|link| link.number));
     let last = verify_chain(None, rows.iter().map(|stored| (&stored.row, stored.link))).expect("the chain goes on");
     assert_eq!(last.map(|link| link.number), Some(7));
+}
+
+/// What a check says, lane by lane.
+async fn findings(lab: &Lab) -> Vec<String> {
+    let found = lab.store().check().await.expect("the store is checked").into_iter();
+    found
+        .map(|finding| format!("{}: {}: {}", finding.severity, finding.subject, finding.problem))
+        .collect()
+}
+
+pub(crate) async fn rows_that_a_repair_went_on_without_are_a_known_loss_in_every_copy(lab: &mut Lab) {
+    let last = |chain: &[Record]| match chain.last() {
+        Some(Record::Row(_, stored)) => stored.link,
+        _ => None,
+    };
+    filling(lab).await;
+    let mut chain = chained(None, [row("ledger", "s", 3), row("ledger", "t", 2)]);
+    let over = Some(Link::moved_on(last(&chain), 4));
+    chain.extend(chained(over, [row("ledger", "s", 5), row("ledger", "s", 1)]));
+    stored(lab, patch(9, chain)).await;
+    lab.store().serve().await.unwrap();
+    lab.ok([row("ledger", "t", 7)]).await;
+    let numbers = |stored: &StoredRow| stored.link.map(|link| link.number);
+    let mut rows: Vec<_> = lab
+        .stored_rows(read("ledger"))
+        .await
+        .iter()
+        .filter_map(numbers)
+        .collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [1, 2, 5, 6, 7]);
+    let said = findings(lab).await;
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("known loss: ledger: rows 3 to 4 "), "{said:?}");
+    lab.reopen().await;
+    assert_eq!(findings(lab).await, said);
+    // A copy is made, is said to be sound, and says the same.
+    let copy = lab.another().await;
+    copy.backend.prepare(&schema()).await.unwrap();
+    let records = lab.export().await.into_iter().map(Ok);
+    let records = futures::stream::iter(records).boxed();
+    copy.backend
+        .import(origin(2), records)
+        .await
+        .expect("a known loss is no damage");
+    let told = copy.backend.check().await.unwrap();
+    assert!(said[0].ends_with(&told[0].problem), "{told:?}");
+    assert_eq!(told.len(), 1, "{told:?}");
+    // What is found was looked at.
+    lab.closed = true;
+}
+
+pub(crate) async fn rows_that_are_missing_from_a_chain_are_damage(lab: &mut Lab) {
+    filling(lab).await;
+    let mut chain = chained(None, (0..4).map(|at| row("ledger", "s", at)));
+    chain.remove(1);
+    stored(lab, patch(9, chain)).await;
+    lab.store().serve().await.unwrap();
+    assert_eq!(
+        findings(lab).await,
+        ["damage: ledger: the chain breaks at row 2: a row is missing or out of order"]
+    );
+    lab.closed = true;
 }
 
 pub(crate) async fn records_that_no_store_held_are_refused_whole(lab: &mut Lab) {

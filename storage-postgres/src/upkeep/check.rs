@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use fleet_core::store::{Finding, Key, Link, Result, Seq, Severity, Value, verify_chain};
+use fleet_core::store::{ChainWalk, Finding, Key, Result, Seq, Severity, Value};
 use sqlx::{
     Row as _,
     postgres::{PgConnection, PgRow},
@@ -225,9 +225,9 @@ impl Check {
 
     async fn chain(&mut self, conn: &mut PgConnection, fixed: &Fixed, table: &LaneTable) -> Result<(), sqlx::Error> {
         let name = table.lane.name;
-        let mut last: Option<Link> = None;
+        let mut walk = ChainWalk::default();
         let mut number = i64::MIN;
-        loop {
+        while !walk.is_broken() {
             let rows = table
                 .chain
                 .query()
@@ -239,20 +239,13 @@ impl Check {
             number = end.try_get(4)?;
             for row in &rows {
                 let stored = stored_row(row, true)?;
-                match verify_chain(last, [(&stored.row, stored.link)]) {
-                    Ok(head) => last = head,
-                    Err(broken) => {
-                        self.found(Severity::Damage, name, broken.to_string());
-                        return Ok(());
-                    }
-                }
+                walk.row(&stored.row, stored.link);
             }
         }
         let head = fixed.head.query().bind(name).fetch_optional(conn).await?;
         let head = head.map(|row| chain_row(&row, 0)).transpose()?;
-        if last != head {
-            self.found(Severity::Damage, name, "rows at the end of the chain are missing");
-        }
+        self.findings.extend(walk.findings(name, head));
+        self.findings.truncate(FINDINGS);
         Ok(())
     }
 }

@@ -257,11 +257,8 @@ impl Check {
             Some(row) => chain_row(&row, 0)?,
             None => None,
         };
-        if let Some(broken) = chain.broken {
-            self.found(Severity::Damage, name, broken.to_string());
-        } else if chain.head != head {
-            self.found(Severity::Damage, name, "rows at the end of the chain are missing");
-        }
+        self.findings.extend(chain.findings(name, head));
+        self.findings.truncate(FINDINGS);
         Ok(())
     }
 }

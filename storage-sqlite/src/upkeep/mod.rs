@@ -5,7 +5,7 @@ mod checkpoints;
 mod prepare;
 mod relocate;
 
-use fleet_core::store::{Name, Result, StoredRow, Tracking, verify_chain};
+use fleet_core::store::{ChainWalk, Name, Result, StoredRow, Tracking};
 use futures::StreamExt as _;
 use sqlx::sqlite::SqliteConnection;
 
@@ -36,30 +36,16 @@ pub(crate) async fn trim(writer: &mut Writer, lane: Name, before: i64, slice: i6
     writer.end(result).await
 }
 
-/// How a chain fares.
-struct Chain {
-    /// The last row whose link holds.
-    head: Option<fleet_core::store::Link>,
-    /// What is wrong after it.
-    broken: Option<fleet_core::store::ChainBreak>,
-}
-
-/// Verifies the chain of a lane, row by row.
-async fn walk_chain(conn: &mut SqliteConnection, table: &LaneTable) -> Result<Chain, sqlx::Error> {
-    let mut chain = Chain {
-        head: None,
-        broken: None,
-    };
+/// Walks the chain of a lane, row by row.
+async fn walk_chain(conn: &mut SqliteConnection, table: &LaneTable) -> Result<ChainWalk, sqlx::Error> {
+    let mut walk = ChainWalk::default();
     let mut rows = table.chain.query().fetch(conn);
     while let Some(row) = rows.next().await {
         let StoredRow { row, link } = stored_row(&row?, true)?;
-        match verify_chain(chain.head, [(&row, link)]) {
-            Ok(head) => chain.head = head,
-            Err(broken) => {
-                chain.broken = Some(broken);
-                break;
-            }
+        walk.row(&row, link);
+        if walk.is_broken() {
+            break;
         }
     }
-    Ok(chain)
+    Ok(walk)
 }

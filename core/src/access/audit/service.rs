@@ -32,7 +32,7 @@ pub struct AuditFilter {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChainState {
-    /// How many entries there are.
+    /// How many entries there are, with those that a repair went on without: they keep their numbers.
     pub entries: u64,
     /// The hash of the last one, in hexadecimal; it covers all entries before it.
     pub head: Option<String>,

@@ -1,14 +1,12 @@
 //! Looks for damage. In memory there is little that can break; a backend that loads a state from a disk needs it.
 
-use std::collections::BTreeMap;
-
 use super::State;
-use crate::store::{Finding, Severity, verify_chain};
+use crate::store::{ChainWalk, Finding, Severity};
 
 impl State {
     /// See [`Backend::check`](crate::store::Backend::check).
     pub fn check(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let (mut findings, mut chains) = (Vec::new(), Vec::new());
         let mut found = |severity, subject: String, problem: String| {
             findings.push(Finding {
                 severity,
@@ -57,22 +55,14 @@ impl State {
                 );
             }
             if lane.schema.chained {
-                let chain: BTreeMap<_, _> = lane
-                    .rows
-                    .values()
-                    .map(|stored| (stored.link.map(|link| link.number), &**stored))
-                    .collect();
-                match verify_chain(None, chain.values().map(|stored| (&stored.row, stored.link))) {
-                    Ok(head) if head == lane.head && chain.len() == lane.rows.len() => {}
-                    Ok(_) => found(
-                        Severity::Damage,
-                        (*name).to_owned(),
-                        "the end of the chain is missing".into(),
-                    ),
-                    Err(problem) => found(Severity::Damage, (*name).to_owned(), problem.to_string()),
-                }
+                let mut chain: Vec<_> = lane.rows.values().collect();
+                chain.sort_by_key(|stored| stored.link.map(|link| link.number));
+                let mut walk = ChainWalk::default();
+                chain.iter().for_each(|stored| walk.row(&stored.row, stored.link));
+                chains.extend(walk.findings(name, lane.head));
             }
         }
+        findings.extend(chains);
         findings
     }
 }
