@@ -1,7 +1,7 @@
 //! The manifest: what the snapshot consists of, and from where on the journal counts. Replacing it is the switch from one
 //! snapshot to the next.
 
-use std::{io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use fleet_core::store::{Digest, Error, Result, Seq, Standing};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,9 @@ pub(crate) struct Manifest {
     /// What the store is for.
     pub(crate) standing: Standing,
     pub(crate) catalogue: Catalogue,
+    /// Where the chains stand that have begun, by lane: its last rows may be what a repair goes on without.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) chains: BTreeMap<String, u64>,
     pub(crate) files: Vec<Listed>,
     /// Over all of the above.
     digest: String,
@@ -72,6 +75,7 @@ impl Manifest {
             journal: 1,
             standing: Standing::default(),
             catalogue: Catalogue::default(),
+            chains: BTreeMap::new(),
             files: Vec::new(),
             digest: String::new(),
         }

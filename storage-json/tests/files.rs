@@ -1,104 +1,21 @@
-//! The folder as people and other programs meet it: permissions, locks, foreign folders, damage and repair.
+//! The folder as people and other programs meet it: permissions, locks, foreign folders.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc};
 
-use common::{Folder, batch, device, device_columns, id, ingest, kind, lane, open, schema, try_open};
+use common::{
+    Folder, batch, device, device_columns,
+    files::{devices, files, filled, find, refusal},
+    id, kind, lane, open, schema, try_open,
+};
 use fleet_core::{
     kernel::SystemClock,
-    store::{
-        Backend as _, Batch, Column, ColumnType, Error, Expect, Filter, Key, LatestSchema, Schema, Severity, Write,
-    },
+    store::{Backend as _, Batch, Column, ColumnType, Error, Expect, Filter, Key, LatestSchema, Schema, Write},
 };
 use fleet_storage_json::{JsonOptions, JsonStore, repair};
-
-/// All files below a folder, with their paths from it.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
-fn find(folder: &Path, part: &str) -> PathBuf {
-    let found = files(folder);
-    let found: Vec<_> = found
-        .iter()
-        .filter(|path| path.display().to_string().contains(part))
-        .collect();
-    assert_eq!(found.len(), 1, "{part}: {found:?}");
-    found[0].clone()
-}
-
-/// Ten devices in a snapshot and ten in the journal behind it.
-async fn filled(path: &Path) {
-    let store = open(path).await;
-    for n in 1..=10 {
-        store.commit(batch(n)).await.unwrap();
-        store.ingest(ingest(n, 9)).await.unwrap();
-    }
-    store.checkpoint().await.unwrap();
-    for n in 11..=20 {
-        store.commit(batch(n)).await.unwrap();
-    }
-    store.close().await.unwrap();
-}
-
-fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = fs::read(path).unwrap();
-    change(&mut bytes);
-    fs::write(path, bytes).unwrap();
-}
-
-fn line_start(bytes: &[u8], line: usize) -> usize {
-    let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-    if line == 1 {
-        0
-    } else {
-        ends.map(|(at, _)| at + 1).nth(line - 2).unwrap()
-    }
-}
-
-/// Changes a letter in a line; lines count from 1.
-fn damage(path: &Path, line: usize) {
-    change(path, |bytes| {
-        let at = line_start(bytes, line) + 60;
-        bytes[at] ^= 1;
-    });
-}
-
-async fn refusal(path: &Path) -> Error {
-    match try_open(path).await {
-        Err(error) => error,
-        Ok(store) => {
-            let error = store.prepare(&schema()).await.expect_err("it is refused");
-            store.close().await.unwrap();
-            error
-        }
-    }
-}
-
-async fn devices(path: &Path) -> u64 {
-    let store = open(path).await;
-    let count = store.view().await.unwrap().count("device", &Filter::All).await.unwrap();
-    store.close().await.unwrap();
-    count
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_for_this_user_only_and_readable() {
@@ -134,7 +51,7 @@ async fn a_folder_has_one_process_and_is_let_go_with_the_last_clone() {
     let store = open(&folder.path()).await;
     let error = try_open(&folder.path()).await.expect_err("it is in use");
     assert!(matches!(error, Error::Refused(_)), "{error:?}");
-    let error = repair(folder.path()).expect_err("it is in use");
+    let error = repair(folder.path(), |_| Ok(None)).expect_err("it is in use");
     assert!(matches!(error, Error::Refused(_)), "{error:?}");
     let clone = store.clone();
     drop(store);
@@ -178,126 +95,6 @@ async fn foreign_newer_and_gutted_folders_are_refused_and_left_alone() {
     assert_eq!(files(&folder.path()).len(), before);
     fs::write(&manifest, text).unwrap();
     assert_eq!(devices(&folder.path()).await, 20);
-}
-
-/// Damages a store, which is refused with these words, then repairs it; returns how many devices are left.
-async fn check_damage(harm: impl FnOnce(&Path), words: &[&str], set_aside: u64) -> u64 {
-    let folder = Folder::new();
-    filled(&folder.path()).await;
-    harm(&folder.path());
-    let before: Vec<_> = files(&folder.path())
-        .iter()
-        .map(|path| fs::read(path).unwrap())
-        .collect();
-    let error = refusal(&folder.path()).await;
-    assert!(matches!(error, Error::Corrupt(_)), "{error:?}");
-    for word in words {
-        assert!(error.to_string().contains(word), "{word}: {error}");
-    }
-    let after: Vec<_> = files(&folder.path())
-        .iter()
-        .map(|path| fs::read(path).unwrap())
-        .collect();
-    assert_eq!(before, after, "what is refused is not changed");
-
-    let report = repair(folder.path()).unwrap();
-    assert_eq!(report.lines, set_aside, "{report:?}");
-    assert!(!report.lost.is_empty());
-    if set_aside > 0 {
-        let aside = files(report.aside.as_ref().unwrap());
-        let lines: usize = aside
-            .iter()
-            .map(|path| fs::read(path).unwrap().split(|byte| *byte == b'\n').count() - 1)
-            .sum();
-        assert_eq!(lines as u64, set_aside);
-    }
-    // Once is enough, and the store goes on.
-    assert_eq!(repair(folder.path()).unwrap().lost, [""; 0]);
-    let left = devices(&folder.path()).await;
-    let store = open(&folder.path()).await;
-    store.commit(batch(77)).await.unwrap();
-    store.close().await.unwrap();
-    assert_eq!(devices(&folder.path()).await, left + 1);
-    left
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_line_of_the_snapshot_is_named_and_can_be_set_aside() {
-    let harm = |root: &Path| damage(&find(root, "kinds/device."), 4);
-    assert_eq!(check_damage(harm, &["kinds/device.", "line 4"], 1).await, 19);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_line_and_a_missing_file_are_noticed() {
-    let harm = |root: &Path| {
-        change(&find(root, "kinds/device."), |bytes| {
-            let start = line_start(bytes, 10);
-            bytes.truncate(start);
-        });
-    };
-    assert_eq!(check_damage(harm, &["kinds/device.", "digest"], 0).await, 19);
-    let harm = |root: &Path| fs::remove_file(find(root, "kinds/device.")).unwrap();
-    assert_eq!(check_damage(harm, &["kinds/device.", "missing"], 0).await, 10);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_line_within_the_journal_is_named_and_can_be_set_aside() {
-    let harm = |root: &Path| damage(&find(root, "journal/"), 5);
-    assert_eq!(check_damage(harm, &["journal/", "line 5"], 1).await, 19);
-    // The first, and two at once.
-    let harm = |root: &Path| {
-        damage(&find(root, "journal/"), 1);
-        damage(&find(root, "journal/"), 2);
-    };
-    assert_eq!(check_damage(harm, &["journal/", "line 1"], 2).await, 18);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_was_taken_out_of_the_journal_is_missed() {
-    let harm = |root: &Path| {
-        change(&find(root, "journal/"), |bytes| {
-            let (start, end) = (line_start(bytes, 3), line_start(bytes, 4));
-            bytes.drain(start..end);
-        });
-    };
-    let folder = Folder::new();
-    filled(&folder.path()).await;
-    harm(&folder.path());
-    let error = refusal(&folder.path()).await;
-    assert!(
-        matches!(&error, Error::Corrupt(text) if text.contains("line 3")),
-        "{error:?}"
-    );
-    repair(folder.path()).unwrap();
-    assert_eq!(devices(&folder.path()).await, 19);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_torn_end_of_the_journal_is_cut_without_a_word() {
-    let folder = Folder::new();
-    filled(&folder.path()).await;
-    change(&find(&folder.path(), "journal/"), |bytes| {
-        bytes.truncate(bytes.len() - 7)
-    });
-    assert_eq!(devices(&folder.path()).await, 19);
-    assert_eq!(repair(folder.path()).unwrap(), Default::default());
-    assert_eq!(devices(&folder.path()).await, 19);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_check_names_what_was_damaged_below_a_running_store() {
-    let folder = Folder::new();
-    filled(&folder.path()).await;
-    let store = open(&folder.path()).await;
-    assert_eq!(store.check().await.unwrap(), []);
-    damage(&find(&folder.path(), "kinds/device."), 4);
-    damage(&find(&folder.path(), "journal/"), 2);
-    let findings = store.check().await.unwrap();
-    assert_eq!(findings.len(), 2, "{findings:?}");
-    assert!(findings.iter().all(|finding| finding.severity == Severity::Damage));
-    assert!(findings[0].subject.starts_with("kinds/device."), "{findings:?}");
-    assert!(findings[1].problem.contains("line 2"), "{findings:?}");
-    store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

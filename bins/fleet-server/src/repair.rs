@@ -3,47 +3,40 @@
 use clap::Args;
 use fleet_bins_common::{
     logging::print,
-    storage::{self, Purpose, Repair as Report},
+    storage::{self, Repair as Report},
 };
-use fleet_core::storage::record_repair;
+use fleet_core::kernel::{SystemClock, SystemRandom};
 use serde_json::json;
 
-use crate::{
-    config::{Config, Flags},
-    serve,
-};
+use crate::config::{Config, Flags};
 
 /// Sets damaged lines aside.
 #[derive(Debug, Args)]
 pub(crate) struct Repair {
     #[command(flatten)]
     pub(crate) flags: Flags,
-    /// Print one JSON object: `lost`, `lines`, `aside`
+    /// Print one JSON object: `lost`, `lines`, `aside`, `recorded`
     #[arg(long)]
     json: bool,
 }
 
-/// Repairs the store, says what is lost, and leaves the audit entry.
+/// Repairs the store, with its audit entry, and says what is lost.
 pub(crate) async fn repair(config: &Config, asked: &Repair) -> anyhow::Result<()> {
     let uri = config.storage().clone();
-    let report = tokio::task::spawn_blocking(move || storage::repair(&uri)).await??;
-    // Said first: it is true even if the store does not open.
+    let report = tokio::task::spawn_blocking(move || storage::repair(&uri, &SystemClock, &SystemRandom)).await??;
     print(&said(&report, asked.json));
-    if report.lost.is_empty() {
-        return Ok(());
-    }
-    let (fleet, _) = serve::open(config, Purpose::Existing).await?;
-    let aside = report.aside.as_ref().map(|path| path.display().to_string());
-    let recorded = record_repair(fleet.store(), report.lost.len() as u64, aside.as_deref()).await;
-    let closed = fleet.close().await;
-    recorded.map_err(|error| anyhow::anyhow!("the repair was done, its audit entry was not: {}", error.log()))?;
-    closed.map_err(|error| anyhow::anyhow!("the store did not close cleanly: {}", error.log()))
+    Ok(())
 }
 
 fn said(report: &Report, as_json: bool) -> String {
-    let Report { lost, lines, aside } = report;
+    let Report {
+        lost,
+        lines,
+        aside,
+        recorded,
+    } = report;
     if as_json {
-        return json!({"lost": lost, "lines": lines, "aside": aside}).to_string();
+        return json!({"lost": lost, "lines": lines, "aside": aside, "recorded": recorded}).to_string();
     }
     if lost.is_empty() {
         return "nothing is damaged; nothing was changed".to_owned();
@@ -55,6 +48,11 @@ fn said(report: &Report, as_json: bool) -> String {
             aside.display()
         ));
     }
-    text.push_str("\nthe store goes on without them; `fleet-server check` says what is left to do");
+    if *recorded {
+        text.push_str("\nthe audit has an entry of it (storage.repair)");
+    }
+    text.push_str(
+        "\nthe store goes on without what is lost; `fleet-server check` says which rows of the audit that are, if any",
+    );
     text
 }

@@ -38,7 +38,7 @@ pub use model::{
 };
 pub use module::module;
 pub use moves::{MovePlan, MoveRequest, MoveState, StorageMove};
-pub use repair::record_repair;
+pub use repair::repair_entry;
 pub use restore::{Restored, read_through, record_restore, restore};
 pub use service::StorageService;
 pub(crate) use service::drive;

@@ -1,5 +1,7 @@
 //! Lines of the journal.
 
+use std::collections::BTreeMap;
+
 use fleet_core::store::{Batch, Error, Expect, Ingest, Key, Latest, Move, Name, Result, Row, Schema, Standing, Write};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -51,6 +53,9 @@ pub(crate) enum Operation<'l> {
 pub(crate) struct CommitRecord<'l> {
     batch: Uuid,
     pub(crate) seq: u64,
+    /// Where the chains that it lengthens stood before. The repair that writes a line of its own leaves it out: it cannot know.
+    #[serde(borrow, default, skip_serializing_if = "BTreeMap::is_empty")]
+    chains: BTreeMap<&'l str, u64>,
     #[serde(borrow)]
     writes: Vec<WriteRecord<'l>>,
     #[serde(borrow)]
@@ -118,7 +123,6 @@ struct SetRecord<'l> {
     body: Body<'l>,
 }
 
-#[cfg(test)]
 fn expect_record(expect: Expect) -> ExpectRecord {
     match expect {
         Expect::Any => ExpectRecord::Any,
@@ -137,7 +141,6 @@ fn expect(record: ExpectRecord) -> Expect {
     }
 }
 
-#[cfg(test)]
 fn row_records(rows: &[(Name, Row)]) -> Vec<LaneRowRecord<'_>> {
     let record = |(lane, row): &'_ (Name, Row)| (*lane, row.stream, row.at, row.n);
     rows.iter()
@@ -169,8 +172,7 @@ fn rows(records: Vec<LaneRowRecord<'_>>, schema: &Schema) -> Result<Vec<(Name, R
 }
 
 impl<'l> CommitRecord<'l> {
-    #[cfg(test)]
-    pub(crate) fn of(batch: &'l Batch, seq: u64) -> Self {
+    pub(crate) fn of(batch: &'l Batch, seq: u64, chains: &[(Name, u64)]) -> Self {
         let write = |write: &'l Write| match write {
             Write::Put { key, expect, body, .. } => WriteRecord::Put {
                 kind: key.kind,
@@ -196,9 +198,18 @@ impl<'l> CommitRecord<'l> {
         Self {
             batch: batch.id,
             seq,
+            chains: chains.iter().copied().collect(),
             writes: batch.writes.iter().map(write).collect(),
             rows: row_records(&batch.rows),
         }
+    }
+
+    /// Where the chains that it lengthens stood before.
+    pub(crate) fn chains(&self, schema: &Schema) -> Result<Vec<(Name, u64)>> {
+        let chains = self.chains.iter();
+        chains
+            .map(|(lane, number)| Ok((schema.lane(lane)?.name, *number)))
+            .collect()
     }
 
     /// The batch, without index values.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 
 pub(crate) use self::{
-    journal::{JournalRecord, Operation},
+    journal::{CommitRecord, JournalRecord, Operation},
     patch::PatchRecord,
     snapshot::{BatchRecord, DocRecord, FeedRecord, LatestRecord, LeaseRecord, RowRecord},
     text::Text,
@@ -25,7 +25,6 @@ pub(crate) use self::{
 pub(crate) struct Body<'l>(pub(crate) Cow<'l, [u8]>);
 
 impl<'l> Body<'l> {
-    #[cfg(test)]
     pub(crate) fn of(body: &'l [u8]) -> Self {
         Self(Cow::Borrowed(body))
     }

@@ -11,7 +11,7 @@ use super::{DocRecord, LatestRecord, RowRecord};
 /// Records that were stored and removed as they are.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct PatchRecord<'l> {
-    seq: u64,
+    pub(crate) seq: u64,
     #[serde(borrow)]
     removed: Vec<KeyRecord<'l>>,
     #[serde(borrow)]

@@ -13,19 +13,29 @@ use super::is_part_of_a_line;
 pub(crate) struct Text<'o>(pub(crate) &'o mut Vec<u8>);
 
 impl Text<'_> {
-    /// What [`CommitRecord`](super::CommitRecord) makes of a batch.
+    /// What [`CommitRecord`](super::CommitRecord) makes of a batch; lanes are in order.
     #[cfg(test)]
-    pub(crate) fn commit(&mut self, batch: &Batch, seq: u64) {
-        self.place_in_order(batch.id, seq);
+    pub(crate) fn commit(&mut self, batch: &Batch, seq: u64, chains: &[(Name, u64)]) {
+        self.place_in_order(batch.id, seq, chains);
         self.changes(batch);
     }
 
-    /// The first part of a commit: what is known when it is decided.
-    pub(crate) fn place_in_order(&mut self, batch: Uuid, seq: u64) {
+    /// The first part of a commit: what is known when it is decided. `chains`: where those stand that it lengthens, by name.
+    pub(crate) fn place_in_order(&mut self, batch: Uuid, seq: u64, chains: &[(Name, u64)]) {
         self.raw(b"{\"commit\":{\"batch\":");
         self.id(batch);
         self.raw(b",\"seq\":");
         self.number(seq);
+        if !chains.is_empty() {
+            self.raw(b",\"chains\":{");
+            self.list(chains, |text, (lane, number)| {
+                text.raw(b"\"");
+                text.raw(lane.as_bytes());
+                text.raw(b"\":");
+                text.number(*number);
+            });
+            self.raw(b"}");
+        }
     }
 
     /// The second part of a commit: what is known before.
@@ -335,8 +345,10 @@ mod tests {
         for (writes, rows) in [(writes.clone(), rows()), (writes, Vec::new()), (Vec::new(), rows())] {
             let id = Uuid::from_u128(0x0192_0000);
             let batch = Batch { id, writes, rows };
-            let record = Operation::Commit(CommitRecord::of(&batch, 10));
-            check(&record, |text| text.commit(&batch, 10));
+            for chains in [&[][..], &[("audit", 0)], &[("audit", u64::MAX), ("ledger", 7)]] {
+                let record = Operation::Commit(CommitRecord::of(&batch, 10, chains));
+                check(&record, |text| text.commit(&batch, 10, chains));
+            }
         }
     }
 

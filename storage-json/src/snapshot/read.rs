@@ -29,6 +29,9 @@ pub(crate) fn load_into(
             load_line(load, &listed.part, text, schema).map_err(|problem| damaged_line(&path, number, &problem))?;
         }
     }
+    for (lane, number) in &manifest.chains {
+        load.chain(schema.lane(lane)?.name, *number)?;
+    }
     load.stand(manifest.seq, manifest.floor);
     load.standing(manifest.standing.clone());
     Ok(())

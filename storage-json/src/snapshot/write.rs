@@ -70,6 +70,8 @@ impl Checkpoint {
         next.floor = self.state.floor();
         next.journal = self.journal;
         next.standing = self.state.standing().clone();
+        let chains = self.state.chains();
+        next.chains = chains.map(|(lane, number)| (lane.to_owned(), number)).collect();
         let mut folders = BTreeSet::new();
         for part in parts {
             if self.cancel.load(Ordering::Relaxed) {

@@ -6,18 +6,19 @@ use std::{
     sync::Arc,
 };
 
-use fleet_core::store::{Error, Result};
+use fleet_core::store::{Batch, Error, Phase, Result, Seq, Standing};
 
 use crate::{
     error::{again, unavailable},
     files::{Files, RealFiles, write_all},
     journal::{SegmentLines, scan, scan_leniently},
-    layout::{DAMAGED, JOURNAL, MANIFEST, above, segment, segment_first},
+    layout::{DAMAGED, JOURNAL, MANIFEST, UNFINISHED, above, segment, segment_first},
     line,
     manifest::{Listed, Manifest},
     place::Place,
-    records::{JournalRecord, Operation},
+    records::{CommitRecord, JournalRecord, Operation},
     snapshot::{damage, remove_unlisted},
+    writer::standing_after,
 };
 
 /// What a repair did.
@@ -29,23 +30,37 @@ pub struct Repair {
     pub lines: u64,
     /// Where the lines were set aside, under the names of their files; none when nothing was damaged.
     pub aside: Option<PathBuf>,
+    /// Whether the account of it was committed.
+    pub recorded: bool,
 }
 
 /// Repairs the store in a folder that no process has open.
 ///
 /// Damaged lines are copied to a new folder below `damaged/`, and the store goes on without them: documents, rows and values whose
 /// lines are damaged are as if they had never been written, and what lost lines of the journal did has not happened (a later write
-/// of the same document stands). A torn end of the journal is no damage and is left as it is. Rows of a chain whose lines the
-/// journal lost are as if they had never been, and a check need not say so. Blocks; nothing is changed when nothing is damaged.
+/// of the same document stands). A torn end of the journal is no damage and is left as it is. Blocks; nothing is changed when
+/// nothing is damaged.
+///
+/// Rows of chained lanes that are lost stay visible for good: the chain is linked over their numbers, which `check` tells as
+/// [`Severity::Known`](fleet_core::store::Severity::Known) in this store and in every copy of it. The numbers are exact, but for
+/// lines that are lost after the last commit of the journal that lengthened the chain: each of them counts as one row.
+///
+/// `account` makes a batch of the report, which is committed with the repair, in one step: its rows are the account of what was
+/// done. It is left out in a store that is being filled, where what is lost comes again. Nothing is demanded of it: its writes
+/// should have none.
 ///
 /// Fails with [`Error::Refused`] when another process has the folder or it is no store, and with [`Error::Corrupt`] when its
-/// manifest is damaged: then only a backup helps.
-pub fn repair(path: impl AsRef<Path>) -> Result<Repair> {
-    repair_on(Arc::new(RealFiles), path)
+/// manifest is damaged: then only a backup helps. An error of `account` leaves the store as it was.
+pub fn repair(path: impl AsRef<Path>, account: impl FnOnce(&Repair) -> Result<Option<Batch>>) -> Result<Repair> {
+    repair_on(Arc::new(RealFiles), path, account)
 }
 
 /// Repairs a store on another file system than the machine's own; see [`repair`].
-pub fn repair_on(files: Arc<dyn Files>, path: impl AsRef<Path>) -> Result<Repair> {
+pub fn repair_on(
+    files: Arc<dyn Files>,
+    path: impl AsRef<Path>,
+    account: impl FnOnce(&Repair) -> Result<Option<Batch>>,
+) -> Result<Repair> {
     let root = std::path::absolute(path.as_ref()).map_err(|error| Error::Unavailable(Box::new(error)))?;
     let exists = files
         .list(&root)
@@ -60,7 +75,7 @@ pub fn repair_on(files: Arc<dyn Files>, path: impl AsRef<Path>) -> Result<Repair
         report: Repair::default(),
         aside: BTreeMap::new(),
     };
-    let done = work.repair();
+    let done = work.repair(account);
     let report = work.report;
     place.release();
     done.map(|()| report)
@@ -81,7 +96,7 @@ struct Mended {
 }
 
 impl Work<'_> {
-    fn repair(&mut self) -> Result<()> {
+    fn repair(&mut self, account: impl FnOnce(&Repair) -> Result<Option<Batch>>) -> Result<()> {
         let Some(mut manifest) = Manifest::read(self.files, self.root)? else {
             return Err(Error::Refused(format!(
                 "{} is not a store of fleet",
@@ -106,20 +121,22 @@ impl Work<'_> {
                 Some(_) => {}
             }
         }
-        let journal = match scan(self.files, self.root, manifest.journal) {
-            Ok(_) => None,
-            Err(Error::Corrupt(_)) => Some(scan_leniently(self.files, self.root, manifest.journal)?),
+        let (segments, torn) = match scan(self.files, self.root, manifest.journal) {
+            Ok(_) if mended.is_empty() && missing.is_empty() => return Ok(()),
+            Ok(scanned) => (scanned.segments, true),
+            Err(Error::Corrupt(_)) => (scan_leniently(self.files, self.root, manifest.journal)?, false),
             Err(error) => return Err(again(&error)),
         };
-        if mended.is_empty() && missing.is_empty() && journal.is_none() {
-            return Ok(());
-        }
-        let first = manifest.journal;
-        let lines = match &journal {
-            None => None,
-            Some(segments) => Some(self.mended_journal(segments, first)?),
-        };
+        let mut journal = self.mended_journal(&segments, &manifest, torn)?;
         self.set_aside()?;
+        if !matches!(journal.standing.phase, Phase::Filling(_))
+            && let Some(batch) = account(&self.report)?
+        {
+            // Behind all places in commit order that anybody was answered with.
+            let seq = journal.seq + journal.lost + 1;
+            journal.put(Operation::Commit(CommitRecord::of(&batch, seq, &[])))?;
+            self.report.recorded = true;
+        }
         // New files beside the old ones, under the number of a checkpoint of their own; the manifest is the switch.
         manifest.checkpoint += 1;
         for Mended { position, bytes } in mended {
@@ -137,11 +154,9 @@ impl Work<'_> {
             position += 1;
             !missing.contains(&(position - 1))
         });
-        if let Some((begin, bytes)) = lines {
-            // Behind all numbers that were ever used, so that no old segment counts any more.
-            manifest.journal = begin;
-            self.write(&format!("{JOURNAL}/{}", segment(begin)), &bytes)?;
-        }
+        // Behind all numbers that were ever used, so that no old segment counts any more.
+        manifest.journal = journal.first;
+        self.write_whole(&format!("{JOURNAL}/{}", segment(journal.first)), &journal.bytes)?;
         manifest
             .write(self.files, self.root)
             .map_err(crate::manifest::Switch::error)?;
@@ -188,11 +203,12 @@ impl Work<'_> {
         aside.push(b'\n');
     }
 
-    /// The good lines in a new order of numbers, with a mark where lines are missing.
-    fn mended_journal(&mut self, segments: &[SegmentLines], from: u64) -> Result<(u64, Vec<u8>)> {
+    /// The good lines in a new order of numbers, with a mark where lines are missing. `torn`: bad lines are a torn end, not damage.
+    fn mended_journal(&mut self, segments: &[SegmentLines], manifest: &Manifest, torn: bool) -> Result<Mending> {
+        let from = manifest.journal;
         // Behind all numbers that may ever have been used.
         let mut begin = from;
-        let mut whole = Vec::new();
+        let (mut whole, mut damaged) = (Vec::new(), 0);
         for segment in segments {
             let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
             let first = segment_first(&name).unwrap_or(from);
@@ -204,36 +220,46 @@ impl Work<'_> {
                 // Left over by a repair that did not come to its end: what it holds stands in the others.
                 continue;
             }
-            for (number, text) in segment.bad_lines() {
+            let mut bad = 0;
+            for (number, text) in segment.bad_lines().filter(|_| !torn) {
                 self.lose(&format!("{JOURNAL}/{name}"), number, text);
+                bad += 1;
             }
-            whole.push(segment);
+            damaged += bad;
+            // Where a line of its own number for each of its lines would end.
+            whole.push((segment, first + segment.lines().count() as u64 + bad));
         }
-        let (mut bytes, mut expected, mut next) = (Vec::new(), from, begin + 1);
-        let mut put = |op| {
-            let record = JournalRecord {
-                n: next,
-                synced: begin,
-                op,
-            };
-            next += 1;
-            line::push(&mut bytes, &record).map_err(|error| Error::Unavailable(Box::new(error)))
+        let mut mending = Mending {
+            first: begin + 1,
+            bytes: Vec::new(),
+            next: begin + 1,
+            lost: 0,
+            seq: manifest.seq,
+            standing: manifest.standing.clone(),
         };
-        // Lines may be missing anywhere, at the end too, where no later line says so.
-        put(Operation::Lost { lines: 0 })?;
-        for segment in whole {
+        // Also where only the snapshot lost something.
+        mending.put(Operation::Lost { lines: 0 })?;
+        let mut expected = from;
+        for (segment, end) in whole {
             for (_, text) in segment.lines() {
                 let record = parse(text)?;
-                if record.n > expected {
-                    put(Operation::Lost {
-                        lines: record.n - expected,
-                    })?;
-                }
+                mending.lose(record.n.saturating_sub(expected))?;
                 expected = record.n + 1;
-                put(record.op)?;
+                mending.put(record.op)?;
             }
+            // Lines may be missing at the end too, where no later one says so.
+            mending.lose(end.saturating_sub(expected))?;
+            expected = expected.max(end);
         }
-        Ok((begin + 1, bytes))
+        if mending.lost > damaged {
+            let gone = mending.lost - damaged;
+            self.report.lost.push(format!("{JOURNAL}: {gone} lines are missing"));
+        }
+        if self.report.lost.is_empty() {
+            let problem = "lines stand in another place than where they were written";
+            self.report.lost.push(format!("{JOURNAL}: {problem}"));
+        }
+        Ok(mending)
     }
 
     fn set_aside(&mut self) -> Result<()> {
@@ -249,6 +275,16 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Writes a file that is there as a whole or not at all: a repair that is broken off must not leave half a segment.
+    fn write_whole(&self, file: &str, bytes: &[u8]) -> Result<()> {
+        let unfinished = format!("{file}{UNFINISHED}");
+        self.write(&unfinished, bytes)?;
+        let (from, to) = (self.root.join(unfinished), self.root.join(file));
+        let named = self.files.rename(&from, &to);
+        let named = named.and_then(|()| self.files.sync_folder(&above(&to)));
+        named.map_err(|error| unavailable("write", &to, &error))
+    }
+
     fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {
         let path = self.root.join(file);
         let folder = above(&path);
@@ -260,6 +296,48 @@ impl Work<'_> {
             self.files.sync_folder(&folder)
         });
         written.map_err(|error| unavailable("write", &path, &error))
+    }
+}
+
+/// A journal that is written anew.
+struct Mending {
+    /// The number of its first line.
+    first: u64,
+    bytes: Vec<u8>,
+    /// The number of the next line.
+    next: u64,
+    /// Lines that are lost.
+    lost: u64,
+    /// The newest place in commit order.
+    seq: Seq,
+    /// What the store is for.
+    standing: Standing,
+}
+
+impl Mending {
+    fn put(&mut self, op: Operation<'_>) -> Result<()> {
+        match &op {
+            Operation::Commit(commit) => self.seq = self.seq.max(commit.seq),
+            Operation::Patch(patch) => self.seq = self.seq.max(patch.seq),
+            // What led to a step may be lost: then it is not made.
+            op => self.standing = standing_after(&self.standing, op).unwrap_or_else(|_| self.standing.clone()),
+        }
+        let record = JournalRecord {
+            n: self.next,
+            synced: self.first - 1,
+            op,
+        };
+        self.next += 1;
+        line::push(&mut self.bytes, &record).map_err(|error| Error::Unavailable(Box::new(error)))
+    }
+
+    /// Marks a place where lines are missing.
+    fn lose(&mut self, lines: u64) -> Result<()> {
+        if lines == 0 {
+            return Ok(());
+        }
+        self.lost += lines;
+        self.put(Operation::Lost { lines })
     }
 }
 

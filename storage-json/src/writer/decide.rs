@@ -76,8 +76,9 @@ impl Writer {
             Judged::New(verdict) => verdict,
         };
         let seq = verdict.seq();
+        let chains = self.state.chains_of(&batch);
         group.line(|text| {
-            text.place_in_order(batch.id, seq);
+            text.place_in_order(batch.id, seq, &chains);
             text.raw(&ready.changes);
         });
         group.dirty.commit(&batch, seq);

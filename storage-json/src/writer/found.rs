@@ -23,18 +23,23 @@ pub(crate) fn standing(manifest: &Manifest, scanned: &Scanned) -> Result<Standin
             }
             let damaged = |problem: String| damaged_line(&segment.path, place, &problem);
             let record: JournalRecord<'_> = line::parse(text).map_err(damaged)?;
-            let step = match record.op {
-                Operation::Standing(now) => {
-                    standing = now;
-                    continue;
-                }
-                // It was accepted, so what it asks for was so.
-                Operation::Fill(from) => Step::Fill { from, empty: true },
-                Operation::Clear {} => Step::Clear,
-                _ => continue,
-            };
-            standing = standing.after(&step).map_err(|error| damaged(error.to_string()))?;
+            standing = standing_after(&standing, &record.op).map_err(|error| damaged(error.to_string()))?;
         }
     }
     Ok(standing)
+}
+
+/// What the store is for after an operation.
+pub(crate) fn standing_after(standing: &Standing, op: &Operation<'_>) -> Result<Standing> {
+    let step = match op {
+        Operation::Standing(now) => return Ok(now.clone()),
+        // It was accepted, so what it asks for was so.
+        Operation::Fill(from) => Step::Fill {
+            from: from.clone(),
+            empty: true,
+        },
+        Operation::Clear {} => Step::Clear,
+        _ => return Ok(standing.clone()),
+    };
+    standing.after(&step)
 }

@@ -39,7 +39,7 @@ use uuid::Uuid;
 use answer::Answer;
 use flush::{Flush, Flushed, Flusher};
 pub(crate) use flush::{Heralds, heralds};
-pub(crate) use found::standing;
+pub(crate) use found::{standing, standing_after};
 pub(crate) use queue::Queue;
 use queue::{Patience, Taken};
 pub(crate) use ready::{ReadyCommit, ReadyIngest};

@@ -125,10 +125,10 @@ fn replay_line(
 ) -> Result<()> {
     match op {
         Operation::Commit(record) => {
-            let seq = record.seq;
+            let (seq, chains) = (record.seq, record.chains(schema)?);
             let batch = record.batch(schema)?;
             dirty.commit(&batch, seq);
-            load.commit(batch, seq)
+            load.commit(batch, seq, &chains)
         }
         Operation::Ingest(record) => {
             let ingest = record.ingest(schema)?;
@@ -166,8 +166,10 @@ fn replay_line(
             dirty.everything(manifest);
             load.clear()
         }
-        Operation::Lost { .. } => {
-            load.lost();
+        Operation::Lost { lines } => {
+            // Links change behind what is lost.
+            dirty.everything(manifest);
+            load.lost(lines);
             Ok(())
         }
     }

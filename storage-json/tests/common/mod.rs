@@ -1,7 +1,9 @@
 //! What the tests of this crate share: a small schema, and stores in folders that go away.
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 pub mod disk;
+pub mod files;
 
 use std::{
     path::{Path, PathBuf},

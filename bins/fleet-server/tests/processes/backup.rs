@@ -222,11 +222,57 @@ async fn a_damaged_folder_of_json_is_refused_and_repaired_when_that_is_asked_for
     assert!(said(&repair).await.contains("nothing is damaged"));
     let recovered = said(&[&["admin", "recover", "--name", "ada"], &at[..]].concat()).await;
     assert!(recovered.contains("ada is a new administrator"), "{recovered}");
+    let password = recovered.lines().last().unwrap().trim().to_owned();
+    let mut server = Server::start_with(&drill.path("json-data"), "127.0.0.1:0", &["--storage", &storage]).await;
+    let token = sign_in(&server, "ada", &password).await.unwrap();
+    let entries = get(&server, "/api/v1/audit-entries?action=storage.repair", &token).await;
+    let [entry] = &entries["items"].as_array().unwrap()[..] else {
+        panic!("one entry: {entries}");
+    };
+    assert_eq!(entry["details"]["aside"], report["aside"], "{entry}");
+    let lost = report["lost"].as_array().unwrap().len();
+    assert_eq!(entry["details"]["lost"], lost.to_string(), "{entry}");
+    server.kill().await;
     check_refused(
         &["repair", "--data", text(&drill.path("data"))],
         "only a JSON store can be repaired",
     )
     .await;
+}
+
+#[tokio::test]
+async fn audit_entries_that_a_repair_went_on_without_are_told_for_good_in_every_copy() {
+    let drill = Drill::new().await;
+    let (file, _) = drill.backed_up().await;
+    let (data, passphrase, store) = (drill.path("json-data"), drill.path("passphrase"), drill.path("store"));
+    let storage = format!("json:{}", store.display());
+    let at = ["--data", text(&data), "--storage", &storage];
+    let open = ["--backup-passphrase-file", text(&passphrase)];
+    said(&[&["restore", "--from", text(&file)], &at[..], &open].concat()).await;
+    for name in ["bob", "eve", "kim"] {
+        said(&[&["admin", "recover", "--name", name], &at[..]].concat()).await;
+    }
+    // The line that made eve, with its audit entry; others follow.
+    let journal = files(&store.join("journal")).pop().unwrap();
+    let mut bytes = fs::read(&journal).unwrap();
+    let eve = b"\"name\":\"eve\"";
+    let begin = bytes.windows(eve.len()).position(|part| part == eve).unwrap();
+    bytes[begin + 8] = b'a';
+    fs::write(&journal, bytes).unwrap();
+    check_refused(&[&["check"], &at[..]].concat(), "fleet-server repair").await;
+    let repaired = said(&[&["repair"], &at[..]].concat()).await;
+    assert!(repaired.contains("storage.repair"), "{repaired}");
+
+    let told = said(&[&["check"], &at[..]].concat()).await;
+    assert!(told.starts_with("known loss: audit: row "), "{told}");
+    assert!(told.contains(" of the chain is gone"), "{told}");
+    assert!(told.ends_with("no damage found\n"), "{told}");
+    // Through a backup into another engine.
+    let (moved, copy) = (drill.path("moved"), drill.path("after.backup"));
+    said(&[&["backup", "--to", text(&copy)], &at[..], &open].concat()).await;
+    let fresh = ["--data", text(&moved)];
+    said(&[&["restore", "--from", text(&copy)], &fresh[..], &open].concat()).await;
+    assert_eq!(said(&[&["check"], &fresh[..]].concat()).await, told);
 }
 
 #[tokio::test]

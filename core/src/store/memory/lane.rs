@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::orders::{Orders, Place, StreamPlace, place};
 use crate::store::{
-    Direction, Filter, LaneSchema, Link, ReadRows, Result, Row, RowCursor, RowPage, StoredRow, Value, row_matches,
+    Direction, Filter, LaneSchema, Link, ReadRows, Result, Row, RowCursor, RowPage, StoredRow, Value, link_over_losses,
+    row_matches,
 };
 
 /// The rows of one lane, by time, and their places in other orders.
@@ -66,6 +67,35 @@ impl Lane {
             self.head = link;
         }
         self.insert(StoredRow { row, link });
+    }
+
+    /// The number of the last link; 0 before the first.
+    pub(super) fn number(&self) -> u64 {
+        self.head.map_or(0, |link| link.number)
+    }
+
+    /// Leaves the numbers up to this one to rows that are lost.
+    pub(super) fn move_on(&mut self, number: u64) {
+        if self.number() < number {
+            self.head = Some(Link::moved_on(self.head, number));
+        }
+    }
+
+    /// Links the rows anew over those that are lost.
+    pub(super) fn link_over_losses(&mut self) {
+        let numbered = |(place, stored): (&Place, &Arc<StoredRow>)| Some((stored.link?, *place, stored.clone()));
+        let mut rows: Vec<_> = self.rows.iter().filter_map(numbered).collect();
+        rows.sort_unstable_by_key(|(link, ..)| link.number);
+        let links = link_over_losses(rows.iter().map(|(link, _, stored)| (&stored.row, *link)));
+        let number = self.number();
+        self.head = links.last().copied();
+        self.move_on(number);
+        for ((was, place, stored), link) in rows.into_iter().zip(links) {
+            if was != link {
+                let row = stored.row.clone();
+                self.rows.insert(place, Arc::new(StoredRow { row, link: Some(link) }));
+            }
+        }
     }
 
     /// Adds a row as it is.

@@ -1,6 +1,6 @@
 //! Builds a state from what a backend keeps on its disk: a snapshot, part by part, then the journal behind it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 
@@ -11,8 +11,8 @@ use super::{
     verdict::Fresh,
 };
 use crate::store::{
-    Batch, Doc, Error, Ingest, Key, Latest, Link, Move, Name, Patch, Result, Row, Schema, Seq, Standing, StoredRow,
-    Touched, group::Remembered,
+    Batch, Doc, Error, Ingest, Key, Latest, Link, Move, Name, Patch, Phase, Result, Row, Schema, Seq, Standing,
+    StoredRow, Touched, group::Remembered,
 };
 
 /// A state under construction.
@@ -22,8 +22,10 @@ use crate::store::{
 #[derive(Debug)]
 pub struct Load {
     state: State,
-    /// Whether a part of the journal is known to be lost.
+    /// Whether a part of what was stored is known to be lost.
     lossy: bool,
+    /// For each chained lane: lines that were lost since it was last known where its chain stands.
+    unsure: BTreeMap<Name, u64>,
 }
 
 impl Load {
@@ -31,7 +33,11 @@ impl Load {
     pub fn new(schema: &Schema) -> Result<Self> {
         let mut state = State::default();
         state.prepare(schema)?;
-        Ok(Self { state, lossy: false })
+        Ok(Self {
+            state,
+            lossy: false,
+            unsure: BTreeMap::new(),
+        })
     }
 
     /// What the store is for. Calls that change it are journalled as what came of them.
@@ -100,6 +106,12 @@ impl Load {
         Ok(())
     }
 
+    /// Where the chain of a lane stood in the snapshot: a repair may have gone on without its last rows.
+    pub fn chain(&mut self, lane: Name, number: u64) -> Result<()> {
+        self.state.lane_mut(lane)?.move_on(number);
+        Ok(())
+    }
+
     /// What the snapshot's feed tells of a commit.
     pub fn feed(&mut self, seq: Seq, touched: Vec<Touched>) {
         self.state.feed.insert(seq, touched.into());
@@ -119,18 +131,24 @@ impl Load {
         self.state.leases.insert(name, Lease { held, fence });
     }
 
-    /// A part of the journal is lost: places in commit order may be missing from here on.
-    pub fn lost(&mut self) {
+    /// So many lines of the journal are lost here (0: none that is known, but something of the store is): places in commit order
+    /// and in chains may be missing.
+    pub fn lost(&mut self, lines: u64) {
         self.lossy = true;
+        for lane in self.state.schema.lanes().filter(|lane| lane.chained) {
+            *self.unsure.entry(lane.name).or_default() += lines;
+        }
     }
 
-    /// A batch that was committed at `seq`. Its index values are computed; those that it has are not looked at.
-    pub fn commit(&mut self, mut batch: Batch, seq: Seq) -> Result<()> {
+    /// A batch that was committed at `seq`, when the chains that it lengthens stood at these numbers. Its index values are
+    /// computed; those that it has are not looked at.
+    pub fn commit(&mut self, mut batch: Batch, seq: Seq, chains: &[(Name, u64)]) -> Result<()> {
         for write in &mut batch.writes {
             if let crate::store::Write::Put { key, body, index, .. } = write {
                 *index = self.state.table(key.kind)?.schema.index(body)?;
             }
         }
+        self.stand_in_chains(&batch, seq, chains)?;
         let fresh = self.fresh_rows(&mut batch.rows)?;
         if self.lossy && seq > self.state.seq + 1 {
             self.state.seq = seq - 1;
@@ -145,6 +163,29 @@ impl Load {
             "commit {seq} stands where {} is to follow",
             committed.seq
         )))
+    }
+
+    /// Leaves room in the chains for the rows that are lost before this batch: as many as are known to be missing, or one for
+    /// each line that is lost where that is not known.
+    fn stand_in_chains(&mut self, batch: &Batch, seq: Seq, chains: &[(Name, u64)]) -> Result<()> {
+        for (name, number) in chains {
+            let lane = self.state.lane_mut(name)?;
+            if !self.lossy && lane.number() != *number {
+                return Err(Error::Corrupt(format!(
+                    "the chain of {name} stands at {} before commit {seq}, where it stood at {number}",
+                    lane.number()
+                )));
+            }
+            lane.move_on(*number);
+            self.unsure.remove(name);
+        }
+        for (name, _) in &batch.rows {
+            if let Some(lines) = self.unsure.remove(name) {
+                let lane = self.state.lane_mut(name)?;
+                lane.move_on(lane.number() + lines);
+            }
+        }
+        Ok(())
     }
 
     /// An ingest that was accepted.
@@ -179,8 +220,13 @@ impl Load {
         self.state.fresh(rows)
     }
 
-    /// The state; [`Error::Taken`] when two documents share a value that is unique.
-    pub fn finish(self) -> Result<State> {
+    /// The state; [`Error::Taken`] when two documents share a value that is unique. Chains are linked over the rows that are lost,
+    /// so that they hold and show the gap, but not in a store that is being filled: what it lacks comes again.
+    pub fn finish(mut self) -> Result<State> {
+        if self.lossy && !matches!(self.state.standing.phase, Phase::Filling(_)) {
+            let chained = self.state.lanes.values_mut().filter(|lane| lane.schema.chained);
+            chained.for_each(|lane| Arc::make_mut(lane).link_over_losses());
+        }
         for (kind, table) in &self.state.kinds {
             if let Some((column, holder)) = table.first_clash() {
                 return Err(Error::Taken {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     kernel::Timestamp,
-    store::{Doc, Key, Latest, Name, Result, Seq, StoredRow, Touched, group::Remembered},
+    store::{Batch, Doc, Key, Latest, Name, Result, Seq, StoredRow, Touched, group::Remembered},
 };
 
 /// A lease that was ever taken, as it is kept.
@@ -59,6 +59,27 @@ impl State {
     pub fn rows_within(&self, lane: &str, at: RangeInclusive<i64>) -> Result<impl Iterator<Item = &StoredRow>> {
         let places = (*at.start(), Uuid::nil(), 0)..=(*at.end(), Uuid::max(), u32::MAX);
         Ok(self.lane(lane)?.rows.range(places).map(|(_, stored)| &**stored))
+    }
+
+    /// Where the chains stand that have begun: the number of the last link of each chained lane.
+    pub fn chains(&self) -> impl Iterator<Item = (Name, u64)> {
+        let numbers = self.lanes.iter().map(|(name, lane)| (*name, lane.number()));
+        numbers.filter(|(_, number)| *number > 0)
+    }
+
+    /// Where the chains stand that this batch lengthens, each once, by name.
+    pub fn chains_of(&self, batch: &Batch) -> Vec<(Name, u64)> {
+        let mut chains: Vec<(Name, u64)> = Vec::new();
+        for (name, _) in &batch.rows {
+            if let Ok(lane) = self.lane(name)
+                && lane.schema.chained
+                && !chains.iter().any(|(of, _)| of == name)
+            {
+                chains.push((lane.schema.name, lane.number()));
+            }
+        }
+        chains.sort_unstable();
+        chains
     }
 
     /// What the feed tells of these commits.
