@@ -310,7 +310,7 @@ impl Backend for JsonStore {
     }
 
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {
-        let lane = self.inner.shared.schema()?.lane(lane)?.name;
+        let lane = self.inner.shared.schema()?.check_trim(lane)?;
         let mut trimmed = 0;
         loop {
             let slice = self.ask(|reply| Request::Write(Ask::Trim(lane, before, reply)));

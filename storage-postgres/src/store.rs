@@ -339,13 +339,8 @@ impl Backend for PostgresStore {
 
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {
         let tables = self.tables()?;
-        let declared = tables.schema.lane(lane)?;
-        if declared.chained {
-            return Err(Error::Invalid(format!(
-                "lane {lane} is chained: its rows are not trimmed"
-            )));
-        }
-        upkeep::trim(self, tables.lane(declared.name)?, before).await
+        let lane = tables.schema.check_trim(lane)?;
+        upkeep::trim(self, tables.lane(lane)?, before).await
     }
 
     async fn changes(&self, after: Seq) -> Result<BoxStream<'static, Result<Change>>> {

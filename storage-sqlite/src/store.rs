@@ -324,14 +324,8 @@ impl Backend for SqliteStore {
     }
 
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {
-        let tables = self.serving()?;
-        let declared = tables.schema.lane(lane)?;
-        if declared.chained {
-            return Err(Error::Invalid(format!(
-                "lane {lane} is chained: its rows are not trimmed"
-            )));
-        }
-        let lane = declared.name;
+        let lane = self.tables()?.schema.check_trim(lane)?;
+        self.serving()?;
         let mut trimmed = 0;
         loop {
             let removed = self

@@ -445,7 +445,9 @@ pub trait Backend: Relocate + fmt::Debug + Send + Sync + 'static {
     /// synchronisation with others.
     async fn ingest(&self, ingest: Ingest) -> Result<()>;
 
-    /// Removes the rows of a lane before a time, in slices; returns how many. [`super::Error::Invalid`] for a chained lane.
+    /// Removes the rows of a lane before a time, in slices; returns how many. [`super::Error::Invalid`] for a chained lane, whatever
+    /// the store is for and whether it is tracked or not ([`Schema::check_trim`]).
+    /// No feed entry, no place in commit order. A row that was trimmed may be appended again.
     async fn trim(&self, lane: Name, before: i64) -> Result<u64>;
 
     /// The changes after a place in commit order: those that are there, then those to come, in commit order, without gap or

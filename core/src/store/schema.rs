@@ -326,6 +326,16 @@ impl Schema {
         self.check_rows(&ingest.rows)
     }
 
+    /// The lane of a trim; [`super::Error::Invalid`] for one that is not declared, and for a chained one, which never loses rows.
+    pub fn check_trim(&self, lane: &str) -> super::Result<Name> {
+        let lane = self.lane(lane)?;
+        if lane.chained {
+            let problem = format!("lane {} is chained: its rows are not trimmed", lane.name);
+            return Err(super::Error::Invalid(problem));
+        }
+        Ok(lane.name)
+    }
+
     fn check_rows(&self, rows: &[(Name, super::Row)]) -> super::Result<()> {
         for (lane, row) in rows {
             let lane = self.lane(lane)?;

@@ -86,6 +86,21 @@ pub(crate) async fn chained_lane_is_not_trimmed(lab: &mut Lab) {
     check_chain(lab, 1).await;
 }
 
+pub(crate) async fn chained_lane_is_not_trimmed_whatever_the_store_is_for(lab: &mut Lab) {
+    lab.ok([row("ledger", "s", 1)]).await;
+    lab.store().track(true).await.unwrap();
+    assert_eq!(fails(lab.store().trim("ledger", 5).await), "Invalid", "tracked");
+    lab.store().freeze(origin(1)).await.unwrap();
+    assert_eq!(
+        fails(lab.store().trim("ledger", 5).await),
+        "Invalid",
+        "frozen and tracked"
+    );
+    lab.store().track(false).await.unwrap();
+    assert_eq!(fails(lab.store().trim("ledger", 5).await), "Invalid", "frozen");
+    check_chain(lab, 1).await;
+}
+
 pub(crate) async fn only_chained_lanes_have_links(lab: &mut Lab) {
     lab.ok([row("log", "s", 1), row("ledger", "s", 1)]).await;
     assert_eq!(lab.stored_rows(read("log")).await[0].link, None);

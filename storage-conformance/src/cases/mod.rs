@@ -230,6 +230,7 @@ macro_rules! __cases {
                 repeated_batch_does_not_extend_the_chain
                 chained_rows_come_only_by_commit
                 chained_lane_is_not_trimmed
+                chained_lane_is_not_trimmed_whatever_the_store_is_for
                 only_chained_lanes_have_links
                 chain_holds_under_concurrency
                 view_shows_the_head_of_its_place

@@ -261,10 +261,8 @@ impl State {
 
     /// See [`Backend::trim`](crate::store::Backend::trim).
     pub fn trim(&mut self, lane: Name, before: i64) -> Result<u64> {
+        let lane = self.schema.check_trim(lane)?;
         self.standing.phase.check_serving()?;
-        if self.schema.lane(lane)?.chained {
-            return Err(Error::Invalid(format!("lane {lane} is chained and is not trimmed")));
-        }
         Ok(self.lane_mut(lane)?.trim(before))
     }
 

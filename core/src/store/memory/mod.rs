@@ -145,6 +145,7 @@ impl Backend for MemoryStore {
 
     async fn trim(&self, lane: Name, before: i64) -> Result<u64> {
         self.with(|state| {
+            state.schema().check_trim(lane)?;
             if self.notes().is_some() {
                 return Err(Tracking::refuses_trim());
             }
