@@ -14,7 +14,7 @@ use crate::{
     problem::{ApiError, ApiResult},
 };
 
-/// Bounds of the stack of [`crate::router`].
+/// Bounds of the stack of [`crate::router()`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of a body, where the route says nothing else.

@@ -1,7 +1,7 @@
 //! How a failure is told: one document for every error of every route (RFC 9457), and nothing of the log in it.
 //!
 //! Handlers return [`ApiError`]. It becomes a response that carries itself along; the outermost part of the stack
-//! ([`crate::router`]) adds the request id, writes the log half to the log and only then the body. A response that is an
+//! ([`crate::router()`]) adds the request id, writes the log half to the log and only then the body. A response that is an
 //! error without being a [`Problem`] is turned into one there, so that no framework text reaches a caller.
 
 use std::{any::Any, fmt, time::Duration};

@@ -24,7 +24,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// No chain of proxies is longer; what lies beyond is not looked at.
 const MAX_HOPS: usize = 16;
 
-/// Which request this is and where it came from. The stack of [`crate::router`] makes it; handlers take it.
+/// Which request this is and where it came from. The stack of [`crate::router()`] makes it; handlers take it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestContext {
     /// The request.

@@ -168,7 +168,7 @@ pub const PARTS: &[Part] = &[
     },
     Part {
         name: "docs",
-        what: "the documentation of the library and its backends",
+        what: "the documentation of the library, its backends and the API",
         steps: |workspace, settings| {
             let mut command = prepare(workspace.cargo(), settings);
             command.env("RUSTDOCFLAGS", "-D warnings").args([
@@ -184,6 +184,8 @@ pub const PARTS: &[Part] = &[
                 "fleet-storage-postgres",
                 "--package",
                 "fleet-storage-conformance",
+                "--package",
+                "fleet-api",
             ]);
             vec![Step::Run(command)]
         },
