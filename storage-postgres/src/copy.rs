@@ -24,11 +24,16 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Rows of so many values.
-    pub(crate) fn new(columns: usize) -> Self {
+    /// Rows of so many values, with room for so many rows and for so many bytes in their texts. Growing step by step would leave a
+    /// trail of blocks of each size, on each thread, of which an allocator keeps some megabytes for later.
+    pub(crate) fn new(columns: usize, rows: usize, texts: usize) -> Self {
+        // A value is its length and, where it is no text, 16 bytes at most; a row begins with the number of values.
+        let room = HEAD.len() + rows * (2 + columns * 20) + texts + 2;
+        let mut bytes = Vec::with_capacity(room);
+        bytes.extend_from_slice(HEAD);
         Self {
             columns: i16::try_from(columns).unwrap_or(i16::MAX),
-            bytes: HEAD.to_vec(),
+            bytes,
             count: 0,
         }
     }

@@ -31,8 +31,16 @@ impl Copies {
     }
 
     fn kind(&mut self, table: &KindTable, puts: &[&PutDoc]) {
-        let mut rows = Rows::new(5 + table.ones.len());
-        let mut sides: Vec<Rows> = table.many.iter().map(|_| Rows::new(2)).collect();
+        let bodies = puts.iter().map(|put| put.body.len()).sum();
+        let mut rows = Rows::new(5 + table.ones.len(), puts.len(), bodies);
+        let values = |position| {
+            puts.iter()
+                .filter_map(move |put| put.index.get(position))
+                .map(Vec::len)
+                .sum()
+        };
+        let sides = table.many.iter().map(|many| Rows::new(2, values(many.position), 0));
+        let mut sides: Vec<Rows> = sides.collect();
         for put in puts {
             let row = rows.row().id(put.key.id).int(signed(put.rev)).int(signed(put.seq));
             row.bytes(&sum_of(&table.kind.columns, &put.index)).bytes(&put.body);
@@ -57,7 +65,9 @@ impl Copies {
     pub(crate) fn rows(&mut self, tables: &Tables, rows: &[(Name, StoredRow)]) -> Result<()> {
         for (table, rows) in by_lane(tables, rows)? {
             let columns = &table.lane.columns;
-            let mut copied = Rows::new(4 + columns.len() + if table.lane.chained { 2 } else { 0 });
+            let bodies = rows.iter().map(|stored| stored.row.body.len()).sum();
+            let link = if table.lane.chained { 2 } else { 0 };
+            let mut copied = Rows::new(4 + columns.len() + link, rows.len(), bodies);
             for StoredRow { row, link } in rows {
                 let tuple = copied.row().id(row.stream).int(row.at).int(i64::from(row.n));
                 tuple.bytes(&row.body);
@@ -75,12 +85,16 @@ impl Copies {
 
     /// Latest values that are not there.
     pub(crate) fn latest(&mut self, tables: &Tables, latest: &[Latest]) -> Result<()> {
-        let mut sets: BTreeMap<Name, Rows> = BTreeMap::new();
-        for Latest { key, body } in latest {
-            let rows = sets.entry(key.kind).or_insert_with(|| Rows::new(2));
-            rows.row().id(key.id).bytes(body);
+        let mut sets: BTreeMap<Name, Vec<&Latest>> = BTreeMap::new();
+        for value in latest {
+            sets.entry(value.key.kind).or_default().push(value);
         }
-        for (set, rows) in sets {
+        for (set, values) in sets {
+            let bodies = values.iter().map(|value| value.body.len()).sum();
+            let mut rows = Rows::new(2, values.len(), bodies);
+            for Latest { key, body } in values {
+                rows.row().id(key.id).bytes(body);
+            }
             self.0.push((tables.latest(set)?.insert.clone(), rows));
         }
         Ok(())

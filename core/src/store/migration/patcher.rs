@@ -86,6 +86,8 @@ impl Patcher {
 
     fn store(&mut self, seq: Seq) {
         let mut patch = std::mem::take(&mut self.patch);
+        // The next one will be as long: room that grows step by step leaves blocks of every size behind.
+        self.patch.records.reserve(patch.records.len());
         self.bytes = 0;
         patch.seq = seq;
         self.storing.push(store(Arc::clone(&self.target), patch).boxed());
