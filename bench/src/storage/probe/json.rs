@@ -102,11 +102,11 @@ impl JsonProbe {
                 Chunk::LANE
             }
             What::Commits => {
-                // A batch has the id of its row, and a place in commit order.
-                let (batch, kind) = (pair.stream, DeviceLink::KIND);
+                // A batch has the id of its row, and a place in commit order: each adds one row to the chain of the lane.
+                let (batch, kind, lane, before) = (pair.stream, DeviceLink::KIND, AuditEntry::LANE, number - 1);
                 write!(
                     lines,
-                    r#""commit":{{"batch":"{batch}","seq":{number},"writes":[{{"put":{{"kind":"{kind}","#
+                    r#""commit":{{"batch":"{batch}","seq":{number},"chains":{{"{lane}":{before}}},"writes":[{{"put":{{"kind":"{kind}","#
                 )?;
                 write!(lines, r#""id":"{}","expect":"any","body":"#, pair.id)?;
                 lines.extend_from_slice(&pair.body);
