@@ -10,6 +10,9 @@ use crate::store::{Backend, Error, Key, Latest, Patch, Record, RecordKey, Result
 /// Keys that are read at once.
 const KEYS: usize = 2_000;
 
+/// What is known of sizes before a page counts for that much less behind it: pages grow by so much at a time.
+const FADING: usize = 4;
+
 /// Pages of notes that are taken at a time; a store that is written to without end has more.
 const PAGES: usize = 100;
 
@@ -90,6 +93,7 @@ impl Tail {
                 seq,
                 ..Patch::default()
             };
+            faded(sizes, &keys);
             for (key, record) in keys.iter().zip(&ours) {
                 match record {
                     None => patch.removed.push(*key),
@@ -123,8 +127,8 @@ impl Tail {
         Ok(true)
     }
 
-    /// The first keys, as many as may be read at once. Bodies may have grown since they were last seen, though not all of them by
-    /// much in so short a time.
+    /// The first keys, as many as may be read at once, judged by the greatest bodies of their names that were seen of late. Bodies may
+    /// have grown since, though not all of them by much in so short a time.
     fn chunk(&self, sizes: &Sizes) -> Vec<RecordKey> {
         let mut bytes = 0;
         let mut keys = Vec::new();
@@ -137,6 +141,16 @@ impl Tail {
             keys.push(*key);
         }
         keys
+    }
+}
+
+/// Makes little of what was seen before a page: one large body of a name must not have all others read a few at a time for ever.
+fn faded(sizes: &mut Sizes, page: &[RecordKey]) {
+    let names: BTreeSet<_> = page.iter().map(|key| (Class::of(key), key.name())).collect();
+    for name in names {
+        if let Some(greatest) = sizes.get_mut(&name) {
+            *greatest /= FADING;
+        }
     }
 }
 
@@ -205,4 +219,34 @@ pub(super) fn different(
         source_seq,
         target_seq,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn one_large_body_has_the_others_read_a_few_at_a_time_only_for_a_moment() {
+        const SET: &str = "device_state";
+        let key = |n: u32| RecordKey::Latest(Key::new(SET, Uuid::from_u128(u128::from(n))));
+        let mut tail = Tail::default();
+        tail.add((0..10_000).map(key));
+        let name = (Class::of(&key(0)), SET);
+        let mut sizes = Sizes::from([(name, limits::BODY)]);
+        let mut pages = Vec::new();
+        while tail.len() > 0 {
+            let page = tail.chunk(&sizes);
+            faded(&mut sizes, &page);
+            // All that were written are small.
+            let greatest = sizes.entry(name).or_default();
+            *greatest = 100.max(*greatest);
+            page.iter().for_each(|key| drop(tail.dirty.remove(key)));
+            pages.push(page.len());
+        }
+        assert_eq!(pages[..4], [1, 4, 16, 64]);
+        assert_eq!(pages.iter().max(), Some(&KEYS));
+        assert!(pages.len() < 12, "{pages:?}");
+    }
 }
