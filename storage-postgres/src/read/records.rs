@@ -11,6 +11,9 @@ use crate::{error::from_engine, sql::Prepared, tables::Tables};
 /// Records that a page has room for from the beginning.
 const PAGE: usize = 2_000;
 
+/// Rows of the first statement of a page, before anything is known of their size.
+const STEP: usize = 64;
+
 /// A page while it is read.
 struct Page {
     records: Vec<Record>,
@@ -23,24 +26,40 @@ impl Page {
         self.records.len() >= self.limit || self.bytes >= Patch::BYTES
     }
 
-    /// Rows that a statement may still give.
-    fn room(&self) -> i64 {
-        i64::try_from(self.limit - self.records.len()).unwrap_or(i64::MAX)
+    /// Rows that the next statement may give: about as many as there is room for, by the size of those before it. All that an engine is
+    /// asked for it sends, read or not.
+    fn room(&self) -> usize {
+        let rows = match self.bytes / self.records.len().max(1) {
+            0 => STEP,
+            size => (Patch::BYTES.saturating_sub(self.bytes) / size).max(1),
+        };
+        rows.min(self.limit - self.records.len())
     }
 
-    async fn take(
+    /// Reads a table from a place on, until it ends or the page is full. `rows` are those behind a place, at most so many; `read` makes
+    /// a place and its record.
+    async fn table<P>(
         &mut self,
         conn: &mut PgConnection,
-        statement: Prepared,
-        read: impl Fn(&PgRow) -> Result<Record, sqlx::Error>,
+        mut from: P,
+        rows: impl Fn(&P, i64) -> Prepared,
+        read: impl Fn(&PgRow) -> Result<(P, Record), sqlx::Error>,
     ) -> Result<()> {
-        let mut rows = statement.fetch(conn);
-        while !self.is_full()
-            && let Some(row) = rows.try_next().await.map_err(from_engine)?
-        {
-            let record = read(&row).map_err(from_engine)?;
-            self.bytes += record.size();
-            self.records.push(record);
+        let mut more = true;
+        while more && !self.is_full() {
+            let (room, mut got) = (self.room(), 0);
+            let statement = rows(&from, i64::try_from(room).unwrap_or(i64::MAX));
+            let mut rows = statement.fetch(&mut *conn);
+            while !self.is_full()
+                && let Some(row) = rows.try_next().await.map_err(from_engine)?
+            {
+                let (place, record) = read(&row).map_err(from_engine)?;
+                self.bytes += record.size();
+                self.records.push(record);
+                from = place;
+                got += 1;
+            }
+            more = got == room;
         }
         Ok(())
     }
@@ -60,40 +79,38 @@ pub(super) async fn records(
         bytes: 0,
     };
     for kind in tables.schema.kinds() {
-        let name = kind.name;
+        let (name, table) = (kind.name, tables.kind(kind.name)?);
         let Some(from) = ids(RecordKey::behind_in_kind(after, name)) else {
             continue;
         };
-        if page.is_full() {
-            break;
-        }
-        let statement = tables.kind(name)?.page.query().bind(from).bind(page.room());
-        page.take(conn, statement, |row| document(name, row).map(Record::Doc))
-            .await?;
+        let rows = |from: &Option<Uuid>, most| table.page.query().bind(*from).bind(most);
+        page.table(conn, from, rows, |row| {
+            document(name, row).map(|doc| (Some(doc.key.id), Record::Doc(doc)))
+        })
+        .await?;
     }
     for latest in tables.schema.latests() {
-        let name = latest.name;
+        let (name, table) = (latest.name, tables.latest(latest.name)?);
         let Some(from) = ids(RecordKey::behind_in_set(after, name)) else {
             continue;
         };
-        if page.is_full() {
-            break;
-        }
-        let statement = tables.latest(name)?.page.query().bind(from).bind(page.room());
-        page.take(conn, statement, |row| latest_value(name, row).map(Record::Latest))
-            .await?;
+        let rows = |from: &Option<Uuid>, most| table.page.query().bind(*from).bind(most);
+        page.table(conn, from, rows, |row| {
+            latest_value(name, row).map(|latest| (Some(latest.key.id), Record::Latest(latest)))
+        })
+        .await?;
     }
     for lane in tables.schema.lanes() {
-        let Some((stream, at, n)) = places(RecordKey::behind_in_lane(after, lane.name)) else {
+        let table = tables.lane(lane.name)?;
+        let Some(from) = places(RecordKey::behind_in_lane(after, lane.name)) else {
             continue;
         };
-        if page.is_full() {
-            break;
-        }
-        let rows = tables.lane(lane.name)?.page.query();
-        let statement = rows.bind(stream).bind(at).bind(n).bind(page.room());
-        page.take(conn, statement, |row| {
-            stored_row(row, lane.chained).map(|stored| Record::Row(lane.name, stored))
+        let rows =
+            |(stream, at, n): &(Uuid, i64, i64), most| table.page.query().bind(*stream).bind(*at).bind(*n).bind(most);
+        page.table(conn, from, rows, |row| {
+            let stored = stored_row(row, lane.chained)?;
+            let place = (stored.row.stream, stored.row.at, i64::from(stored.row.n));
+            Ok((place, Record::Row(lane.name, stored)))
         })
         .await?;
     }

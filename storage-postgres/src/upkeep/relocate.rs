@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use fleet_core::store::{
-    Error, Key, Layout, Move, Patch, Phase, RecordKey, Relocate, Result, Schema, Seq, Standing, Step, Tracked,
+    Error, Key, Layout, Move, Name, Patch, Phase, RecordKey, Relocate, Result, Schema, Seq, Standing, Step, Tracked,
     Tracking,
     group::{Place, UniqueValue},
 };
@@ -87,7 +87,9 @@ impl Relocate for PostgresStore {
                 done => return end(lent, done).await,
             }
         }
-        indexes::build_sides(self, &tables).await?;
+        if touches_sides(&tables, &layout)? {
+            indexes::build_sides(self, &tables).await?;
+        }
         let (mut lent, rows) = self.others().begin(&fixed.begin_commits).await?;
         lent.copying(true);
         let done = store_layout(lent.conn()?, fixed, &tables, &rows, &layout).await;
@@ -236,6 +238,18 @@ async fn clear(conn: &mut PgConnection, fixed: &Fixed, tables: &Tables, rows: &[
     fixed.restart.run(conn).await?;
     fixed.forget_history.run(conn).await?;
     store_standing(conn, fixed, &next).await
+}
+
+/// Whether documents with many values are replaced or removed.
+fn touches_sides(tables: &Tables, layout: &Layout) -> Result<bool> {
+    let keys = layout.puts.iter().map(|put| &put.key).chain(&layout.deletes);
+    let kinds: BTreeSet<Name> = keys.map(|key| key.kind).collect();
+    for kind in kinds {
+        if !tables.kind(kind)?.many.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What a patch means, and, where all of it is taken to be new, as rows to be copied. On another thread: bodies are parsed there,
