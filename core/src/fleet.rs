@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     access::{Access, PermissionEntry, audit::AuditService, server_keys::ServerKeys},
+    certificates::CertificateService,
     devices::{
         DeviceGroupService, DeviceId, DeviceService, EnrolmentService, InventoryService, PresenceBoard, PresenceService,
     },
@@ -53,6 +54,7 @@ struct Inner {
     sealer: Sealer,
     permissions: Vec<PermissionEntry>,
     keys: ServerKeys,
+    certificates: CertificateService,
     settings: Settings,
     access: Access,
     jobs: Vec<Job>,
@@ -185,6 +187,7 @@ impl FleetBuilder {
             tracing::debug!(created, "storage extended");
         }
         let keys = ServerKeys::load_or_create(&store, &sealer).await?;
+        let certificates = CertificateService::load_or_create(store.clone(), sealer.clone()).await?;
         let settings = Settings::open(store.clone(), definitions, &self.overrides).await?;
         let access = Access::new(
             store.clone(),
@@ -213,6 +216,7 @@ impl FleetBuilder {
             sealer,
             permissions,
             keys,
+            certificates,
             settings,
             access,
             jobs,
@@ -313,6 +317,11 @@ impl Fleet {
     /// The server's own keys.
     pub fn keys(&self) -> &ServerKeys {
         &self.inner.keys
+    }
+
+    /// The fleet's certificate authorities, and what they issue.
+    pub fn certificates(&self) -> &CertificateService {
+        &self.inner.certificates
     }
 
     /// Users, sessions, API keys, and who presents a token.

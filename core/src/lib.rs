@@ -9,6 +9,7 @@
 extern crate self as fleet_core;
 
 pub mod access;
+pub mod certificates;
 pub mod devices;
 mod fleet;
 pub mod jobs;

@@ -68,6 +68,7 @@ pub fn built_in() -> Vec<Module> {
         crate::access::module(),
         crate::settings::module(),
         crate::storage::module(),
+        crate::certificates::module(),
         crate::jobs::module(),
         crate::retention::module(),
         crate::devices::module(),

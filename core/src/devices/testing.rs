@@ -30,6 +30,18 @@ impl TestFleet {
         Self::over(backend, clock).await
     }
 
+    /// A fleet of its own randomness: other keys, other ids.
+    pub async fn over_seed(seed: u64) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_800_000_000)));
+        let backend = Arc::new(MemoryStore::new(clock.clone()));
+        Self::with(backend, clock, SeededRandom::new(seed)).await
+    }
+
+    /// The time.
+    pub fn clock_now(&self) -> Timestamp {
+        self.fleet.clock().now()
+    }
+
     /// Another fleet over the same store, as after a restart.
     pub async fn restarted(&self) -> Self {
         Self::over(self.backend.clone(), self.clock.clone()).await
@@ -37,7 +49,12 @@ impl TestFleet {
 
     async fn over(backend: Arc<MemoryStore>, clock: Arc<ManualClock>) -> Self {
         // Ids must differ from those of the run before.
-        let random = Arc::new(SeededRandom::new(Arc::strong_count(&backend) as u64));
+        let random = SeededRandom::new(Arc::strong_count(&backend) as u64);
+        Self::with(backend, clock, random).await
+    }
+
+    async fn with(backend: Arc<MemoryStore>, clock: Arc<ManualClock>, random: SeededRandom) -> Self {
+        let random = Arc::new(random);
         let key = MasterKey::generate(&SeededRandom::new(7));
         let fleet = Fleet::builder(backend.clone(), key)
             .clock(clock.clone())

@@ -41,6 +41,11 @@ impl SigningKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
+    /// Signs a message as it stands, for formats that say themselves what they are (certificates).
+    pub(crate) fn sign_untagged(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
     /// Signs a message for the purpose that `tag` names.
     pub fn sign(&self, tag: &str, message: &[u8]) -> Signature {
         Signature(self.0.sign(&tagged(tag, message)).to_bytes())

@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 
 use crate::{
     Fleet,
+    certificates::CertificateAuthority,
     devices::{Device, DeviceId},
     kernel::{EntityId as _, Result},
     store::{Entity as _, Touched},
@@ -48,8 +49,10 @@ async fn try_follow(fleet: &Fleet) -> Result<()> {
     let mut changes = fleet.store().changes(after).await?.ready_chunks(CHUNK);
     // Every view from now on shows at least what is there at `after`, and the changes tell of the rest.
     fleet.known_devices().begin_anew(true);
+    fleet.certificates().refresh().await?;
     while let Some(chunk) = changes.next().await {
         let (mut devices, mut runs) = (BTreeSet::new(), BTreeSet::new());
+        let mut authorities = false;
         for change in chunk {
             let Touched::Document { key, .. } = change?.touched else {
                 continue;
@@ -58,7 +61,12 @@ async fn try_follow(fleet: &Fleet) -> Result<()> {
                 devices.insert(DeviceId::from_uuid(key.id));
             } else if key.kind == Run::KIND {
                 runs.insert(RunId::from_uuid(key.id));
+            } else if key.kind == CertificateAuthority::KIND {
+                authorities = true;
             }
+        }
+        if authorities {
+            fleet.certificates().refresh().await?;
         }
         take(fleet, devices, runs).await?;
     }

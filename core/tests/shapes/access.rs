@@ -11,6 +11,7 @@ use fleet_core::{
         sessions::{LoginThrottle, Session, SessionSeen},
         users::User,
     },
+    certificates::{AuthorityState, CertificateAuthority},
     kernel::{MasterKey, Sealer, SeededRandom},
 };
 use serde_json::json;
@@ -115,6 +116,18 @@ pub fn samples() -> Vec<Sample> {
                 sealed: sealer.seal("server_key/7/session", &[8; 32], &random).unwrap(),
                 public_key: None,
                 created_at: at(0),
+            },
+        ),
+        document(
+            "that issues",
+            &CertificateAuthority {
+                id: id(30),
+                state: AuthorityState::Issuing,
+                since: at(0),
+                certificate: "MIIBAA==".into(),
+                sealed: sealer.seal("certificate_authority/30/key", &[9; 32], &random).unwrap(),
+                not_before: at(0),
+                not_after: at(315_360_000),
             },
         ),
         row(
