@@ -11,6 +11,7 @@
 //! limits.rs    bounds; tries by address
 //! live/        server-sent events
 //! health.rs    /healthz and /readyz
+//! tls/         ports that end TLS themselves
 //! openapi/     the document: normaliser, house rules, pages
 //! ```
 
@@ -27,6 +28,7 @@ pub mod router;
 mod routes;
 mod server;
 mod state;
+pub mod tls;
 
-pub use server::{openapi_document, router, router_with_live_events, serve};
+pub use server::{ApiListener, Ports, openapi_document, router, router_with_live_events, serve, serve_on};
 pub use state::{ApiConfig, ApiState, Caller};

@@ -7,6 +7,7 @@ use fleet_core::{
     Fleet,
     kernel::{Clock, SystemRandom, Timestamp},
 };
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     router::Stack,
     routes,
     state::{ApiConfig, ApiState},
+    tls::{TlsListener, TlsPeer},
 };
 
 /// How long requests and streams that are under way get to end.
@@ -31,6 +33,12 @@ pub fn router(fleet: Fleet, config: ApiConfig) -> Router {
 
 /// The finished router of a fleet, and what its live events come from: run [`LiveFeed::drive`] beside it.
 pub fn router_with_live_events(fleet: Fleet, config: ApiConfig) -> (Router, Arc<LiveFeed>) {
+    let (whole, _, live) = routers(fleet, config);
+    (whole, live)
+}
+
+/// The router of all routes, that of the agents' own port, and what live events come from.
+fn routers(fleet: Fleet, config: ApiConfig) -> (Router, Router, Arc<LiveFeed>) {
     let live = Arc::new(LiveFeed::default());
     let trusted = config.trusted_proxies.clone();
     let readiness = Arc::new(StoreReadiness(fleet.clone()));
@@ -42,7 +50,8 @@ pub fn router_with_live_events(fleet: Fleet, config: ApiConfig) -> (Router, Arc<
         tries: Arc::new(RateLimiter::new(clock.clone(), REMEMBERED)),
     };
     let stack = Stack::new(clock, &SystemRandom, readiness).with_trusted_proxies(trusted);
-    (stack.assemble(routes::all(&state)).0, live)
+    let whole = stack.assemble(routes::all(&state)).0;
+    (whole, stack.assemble(routes::of_agents(&state)).0, live)
 }
 
 /// The OpenAPI document: the same bytes as the committed file and the served one.
@@ -51,7 +60,25 @@ pub fn openapi_document() -> String {
     openapi::document(&routes::openapi()).unwrap_or_default()
 }
 
-/// Serves a fleet until `stop` completes; then takes no more requests and lets those under way end, for ten seconds.
+/// Where all routes are served.
+#[derive(Debug)]
+pub enum ApiListener {
+    /// Plain HTTP: on this machine only, or behind a proxy.
+    Plain(TcpListener),
+    /// HTTPS.
+    Tls(TlsListener),
+}
+
+/// The ports of a server.
+#[derive(Debug)]
+pub struct Ports {
+    /// All routes. Agents prove themselves here by signed requests.
+    pub api: ApiListener,
+    /// The routes of agents, which prove themselves here by certificates.
+    pub agents: Option<TlsListener>,
+}
+
+/// Serves a fleet on one plain port; see [`serve_on`].
 ///
 /// # Errors
 /// When the listener fails.
@@ -61,8 +88,24 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let (router, live) = router_with_live_events(fleet.clone(), config);
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
+    let ports = Ports {
+        api: ApiListener::Plain(listener),
+        agents: None,
+    };
+    serve_on(fleet, config, ports, stop).await
+}
+
+/// Serves a fleet until `stop` completes; then takes no more requests and lets those under way end, for ten seconds.
+///
+/// # Errors
+/// When a listener fails.
+pub async fn serve_on(
+    fleet: Fleet,
+    config: ApiConfig,
+    ports: Ports,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (whole, of_agents, live) = routers(fleet.clone(), config);
     let (draining, drained) = tokio::sync::oneshot::channel();
     let closing = live.clone();
     let stop = async move {
@@ -71,7 +114,31 @@ pub async fn serve(
         // Nobody waits for it any more when the listener has failed.
         let _ = draining.send(());
     };
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop);
+    let stop = stop.shared();
+    let api = async {
+        match ports.api {
+            ApiListener::Plain(listener) => {
+                let whole = whole.into_make_service_with_connect_info::<SocketAddr>();
+                axum::serve(listener, whole).with_graceful_shutdown(stop.clone()).await
+            }
+            ApiListener::Tls(listener) => {
+                let whole = whole.into_make_service_with_connect_info::<TlsPeer>();
+                axum::serve(listener, whole).with_graceful_shutdown(stop.clone()).await
+            }
+        }
+    };
+    let agents = async {
+        match ports.agents {
+            Some(listener) => {
+                let of_agents = of_agents.into_make_service_with_connect_info::<TlsPeer>();
+                axum::serve(listener, of_agents)
+                    .with_graceful_shutdown(stop.clone())
+                    .await
+            }
+            None => Ok(()),
+        }
+    };
+    let served = async { tokio::try_join!(api, agents).map(drop) };
     // Streams and sockets would hold the door open for as long as their clients like.
     let patience = async {
         let _ = drained.await;
@@ -83,7 +150,7 @@ pub async fn serve(
         std::future::pending().await
     };
     tokio::select! {
-        served = served.into_future() => served,
+        served = served => served,
         () = patience => Ok(()),
         never = telling => never,
     }

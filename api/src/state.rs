@@ -21,6 +21,8 @@ use crate::{
 pub struct ApiConfig {
     /// Where agents and people reach the server; it goes into enrolment tokens.
     pub public_url: String,
+    /// Where agents reach their own TLS port, where there is one: then it is what goes into enrolment tokens.
+    pub agents_url: Option<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// The file with the one-time token of the first administrator; removed when the token is claimed.

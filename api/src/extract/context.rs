@@ -18,7 +18,7 @@ use super::{
     Network,
     request_id::{Names, RequestId},
 };
-use crate::problem::ApiError;
+use crate::{problem::ApiError, tls::TlsPeer};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// No chain of proxies is longer; what lies beyond is not looked at.
@@ -77,9 +77,15 @@ impl ContextSource {
 
     /// Reads a request's headers and its connection.
     pub fn context(&self, headers: &HeaderMap, extensions: &Extensions) -> RequestContext {
-        let peer = extensions
+        let plain = extensions
             .get::<ConnectInfo<SocketAddr>>()
-            .map(|ConnectInfo(peer)| peer.ip().to_canonical());
+            .map(|ConnectInfo(peer)| *peer);
+        let by_tls = || {
+            extensions
+                .get::<ConnectInfo<TlsPeer>>()
+                .map(|ConnectInfo(peer)| peer.address)
+        };
+        let peer = plain.or_else(by_tls).map(|peer| peer.ip().to_canonical());
         RequestContext {
             request_id: RequestId::given(headers).unwrap_or_else(|| self.names.next(self.clock.now())),
             client: peer.map(|peer| self.client(peer, headers)),

@@ -3,6 +3,7 @@
 
 mod access;
 mod agent;
+mod certificates;
 mod devices;
 mod document;
 mod events;
@@ -58,6 +59,15 @@ pub(crate) fn all(state: &ApiState) -> Routes {
     }
 }
 
+/// The routes of agents alone, for their own TLS port.
+pub(crate) fn of_agents(state: &ApiState) -> Routes {
+    let Routes { ordinary, waiting } = agent::routes();
+    Routes {
+        ordinary: ordinary.with_state(state.clone()),
+        waiting: waiting.with_state(state.clone()),
+    }
+}
+
 /// What the document says of them, before it is normalised.
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     let Routes { ordinary, waiting } = parts();
@@ -73,6 +83,7 @@ fn parts() -> Routes<ApiState> {
     for part in [
         access::routes(),
         agent::routes(),
+        certificates::routes(),
         devices::routes(),
         document::routes(),
         events::routes(),

@@ -49,6 +49,18 @@ impl Try for Enrolling {
     };
 }
 
+/// Asking for a certificate or for the authorities: a signature each, and for a certificate a commit.
+#[derive(Debug)]
+pub(super) struct Certifying;
+
+impl Try for Certifying {
+    const CLASS: RateClass = RateClass {
+        name: "certificates",
+        burst: 1_000,
+        every: Duration::from_millis(20),
+    };
+}
+
 /// One try, taken from the allowance of the client's address. Put it before the body, which is then not read in vain.
 pub(super) struct Tried<T>(PhantomData<T>);
 

@@ -14,8 +14,9 @@ use super::{
     support::{Answer, App, Call, PASSWORD},
 };
 
-/// Changes that leave no audit entry: facts that devices report, which are the device's own timeline.
-const FACTS: [&str; 2] = ["exchange_frames", "receive_report"];
+/// What leaves no audit entry: facts that devices report and certificates that they are issued, which are the device's own
+/// timeline; and a question that is put by POST.
+const FACTS: [&str; 4] = ["certify_device", "exchange_frames", "receive_report", "learn_authorities"];
 
 /// Calls operations and looks at the audit before and after.
 struct Walk<'a> {
@@ -89,6 +90,7 @@ async fn every_change_leaves_the_entry_that_the_document_promises() {
 
     people(&mut walk, app, admin).await;
     devices(&mut walk, app, admin).await;
+    authorities(&mut walk, app, admin).await;
     storage(&mut walk, app, admin).await;
 
     let leaving = app.sign_in("ada").await;
@@ -105,6 +107,22 @@ async fn every_change_leaves_the_entry_that_the_document_promises() {
         .map(|operation| operation.id)
         .collect();
     assert_eq!(walk.done, promised, "an operation that is not called here");
+}
+
+async fn authorities(walk: &mut Walk<'_>, app: &App, admin: &str) {
+    let path = "/api/v1/certificate-authorities";
+    let former = app.get(path).token(admin).send().await.expect(200).str("/items/0/id");
+    let next = walk
+        .step(
+            "create_certificate_authority",
+            app.post(path).token(admin).body(&json!({})),
+        )
+        .await
+        .str("/id");
+    let promote = app.post(&format!("{path}/{next}/promote")).token(admin);
+    walk.step("promote_certificate_authority", promote).await;
+    let delete = app.delete(&format!("{path}/{former}")).token(admin);
+    walk.step("delete_certificate_authority", delete).await;
 }
 
 async fn storage(walk: &mut Walk<'_>, app: &App, admin: &str) {
@@ -265,5 +283,7 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
         .token(admin);
     walk.step("cancel_run", cancel).await;
 
+    walk.step("revoke_device", app.post(&format!("{path}/revoke")).token(admin))
+        .await;
     walk.step("delete_device", app.delete(&path).token(admin)).await;
 }

@@ -108,6 +108,8 @@ impl Dataset {
             groups: if self.size.groups == 0 { BTreeSet::new() } else { groups },
             disabled: dice.percent(1),
             agent_version: (*dice.pick(&AGENTS)).to_owned(),
+            certificate: None,
+            revoked_at: None,
         }
     }
 

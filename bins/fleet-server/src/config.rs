@@ -1,4 +1,4 @@
-//! The configuration: flag > environment > file > default, and for each value, where it came from.
+//! The configuration (what concerns TLS is in `tls`): flag > environment > file > default, and for each value, where it came from.
 
 use std::{
     fmt,
@@ -11,6 +11,8 @@ use clap::Args;
 use fleet_api::extract::Network;
 use fleet_bins_common::{logging::LogFormat, storage::StoreUri};
 use serde::Deserialize;
+
+use crate::tls::Tls;
 
 /// Where the configuration file is when nobody says; it need not exist.
 const DEFAULT_FILE: &str = "/etc/fleet/server.toml";
@@ -37,6 +39,25 @@ pub(crate) struct Flags {
     /// The address that agents reach the server by; it goes into enrolment tokens [default: where it listens]
     #[arg(long, env = "FLEET_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
+    /// The address and port where agents connect by TLS and prove themselves by certificates of the fleet, such as 0.0.0.0:8443
+    #[arg(long, env = "FLEET_AGENTS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub(crate) agents_listen: Option<SocketAddr>,
+    /// The address that agents reach that port by; it goes into enrolment tokens [default: the host of the public URL]
+    #[arg(long, env = "FLEET_AGENTS_URL", value_name = "URL")]
+    pub(crate) agents_url: Option<String>,
+    /// Serve the API by HTTPS: with the certificate given, or with one that the fleet's own authority issues
+    #[arg(long, env = "FLEET_TLS")]
+    pub(crate) tls: bool,
+    /// The server's own certificate for the API: its chain in PEM. Implies --tls
+    #[arg(long, env = "FLEET_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, env = "FLEET_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Names and addresses for the certificate that the fleet's authority issues; may be repeated [default: the host of the
+    /// public URL, localhost, and where it listens]
+    #[arg(long, env = "FLEET_TLS_NAMES", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) tls_name: Vec<String>,
     /// Allow plain HTTP beyond loopback, because a proxy in front ends TLS
     #[arg(long, env = "FLEET_BEHIND_PROXY")]
     behind_proxy: bool,
@@ -61,11 +82,17 @@ pub(crate) struct Flags {
 /// What the file can say. A key that is not here is an error, not a wish.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct File {
+pub(crate) struct File {
     data: Option<PathBuf>,
     storage: Option<String>,
     listen: Option<SocketAddr>,
     public_url: Option<String>,
+    pub(crate) agents_listen: Option<SocketAddr>,
+    pub(crate) agents_url: Option<String>,
+    pub(crate) tls: Option<bool>,
+    pub(crate) tls_certificate: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) tls_names: Option<Vec<String>>,
     behind_proxy: Option<bool>,
     trusted_proxies: Option<Vec<String>>,
     master_key_file: Option<PathBuf>,
@@ -75,7 +102,7 @@ struct File {
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
+pub(crate) enum Source {
     /// The command line or the environment.
     Flag,
     File,
@@ -94,12 +121,12 @@ impl fmt::Display for Source {
 
 /// A value and where it came from.
 #[derive(Clone, Debug)]
-struct Sourced<T> {
-    value: T,
-    source: Source,
+pub(crate) struct Sourced<T> {
+    pub(crate) value: T,
+    pub(crate) source: Source,
 }
 
-fn pick<T>(flag: Option<T>, file: Option<T>, default: impl FnOnce() -> T) -> Sourced<T> {
+pub(crate) fn pick<T>(flag: Option<T>, file: Option<T>, default: impl FnOnce() -> T) -> Sourced<T> {
     match (flag, file) {
         (Some(value), _) => Sourced {
             value,
@@ -123,6 +150,7 @@ pub(crate) struct Config {
     storage: Sourced<StoreUri>,
     listen: Sourced<SocketAddr>,
     public_url: Sourced<Option<String>>,
+    tls: Tls,
     behind_proxy: Sourced<bool>,
     trusted_proxies: Sourced<Vec<Network>>,
     master_key_file: Sourced<PathBuf>,
@@ -143,6 +171,7 @@ impl Config {
     }
 
     fn combine(flags: Flags, file: File) -> anyhow::Result<Self> {
+        let tls = Tls::combine(&flags, &file)?;
         let data = pick(flags.data, file.data, || DEFAULT_DATA.into());
         let parse = |text: Option<String>| text.map(|text| text.parse::<StoreUri>()).transpose();
         let storage = pick(parse(flags.storage)?, parse(file.storage)?, || {
@@ -183,10 +212,10 @@ impl Config {
             || None,
         );
         let log_format = pick(flags.log_format, file.log_format, LogFormat::default);
-        if !listen.value.ip().is_loopback() && !behind_proxy.value {
+        if !listen.value.ip().is_loopback() && !behind_proxy.value && !tls.api.value {
             bail!(
                 "{} is not a loopback address, and plain HTTP would show passwords to the network; \
-                 put a proxy with TLS in front and say --behind-proxy, or listen on 127.0.0.1",
+                 say --tls, put a proxy with TLS in front and say --behind-proxy, or listen on 127.0.0.1",
                 listen.value
             );
         }
@@ -200,6 +229,7 @@ impl Config {
             storage,
             listen,
             public_url,
+            tls,
             behind_proxy,
             trusted_proxies,
             master_key_file,
@@ -223,6 +253,11 @@ impl Config {
 
     pub(crate) fn public_url(&self) -> Option<&str> {
         self.public_url.value.as_deref()
+    }
+
+    /// What TLS the server speaks itself.
+    pub(crate) fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     pub(crate) fn trusted_proxies(&self) -> &[Network] {
@@ -262,6 +297,30 @@ impl Config {
                 self.public_url.source,
             ),
             (
+                "agents_listen",
+                shown(&self.tls.agents_listen.value, "(none)"),
+                self.tls.agents_listen.source,
+            ),
+            (
+                "agents_url",
+                shown(&self.tls.agents_url.value, "(by the public URL)"),
+                self.tls.agents_url.source,
+            ),
+            ("tls", self.tls.api.value.to_string(), self.tls.api.source),
+            (
+                "tls_certificate",
+                shown(
+                    &self.tls.files.value.as_ref().map(|files| files.certificate.display()),
+                    "(the fleet's authority)",
+                ),
+                self.tls.files.source,
+            ),
+            (
+                "tls_names",
+                format!("[{}]", self.tls.names.value.join(", ")),
+                self.tls.names.source,
+            ),
+            (
                 "behind_proxy",
                 self.behind_proxy.value.to_string(),
                 self.behind_proxy.source,
@@ -292,6 +351,10 @@ impl Config {
             .collect();
         lines.join("\n")
     }
+}
+
+fn shown<T: fmt::Display>(value: &Option<T>, otherwise: &str) -> String {
+    value.as_ref().map_or_else(|| otherwise.to_owned(), ToString::to_string)
 }
 
 fn parse_network(text: &str) -> anyhow::Result<Network> {

@@ -6,6 +6,7 @@ mod config;
 mod files;
 mod repair;
 mod serve;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
-use fleet_api::ApiConfig;
+use fleet_api::{ApiConfig, ApiListener, Ports};
 use fleet_bins_common::{
     logging::print,
     storage::{self, Opened, Opener, Purpose},
@@ -28,22 +28,37 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}; is another server running?", config.listen()))?;
     let address = listener.local_addr()?;
+    let tls = config.tls().api.value;
+    let scheme = if tls { "https" } else { "http" };
     let public_url = config
         .public_url()
-        .map_or_else(|| format!("http://{address}"), str::to_owned);
+        .map_or_else(|| format!("{scheme}://{address}"), str::to_owned);
+    let agents = config.tls().agents(&fleet, config.public_url()).await?;
+    let (agents, agents_url) = agents.unzip();
 
     offer_bootstrap(&fleet, config.data()).await?;
     let (stop, stopping) = watch::channel(false);
     let api = ApiConfig {
         public_url,
+        agents_url: agents_url.clone(),
         trusted_proxies: config.trusted_proxies().to_vec(),
         // The token is of no use any more once somebody has claimed it.
         bootstrap_token_file: Some(bootstrap_token_file(config.data())),
     };
-    print(&format!("listening on http://{address}"));
+    let ports = Ports {
+        api: match tls {
+            true => ApiListener::Tls(config.tls().api(&fleet, listener, config.public_url())?),
+            false => ApiListener::Plain(listener),
+        },
+        agents,
+    };
+    print(&format!("listening on {scheme}://{address}"));
+    if let Some(url) = agents_url {
+        print(&format!("agents connect to {url}"));
+    }
     let served = {
         let jobs = fleet.run(stopped(stopping.clone()));
-        let api = fleet_api::serve(fleet.clone(), api, listener, stopped(stopping));
+        let api = fleet_api::serve_on(fleet.clone(), api, ports, stopped(stopping));
         let signal = async {
             let signal = asked_to_stop().await;
             tracing::info!(signal, "stopping");

@@ -1,14 +1,10 @@
-//! An authority, and whom certificates name.
-
-use std::fmt;
+//! Authorities, and the certificate of a device that counts.
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::{
     Entity,
-    devices::DeviceId,
-    kernel::{EntityId, Sealed, Timestamp},
+    kernel::{Sealed, Timestamp},
 };
 
 crate::define_id!(
@@ -90,37 +86,16 @@ pub struct Authority {
     pub not_after: Timestamp,
 }
 
-/// Whom a certificate names: a class and an id, as a SPIFFE id (<https://spiffe.io>, SPIFFE-ID §2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// `spiffe://fleet/device/<id>`.
-    Device(DeviceId),
-    /// `spiffe://fleet/server/<id>`; servers that share a store are told apart by it.
-    Server(Uuid),
-}
-
-/// The trust domain. Fleets are told apart by their authorities' keys, not by name.
-const DOMAIN: &str = "spiffe://fleet/";
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Device(id) => write!(f, "{DOMAIN}device/{id}"),
-            Self::Server(id) => write!(f, "{DOMAIN}server/{id}"),
-        }
-    }
-}
-
-impl Peer {
-    /// Reads a SPIFFE id; none when it names nobody of ours.
-    pub fn from_uri(uri: &str) -> Option<Self> {
-        let (class, id) = uri.strip_prefix(DOMAIN)?.split_once('/')?;
-        // One form only: what is not written as we write it names nobody.
-        let id = Uuid::try_parse(id).ok().filter(|parsed| parsed.to_string() == id)?;
-        match class {
-            "device" => Some(Self::Device(DeviceId::from_uuid(id))),
-            "server" => Some(Self::Server(id)),
-            _ => None,
-        }
-    }
+/// The certificate of a device that counts: the newest that was issued to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceCertificate {
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+    /// Who issued it.
+    pub authority: AuthorityId,
+    /// When.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
 }

@@ -7,6 +7,7 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
 };
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use super::{AuthorityId, AuthorityState, CertificateAuthority, Peer};
 use crate::kernel::{Class, Code, Error, PublicKey, Randomness, Result, SigningKey, Timestamp, random_bytes};
@@ -31,9 +32,11 @@ pub(super) const ANNOUNCE: Duration = Duration::from_secs(2 * DAY);
 /// which they get by an assertion with their key.
 pub(super) const RETIRE: Duration = Duration::from_secs(8 * DAY);
 
-/// When a certificate is renewed: after half of its life, so that a day's outage ends no connection.
-pub fn renew_at(issued: Timestamp, not_after: Timestamp) -> Timestamp {
-    issued.plus(not_after.since(issued) / 2)
+/// When a certificate is renewed: between a half and five eighths of its life, by `spread`, so that devices that were enrolled
+/// together do not come together.
+pub fn renew_at(issued: Timestamp, not_after: Timestamp, spread: u8) -> Timestamp {
+    let life = not_after.since(issued);
+    issued.plus(life / 2 + life / 8 / 256 * u32::from(spread))
 }
 
 /// A certificate that was issued.
@@ -41,10 +44,19 @@ pub fn renew_at(issued: Timestamp, not_after: Timestamp) -> Timestamp {
 pub struct Issued {
     /// The certificate: DER (X.509, RFC 5280).
     pub certificate: Vec<u8>,
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
     /// When it begins.
     pub not_before: Timestamp,
     /// When it ends.
     pub not_after: Timestamp,
+}
+
+impl Issued {
+    /// A number of its own, to spread by.
+    pub fn spread(&self) -> u8 {
+        blake3::hash(self.serial.as_bytes()).as_bytes()[0]
+    }
 }
 
 /// An authority that is open: its key and its certificate's parameters.
@@ -167,7 +179,8 @@ impl Signer {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
-        params.serial_number = Some(serial(&random_bytes::<16>(random)));
+        let serial = serial(&random_bytes::<16>(random));
+        params.serial_number = Some(serial.clone());
         params.subject_alt_names = vec![SanType::URI(text(&peer.to_string())?)];
         for name in names {
             params.subject_alt_names.push(match name.parse::<IpAddr>() {
@@ -180,6 +193,7 @@ impl Signer {
         let certificate = params.signed_by(&Subject(*key), &issuer).map_err(Error::internal)?;
         Ok(Issued {
             certificate: certificate.der().to_vec(),
+            serial: hex::encode(serial.as_ref()),
             not_before,
             not_after,
         })
@@ -230,6 +244,23 @@ pub(super) fn pem(certificate: &[u8]) -> String {
     }
     pem.push_str("-----END CERTIFICATE-----\n");
     pem
+}
+
+/// The private key in a PEM file as `openssl genpkey -algorithm ed25519` writes it: PKCS#8 (RFC 8410 §7).
+pub fn read_private_key(pem: &str) -> Result<SigningKey> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let refused = || {
+        INVALID.error("not the private key of an authority: expected an Ed25519 key as PKCS#8 in PEM, not encrypted")
+    };
+    let text = pem
+        .trim()
+        .strip_prefix("-----BEGIN PRIVATE KEY-----")
+        .and_then(|rest| rest.strip_suffix("-----END PRIVATE KEY-----"))
+        .filter(|text| text.len() <= 256)
+        .ok_or_else(refused)?;
+    let text = Zeroizing::new(text.split_whitespace().collect::<String>());
+    let der = Zeroizing::new(STANDARD.decode(&*text).map_err(|_| refused())?);
+    SigningKey::from_pkcs8(&der).ok_or_else(refused)
 }
 
 /// What is due among the authorities.

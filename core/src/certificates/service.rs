@@ -44,7 +44,7 @@ struct Inner {
 /// The authorities as of the last look.
 #[derive(Default)]
 struct Known {
-    issuing: Option<Arc<Signer>>,
+    issuing: Option<Arc<(AuthorityId, Signer)>>,
     /// The certificates of all of them, DER, the issuing one first.
     bundle: Arc<[Vec<u8>]>,
 }
@@ -82,7 +82,7 @@ impl CertificateService {
         let mut bundle = Vec::with_capacity(all.len());
         for authority in &all {
             if authority.state == AuthorityState::Issuing && known.issuing.is_none() {
-                known.issuing = Some(Arc::new(self.open(authority)?));
+                known.issuing = Some(Arc::new((authority.id, self.open(authority)?)));
             }
             bundle.push(certificate(authority)?);
         }
@@ -97,21 +97,35 @@ impl CertificateService {
         known.bundle.clone()
     }
 
-    /// A certificate for the key that a device enrolled with. Whether the device may have one is the caller's to know.
-    pub fn issue_device(&self, device: DeviceId, key: &PublicKey) -> Result<Issued> {
+    /// BLAKE3 of the certificate of the authority that issues, in hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        let issuing = self.bundle().first().map(|der| blake3::hash(der));
+        issuing.map(|hash| hash.to_hex().to_string()).unwrap_or_default()
+    }
+
+    /// A certificate for the key that a device enrolled with, and who issued it. Whether the device may have one is the
+    /// caller's to know.
+    pub(super) fn issue_for(&self, device: DeviceId, key: &PublicKey) -> Result<(Issued, AuthorityId)> {
         let store = &self.inner.store;
-        self.issuing()?
-            .issue_device(Peer::Device(device), key, store.clock().now(), store.random())
+        let issuing = self.issuing()?;
+        let (id, signer) = &*issuing;
+        let issued = signer.issue_device(Peer::Device(device), key, store.clock().now(), store.random())?;
+        Ok((issued, *id))
     }
 
     /// A certificate for a server of these names and addresses.
     pub fn issue_server(&self, server: Uuid, key: &PublicKey, names: &[String]) -> Result<Issued> {
         let store = &self.inner.store;
         self.issuing()?
+            .1
             .issue_server(Peer::Server(server), key, names, store.clock().now(), store.random())
     }
 
-    fn issuing(&self) -> Result<Arc<Signer>> {
+    pub(super) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    fn issuing(&self) -> Result<Arc<(AuthorityId, Signer)>> {
         let known = self.inner.known.read().unwrap_or_else(PoisonError::into_inner);
         known
             .issuing

@@ -20,6 +20,8 @@ pub const DEVICE_OFFLINE: &str = "device.offline";
 pub const DEVICES_SEEN: &str = "devices.seen";
 /// A device's agent opened a connection.
 pub const DEVICE_CONNECTED: &str = "device.connected";
+/// A device's next certificate was issued.
+pub const DEVICE_CERTIFICATE_ISSUED: &str = "device.certificate_issued";
 /// A section of a device's inventory changed.
 pub const INVENTORY_CHANGED: &str = "inventory.changed";
 /// A device reported packages that no other had.

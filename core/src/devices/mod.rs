@@ -55,6 +55,7 @@ pub use event::*;
 pub use groups::{DeviceGroup, DeviceGroupId, DeviceGroupService, DeviceGroupView};
 pub use inventory::InventoryService;
 pub use module::module;
+pub(crate) use permissions::not_found;
 pub use permissions::{
     DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, GROUPS_READ, GROUPS_WRITE, TOKENS_READ, TOKENS_WRITE,
 };

@@ -35,7 +35,11 @@ pub(super) fn table() -> Vec<PermissionEntry> {
             "see devices, their state and their inventory",
             Role::Viewer,
         ),
-        entry(DEVICES_WRITE, "rename, label and disable devices", Role::Operator),
+        entry(
+            DEVICES_WRITE,
+            "rename, label, disable devices, and revoke their keys",
+            Role::Operator,
+        ),
         entry(DEVICES_DELETE, "delete devices", Role::Admin),
         entry(GROUPS_READ, "see groups of devices", Role::Viewer),
         entry(GROUPS_WRITE, "make groups and put devices into them", Role::Operator),

@@ -143,6 +143,8 @@ impl TestFleet {
             groups: Default::default(),
             disabled: false,
             agent_version: "1.0.0".into(),
+            certificate: None,
+            revoked_at: None,
         };
         let devices: &Vec<_> = &(0..count).map(device).collect();
         let context = Context::system("test");

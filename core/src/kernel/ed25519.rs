@@ -16,6 +16,9 @@ use super::{Randomness, random_bytes};
 #[error("not {0} in base64url")]
 pub struct Ed25519ParseError(&'static str);
 
+/// PKCS#8 of an Ed25519 key, version 1, without attributes, up to its 32 secret bytes.
+const PKCS8_HEAD: [u8; 16] = [48, 46, 2, 1, 0, 48, 5, 6, 3, 43, 101, 112, 4, 34, 4, 32];
+
 /// A private key. Shows itself only by its public half.
 #[derive(Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
@@ -34,6 +37,17 @@ impl SigningKey {
     /// The 32 secret bytes, to be sealed or kept in a file that only its owner can read.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The key as PKCS#8 (RFC 8410 §7), which TLS libraries take.
+    pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([&PKCS8_HEAD[..], &self.0.to_bytes()].concat())
+    }
+
+    /// The key of PKCS#8 without attributes; none when it is something else.
+    pub fn from_pkcs8(der: &[u8]) -> Option<Self> {
+        let secret: &[u8; 32] = der.strip_prefix(&PKCS8_HEAD)?.try_into().ok()?;
+        Some(Self::from_bytes(secret))
     }
 
     /// The public half.

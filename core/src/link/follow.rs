@@ -83,7 +83,7 @@ async fn take(fleet: &Fleet, devices: BTreeSet<DeviceId>, runs: BTreeSet<RunId>)
     let mut reader = fleet.store().reader().await?;
     let ids: Vec<_> = devices.into_iter().collect();
     for (id, device) in ids.iter().zip(reader.get_many::<Device>(&ids).await?) {
-        if device.is_none_or(|device| device.disabled) {
+        if device.is_none_or(|device| device.disabled || device.revoked_at.is_some()) {
             signals.signal(*id);
         }
     }

@@ -17,6 +17,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
+    certificates::DeviceCertificate,
     devices::{Device, DeviceId},
     kernel::{EntityId as _, PublicKey, Timestamp, Verifier},
     store::{CommitObserver, Entity as _, Name, Write},
@@ -38,6 +39,9 @@ pub(crate) struct KnownDevice {
     pub(super) key: PublicKey,
     pub(super) verifier: Verifier,
     pub(super) disabled: bool,
+    pub(super) revoked: bool,
+    /// The certificate that counts.
+    pub(super) certificate: Option<DeviceCertificate>,
 }
 
 impl From<&Device> for KnownDevice {
@@ -48,6 +52,8 @@ impl From<&Device> for KnownDevice {
             key: device.public_key,
             verifier: device.public_key.verifier(),
             disabled: device.disabled,
+            revoked: device.revoked_at.is_some(),
+            certificate: device.certificate.clone(),
         }
     }
 }
@@ -116,11 +122,11 @@ impl KnownDevices {
         self.memory().find(device, now).map(|entry| entry.device.clone())
     }
 
-    /// Whether it is remembered that nothing is due for a device, that it is there, and that it is not disabled.
+    /// Whether it is remembered that nothing is due for a device, that it is there, and that it is not kept out.
     pub(super) fn is_idle(&self, device: DeviceId, now: Timestamp) -> bool {
         self.memory()
             .find(device, now)
-            .is_some_and(|entry| entry.idle && !entry.device.disabled)
+            .is_some_and(|entry| entry.idle && !entry.device.disabled && !entry.device.revoked)
     }
 
     /// Remembers what was read of a device, and whether nothing is due for it; where that was not read, what was remembered
@@ -254,6 +260,8 @@ mod tests {
             key,
             verifier: key.verifier(),
             disabled,
+            revoked: false,
+            certificate: None,
         })
     }
 

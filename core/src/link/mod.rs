@@ -7,12 +7,14 @@
 //!
 //! ```text
 //! service.rs       the use cases
+//! certificates.rs  devices that prove themselves by a certificate
 //! session.rs       which session of a device counts here
 //! replay.rs        assertions that were used
 //! session_keys.rs  keys that agents which poll prove exchanges by, for some minutes
 //! known.rs         what is remembered of devices, so that an idle beat reads nothing; follow.rs drops it
 //! ```
 
+mod certificates;
 mod follow;
 mod known;
 mod replay;
@@ -22,6 +24,7 @@ mod session_keys;
 #[cfg(test)]
 mod tests;
 
+pub use certificates::{CERTIFICATE_EXPIRED, CERTIFICATE_OF_OTHER_CLASS, CERTIFICATE_REQUIRED, CERTIFICATE_SUPERSEDED};
 pub(crate) use follow::follow;
 pub(crate) use known::KnownDevices;
 pub use replay::ReplayGuard;

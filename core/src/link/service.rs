@@ -7,7 +7,7 @@ use crate::{
     Fleet,
     devices::{
         Device, DeviceId,
-        device::{DEVICE_DISABLED, of_agent_in},
+        device::{DEVICE_DISABLED, DEVICE_REVOKED, of_agent_in},
         presence::{BEAT_INTERVAL, DeviceBeat},
     },
     kernel::{Class, Code, Error, PublicKey, Result, Timestamp},
@@ -38,13 +38,13 @@ pub struct LinkedDevice {
     /// Its name.
     pub name: Arc<str>,
     /// The device key, where the request was signed with it.
-    signed_by: Option<PublicKey>,
+    pub(super) signed_by: Option<PublicKey>,
 }
 
 /// Serves agents.
 #[derive(Debug)]
 pub struct LinkService<'a> {
-    fleet: &'a Fleet,
+    pub(super) fleet: &'a Fleet,
 }
 
 impl<'a> LinkService<'a> {
@@ -103,7 +103,7 @@ impl<'a> LinkService<'a> {
     }
 
     /// A device as it proves itself, from memory where that is fresh.
-    async fn device(&self, id: DeviceId) -> Result<Arc<KnownDevice>> {
+    pub(super) async fn device(&self, id: DeviceId) -> Result<Arc<KnownDevice>> {
         let (known, now) = (self.fleet.known_devices(), self.fleet.clock().now());
         match known.find(id, now) {
             Some(device) => Ok(device),
@@ -342,9 +342,12 @@ fn refuse(error: AssertionError) -> Error {
 }
 
 /// A device that has proved itself, unless it is kept out.
-fn linked(device: &KnownDevice, signed_by: Option<PublicKey>) -> Result<LinkedDevice> {
+pub(super) fn linked(device: &KnownDevice, signed_by: Option<PublicKey>) -> Result<LinkedDevice> {
     if device.disabled {
         return Err(DEVICE_DISABLED.error("this device was disabled by an operator"));
+    }
+    if device.revoked {
+        return Err(DEVICE_REVOKED.error("the key of this device was revoked; enrol it again"));
     }
     Ok(LinkedDevice {
         id: device.id,

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! enrol      POST /agent/v1/enrol            once, with a token and the device's new key
+//! trust      POST /agent/v1/trust            the authorities that are trusted, for anybody
+//! certify    POST /agent/v1/certificate      the device's next certificate, for the server's own TLS port
 //! link       GET  /agent/v1/link             WebSocket, one frame per text message
 //!            POST /agent/v1/exchange         the same frames by polling: frames in, frames out
 //! reports    POST /agent/v1/reports/{section}  one inventory section, zstd
 //! ```
 //!
-//! Every request but `enrol` carries an [`Assertion`]: the device proves its key anew each time, and no secret of it is on
+//! On the server's own TLS port a device proves itself by its certificate, and signs only requests for the next one.
+//! Elsewhere every request but `enrol` and `trust` carries an [`Assertion`]: the device proves its key anew each time, and no secret of it is on
 //! the server. An agent that polls may agree on a [`SessionKey`] with one assertion and prove the exchanges of the next
 //! minutes by it; both sides hold it in memory only, and where it does not count an assertion does. The server proves itself in [`Welcome`], signed over the agent's nonce with the identity key that the
 //! enrolment token named. Every [`Offer`] of work is signed with the dispatch key.
@@ -16,6 +19,7 @@
 //! counted. The shapes are pinned by snapshot tests.
 
 mod assertion;
+mod certificate;
 mod enrolment;
 mod frames;
 mod offer;
@@ -23,6 +27,7 @@ mod session_key;
 mod welcome;
 
 pub use assertion::{Assertion, AssertionError, Claims, MAX_SKEW, body_digest};
+pub use certificate::{CertificateAnswer, CertificateBody, CertificateRequest, TrustAnswer, TrustBody};
 pub use enrolment::{EnrolAnswer, EnrolAnswerBody};
 pub use frames::{
     Accepted, AgentFrame, Announce, Beat, Bye, Cancel, Exchange, ExchangeAnswer, Finished, Gauges, Hello, Output,

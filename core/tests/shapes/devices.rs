@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_core::{
+    certificates::DeviceCertificate,
     devices::{
         DEVICE_OFFLINE, DEVICES_SEEN, Device, DeviceEvent, DeviceGroup, DeviceLink, DeviceState, DeviceSummary,
         EnrolmentToken, Presence,
@@ -31,6 +32,13 @@ pub fn device() -> Device {
         groups: BTreeSet::from([id(11)]),
         disabled: false,
         agent_version: "0.1.0".into(),
+        certificate: Some(DeviceCertificate {
+            serial: "4f".repeat(16),
+            authority: id(30),
+            issued_at: at(60),
+            not_after: at(86_460),
+        }),
+        revoked_at: None,
     }
 }
 
@@ -47,6 +55,8 @@ pub fn samples() -> Vec<Sample> {
                 groups: BTreeSet::new(),
                 disabled: true,
                 agent_version: String::new(),
+                certificate: None,
+                revoked_at: Some(at(90)),
                 ..device()
             },
         ),

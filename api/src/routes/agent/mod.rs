@@ -1,5 +1,6 @@
 //! Agents: enrolment, the link, and reports. The domain authenticates and decides; these routes shuttle frames.
 
+mod certificate;
 mod enrol;
 mod exchange;
 mod identity;
@@ -13,11 +14,15 @@ use crate::{router::Routes, state::ApiState};
 /// The routes of agents.
 pub(super) fn routes() -> Routes<ApiState> {
     Routes {
-        ordinary: OpenApiRouter::new().routes(routes!(enrol::enrol_device)).merge(
-            OpenApiRouter::new()
-                .routes(routes!(reports::receive_report))
-                .layer(reports::body_limit()),
-        ),
+        ordinary: OpenApiRouter::new()
+            .routes(routes!(enrol::enrol_device))
+            .routes(routes!(certificate::learn_authorities))
+            .routes(routes!(certificate::certify_device))
+            .merge(
+                OpenApiRouter::new()
+                    .routes(routes!(reports::receive_report))
+                    .layer(reports::body_limit()),
+            ),
         waiting: OpenApiRouter::new()
             .routes(routes!(exchange::exchange_frames))
             .routes(routes!(link::open_link)),

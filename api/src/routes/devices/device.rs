@@ -180,6 +180,20 @@ pub(super) async fn update_device(
     Ok((ETag(device.revision), Json(device)))
 }
 
+/// Revoke the key of a device, and its certificate with it.
+///
+/// Its connections end within seconds, and it stays out until it is enrolled again, with a new key. Doing it again changes nothing.
+#[utoipa::path(post, path = "/api/v1/devices/{id}/revoke", operation_id = "revoke_device", tag = "devices", params(("id" = DeviceId, Path, description = "The device")),
+    responses((status = 200, description = "The device as it stands now", body = DeviceView)),
+    extensions(("x-fleet-permission" = json!("devices:write")), ("x-fleet-audit" = json!("device.revoke"))))]
+pub(super) async fn revoke_device(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<DeviceId>,
+) -> ApiResult<Json<DeviceView>> {
+    Ok(Json(fleet.devices().revoke(&caller, id).await?))
+}
+
 /// Delete a device with all that is known of it.
 ///
 /// What happened on it stays in the audit. Its agent is told that it was removed, and stops.

@@ -29,6 +29,7 @@ pub(super) fn routes() -> Routes<ApiState> {
                 device::update_device,
                 device::delete_device
             ))
+            .routes(routes!(device::revoke_device))
             .routes(routes!(device::label_devices))
             .routes(routes!(device::list_device_events))
             .routes(routes!(inventory::list_inventory_sections))

@@ -83,7 +83,8 @@ pub(super) async fn create_enrolment_token(
     Json(new): Json<NewEnrolmentToken>,
 ) -> ApiResult<(StatusCode, Json<CreatedEnrolmentToken>)> {
     state.fleet.enrolment().check_may_create_token(&caller)?;
-    let address = state.config.public_url.clone();
+    let own = state.config.agents_url.clone();
+    let address = own.clone().unwrap_or_else(|| state.config.public_url.clone());
     // Before the token is made: one without a text is of no use.
     TokenText::check_address(&address).map_err(|_| {
         ApiError::new(
@@ -95,7 +96,8 @@ pub(super) async fn create_enrolment_token(
     let text = TokenText {
         address,
         identity: state.fleet.keys().identity().public(),
-        ca: None,
+        // Tells the agent that the certificates of this address come from the fleet itself.
+        ca: own.map(|_| state.fleet.certificates().fingerprint()),
         secret,
     };
     let token = text.encode().map_err(Error::internal)?.to_string();

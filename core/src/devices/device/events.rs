@@ -13,6 +13,8 @@ pub const DEVICE_LABEL_SET: Action = Action::new("device.label.set");
 pub const DEVICE_LABEL_REMOVE: Action = Action::new("device.label.remove");
 /// A device was deleted.
 pub const DEVICE_DELETE: Action = Action::new("device.delete");
+/// The key of a device was revoked, and its certificate with it.
+pub const DEVICE_REVOKE: Action = Action::new("device.revoke");
 
 /// There is no such device, or the actor may not know of it.
 pub const DEVICE_NOT_FOUND: Code = Code::new("device.not_found", Class::NotFound);
@@ -20,6 +22,8 @@ pub const DEVICE_NOT_FOUND: Code = Code::new("device.not_found", Class::NotFound
 pub const DEVICE_GONE: Code = Code::new("device.gone", Class::NotFound);
 /// The device is disabled: it may not connect.
 pub const DEVICE_DISABLED: Code = Code::new("device.disabled", Class::Denied);
+/// The device's key was revoked: it may not connect before it is enrolled again, with a new key.
+pub const DEVICE_REVOKED: Code = Code::new("device.revoked", Class::Denied);
 /// A label's name or value breaks a rule, or there are too many.
 pub const DEVICE_LABEL_INVALID: Code = Code::new("device.label_invalid", Class::Invalid);
 /// A name breaks a rule.

@@ -22,6 +22,7 @@ pub use counts::{FleetCounts, OsCount};
 pub use events::*;
 pub use model::{Device, Presence};
 pub use query::{DeviceFilter, DeviceOrder, DeviceSort};
+pub(crate) use rules::check_not_kept_out;
 pub use rules::{MAX_LABELS, MAX_NAME_BYTES, check_label, check_labels, check_name};
 pub use service::{DeviceChange, DeviceService, LabelChange};
 pub(crate) use service::{of_agent, of_agent_in};

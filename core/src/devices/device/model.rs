@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Entity,
+    certificates::DeviceCertificate,
     devices::{DeviceGroupId, DeviceId, EnrolmentTokenId},
     kernel::{PublicKey, Timestamp},
     store::{ToColumn, Value},
@@ -39,6 +40,12 @@ pub struct Device {
     pub disabled: bool,
     /// The version of its agent, as far as it is known.
     pub agent_version: String,
+    /// The certificate of it that counts; none before the first, and for agents that prove themselves otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<DeviceCertificate>,
+    /// When its key was revoked, which keeps it from connecting until it is enrolled with another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
 }
 
 impl Device {

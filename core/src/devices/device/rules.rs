@@ -1,8 +1,8 @@
-//! Names and labels: what is allowed.
+//! Names and labels: what is allowed. Who is kept out.
 
 use std::collections::BTreeMap;
 
-use super::{DEVICE_LABEL_INVALID, DEVICE_NAME_INVALID};
+use super::{DEVICE_DISABLED, DEVICE_LABEL_INVALID, DEVICE_NAME_INVALID, DEVICE_REVOKED, Device};
 use crate::kernel::Result;
 
 /// The longest name of a device or group, in bytes.
@@ -13,6 +13,17 @@ pub const MAX_LABELS: usize = 64;
 const MAX_LABEL_NAME: usize = 63;
 /// The longest value of a label, in bytes.
 const MAX_LABEL_VALUE: usize = 255;
+
+/// Refuses a device that an operator keeps out.
+pub(crate) fn check_not_kept_out(device: &Device) -> Result<()> {
+    if device.disabled {
+        return Err(DEVICE_DISABLED.error("this device is disabled on the server"));
+    }
+    if device.revoked_at.is_some() {
+        return Err(DEVICE_REVOKED.error("the key of this device was revoked; enrol it again"));
+    }
+    Ok(())
+}
 
 /// Checks a name that people give: 1 to 255 bytes, no control characters, no white space at its ends.
 pub fn check_name(name: &str) -> Result<()> {

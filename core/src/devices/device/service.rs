@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bulk, BulkOutcome, DEVICE_DELETE, DEVICE_DISABLED, DEVICE_GONE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET,
-    DEVICE_UPDATE, Device, DeviceFilter, DeviceOrder, DeviceSummary, DeviceSummaryView, DeviceView, FleetCounts, bulk,
-    change_many, check_labels, check_name,
-    rules::{check_label, check_label_name},
+    Bulk, BulkOutcome, DEVICE_DELETE, DEVICE_GONE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET, DEVICE_REVOKE, DEVICE_UPDATE,
+    Device, DeviceFilter, DeviceOrder, DeviceSummary, DeviceSummaryView, DeviceView, FleetCounts, bulk, change_many,
+    check_labels, check_name,
+    rules::{check_label, check_label_name, check_not_kept_out},
 };
 use crate::{
     access::{AuditEntry, Context},
@@ -243,6 +243,27 @@ impl<'a> DeviceService<'a> {
         .await
     }
 
+    /// Revokes the key of a device, and its certificate with it: its connections end, and it stays out until it is enrolled
+    /// again with a new key. Doing it again changes nothing.
+    pub async fn revoke(&self, context: &Context, id: DeviceId) -> Result<DeviceView> {
+        require_in_scope(&context.require(DEVICES_WRITE)?, id)?;
+        self.store
+            .change(context, Evidence::Audit(DEVICE_REVOKE), |mut tx| async move {
+                let before = existing(&mut tx, id, None).await?;
+                let mut after = before.value.clone();
+                after.revoked_at = after.revoked_at.or(Some(tx.now()));
+                let serial = after.certificate.take().map(|certificate| certificate.serial);
+                tx.update(&before, &after)?;
+                tx.subject::<Device>(id, after.name.clone());
+                tx.detail("public_key", after.public_key.to_string());
+                tx.detail("serial", serial);
+                tx.commit().await
+            })
+            .await?;
+        self.signals.signal(id);
+        self.show(&Context::system("devices"), id).await
+    }
+
     /// Deletes a device with all that is known of it; what happened on it stays in the audit. Its agent is turned away from
     /// then on.
     pub async fn delete(&self, context: &Context, id: DeviceId, expected: Option<Rev>) -> Result<()> {
@@ -285,9 +306,7 @@ pub(crate) async fn of_agent(store: &Store, id: DeviceId) -> Result<Versioned<De
 /// The same by a view that is open already: each costs several turns of the storage's threads.
 pub(crate) async fn of_agent_in(reader: &mut Reader, id: DeviceId) -> Result<Versioned<Device>> {
     if let Some(device) = reader.get::<Device>(id).await? {
-        if device.disabled {
-            return Err(DEVICE_DISABLED.error("this device is disabled on the server"));
-        }
+        check_not_kept_out(&device)?;
         return Ok(device);
     }
     // A server that was set back to an older state must not make agents believe that they were deleted: the audit says.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Device, DeviceSummary, Presence};
 use crate::{
+    certificates::DeviceCertificate,
     devices::{DeviceGroupId, DeviceId, DeviceStateView, EnrolmentTokenId},
     kernel::{PublicKey, Timestamp},
     store::Versioned,
@@ -96,6 +97,10 @@ pub struct DeviceView {
     pub public_key: PublicKey,
     /// The token that it was enrolled with last.
     pub enrolled_by: EnrolmentTokenId,
+    /// The certificate of it that counts; null where it has none.
+    pub certificate: Option<DeviceCertificate>,
+    /// When its key was revoked; null when it was not.
+    pub revoked_at: Option<Timestamp>,
     /// Its state at the last heartbeat; null when there was none.
     pub state: Option<DeviceStateView>,
 }
@@ -113,6 +118,8 @@ impl DeviceView {
             machine_id: device.value.machine_id,
             public_key: device.value.public_key,
             enrolled_by: device.value.enrolled_by,
+            certificate: device.value.certificate,
+            revoked_at: device.value.revoked_at,
             state,
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     access::{Context, Origin},
     devices::{
         DeviceId,
-        device::{DEVICE_DISABLED, Device, DeviceSummary},
+        device::{DEVICE_DISABLED, Device, DeviceSummary, check_not_kept_out},
         groups::DeviceGroup,
     },
     kernel::{PublicKey, Result},
@@ -146,7 +146,7 @@ async fn decide(
     let now = tx.now();
     let by_key = Query::<Device>::all().filter(Device::PUBLIC_KEY.eq(request.public_key.to_string()));
     if let Some(before) = tx.reader().first(&by_key).await? {
-        check_enabled(&before)?;
+        check_not_kept_out(&before)?;
         // A machine id that comes or goes is no contradiction; two different ones are two machines.
         let (ours, theirs) = (&before.value.machine_id, &machine.machine_id);
         if ours.is_some() && theirs.is_some() && ours != theirs {
@@ -170,6 +170,7 @@ async fn decide(
             check_enabled(&before)?;
             let mut after = before.value.clone();
             after.public_key = request.public_key;
+            (after.certificate, after.revoked_at) = (None, None);
             after.enrolled_by = token.id;
             after.agent_version.clone_from(&machine.agent_version);
             return Ok(Decision::Known(Box::new(before), after));
@@ -194,6 +195,8 @@ async fn decide(
         groups: existing,
         disabled: false,
         agent_version: machine.agent_version.clone(),
+        certificate: None,
+        revoked_at: None,
     }))
 }
 

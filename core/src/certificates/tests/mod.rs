@@ -5,6 +5,8 @@ use std::time::Duration;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
+mod devices;
+
 use super::*;
 use crate::{
     devices::{DeviceId, testing::TestFleet},
@@ -43,7 +45,7 @@ fn verify(bundle: &[Vec<u8>], certificate: &[u8], usage: KeyUsage, at: Timestamp
 async fn a_devices_certificate_is_good_for_a_day_and_for_clients_only() {
     let test = TestFleet::new().await;
     let certificates = test.fleet.certificates();
-    let issued = certificates.issue_device(device(7), &key(1).public()).unwrap();
+    let issued = certificates.issue_for(device(7), &key(1).public()).unwrap().0;
     let bundle = certificates.bundle();
     let now = test.clock_now();
     let check = |seconds: i64, usage, expected: Result<Peer, &str>| {
@@ -93,8 +95,9 @@ async fn another_fleets_certificates_are_worth_nothing_here() {
     let foreign = there
         .fleet
         .certificates()
-        .issue_device(device(7), &key(1).public())
-        .unwrap();
+        .issue_for(device(7), &key(1).public())
+        .unwrap()
+        .0;
     let got = verify(
         &here.fleet.certificates().bundle(),
         &foreign.certificate,
@@ -113,8 +116,9 @@ async fn a_restarted_server_trusts_and_issues_as_before() {
     let issued = again
         .fleet
         .certificates()
-        .issue_device(device(7), &key(1).public())
-        .unwrap();
+        .issue_for(device(7), &key(1).public())
+        .unwrap()
+        .0;
     assert!(verify(&before, &issued.certificate, KeyUsage::client_auth(), test.clock_now()).is_ok());
 }
 
@@ -143,7 +147,7 @@ async fn authorities_follow_one_another_by_themselves_and_no_certificate_fails_b
         }
         let subject = key(day).public();
         issued.push((
-            certificates.issue_device(device(1), &subject).unwrap().certificate,
+            certificates.issue_for(device(1), &subject).unwrap().0.certificate,
             subject,
         ));
         if day % 10 == 0 || said.len() > 1 && said.len() < 5 {
@@ -207,4 +211,35 @@ fn peers_are_read_as_they_are_written_and_in_no_other_form() {
     ] {
         assert_eq!(Peer::from_uri(&wrong), None, "{wrong}");
     }
+}
+
+#[test]
+fn a_private_key_is_read_as_openssl_writes_it_and_in_no_other_form() {
+    let check = |pem: &str, expected: Option<&str>| {
+        let got = read_private_key(pem).ok().map(|key| hex::encode(*key.to_bytes()));
+        assert_eq!(got.as_deref(), expected, "{pem}");
+    };
+    // RFC 8410 §10.3, without its attributes.
+    let good = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+    let secret = "d4ee72dbf913584ad5b6d8f1f769f8ad3afe7c28cbf1d4fbe097a88f44755842";
+    check(good, Some(secret));
+    check(&good.replace('\n', "\r\n"), Some(secret));
+    check(&good.replace("MC4C", "MC4D"), None);
+    check(&good.replace("VhC", ""), None);
+    check(&good.replace("PRIVATE", "ENCRYPTED PRIVATE"), None);
+    check(&good.replace("MC4C", &"A".repeat(100_000)), None);
+    check("", None);
+}
+
+#[test]
+fn the_next_certificate_is_asked_for_in_the_third_quarter_of_the_time_of_this_one() {
+    let issued = Timestamp::from_seconds(1_800_000_000);
+    let check = |spread, hours: f64| {
+        let at = renew_at(issued, issued.plus(DEVICE_LIFE), spread);
+        assert_eq!(at.since(issued).as_secs(), (hours * 3_600.0) as u64, "{spread}");
+    };
+    check(0, 12.0);
+    check(128, 13.5);
+    // Well before two thirds are over.
+    assert!(renew_at(issued, issued.plus(DEVICE_LIFE), 255) < issued.plus(DEVICE_LIFE * 2 / 3));
 }
