@@ -1,17 +1,22 @@
 //! Enrolment: a token becomes an identity.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fleet_core::{
-    devices::enrolment::{EnrolRequest, Machine, TokenText},
-    kernel::{Class, Code, Error, Randomness, Result, SigningKey, random_bytes},
+    devices::{
+        DeviceId,
+        enrolment::{EnrolRequest, Machine, TokenText},
+    },
+    kernel::{Class, Clock, Code, EntityId as _, Error, Randomness, Result, SigningKey, random_bytes},
     protocol::EnrolAnswer,
 };
 
 use crate::{
+    clock::ServerClock,
+    credentials::Credentials,
     identity::Identity,
-    link::{LinkError, enrolment_client, read_answer, unreachable_error},
+    link::{Http, LinkError, enrolment_client, read_answer, unreachable_error},
 };
 
 /// The token is not one.
@@ -25,14 +30,39 @@ pub const ENROLMENT_FAILED: Code = Code::new("agent.enrolment_failed", Class::Un
 ///
 /// # Errors
 /// [`TOKEN_INVALID`], [`ENROLMENT_FAILED`], or what the server refused with.
-pub async fn enrol(state: &Path, token: &str, machine: Machine, random: &dyn Randomness) -> Result<Identity> {
+pub async fn enrol(
+    state: &Path,
+    token: &str,
+    machine: Machine,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Randomness>,
+) -> Result<Identity> {
     let token = TokenText::decode(token.trim()).map_err(|error| TOKEN_INVALID.error(error.to_string()))?;
-    let key = pending_key(state, random)?;
-    let nonce: [u8; 32] = random_bytes(random);
+    let key = pending_key(state, &*random)?;
+    let nonce: [u8; 32] = random_bytes(&*random);
     let request = EnrolRequest::prove(token.secret.clone(), &key, nonce, machine);
-    let client = enrolment_client().map_err(failed)?;
+    let clock = Arc::new(ServerClock::new(clock));
+    let mut identity = Identity {
+        // Nobody yet.
+        device: DeviceId::from_uuid(uuid::Uuid::nil()),
+        name: String::new(),
+        address: token.address.trim_end_matches('/').to_owned(),
+        own_tls: token.ca.is_some(),
+        server: token.identity,
+        key: key.clone(),
+    };
+    let http = |identity: &Identity| Http::new(Arc::new(identity.clone()), state, clock.clone(), random.clone());
+    let (client, credentials) = match identity.own_tls {
+        // The secret goes to no server but the pinned one.
+        true => http(&identity)
+            .map_err(failed)?
+            .enrolment_client()
+            .await
+            .map_err(failed)?,
+        false => (enrolment_client().map_err(failed)?, Credentials::default()),
+    };
     let response = client
-        .post(format!("{}/agent/v1/enrol", token.address.trim_end_matches('/')))
+        .post(format!("{}/agent/v1/enrol", identity.address))
         .timeout(Duration::from_secs(30))
         .json(&request)
         .send()
@@ -46,15 +76,15 @@ pub async fn enrol(state: &Path, token: &str, machine: Machine, random: &dyn Ran
             "it is not signed by the server that the token names".into(),
         )));
     }
-    let identity = Identity {
-        device: answer.body.device,
-        name: answer.body.name,
-        address: token.address.trim_end_matches('/').to_owned(),
-        server: token.identity,
-        key,
-    };
+    identity.device = answer.body.device;
+    identity.name = answer.body.name;
+    // Before the identity: what another device's identity left behind is of no use to this one.
+    credentials.save(state)?;
     identity.save(state)?;
     let _ = std::fs::remove_file(state.join(PENDING));
+    if let Err(error) = http(&identity).map_err(failed)?.certify().await {
+        tracing::warn!(%error, "enrolled; the agent asks for its certificate when it starts");
+    }
     Ok(identity)
 }
 

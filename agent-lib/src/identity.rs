@@ -33,6 +33,8 @@ pub struct Identity {
     pub name: String,
     /// Where the server is: scheme, host and port.
     pub address: String,
+    /// Whether the server ends TLS there itself, with certificates of the fleet's own authority.
+    pub own_tls: bool,
     /// The server's identity key, pinned by the enrolment token.
     pub server: PublicKey,
     /// The device's own key.
@@ -45,6 +47,8 @@ struct Stored {
     device: DeviceId,
     name: String,
     address: String,
+    #[serde(default)]
+    own_tls: bool,
     server: PublicKey,
     key: String,
 }
@@ -61,12 +65,8 @@ impl Identity {
                 .error(format!("{} cannot be used; enrol this device again", path.display()))
                 .caused_by(cause)
         };
-        let mut text = String::new();
-        match File::open(&path) {
-            Ok(file) => file
-                .take(MAX_BYTES)
-                .read_to_string(&mut text)
-                .map_err(|error| damaged(error.to_string()))?,
+        let text = match read_bounded(&path, MAX_BYTES) {
+            Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(NOT_ENROLLED.error("this device is not enrolled; run `fleet-agent enrol` with a token"));
             }
@@ -82,6 +82,7 @@ impl Identity {
             device: stored.device,
             name: stored.name,
             address: stored.address,
+            own_tls: stored.own_tls,
             server: stored.server,
             key: SigningKey::from_bytes(&key),
         })
@@ -97,6 +98,7 @@ impl Identity {
             device: self.device,
             name: self.name.clone(),
             address: self.address.clone(),
+            own_tls: self.own_tls,
             server: self.server,
             key: URL_SAFE_NO_PAD.encode(*self.key.to_bytes()),
         };
@@ -120,8 +122,15 @@ impl Identity {
     }
 }
 
+/// Reads at most so much of a file.
+pub(crate) fn read_bounded(path: &Path, most: u64) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(most).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// Writes a file of mode 0600 by way of another name, so that nobody ever reads half of it.
-fn write_private(directory: &Path, new_name: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_private(directory: &Path, new_name: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = directory.join(new_name);
     let mut file = OpenOptions::new()
         .write(true)
@@ -153,14 +162,15 @@ mod tests {
             device: DeviceId::new(Timestamp::EPOCH, &random),
             name: "web-1".into(),
             address: "http://127.0.0.1:8080".into(),
+            own_tls: true,
             server: SigningKey::generate(&random).public(),
             key: key.clone(),
         };
         identity.save(directory.path()).unwrap();
         let read = Identity::load(directory.path()).unwrap();
         assert_eq!(
-            (read.device, read.server, read.key.public()),
-            (identity.device, identity.server, key.public())
+            (read.device, read.own_tls, read.server, read.key.public()),
+            (identity.device, true, identity.server, key.public())
         );
         assert_eq!(
             directory.path().join(FILE).metadata().unwrap().permissions().mode() & 0o777,

@@ -14,6 +14,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod collect;
+pub mod credentials;
 pub mod enrol;
 pub mod executor;
 mod gauges;

@@ -77,7 +77,7 @@ pub async fn run(
     );
     let operations = Arc::new(Operations::new(executor, reports.clone()));
     let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, operations).await?;
-    let http = Http::new(identity, clock.clone(), random.clone()).map_err(Error::internal)?;
+    let http = Http::new(identity, config.state.path(), clock.clone(), random.clone()).map_err(Error::internal)?;
     let mut connector = Connector::new(http.clone(), config.preference);
 
     let link = async {
@@ -117,6 +117,7 @@ pub async fn run(
         tokio::select! {
             stopped = link => stopped,
             () = reports.run() => Stopped::Asked,
+            () = http.keep_certified() => Stopped::Asked,
         }
     };
     match select(pin!(work), pin!(stop)).await {

@@ -48,6 +48,7 @@ impl Connector {
     /// # Errors
     /// As [`LinkError`] says. When the server refused, polling would be refused as well.
     pub async fn open(&mut self) -> Result<Box<dyn Transport>, LinkError> {
+        self.http.certify().await?;
         if self.polls() {
             return Ok(Box::new(Poll::new(self.http.clone())));
         }

@@ -1,6 +1,6 @@
 //! One request, signed.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fleet_core::{
@@ -9,6 +9,7 @@ use fleet_core::{
 };
 use serde::Deserialize;
 
+use super::own_tls::OwnTls;
 use crate::{clock::ServerClock, identity::Identity};
 
 /// Why the server could not be used.
@@ -30,6 +31,9 @@ pub enum LinkError {
         /// Not to come back before this many seconds.
         retry_after_seconds: Option<u32>,
     },
+    /// A TLS handshake failed: one of the two sides does not take the certificate of the other.
+    #[error("no secure connection to the server: {0}")]
+    Handshake(String),
     /// What came back is not what the protocol says, or is not signed by the pinned server.
     #[error("the server's answer cannot be trusted: {0}")]
     Untrusted(String),
@@ -41,6 +45,17 @@ impl LinkError {
         match self {
             Self::Refused { code, .. } => Some(code),
             _ => None,
+        }
+    }
+
+    /// Whether the server does not take this device's certificate, or not any more.
+    pub(super) fn is_about_certificate(&self) -> bool {
+        match self {
+            Self::Handshake(_) => true,
+            _ => matches!(
+                self.code(),
+                Some("certificate.required" | "certificate.superseded" | "certificate.expired")
+            ),
         }
     }
 
@@ -67,10 +82,19 @@ struct Problem {
 /// Sends signed requests to the server of an identity. Cheap to clone.
 #[derive(Clone)]
 pub struct Http {
-    client: reqwest::Client,
+    way: Way,
     identity: Arc<Identity>,
     clock: Arc<ServerClock>,
     random: Arc<dyn Randomness>,
+}
+
+/// How the server is reached.
+#[derive(Clone)]
+enum Way {
+    /// Plainly, or by TLS that the system's authorities vouch for. Requests are signed.
+    Public(reqwest::Client),
+    /// By the server's own TLS.
+    Own(Arc<OwnTls>),
 }
 
 impl fmt::Debug for Http {
@@ -81,32 +105,82 @@ impl fmt::Debug for Http {
 
 /// The client of an agent: few connections, no redirects, bounded times.
 pub(crate) fn client() -> Result<reqwest::Client, LinkError> {
+    builder()
+        .build()
+        .map_err(|error| LinkError::Unreachable(error.to_string()))
+}
+
+pub(super) fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("fleet-agent/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10))
         .pool_max_idle_per_host(1)
         .pool_idle_timeout(Duration::from_secs(90))
-        .build()
-        .map_err(|error| LinkError::Unreachable(error.to_string()))
 }
 
 impl Http {
-    /// Sends to the server of `identity`.
+    /// Sends to the server of `identity`. Where that ends TLS itself, the device's certificate is kept in the state directory.
     ///
     /// # Errors
-    /// [`LinkError::Unreachable`] when the system gives no TLS configuration.
+    /// [`LinkError::Unreachable`] or [`LinkError::Handshake`] when there is no usable TLS configuration.
     pub fn new(
         identity: Arc<Identity>,
+        state: &Path,
         clock: Arc<ServerClock>,
         random: Arc<dyn Randomness>,
     ) -> Result<Self, LinkError> {
+        let way = match identity.own_tls {
+            true => Way::Own(Arc::new(OwnTls::new(
+                identity.clone(),
+                clock.clone(),
+                state.to_owned(),
+            )?)),
+            false => Way::Public(client()?),
+        };
         Ok(Self {
-            client: client()?,
+            way,
             identity,
             clock,
             random,
         })
+    }
+
+    /// Whether connections prove this device by its certificate, so that requests are not signed.
+    pub(super) fn is_certified(&self) -> bool {
+        self.tls().is_some()
+    }
+
+    pub(super) fn tls(&self) -> Option<&Arc<OwnTls>> {
+        match &self.way {
+            Way::Own(tls) => Some(tls),
+            Way::Public(_) => None,
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Arc<ServerClock> {
+        &self.clock
+    }
+
+    fn client(&self) -> (reqwest::Client, u64) {
+        match &self.way {
+            Way::Own(tls) => tls.client(),
+            Way::Public(client) => (client.clone(), 0),
+        }
+    }
+
+    /// What to do about a request that failed: whether it is worth another try.
+    async fn is_mended(&self, error: &LinkError, generation: u64, learnt: bool) -> bool {
+        if error.code() == Some("assertion.stale") {
+            return learnt;
+        }
+        match self.tls() {
+            Some(tls) if error.is_about_certificate() => {
+                tls.doubt(generation);
+                self.certify().await.is_ok()
+            }
+            _ => false,
+        }
     }
 
     /// Whose requests these are.
@@ -142,16 +216,23 @@ impl Http {
         let mut tries = 2;
         loop {
             tries -= 1;
-            let mut request = self
-                .request(path, content_type, &body, patience)
-                .header(ASSERTION_HEADER, self.assertion("POST", path, &body));
+            let (client, generation) = self.client();
+            let mut request = self.request(&client, path, content_type, &body, patience);
+            if !self.is_certified() {
+                request = request.header(ASSERTION_HEADER, self.assertion("POST", path, &body));
+            }
             if let Some(encoding) = encoding {
                 request = request.header("content-encoding", encoding);
             }
-            let response = request.send().await.map_err(|error| unreachable(&error))?;
-            let learnt = self.learn_time(response.headers());
-            match read(response).await {
-                Err(error) if error.code() == Some("assertion.stale") && learnt && tries > 0 => {}
+            let (outcome, learnt) = match request.send().await {
+                Ok(response) => {
+                    let learnt = self.learn_time(response.headers());
+                    (read(response).await, learnt)
+                }
+                Err(error) => (Err(unreachable(&error)), false),
+            };
+            match outcome {
+                Err(error) if tries > 0 && self.is_mended(&error, generation, learnt).await => {}
                 outcome => return outcome,
             }
         }
@@ -168,15 +249,22 @@ impl Http {
         body: Bytes,
         patience: Duration,
     ) -> Result<Bytes, LinkError> {
-        let request = self.request(path, "application/json", &body, patience);
+        let request = self.request(&self.client().0, path, "application/json", &body, patience);
         let response = request.header(PROOF_HEADER, proof).send().await;
         let response = response.map_err(|error| unreachable(&error))?;
         self.learn_time(response.headers());
         read(response).await
     }
 
-    fn request(&self, path: &str, content_type: &str, body: &Bytes, patience: Duration) -> reqwest::RequestBuilder {
-        self.client
+    fn request(
+        &self,
+        client: &reqwest::Client,
+        path: &str,
+        content_type: &str,
+        body: &Bytes,
+        patience: Duration,
+    ) -> reqwest::RequestBuilder {
+        client
             .post(format!("{}{path}", self.identity.address))
             .header("content-type", content_type)
             .timeout(patience)
@@ -237,6 +325,7 @@ pub(crate) async fn read(mut response: reqwest::Response) -> Result<Bytes, LinkE
 pub(crate) fn unreachable(error: &reqwest::Error) -> LinkError {
     let mut text = String::new();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    let of_tls = cause.is_some_and(is_of_tls);
     while let Some(error) = cause {
         if !text.is_empty() {
             text.push_str(": ");
@@ -244,5 +333,26 @@ pub(crate) fn unreachable(error: &reqwest::Error) -> LinkError {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    LinkError::Unreachable(if text.is_empty() { error.to_string() } else { text })
+    if text.is_empty() {
+        text = error.to_string();
+    }
+    if of_tls {
+        LinkError::Handshake(text)
+    } else {
+        LinkError::Unreachable(text)
+    }
+}
+
+/// Whether TLS is among the causes of an error.
+pub(super) fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // What an I/O error wraps is not its source.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || wrapped.is_some_and(|wrapped| is_of_tls(wrapped)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -1,15 +1,18 @@
 //! The agent's side of the link.
 //!
 //! [`Http`] sends one signed request; a [`Transport`] carries frames, by socket or by polling; [`Session`] is one session from
-//! `hello` to its end; [`Connector`] opens them.
+//! `hello` to its end; [`Connector`] opens them. On the server's own TLS port connections prove the device by its certificate
+//! (`own_tls.rs`), and believe servers of the fleet (`verifier.rs`); requests are not signed there.
 
 mod connector;
 mod http;
+mod own_tls;
 mod poll;
 mod prover;
 mod session;
 mod socket;
 mod transport;
+mod verifier;
 
 pub use connector::{Connector, Preference};
 pub use http::{Http, LinkError};

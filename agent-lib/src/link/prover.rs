@@ -66,6 +66,7 @@ impl Prover {
         // A key belongs to a session.
         let agreement = exchange
             .epoch
+            .filter(|_| !self.http.is_certified())
             .map(|epoch| (epoch, KeyAgreement::begin(self.http.random())));
         exchange.key = agreement.as_ref().map(|(_, agreement)| agreement.request());
         let asked_at = Instant::now();

@@ -7,11 +7,11 @@ use fleet_core::protocol::{ASSERTION_HEADER, AgentFrame, MAX_FRAME, ServerFrame}
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
     tungstenite::{self, Message, client::IntoClientRequest as _, http::HeaderValue, protocol::WebSocketConfig},
 };
 
-use super::{Http, LinkError, Transport, TransportKind};
+use super::{Http, LinkError, Transport, TransportKind, http::is_of_tls};
 
 /// The path of the socket.
 const PATH: &str = "/agent/v1/link";
@@ -47,10 +47,22 @@ impl Socket {
             None => format!("ws{}{PATH}", address.strip_prefix("http").unwrap_or(address)),
         };
         let invalid = |why: String| (LinkError::Unreachable(why), false);
+        let (tls, generation) = http.tls().map(|tls| tls.config()).unzip();
         let mut request = url.into_client_request().map_err(|error| invalid(error.to_string()))?;
-        let assertion =
-            HeaderValue::from_str(&http.assertion("GET", PATH, &[])).map_err(|error| invalid(error.to_string()))?;
-        request.headers_mut().insert(ASSERTION_HEADER, assertion);
+        if !http.is_certified() {
+            let assertion =
+                HeaderValue::from_str(&http.assertion("GET", PATH, &[])).map_err(|error| invalid(error.to_string()))?;
+            request.headers_mut().insert(ASSERTION_HEADER, assertion);
+        }
+        let refused = |error: LinkError, learnt| {
+            if let (Some(tls), Some(generation)) = (http.tls(), generation)
+                && error.is_about_certificate()
+            {
+                // The next try asks for another.
+                tls.doubt(generation);
+            }
+            Err((error, learnt))
+        };
         // The library's defaults hold 128 KiB for each connection; frames are small.
         let config = WebSocketConfig::default()
             .read_buffer_size(4 * 1024)
@@ -58,7 +70,12 @@ impl Socket {
             .max_write_buffer_size(4 * MAX_FRAME)
             .max_message_size(Some(MAX_FRAME))
             .max_frame_size(Some(MAX_FRAME));
-        match tokio::time::timeout(OPEN, connect_async_with_config(request, Some(config), true)).await {
+        match tokio::time::timeout(
+            OPEN,
+            connect_async_tls_with_config(request, Some(config), true, tls.map(Connector::Rustls)),
+        )
+        .await
+        {
             Err(_) => Err(invalid("no answer in time".into())),
             Ok(Ok((stream, response))) => {
                 http.learn_time(response.headers());
@@ -66,8 +83,9 @@ impl Socket {
             }
             Ok(Err(tungstenite::Error::Http(response))) => {
                 let learnt = http.learn_time(response.headers());
-                Err((refusal(&response), learnt))
+                refused(refusal(&response), learnt)
             }
+            Ok(Err(error)) if is_of_tls(&error) => refused(LinkError::Handshake(error.to_string()), false),
             Ok(Err(error)) => Err(invalid(error.to_string())),
         }
     }

@@ -16,7 +16,12 @@ use super::{
 
 /// What leaves no audit entry: facts that devices report and certificates that they are issued, which are the device's own
 /// timeline; and a question that is put by POST.
-const FACTS: [&str; 4] = ["certify_device", "exchange_frames", "receive_report", "learn_authorities"];
+const FACTS: [&str; 4] = [
+    "certify_device",
+    "exchange_frames",
+    "receive_report",
+    "learn_authorities",
+];
 
 /// Calls operations and looks at the audit before and after.
 struct Walk<'a> {

@@ -73,7 +73,13 @@ impl Enrol {
             agent_version: VERSION.to_owned(),
         };
         let identity = runtime()?
-            .block_on(enrol::enrol(state.path(), &token, machine, &SystemRandom))
+            .block_on(enrol::enrol(
+                state.path(),
+                &token,
+                machine,
+                Arc::new(SystemClock),
+                Arc::new(SystemRandom),
+            ))
             .map_err(|error| anyhow::anyhow!("{error}"))?;
         if let Some(path) = &self.token_file {
             fs::remove_file(path)

@@ -5,6 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::{LinkService, LinkedDevice, service::linked};
 use crate::{
     certificates::{Peer, PresentedCertificate, renew_at},
+    devices::DeviceId,
     kernel::{Class, Code, Error, Result},
     protocol::{CertificateAnswer, CertificateBody, CertificateRequest, TrustAnswer, TrustBody},
 };
@@ -38,9 +39,19 @@ impl LinkService<'_> {
             CERTIFICATE_SUPERSEDED.error("a newer certificate was issued to this device; ask for the next one")
         })?;
         if self.fleet.clock().now() >= certificate.not_after {
-            return Err(CERTIFICATE_EXPIRED.error("the time of this certificate is over; ask for the next one"));
+            return Err(expired());
         }
         Ok(linked)
+    }
+
+    /// Whether a device that connected by a certificate may stay: as long as its newest one lasts, which it renews meanwhile.
+    pub async fn check_certified(&self, device: DeviceId) -> Result<()> {
+        let device = self.device(device).await?;
+        let now = self.fleet.clock().now();
+        match &device.certificate {
+            Some(certificate) if now < certificate.not_after => Ok(()),
+            _ => Err(expired()),
+        }
     }
 
     /// The authorities that are trusted. Anybody may ask: they are public.
@@ -77,6 +88,10 @@ impl LinkService<'_> {
         let bundle = self.fleet.certificates().bundle();
         bundle.iter().map(|der| STANDARD.encode(der)).collect()
     }
+}
+
+fn expired() -> Error {
+    CERTIFICATE_EXPIRED.error("the time of this certificate is over; ask for the next one")
 }
 
 fn nonce(request: &CertificateRequest) -> Result<String> {

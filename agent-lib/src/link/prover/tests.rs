@@ -52,6 +52,7 @@ impl Server {
         let identity = SigningKey::generate(&*random);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let device = Identity {
+            own_tls: false,
             device: DeviceId::new(Timestamp::from_seconds(1_800_000_000), &*random),
             name: "web".into(),
             address: format!("http://{}", listener.local_addr().unwrap()),
@@ -73,7 +74,7 @@ impl Server {
             }
         });
         let clock = Arc::new(ServerClock::new(Arc::new(SystemClock)));
-        let http = Http::new(Arc::new(device), clock, random).unwrap();
+        let http = Http::new(Arc::new(device), std::path::Path::new(""), clock, random).unwrap();
         (Self { seen, serving }, Prover::new(http))
     }
 

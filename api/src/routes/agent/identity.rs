@@ -91,6 +91,12 @@ impl Head {
 }
 
 impl Head {
+    /// Whether the connection proves the device by a certificate.
+    pub(super) fn is_certified(&self) -> bool {
+        let proof = self.peer.as_ref().map(|peer| &peer.proof);
+        matches!(proof, Some(ClientProof::Certificate(_)))
+    }
+
     /// Session keys are for ports where a device would have to sign each request.
     fn takes_session_keys(&self) -> bool {
         self.peer

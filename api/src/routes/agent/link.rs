@@ -33,6 +33,8 @@ const SILENCE: Duration = Duration::from_secs(95);
 const WRITE: Duration = Duration::from_secs(20);
 /// How long an agent may take to say hello.
 const HELLO: Duration = Duration::from_secs(20);
+/// Whether the certificate of a connection has ended is looked at this often.
+const CERTIFICATE: Duration = Duration::from_secs(60);
 /// What is due is looked for this often even without a signal.
 const LOOK: Duration = Duration::from_secs(300);
 
@@ -44,7 +46,9 @@ const LOOK: Duration = Duration::from_secs(300);
     security(()), extensions(("x-fleet-permission" = json!("device")), ("x-fleet-websocket" = json!("AgentFrame"))))]
 pub(super) async fn open_link(State(state): State<ApiState>, request: Request) -> ApiResult<Response> {
     let (mut parts, _) = request.into_parts();
-    let device = authenticate(&Head::of(&parts), &[], &state).await?;
+    let head = Head::of(&parts);
+    let device = authenticate(&head, &[], &state).await?;
+    let certified = head.is_certified();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &state)
         .await
         .map_err(|rejection| {
@@ -61,11 +65,11 @@ pub(super) async fn open_link(State(state): State<ApiState>, request: Request) -
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME);
     Ok(upgrade
-        .on_upgrade(move |socket| serve(state.fleet, device, socket))
+        .on_upgrade(move |socket| serve(state.fleet, device, certified, socket))
         .map(Body::new))
 }
 
-async fn serve(fleet: Fleet, device: LinkedDevice, socket: WebSocket) {
+async fn serve(fleet: Fleet, device: LinkedDevice, certified: bool, socket: WebSocket) {
     let (mut out, mut incoming) = socket.split();
     let session = match timeout(HELLO, hello(&fleet, &device, &mut incoming, &mut out)).await {
         Ok(Ok(session)) => session,
@@ -73,7 +77,10 @@ async fn serve(fleet: Fleet, device: LinkedDevice, socket: WebSocket) {
         Err(_) => return,
     };
     tracing::info!(device = %session.device, name = &*session.name, epoch = session.epoch, "agent connected");
-    let ended = converse(&fleet, &session, &mut incoming, &mut out).await;
+    let ended = tokio::select! {
+        ended = converse(&fleet, &session, &mut incoming, &mut out) => ended,
+        over = certificate_over(&fleet, &session), if certified => Err(over),
+    };
     fleet.sessions().close(&session);
     if let Err(error) = ended {
         tracing::info!(device = %session.device, epoch = session.epoch, reason = error.message(), "agent disconnected");
@@ -118,6 +125,17 @@ async fn converse(fleet: &Fleet, session: &Session, incoming: &mut Incoming, out
             }
             () = signal.wait(LOOK) => look = true,
             () = tokio::time::sleep_until(heard + SILENCE) => return Err(GONE.error("nothing heard for three beats")),
+        }
+    }
+}
+
+/// Returns when the certificates of a device have ended although it is connected: it does not renew them.
+async fn certificate_over(fleet: &Fleet, session: &Session) -> Error {
+    loop {
+        tokio::time::sleep(CERTIFICATE).await;
+        match fleet.link().check_certified(session.device).await {
+            Err(error) if !matches!(error.class(), Class::Internal | Class::Unavailable) => return error,
+            _ => {}
         }
     }
 }

@@ -7,6 +7,7 @@ mod crash;
 mod life;
 mod processes;
 mod start;
+mod tls;
 mod upgrade;
 mod upgrades;
 mod world;

@@ -29,10 +29,20 @@ pub(crate) struct RunSeen {
     pub(crate) output: String,
 }
 
+/// How the agent reaches the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Plainly, on this machine.
+    Plain,
+    /// By the server's own TLS port.
+    OwnTls,
+}
+
 pub(crate) struct World {
     folder: tempfile::TempDir,
     transport: &'static str,
     listen: String,
+    arguments: Vec<String>,
     server: Server,
     agent: Agent,
     agent_down: bool,
@@ -46,13 +56,23 @@ pub(crate) struct World {
 impl World {
     /// A fleet with one enrolled device. The store is set up before the server starts.
     pub(crate) async fn new(transport: &'static str) -> Self {
+        Self::with(transport, Way::Plain).await
+    }
+
+    /// The same, for an agent that goes another way.
+    pub(crate) async fn with(transport: &'static str, way: Way) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        // A port that is free now stays this test's own: nobody else binds this one.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let listen = format!("127.0.0.1:{port}");
-        let (token, enrolment) = prepare(&data, &format!("http://{listen}")).await;
-        let server = Server::start(&data, &listen).await;
+        let (listen, agents) = (free_address(), free_address());
+        let (address, arguments) = match way {
+            Way::Plain => (format!("http://{listen}"), Vec::new()),
+            Way::OwnTls => (
+                format!("https://{agents}"),
+                vec!["--agents-listen".to_owned(), agents.clone()],
+            ),
+        };
+        let (token, enrolment) = prepare(&data, &address, way == Way::OwnTls).await;
+        let server = start(&data, &listen, &arguments).await;
         let state = folder.path().join("agent");
         enrol(&state, &enrolment).await;
         let agent = Agent::start(&state, folder.path(), transport);
@@ -64,6 +84,7 @@ impl World {
             folder,
             transport,
             listen,
+            arguments,
             server,
             agent,
             agent_down: false,
@@ -225,6 +246,16 @@ impl World {
             .as_u16()
     }
 
+    /// The device as it is shown.
+    pub(crate) async fn device(&self) -> Value {
+        self.get(&format!("/api/v1/devices/{}", self.device)).await
+    }
+
+    /// Posts to a route of the device, without a body.
+    pub(crate) async fn post_device(&self, what: &str) -> u16 {
+        self.post(&format!("/api/v1/devices/{}/{what}", self.device)).await
+    }
+
     /// Deletes the device.
     pub(crate) async fn delete_device(&self) -> u16 {
         let path = format!("/api/v1/devices/{}", self.device);
@@ -346,7 +377,7 @@ impl World {
 
     pub(crate) async fn restart_server(&mut self) {
         self.server.kill().await;
-        self.server = Server::start(&self.folder.path().join("data"), &self.listen).await;
+        self.server = start(&self.folder.path().join("data"), &self.listen, &self.arguments).await;
     }
 
     pub(crate) async fn stop(mut self) {
@@ -393,6 +424,17 @@ impl World {
     }
 }
 
+/// An address whose port is free now and stays this test's own: nobody else binds this one.
+pub(crate) fn free_address() -> String {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    format!("127.0.0.1:{port}")
+}
+
+async fn start(data: &std::path::Path, listen: &str, arguments: &[String]) -> Server {
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    Server::start_with(data, listen, &arguments).await
+}
+
 async fn open(data: &std::path::Path, key: &str) -> Fleet {
     let store = SqliteStore::open(data.join("fleet.db"), SqliteOptions::default(), Arc::new(SystemClock))
         .await
@@ -404,7 +446,7 @@ async fn open(data: &std::path::Path, key: &str) -> Fleet {
 }
 
 /// An administrator's session and an enrolment token, in a store that the server will find.
-async fn prepare(data: &std::path::Path, address: &str) -> (String, String) {
+async fn prepare(data: &std::path::Path, address: &str, own_tls: bool) -> (String, String) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(data.join("keys")).unwrap();
     let key = MasterKey::generate(&SystemRandom).to_text();
@@ -445,7 +487,7 @@ async fn prepare(data: &std::path::Path, address: &str) -> (String, String) {
     let enrolment = TokenText {
         address: address.to_owned(),
         identity,
-        ca: None,
+        ca: own_tls.then(|| fleet.certificates().fingerprint()),
         secret,
     }
     .encode()

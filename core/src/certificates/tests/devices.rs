@@ -91,8 +91,10 @@ impl World {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
         let der = STANDARD.decode(&self.certificates[n].body.certificate).unwrap();
         let presented = PresentedCertificate::read(&der).unwrap();
+        let stays = self.test.fleet.link().check_certified(self.device).await.is_ok();
         match self.test.fleet.link().authenticate_certificate(&presented).await {
             Ok(linked) => {
+                assert!(stays);
                 assert_eq!(linked.id, self.device);
                 let bundle = self.test.fleet.certificates().bundle();
                 let usage = KeyUsage::client_auth();
