@@ -41,6 +41,14 @@ pub const TOKEN: Noun = Noun {
     search: false,
     list: "fleet tokens list",
 };
+/// Certificate authorities.
+pub const AUTHORITY: Noun = Noun {
+    word: "certificate authority",
+    path: "certificate-authorities",
+    name: None,
+    search: false,
+    list: "fleet authorities list",
+};
 /// Runs.
 pub const RUN: Noun = Noun {
     word: "run",

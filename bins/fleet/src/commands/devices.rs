@@ -34,6 +34,12 @@ Examples:
         #[arg(required = true, value_name = "NAME=VALUE|NAME-")]
         labels: Vec<String>,
     },
+    /// Revoke the key and the certificate of devices: they are cut off, until they are enrolled again with a new key.
+    Revoke {
+        /// The devices.
+        #[arg(required = true)]
+        devices: Vec<String>,
+    },
     /// Delete devices with all that is known of them. Their agents are refused from then on.
     Delete {
         /// The devices.
@@ -197,6 +203,15 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             context
                 .change(&["devices", &id], &change, &format!("{device} is labelled"))
                 .await
+        }
+        Command::Revoke { devices } => {
+            for device in &devices {
+                let id = id_of(&context.client, &DEVICE, device).await?;
+                let path = ["devices", &id, "revoke"];
+                context.client.post(&path, &json!({}), None).await?;
+                context.output.done_to(&format!("revoked {device}"), &id)?;
+            }
+            Ok(())
         }
         Command::Delete { devices } => {
             // All are known before the first is gone.

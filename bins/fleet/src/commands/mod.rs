@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod authorities;
 mod batches;
 mod devices;
 mod groups;
@@ -94,6 +95,9 @@ enum Command {
     /// Enrolment tokens, with which machines join.
     #[command(subcommand, visible_alias = "token")]
     Tokens(tokens::Command),
+    /// Certificate authorities, whom devices and server trust on the agents' own TLS port.
+    #[command(subcommand, visible_alias = "authority")]
+    Authorities(authorities::Command),
     /// Run a command on devices and follow its output.
     Run(run::Run),
     /// Have devices collect and report their inventory anew.
@@ -185,6 +189,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Groups(command) => groups::run(context, command).await,
         Command::Packages(command) => packages::run(context, command).await,
         Command::Tokens(command) => tokens::run(context, command).await,
+        Command::Authorities(command) => authorities::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Refresh(command) => run::refresh(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
