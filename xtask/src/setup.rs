@@ -13,7 +13,7 @@ use crate::{postgres, workspace::Workspace};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Leave a part out: rust, python, postgres, sqlite or strace. May be repeated.
+    /// Leave a part out: rust, python, postgres, sqlite, strace or nginx. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub without: Vec<String>,
 }
@@ -50,6 +50,11 @@ const PARTS: &[Part] = &[
         name: "strace",
         for_what: "the proof that what a store acknowledges is on the disk",
         install: strace,
+    },
+    Part {
+        name: "nginx",
+        for_what: "the proxy that agents and people come through",
+        install: nginx,
     },
 ];
 
@@ -154,6 +159,14 @@ fn strace(_: &Workspace) -> Result<String> {
     Ok("strace installed".to_owned())
 }
 
+fn nginx(_: &Workspace) -> Result<String> {
+    if works("nginx", &["-v"]) {
+        return Ok("nginx is there".to_owned());
+    }
+    apt_install(&["nginx-light"])?;
+    Ok("nginx installed".to_owned())
+}
+
 /// Installs Debian packages when we are root, else says how.
 fn apt_install(packages: &[&str]) -> Result<()> {
     let line = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
@@ -173,7 +186,7 @@ fn apt_install(packages: &[&str]) -> Result<()> {
     )
 }
 
-fn works(program: &str, arguments: &[&str]) -> bool {
+pub fn works(program: &str, arguments: &[&str]) -> bool {
     succeeds(Command::new(program).args(arguments))
 }
 

@@ -36,7 +36,10 @@ const POSTGRES_CRATE: &str = "fleet-storage-postgres";
 const NEEDS_POSTGRES: &str = "package(fleet-storage-postgres) | binary(=postgres)";
 
 /// The other tests.
-const NEEDS_NO_POSTGRES: &str = "not (package(fleet-storage-postgres) | binary(=postgres))";
+const NEEDS_NO_POSTGRES: &str = "not (package(fleet-storage-postgres) | binary(=postgres) | binary(=nginx))";
+
+/// The tests with nginx between server and agent.
+const NEEDS_NGINX: &str = "package(fleet-server) & binary(=nginx)";
 
 /// The cases of moves that every pair of stores with Postgres goes through each time. The others are for the long mode, between
 /// these pairs: each makes stores of a hundred tables, some of them dozens. The pairs without Postgres go through all cases each time.
@@ -126,6 +129,26 @@ pub const PARTS: &[Part] = &[
         name: POSTGRES,
         what: "the backend for several servers on a cluster of its own, and moves from and to it: the basic cases, all with --long",
         steps: |workspace, settings| vec![on_postgres(workspace, settings)],
+    },
+    Part {
+        name: "nginx",
+        what: "server and agent with a real nginx between",
+        steps: |workspace, settings| {
+            if !setup::works("nginx", &["-v"]) {
+                return vec![Step::LeaveOut(
+                    "nginx is not installed; `cargo xtask setup` installs it".into(),
+                )];
+            }
+            if !settings.nextest {
+                let tests = ["test", "--package", "fleet-server", "--test", "nginx"];
+                return vec![cargo(workspace, settings, &tests)];
+            }
+            vec![cargo(
+                workspace,
+                settings,
+                &["nextest", "run", "--workspace", "-E", NEEDS_NGINX, "--no-fail-fast"],
+            )]
+        },
     },
     Part {
         name: "long",

@@ -5,6 +5,8 @@
 mod backup;
 mod crash;
 mod life;
+#[allow(dead_code, reason = "the tests with nginx are in a file of their own")]
+mod nginx;
 mod processes;
 mod start;
 mod tls;

@@ -87,7 +87,7 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start(state: &Path, logs: &Path, transport: &str) -> Self {
-        let child = Command::new(agent_binary())
+        let child = agent(logs)
             .args(["run", "--transport", transport, "--state"])
             .arg(state)
             .stdin(Stdio::null())
@@ -123,9 +123,19 @@ impl Agent {
     }
 }
 
+/// The agent's program. The authority whose certificate is in the folder is trusted, as if the system did.
+fn agent(folder: &Path) -> Command {
+    let mut command = Command::new(agent_binary());
+    let authority = folder.join("ca.pem");
+    if authority.exists() {
+        command.env("SSL_CERT_FILE", authority);
+    }
+    command
+}
+
 /// Enrols a device.
 pub(crate) async fn enrol(state: &Path, token: &str) {
-    let output = Command::new(agent_binary())
+    let output = agent(state.parent().unwrap())
         .args(["enrol", "--name", "crash-test", "--state"])
         .arg(state)
         .env("FLEET_TOKEN", token)

@@ -17,7 +17,10 @@ use fleet_core::{
 use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
 use serde_json::{Value, json};
 
-use crate::processes::{Agent, Server, enrol};
+use crate::{
+    nginx::Nginx,
+    processes::{Agent, Server, enrol},
+};
 
 const PASSWORD: &str = "a password for crash tests";
 
@@ -36,6 +39,8 @@ pub(crate) enum Way {
     Plain,
     /// By the server's own TLS port.
     OwnTls,
+    /// Through nginx, which ends TLS.
+    Nginx,
 }
 
 pub(crate) struct World {
@@ -43,6 +48,7 @@ pub(crate) struct World {
     transport: &'static str,
     listen: String,
     arguments: Vec<String>,
+    proxy: Option<Nginx>,
     server: Server,
     agent: Agent,
     agent_down: bool,
@@ -65,13 +71,21 @@ impl World {
         let data = folder.path().join("data");
         let (listen, agents) = (free_address(), free_address());
         let (address, arguments) = match way {
-            Way::Plain => (format!("http://{listen}"), Vec::new()),
+            Way::Plain => (format!("http://{listen}"), vec![]),
             Way::OwnTls => (
                 format!("https://{agents}"),
                 vec!["--agents-listen".to_owned(), agents.clone()],
             ),
+            Way::Nginx => (
+                format!("https://{agents}"),
+                vec!["--trusted-proxy".to_owned(), "127.0.0.1".to_owned()],
+            ),
         };
-        let (token, enrolment) = prepare(&data, &address, way == Way::OwnTls).await;
+        let (token, enrolment) = prepare(&data, &address, way).await;
+        let proxy = match way {
+            Way::Nginx => Some(Nginx::start(folder.path(), &agents, &listen).await),
+            Way::Plain | Way::OwnTls => None,
+        };
         let server = start(&data, &listen, &arguments).await;
         let state = folder.path().join("agent");
         enrol(&state, &enrolment).await;
@@ -85,6 +99,7 @@ impl World {
             transport,
             listen,
             arguments,
+            proxy,
             server,
             agent,
             agent_down: false,
@@ -384,6 +399,9 @@ impl World {
         self.agent.kill();
         self.agent.gone().await;
         self.server.kill().await;
+        if let Some(proxy) = &mut self.proxy {
+            proxy.kill().await;
+        }
         // Nothing that was killed at any moment has left damage behind.
         let key = std::fs::read_to_string(self.folder.path().join("data/keys/master.key")).unwrap();
         let fleet = open(&self.folder.path().join("data"), &key).await;
@@ -396,7 +414,7 @@ impl World {
         format!("{}{path}", self.server.address)
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let response = self
             .client
             .get(self.url(path))
@@ -446,7 +464,7 @@ async fn open(data: &std::path::Path, key: &str) -> Fleet {
 }
 
 /// An administrator's session and an enrolment token, in a store that the server will find.
-async fn prepare(data: &std::path::Path, address: &str, own_tls: bool) -> (String, String) {
+async fn prepare(data: &std::path::Path, address: &str, way: Way) -> (String, String) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(data.join("keys")).unwrap();
     let key = MasterKey::generate(&SystemRandom).to_text();
@@ -487,12 +505,15 @@ async fn prepare(data: &std::path::Path, address: &str, own_tls: bool) -> (Strin
     let enrolment = TokenText {
         address: address.to_owned(),
         identity,
-        ca: own_tls.then(|| fleet.certificates().fingerprint()),
+        ca: (way == Way::OwnTls).then(|| fleet.certificates().fingerprint()),
         secret,
     }
     .encode()
     .unwrap()
     .to_string();
+    if way == Way::Nginx {
+        crate::nginx::write_certificate(&fleet, data.parent().unwrap());
+    }
     fleet.close().await.unwrap();
     (session, enrolment)
 }
