@@ -359,3 +359,66 @@ async fn the_port_renews_its_own_certificate() {
         assert_eq!(world.exchange(&certificate, &world.key).await, WELCOMED);
     }
 }
+
+/// A certificate and its key in PEM, as an operator has them.
+fn write_files(fleet: &Fleet, folder: &std::path::Path, seed: u64) -> (std::path::PathBuf, std::path::PathBuf) {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let key = SigningKey::generate(&SeededRandom::new(seed));
+    let issued = fleet
+        .certificates()
+        .issue_server(uuid::Uuid::nil(), &key.public(), &[])
+        .unwrap();
+    let pem = |label: &str, der: &[u8]| {
+        format!(
+            "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+            STANDARD.encode(der)
+        )
+    };
+    let (certificate, private) = (folder.join("chain.pem"), folder.join("key.pem"));
+    std::fs::write(&certificate, pem("CERTIFICATE", &issued.certificate)).unwrap();
+    std::fs::write(&private, pem("PRIVATE KEY", &key.to_pkcs8())).unwrap();
+    (certificate, private)
+}
+
+/// Makes a file look as if it had been changed later.
+fn touch(path: &std::path::Path, seconds: u64) {
+    let at = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000 + seconds);
+    std::fs::File::options()
+        .append(true)
+        .open(path)
+        .unwrap()
+        .set_modified(at)
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_operators_files_are_taken_up_within_a_minute_and_damaged_ones_are_not() {
+    let world = World::new(9).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = write_files(&world.fleet, folder.path(), 50);
+    let port = PortTls::files(&world.fleet, certificate.clone(), key.clone()).unwrap();
+    let first = port.config().unwrap();
+    world.clock.advance(Duration::from_secs(61));
+    assert!(Arc::ptr_eq(&first, &port.config().unwrap()), "nothing has changed");
+    write_files(&world.fleet, folder.path(), 51);
+    touch(&certificate, 1);
+    assert!(
+        Arc::ptr_eq(&first, &port.config().unwrap()),
+        "they are not looked at for each connection"
+    );
+    world.clock.advance(Duration::from_secs(61));
+    let second = port.config().unwrap();
+    assert!(!Arc::ptr_eq(&first, &second));
+    // Half of a renewal: the certificate has another key than the file beside it.
+    let other = tempfile::tempdir().unwrap();
+    let (foreign, _) = write_files(&world.fleet, other.path(), 52);
+    std::fs::copy(foreign, &certificate).unwrap();
+    touch(&certificate, 2);
+    world.clock.advance(Duration::from_secs(61));
+    assert!(
+        Arc::ptr_eq(&second, &port.config().unwrap()),
+        "it goes on with what it has"
+    );
+    assert!(PortTls::files(&world.fleet, certificate.clone(), key).is_err());
+    assert!(PortTls::files(&world.fleet, certificate, folder.path().join("none")).is_err());
+}

@@ -107,3 +107,20 @@ async fn a_server_that_does_not_know_its_address_makes_no_token() {
         refused(&app, call, 403, "access.denied").await;
     }
 }
+
+#[tokio::test]
+async fn where_agents_have_a_port_of_their_own_a_token_leads_there_and_says_whose_certificate_it_has() {
+    let config = ApiConfig {
+        public_url: "https://fleet.example.org".to_owned(),
+        agents_url: Some("https://fleet.example.org:8443".to_owned()),
+        ..ApiConfig::default()
+    };
+    let app = App::with(config).await;
+    let claim = json!({"token": app.bootstrap_token().await, "name": "ada", "password": PASSWORD});
+    app.post("/api/v1/bootstrap").body(&claim).send().await.expect(201);
+    let admin = app.sign_in("ada").await;
+    let made = app.post(PATH).token(&admin).body(&json!({})).send().await.expect(201);
+    let text = TokenText::decode(&made.str("/token")).unwrap();
+    assert_eq!(text.address, "https://fleet.example.org:8443");
+    assert_eq!(text.ca, Some(app.fleet.certificates().fingerprint()));
+}

@@ -166,6 +166,10 @@ async fn delete(fleet: &Fleet, device: DeviceId) {
     fleet.devices().delete(&system, device, None).await.unwrap();
 }
 
+async fn revoke(fleet: &Fleet, device: DeviceId) {
+    fleet.devices().revoke(&Context::system("test"), device).await.unwrap();
+}
+
 async fn ask_for_work(fleet: &Fleet, device: DeviceId) {
     let request = BatchRequest {
         operation: "shell".into(),
@@ -197,6 +201,7 @@ async fn what_this_server_changes_holds_for_the_next_request() {
     )
     .await;
     check_here(|fleet, id| async move { delete(&fleet, id).await }, "device.gone").await;
+    check_here(|fleet, id| async move { revoke(&fleet, id).await }, "device.revoked").await;
     let rekey = |fleet: Fleet, id| async move {
         let other = SigningKey::generate(fleet.random());
         assert_eq!(enrol(&fleet, &other).await, id);
@@ -219,6 +224,32 @@ async fn what_another_server_changes_holds_as_soon_as_the_feed_says_so() {
     world.until(|| !world.is_known()).await;
     assert_eq!(world.signed().await, "device.disabled");
     assert!(matches!(world.due(&session).await[..], [ServerFrame::Bye(_)]));
+}
+
+#[tokio::test]
+async fn a_device_that_another_server_revokes_is_told_at_once() {
+    let world = World::new().await;
+    let session = world.session().await;
+    assert!(world.due(&session).await.is_empty() && world.is_idle());
+    let mut signal = world.here.fleet.device_signals().subscribe(world.device);
+    revoke(&world.there.fleet, world.device).await;
+    let woken = timeout(Duration::from_secs(30), signal.wait(Duration::from_secs(3_600))).await;
+    assert!(woken.is_ok());
+    match &world.due(&session).await[..] {
+        [ServerFrame::Bye(bye)] => assert_eq!(bye.code, "device.revoked"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_authority_of_another_server_is_trusted_as_soon_as_the_feed_says_so() {
+    let world = World::new().await;
+    let (here, there) = (world.here.fleet.certificates(), world.there.fleet.certificates());
+    assert_eq!(here.bundle(), there.bundle());
+    let next = there.announce(&Context::system("test"), None).await.unwrap();
+    world.until(|| here.bundle().len() == 2).await;
+    there.promote(&Context::system("test"), next.id).await.unwrap();
+    world.until(|| here.bundle() == there.bundle()).await;
 }
 
 #[tokio::test]

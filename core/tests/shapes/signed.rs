@@ -8,8 +8,8 @@ use fleet_core::{
     },
     kernel::SeededRandom,
     protocol::{
-        Assertion, EnrolAnswer, EnrolAnswerBody, KeyAgreement, KeyAnswer, KeyRequest, Offer, OfferBody, OfferError,
-        Welcome, WelcomeBody, agree, body_digest,
+        Assertion, CertificateAnswer, CertificateBody, EnrolAnswer, EnrolAnswerBody, KeyAgreement, KeyAnswer,
+        KeyRequest, Offer, OfferBody, OfferError, TrustAnswer, TrustBody, Welcome, WelcomeBody, agree, body_digest,
     },
 };
 use serde_json::{Value as Json, json};
@@ -133,6 +133,37 @@ fn enrolment_and_its_answer() {
     insta::assert_snapshot!(texts.map(Result::unwrap).join("\n"));
 }
 
+fn trust_answer() -> TrustAnswer {
+    let body = TrustBody {
+        nonce: NONCE.into(),
+        authorities: vec!["MIIBAA==".into()],
+        time: at(0),
+    };
+    TrustAnswer::sign(body, &key(IDENTITY)).unwrap()
+}
+
+fn certificate_answer() -> CertificateAnswer {
+    let body = CertificateBody {
+        nonce: NONCE.into(),
+        device: device(),
+        certificate: "MIIBAQ==".into(),
+        renew_at: at(43_200),
+        not_after: at(86_400),
+        authorities: vec!["MIIBAA==".into()],
+        time: at(0),
+    };
+    CertificateAnswer::sign(body, &key(IDENTITY)).unwrap()
+}
+
+#[test]
+fn trust_and_certificates() {
+    let texts = [
+        serde_json::to_string_pretty(&trust_answer()),
+        serde_json::to_string_pretty(&certificate_answer()),
+    ];
+    insta::assert_snapshot!(texts.map(Result::unwrap).join("\n"));
+}
+
 #[test]
 fn assertion_and_its_claims() {
     let text = assertion();
@@ -151,6 +182,8 @@ fn what_was_signed_verifies_after_the_journey() {
     let answer: EnrolAnswer = journey(&enrol_answer());
     assert!(answer.verify(&identity, &URL_SAFE_NO_PAD.encode([7; 32]), &key(DEVICE).public()));
     assert_eq!(journey(&enrol_request()), enrol_request());
+    assert!(journey(&trust_answer()).verify(&identity, NONCE));
+    assert!(journey(&certificate_answer()).verify(&identity, NONCE, device()));
 }
 
 /// Fail closed: an agent must not execute the part of an offer that it understands. A server therefore adds a member to what

@@ -1,10 +1,22 @@
 //! Agents that prove themselves by certificates on the server's own TLS port.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use serde_json::Value;
+use fleet_core::{
+    Fleet,
+    kernel::{MasterKey, SystemClock, SystemRandom},
+    store::memory::MemoryStore,
+};
+use serde_json::{Value, json};
 
-use crate::world::{Way, World};
+use crate::{
+    nginx::write_certificate,
+    processes::Server,
+    world::{Way, World},
+};
 
 async fn a_script_runs(world: &World) {
     let run = world.run_script("echo by certificate", 60).await;
@@ -113,4 +125,64 @@ async fn an_agent_with_a_superseded_or_lost_certificate_gets_the_next_by_its_key
     world.restart_agent().await;
     a_script_runs(&world).await;
     world.stop().await;
+}
+
+/// Asks a server whether it lives, trusting one authority; the status.
+async fn alive(server: &Server, authority: reqwest::Certificate) -> u16 {
+    assert!(server.address.starts_with("https://"), "{}", server.address);
+    let client = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    let answer = client.get(format!("{}/healthz", server.address)).send().await;
+    answer.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn the_api_is_served_with_a_certificate_of_the_fleets_authority() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start_with(data.path(), "127.0.0.1:0", &["--tls"]).await;
+    let anybody = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .unwrap();
+    let trust = anybody
+        .post(format!("{}/agent/v1/trust", server.address))
+        .json(&json!({"nonce": "n"}))
+        .send()
+        .await
+        .unwrap();
+    let trust: Value = trust.json().await.unwrap();
+    let authority = STANDARD
+        .decode(trust["body"]["authorities"][0].as_str().unwrap())
+        .unwrap();
+    let authority = reqwest::Certificate::from_der(&authority).unwrap();
+    assert_eq!(alive(&server, authority).await, 200);
+    // Whoever does not trust the fleet's authority gets no connection.
+    let stranger = reqwest::Client::new()
+        .get(format!("{}/healthz", server.address))
+        .send()
+        .await;
+    assert!(stranger.unwrap_err().is_connect());
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn the_api_is_served_with_the_operators_own_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let elsewhere = Fleet::builder(store, MasterKey::generate(&SystemRandom))
+        .open()
+        .await
+        .unwrap();
+    write_certificate(&elsewhere, folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (data, certificate, key) = (folder.path().join("data"), path("proxy.pem"), path("proxy.key"));
+    std::fs::create_dir(&data).unwrap();
+    let arguments = ["--tls-certificate", &certificate, "--tls-key", &key];
+    let mut server = Server::start_with(&data, "127.0.0.1:0", &arguments).await;
+    let authority = std::fs::read(path("ca.pem")).unwrap();
+    assert_eq!(
+        alive(&server, reqwest::Certificate::from_pem(&authority).unwrap()).await,
+        200
+    );
+    server.kill().await;
 }
