@@ -34,6 +34,9 @@ impl Socket {
             tries -= 1;
             match Self::try_open(http).await {
                 Err((error, true)) if error.code() == Some("assertion.stale") && tries > 0 => {}
+                Err((error, _)) if http.is_certified() && error.is_about_certificate() && tries > 0 => {
+                    http.certify().await?;
+                }
                 outcome => return outcome.map_err(|(error, _)| error),
             }
         }
@@ -58,7 +61,7 @@ impl Socket {
             if let (Some(tls), Some(generation)) = (http.tls(), generation)
                 && error.is_about_certificate()
             {
-                // The next try asks for another.
+                // Before the next try another is asked for.
                 tls.doubt(generation);
             }
             Err((error, learnt))
