@@ -167,10 +167,12 @@ impl Http {
 
     /// Renews the certificate whenever it is time. Never ends.
     pub async fn keep_certified(&self) {
+        let Some(tls) = self.tls() else {
+            return std::future::pending().await;
+        };
         loop {
             tokio::time::sleep(LOOK).await;
-            if let Some(tls) = self.tls()
-                && tls.held().credentials.certificate.is_some()
+            if tls.held().credentials.certificate.is_some()
                 && let Err(error) = self.certify().await
             {
                 tracing::warn!(%error, "the certificate could not be renewed");

@@ -47,6 +47,8 @@ struct Known {
     issuing: Option<Arc<(AuthorityId, Signer)>>,
     /// The certificates of all of them, DER, the issuing one first.
     bundle: Arc<[Vec<u8>]>,
+    /// Their ids.
+    trusted: Vec<AuthorityId>,
 }
 
 impl std::fmt::Debug for CertificateService {
@@ -87,6 +89,7 @@ impl CertificateService {
             bundle.push(certificate(authority)?);
         }
         known.bundle = bundle.into();
+        known.trusted = all.iter().map(|authority| authority.id).collect();
         *self.inner.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
     }
@@ -95,6 +98,12 @@ impl CertificateService {
     pub fn bundle(&self) -> Arc<[Vec<u8>]> {
         let known = self.inner.known.read().unwrap_or_else(PoisonError::into_inner);
         known.bundle.clone()
+    }
+
+    /// Whether an authority is trusted.
+    pub fn trusts(&self, id: AuthorityId) -> bool {
+        let known = self.inner.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.trusted.contains(&id)
     }
 
     /// BLAKE3 of the certificate of the authority that issues, in hexadecimal.

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{LinkService, LinkedDevice, service::linked};
 use crate::{
-    certificates::{Peer, PresentedCertificate, renew_at},
+    certificates::{DeviceCertificate, Peer, PresentedCertificate, renew_at},
     devices::DeviceId,
     kernel::{Class, Code, Error, Result},
     protocol::{CertificateAnswer, CertificateBody, CertificateRequest, TrustAnswer, TrustBody},
@@ -14,7 +14,7 @@ use crate::{
 pub const CERTIFICATE_REQUIRED: Code = Code::new("certificate.required", Class::Unauthenticated);
 /// The certificate names somebody else than a device.
 pub const CERTIFICATE_OF_OTHER_CLASS: Code = Code::new("certificate.other_class", Class::Denied);
-/// A newer certificate was issued to this device, or none counts any more: ask for the next one.
+/// A newer certificate was issued to this device, or its authority is trusted no more: ask for the next one.
 pub const CERTIFICATE_SUPERSEDED: Code = Code::new("certificate.superseded", Class::Unauthenticated);
 /// The certificate's time is over: ask for the next one.
 pub const CERTIFICATE_EXPIRED: Code = Code::new("certificate.expired", Class::Unauthenticated);
@@ -35,23 +35,26 @@ impl LinkService<'_> {
             .certificate
             .as_ref()
             .filter(|newest| newest.serial == presented.serial);
+        self.check(certificate)?;
+        Ok(linked)
+    }
+
+    /// Refuses a certificate that does not count any more.
+    fn check(&self, certificate: Option<&DeviceCertificate>) -> Result<()> {
+        let certificate = certificate.filter(|certificate| self.fleet.certificates().trusts(certificate.authority));
         let certificate = certificate.ok_or_else(|| {
-            CERTIFICATE_SUPERSEDED.error("a newer certificate was issued to this device; ask for the next one")
+            CERTIFICATE_SUPERSEDED.error("this is not a certificate that counts for this device; ask for the next one")
         })?;
         if self.fleet.clock().now() >= certificate.not_after {
-            return Err(expired());
+            return Err(CERTIFICATE_EXPIRED.error("the time of this certificate is over; ask for the next one"));
         }
-        Ok(linked)
+        Ok(())
     }
 
     /// Whether a device that connected by a certificate may stay: as long as its newest one lasts, which it renews meanwhile.
     pub async fn check_certified(&self, device: DeviceId) -> Result<()> {
         let device = self.device(device).await?;
-        let now = self.fleet.clock().now();
-        match &device.certificate {
-            Some(certificate) if now < certificate.not_after => Ok(()),
-            _ => Err(expired()),
-        }
+        self.check(device.certificate.as_ref())
     }
 
     /// The authorities that are trusted. Anybody may ask: they are public.
@@ -88,10 +91,6 @@ impl LinkService<'_> {
         let bundle = self.fleet.certificates().bundle();
         bundle.iter().map(|der| STANDARD.encode(der)).collect()
     }
-}
-
-fn expired() -> Error {
-    CERTIFICATE_EXPIRED.error("the time of this certificate is over; ask for the next one")
 }
 
 fn nonce(request: &CertificateRequest) -> Result<String> {

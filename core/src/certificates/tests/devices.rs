@@ -29,6 +29,8 @@ enum Step {
     EnrolWithSameKey(&'static str),
     /// The fleet's next authority issues, at once.
     Rotate,
+    /// The authorities that do not issue are trusted no more.
+    Distrust,
     /// It presents the certificate that it got as the n-th, from 0; what it is answered.
     Present(usize, &'static str),
 }
@@ -135,6 +137,12 @@ impl World {
                 let next = test.fleet.certificates().announce(&admin, None).await.unwrap();
                 test.fleet.certificates().promote(&admin, next.id).await.unwrap();
             }
+            Distrust => {
+                let certificates = test.fleet.certificates();
+                for authority in certificates.list(&admin).await.unwrap().into_iter().skip(1) {
+                    certificates.delete(&admin, authority.id).await.unwrap();
+                }
+            }
         }
         ("ok", "ok")
     }
@@ -215,6 +223,20 @@ async fn certificates_of_a_retiring_authority_count_until_they_end() {
         Present(1, "ok"),
         Wait(DAY),
         Present(1, "certificate.expired"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn certificates_of_an_authority_that_is_trusted_no_more_are_worth_nothing() {
+    check(&[
+        Wait(HOUR),
+        Rotate,
+        Present(0, "ok"),
+        Distrust,
+        Present(0, "certificate.superseded"),
+        Renew("ok"),
+        Present(1, "ok"),
     ])
     .await;
 }
