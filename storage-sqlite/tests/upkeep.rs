@@ -238,14 +238,14 @@ async fn indexes(path: &Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_does_without_indexes_while_it_is_filled_makes_those_that_a_patch_needs_and_has_all_in_the_end() {
+async fn a_store_does_without_indexes_while_it_is_filled_though_documents_are_replaced_and_has_all_in_the_end() {
     let (from, into) = (Folder::new(), Folder::new());
     filled(&from.file()).await;
     let source = open(&from.file()).await;
     let records = source.view().await.unwrap().records(None, 1_000).await.unwrap();
     source.close().await.unwrap();
     let all = indexes(&from.file()).await;
-    let of_sides = |names: &[String]| names.iter().filter(|name| name.starts_with("many.")).count();
+    let put_off = |name: &String| name.starts_with("many.");
     let target = open(&into.file()).await;
     target.fill(origin()).await.unwrap();
     let patch = Patch {
@@ -254,14 +254,13 @@ async fn a_store_does_without_indexes_while_it_is_filled_makes_those_that_a_patc
         ..Patch::default()
     };
     // As many patches as make a checkpoint beside them, and one more: from the second on each replaces all documents.
-    for n in 0..6 {
+    for _ in 0..6 {
         target.patch(patch.clone()).await.unwrap();
         let now = indexes(&into.file()).await;
-        assert!(now.len() < all.len(), "{now:?}");
-        assert_eq!(of_sides(&now), if n == 0 { 0 } else { of_sides(&all) }, "{now:?}");
+        assert!(!now.iter().any(put_off), "{now:?}");
     }
     target.serve().await.unwrap();
-    assert!(of_sides(&all) > 0);
+    assert!(all.iter().any(put_off));
     assert_eq!(indexes(&into.file()).await, all);
     assert_eq!(target.check().await.unwrap(), []);
     target.close().await.unwrap();
@@ -317,7 +316,7 @@ async fn a_check_finds_indexes_that_are_not_what_bodies_say() {
     )
     .await;
     check_finds(
-        "INSERT INTO \"many.device.tag\" VALUES ('x', x'ffffffffffffffffffffffffffffffff')",
+        "INSERT INTO \"many.device.tag\" VALUES (x'ffffffffffffffffffffffffffffffff', 'x')",
         Repairable,
         "device/ffffffff",
         "not there",
@@ -369,9 +368,9 @@ async fn a_check_compares_all_numbers_of_a_document() {
     store.close().await.unwrap();
     for (damage, expected) in [
         ("DELETE FROM \"many.set.member\" WHERE value = 9", 1),
-        ("INSERT INTO \"many.set.member\" SELECT 8, id FROM \"kind.set\"", 3),
+        ("INSERT INTO \"many.set.member\" SELECT id, 8 FROM \"kind.set\"", 3),
         (
-            "INSERT INTO \"many.set.member\" VALUES (7, x'ffffffffffffffffffffffffffffffff')",
+            "INSERT INTO \"many.set.member\" VALUES (x'ffffffffffffffffffffffffffffffff', 7)",
             4,
         ),
     ] {

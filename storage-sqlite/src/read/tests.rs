@@ -170,7 +170,11 @@ async fn few_documents_of_one_tag_are_found_by_the_tag_and_sorted() {
         true,
     )
     .await;
-    check(&rare, "SEARCH m USING PRIMARY KEY (value=?)", true);
+    check(
+        &rare,
+        "SEARCH m USING COVERING INDEX many.device.tag.value (value=?)",
+        true,
+    );
     let wanted = Filter::In("tag", vec!["a".into(), "b".into()]);
     let rare = plans(
         &mut bed,
@@ -178,7 +182,11 @@ async fn few_documents_of_one_tag_are_found_by_the_tag_and_sorted() {
         true,
     )
     .await;
-    check(&rare, "SEARCH m USING PRIMARY KEY (value=?)", true);
+    check(
+        &rare,
+        "SEARCH m USING COVERING INDEX many.device.tag.value (value=?)",
+        true,
+    );
     let either = Filter::Or(vec![tag("a"), Filter::Eq("name", "x".into())]);
     let rare = plans(
         &mut bed,
@@ -218,9 +226,13 @@ async fn many_documents_of_one_tag_are_met_on_the_walk() {
     )
     .await;
     check(&common, "SCAN t USING INDEX kind.device.seen", false);
-    check(&common, "SEARCH m USING PRIMARY KEY (value=? AND id=?)", false);
+    check(&common, "SEARCH m USING PRIMARY KEY (id=? AND value=?)", false);
     let by_id = plans(&mut bed, &find(tag("a"), None, Some(Value::Null)), false).await;
-    check(&by_id, "SEARCH m USING PRIMARY KEY (value=? AND id>?)", false);
+    check(
+        &by_id,
+        "SEARCH m USING COVERING INDEX many.device.tag.value (value=? AND id>?)",
+        false,
+    );
     bed.store.close().await.unwrap();
 }
 

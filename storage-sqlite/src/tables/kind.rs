@@ -236,14 +236,8 @@ impl KindTable {
             })
             .collect();
         all.extend(self.composite_indexes());
-        all.extend(self.sides());
+        all.extend(self.many.iter().map(|many| (many.index.clone(), many.create_index())));
         all
-    }
-
-    /// Those of them that a document's many values are found by, which replacing one needs.
-    pub(crate) fn sides(&self) -> Vec<(Ident, Sql)> {
-        let index = |many: &ManyTable| (many.index.clone(), many.create_index());
-        self.many.iter().map(index).collect()
     }
 
     /// Two documents of one value of a column.
@@ -256,18 +250,19 @@ impl KindTable {
     }
 }
 
-/// The values of a many-valued column.
+/// The values of a many-valued column, kept by id: documents that are filled in come in the order of their ids, and one that is
+/// replaced gives up its values without the index.
 #[derive(Debug)]
 pub(crate) struct ManyTable {
     /// Its place among the kind's columns.
     pub(crate) position: usize,
     pub(crate) column: Column,
     pub(crate) table: Ident,
-    /// By id.
+    /// By value.
     index: Ident,
     /// Adds what is not there yet (value, place of the id).
     pub(crate) insert: Sql,
-    /// Inserts new ones: value, id.
+    /// Inserts new ones: id, value.
     pub(crate) inserts: Inserts,
     /// Removes what documents have no longer: their ids as `?1` and `?2` (id), what they have now as `?3` and `?4` (value,
     /// place of the id).
@@ -286,7 +281,7 @@ impl ManyTable {
         let id = packed::id(1);
         let kept = |piece: &str| piece.replace("?2", "?4");
         Self {
-            inserts: Inserts::new(&table, &["value", "id"].map(String::from)),
+            inserts: Inserts::new(&table, &["id", "value"].map(String::from)),
             insert: Sql::new(format!(
                 "INSERT OR IGNORE INTO {table} (value, id) SELECT {value}, {id} FROM json_each(?1) j WHERE true"
             )),
@@ -309,7 +304,7 @@ impl ManyTable {
                     format!("SELECT m.id, m.value FROM {table} m WHERE m.id > ?1 AND m.id <= ?2 ORDER BY m.id, m.value")
                 }
             }),
-            index: Ident::new(&["many", kind, column.name, "id"]),
+            index: Ident::new(&["many", kind, column.name, "value"]),
             table,
             position,
             column: *column,
@@ -320,7 +315,7 @@ impl ManyTable {
         let (table, r#type) = (&self.table, sql_type(self.column.r#type));
         vec![
             Sql::new(format!(
-                "CREATE TABLE {table} (value {type} NOT NULL, id BLOB NOT NULL, PRIMARY KEY (value, id)) STRICT, WITHOUT ROWID"
+                "CREATE TABLE {table} (id BLOB NOT NULL, value {type} NOT NULL, PRIMARY KEY (id, value)) STRICT, WITHOUT ROWID"
             )),
             self.create_index(),
         ]
@@ -328,6 +323,6 @@ impl ManyTable {
 
     fn create_index(&self) -> Sql {
         let (table, index) = (&self.table, &self.index);
-        Sql::new(format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (id, value)"))
+        Sql::new(format!("CREATE INDEX IF NOT EXISTS {index} ON {table} (value, id)"))
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   "kind.device"          id, rev, seq, a column per single-valued column, _one, _many, body
 //!     "kind.device.name"   (name, id): lists, both ways, and filters; "unique.device.name" beside it where it is unique
-//!   "many.device.tag"      (value, id) in that order, and back, for a many-valued column
+//!   "many.device.tag"      (id, value) for a many-valued column; "many.device.tag.value" (value, id)
 //!   "lane.audit"           (stream, at, n), columns, _number and _hash where it is chained, body
 //!     "lane.audit.at"      (at, stream, n); "lane.audit.actor" (actor, at, stream, n)
 //!   "latest.state"         id, body
@@ -61,11 +61,6 @@ impl Tables {
             all.extend(self.lanes.get(lane.name).map(LaneTable::put_off).unwrap_or_default());
         }
         all
-    }
-
-    /// Those of them that replacing a document needs.
-    pub(crate) fn sides(&self) -> Vec<(Ident, Sql)> {
-        self.kinds.values().flat_map(KindTable::sides).collect()
     }
 
     pub(crate) fn kind(&self, name: Name) -> Result<&KindTable> {

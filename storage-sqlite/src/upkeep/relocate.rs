@@ -159,7 +159,6 @@ async fn fill(writer: &mut Writer, tables: &Tables, from: Move) -> Result<()> {
     if writer.shared().is_put_off() {
         synchronise(writer, Synchronous::Normal).await?;
         pragma(writer, "PRAGMA wal_autocheckpoint = 0").await?;
-        writer.has_sides = false;
         writer.begin_checkpoints();
     }
     Ok(())
@@ -303,11 +302,6 @@ async fn patch_in(writer: &mut Writer, tables: &Tables, layout: Layout, inserts:
         None => false,
     };
     if !inserted {
-        if writer.shared().is_put_off() && !writer.has_sides {
-            // A document that is replaced gives up its many values, which are found by its id.
-            make_indexes(writer, tables.sides()).await?;
-            writer.has_sides = true;
-        }
         writer.begin().await?;
         let result = store_layout(writer, tables, &layout).await;
         writer.end(result).await?;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use fleet_core::store::{Key, Latest, Layout, Name, Result, StoredRow, Value, group::PutDoc};
-use uuid::Uuid;
 
 use super::Sums;
 use crate::{
@@ -62,18 +61,14 @@ fn documents(table: &KindTable, puts: &[&PutDoc], all: &mut Vec<Prepared>) {
     };
     table.inserts.of(puts, bind, all);
     for many in &table.many {
-        let mut values: Vec<(&Value, Uuid)> = puts
+        let values: Vec<(&Key, &Value)> = puts
             .iter()
             .flat_map(|put| {
                 let list = put.index.get(many.position).map(Vec::as_slice).unwrap_or_default();
-                list.iter().map(|value| (value, put.key.id))
+                list.iter().map(|value| (&put.key, value))
             })
             .collect();
-        // In the order of the table, so that neighbours go into one page while it is at hand. Each document's are in order already,
-        // which this sort makes use of.
-        values.sort();
-        let bind =
-            |query: Prepared, (value, id): &(&Value, Uuid)| bind_value(query, Some(value)).bind(id.as_bytes().to_vec());
+        let bind = |query: Prepared, (key, value): &(&Key, &Value)| bind_value(bytes(query, key), Some(value));
         many.inserts.of(&values, bind, all);
     }
 }

@@ -90,8 +90,6 @@ pub(crate) struct Writer {
     heads: HashMap<Name, Link>,
     /// While the store is filled.
     checkpoints: Option<Checkpoints>,
-    /// Whether a store that is filled is known to have the indexes that replacing a document needs.
-    pub(crate) has_sides: bool,
 }
 
 impl Writer {
@@ -105,7 +103,6 @@ impl Writer {
             seq: 0,
             heads: HashMap::new(),
             checkpoints: None,
-            has_sides: false,
         }
     }
 
