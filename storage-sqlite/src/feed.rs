@@ -198,14 +198,15 @@ async fn set_floor(writer: &mut Writer, upto: Seq) -> Result<u64, Failure> {
     Ok(upto.saturating_sub(floor))
 }
 
-/// Removes a slice of what lies below the floor; says whether there may be more.
-pub(crate) async fn forget(writer: &mut Writer) -> Result<bool> {
+/// Removes a slice of what lies below the floor, up to a place at most: batches that changed nothing since are remembered at the floor
+/// itself. Says whether there may be more.
+pub(crate) async fn forget(writer: &mut Writer, upto: Seq) -> Result<bool> {
     writer.begin().await?;
-    let result = forget_slice(writer).await;
+    let result = forget_slice(writer, upto).await;
     writer.end(result).await
 }
 
-async fn forget_slice(writer: &mut Writer) -> Result<bool, Failure> {
+async fn forget_slice(writer: &mut Writer, upto: Seq) -> Result<bool, Failure> {
     let row = literal(
         "SELECT (SELECT value FROM meta WHERE name = 'floor'), \
          min(coalesce((SELECT min(seq) FROM feed), 9223372036854775807), \
@@ -213,17 +214,17 @@ async fn forget_slice(writer: &mut Writer) -> Result<bool, Failure> {
     )
     .fetch_one(writer.conn())
     .await?;
-    let (floor, first) = (read_uint(&row, 0)?, read_uint(&row, 1)?);
-    if first > floor {
+    let (last, first) = (read_uint(&row, 0)?.min(upto), read_uint(&row, 1)?);
+    if first > last {
         return Ok(false);
     }
-    let upto = first.saturating_add(SLICE).min(floor);
+    let slice = first.saturating_add(SLICE).min(last);
     for statement in [
         literal("DELETE FROM feed WHERE seq <= ?1"),
         literal("DELETE FROM batches WHERE seq <= ?1"),
     ] {
-        let bound = i64::try_from(upto).unwrap_or(i64::MAX);
+        let bound = i64::try_from(slice).unwrap_or(i64::MAX);
         statement.bind(bound).execute(writer.conn()).await?;
     }
-    Ok(upto < floor)
+    Ok(slice < last)
 }

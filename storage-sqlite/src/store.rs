@@ -355,7 +355,7 @@ impl Backend for SqliteStore {
         let forgotten = self
             .alone(move |writer| Box::pin(feed::raise_floor(writer, upto)))
             .await?;
-        while self.alone(|writer| Box::pin(feed::forget(writer))).await? {}
+        while self.alone(move |writer| Box::pin(feed::forget(writer, upto))).await? {}
         Ok(forgotten)
     }
 

@@ -94,6 +94,7 @@ macro_rules! __cases {
                 refused_batch_leaves_its_id_free
                 equal_contents_under_two_ids_are_two_commits
                 compaction_forgets_batch_ids
+                compaction_of_less_than_is_forgotten_forgets_nothing_more
                 repeats_at_once_are_applied_once
             }
             unique {

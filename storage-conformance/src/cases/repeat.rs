@@ -108,6 +108,18 @@ pub(crate) async fn compaction_forgets_batch_ids(lab: &mut Lab) {
     );
 }
 
+pub(crate) async fn compaction_of_less_than_is_forgotten_forgets_nothing_more(lab: &mut Lab) {
+    lab.commit_as(7, [put("a")]).await.unwrap();
+    lab.store().compact(1).await.unwrap();
+    // It changes nothing, so that its place is the one up to which all is forgotten.
+    let answer = lab.commit_as(8, []).await.unwrap();
+    lab.commit_as(9, [put("b")]).await.unwrap();
+    assert_eq!(lab.store().compact(0).await.unwrap(), 0);
+    assert_eq!(lab.commit_as(8, []).await.unwrap(), answer);
+    lab.store().compact(1).await.unwrap();
+    assert_ne!(lab.commit_as(8, []).await.unwrap(), answer);
+}
+
 pub(crate) async fn repeats_at_once_are_applied_once(lab: &mut Lab) {
     let commits = (0..16).map(|_| lab.commit_as(7, [put("a").size(1), row("log", "s", 1)]));
     let answers = join_all(commits).await;

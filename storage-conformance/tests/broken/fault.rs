@@ -48,6 +48,7 @@ pub enum Fault {
     FeedWithoutDeletes,
     FeedEndsWhenReached,
     CompactionUnnoticed,
+    CompactionBeyondTheAsked,
     LeaseGivenTwice,
     LeaseNeverLapses,
     FenceNotRaised,
@@ -167,6 +168,10 @@ pub const FAULTS: &[(Fault, &str)] = &[
     (Fault::FeedWithoutDeletes, "feed::delete_tells_the_last_revision"),
     (Fault::FeedEndsWhenReached, "feed::follower_gets_what_comes_later"),
     (Fault::CompactionUnnoticed, "feed::compaction_forgets_up_to_a_place"),
+    (
+        Fault::CompactionBeyondTheAsked,
+        "repeat::compaction_of_less_than_is_forgotten_forgets_nothing_more",
+    ),
     (Fault::LeaseGivenTwice, "leases::held_lease_is_given_to_nobody_else"),
     (
         Fault::LeaseNeverLapses,

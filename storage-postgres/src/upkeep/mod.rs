@@ -138,12 +138,13 @@ pub(crate) async fn compact(store: &PostgresStore, upto: Seq) -> Result<u64> {
         })
     })
     .await?;
-    while forget(store).await? {}
+    while forget(store, upto).await? {}
     Ok(forgotten)
 }
 
-/// Removes a slice of what lies below the floor; says whether there may be more.
-async fn forget(store: &PostgresStore) -> Result<bool> {
+/// Removes a slice of what lies below the floor, up to a place at most: batches that changed nothing since are remembered at the floor
+/// itself. Says whether there may be more.
+async fn forget(store: &PostgresStore, upto: Seq) -> Result<bool> {
     let server = Arc::clone(store.server());
     alone(store, move |lent| {
         let server = Arc::clone(&server);
@@ -151,15 +152,15 @@ async fn forget(store: &PostgresStore) -> Result<bool> {
             let (conn, fixed) = (lent.conn()?, &server.fixed);
             fixed.begin_commits.rows(conn).await?;
             let row = fixed.oldest.query().fetch_one(&mut *conn).await?;
-            let (floor, first) = (read_uint(&row, 1)?, read_uint(&row, 2)?);
-            if first > floor {
+            let (last, first) = (read_uint(&row, 1)?.min(upto), read_uint(&row, 2)?);
+            if first > last {
                 settle(lent).await?;
                 return Ok(false);
             }
-            let upto = first.saturating_add(SLICE).min(floor);
-            fixed.forget.query().bind(signed(upto)).execute(conn).await?;
+            let slice = first.saturating_add(SLICE).min(last);
+            fixed.forget.query().bind(signed(slice)).execute(conn).await?;
             settle(lent).await?;
-            Ok(upto < floor)
+            Ok(slice < last)
         })
     })
     .await
