@@ -11,7 +11,7 @@ use fleet_bins_common::{
 use fleet_core::{
     Fleet,
     kernel::SystemClock,
-    store::{Phase, Severity, Standing},
+    store::{Finding, Phase, Standing},
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -80,13 +80,10 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<ExitCode> {
     let (fleet, _) = open(config, Purpose::Existing).await?;
     let findings = fleet.store().backend().check().await?;
     for finding in &findings {
-        print(&format!(
-            "{}: {}: {}",
-            finding.severity, finding.subject, finding.problem
-        ));
+        print(&format!("{}: {finding}", finding.severity));
     }
     fleet.close().await?;
-    if findings.iter().all(|finding| finding.severity == Severity::Known) {
+    if Finding::none_open(&findings) {
         print("no damage found");
         Ok(ExitCode::SUCCESS)
     } else {

@@ -107,7 +107,7 @@ impl From<MigrationError> for Failure {
     fn from(error: MigrationError) -> Self {
         let exit = match &error {
             MigrationError::Refused(_) => Exit::Refused,
-            MigrationError::Different(_) | MigrationError::Damaged { .. } => Exit::Different,
+            MigrationError::Different(_) | MigrationError::Damaged(_) => Exit::Different,
             MigrationError::Store {
                 error: store::Error::Unavailable(_) | store::Error::Unknown(_),
                 ..

@@ -15,7 +15,7 @@ use crate::{
     Fleet,
     access::Context,
     kernel::{EntityId as _, Page, PageRequest, Result},
-    store::{Direction, Evidence, Filter, Query, Severity},
+    store::{Direction, Evidence, Filter, Finding, Query},
 };
 
 /// Findings of a check that are shown.
@@ -182,7 +182,7 @@ impl<'a> StorageService<'a> {
                 self.desk().checked(match findings {
                     Ok(findings) => CheckResult {
                         at,
-                        healthy: findings.iter().all(|finding| finding.severity == Severity::Known),
+                        healthy: Finding::none_open(&findings),
                         total: findings.len() as u64,
                         findings: findings.into_iter().take(FINDINGS).map(Into::into).collect(),
                         problem: None,

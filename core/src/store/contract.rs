@@ -5,12 +5,11 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Digest, DocPage, Filter, Find, IndexedValues, Link, ReadRows, RecordKey, Relocate, Result, RowCursor, Schema,
-    Value, group::Place,
+    Digest, DocPage, Filter, Find, Finding, IndexedValues, Link, ReadRows, RecordKey, Relocate, Result, RowCursor,
+    Schema, Value, group::Place,
 };
 
 /// A place in commit order; rises by one with each commit that changes something.
@@ -370,40 +369,6 @@ pub struct Footprint {
     /// By kind, lane and set of latest values, where the engine knows it without reading what is stored. Not all of the whole:
     /// history and logs belong to none of them.
     pub names: Vec<(Name, u64)>,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Data was lost, and a repair went on without it. It is said for good, and nothing is left to do.
-    Known,
-    /// An index or a count is wrong; the data itself is intact.
-    Repairable,
-    /// Data is damaged or missing.
-    Damage,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Known => "known loss",
-            Self::Repairable => "repairable",
-            Self::Damage => "damage",
-        })
-    }
-}
-
-/// What `check` found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// Where: a key, a lane, a file.
-    pub subject: String,
-    /// What is wrong.
-    pub problem: String,
 }
 
 /// All that a backend implements. Everything typed stands on top of it, once.

@@ -64,6 +64,7 @@ mod chain;
 mod contract;
 mod digest;
 mod error;
+mod finding;
 pub mod group;
 mod lease;
 pub mod memory;
@@ -79,11 +80,12 @@ mod value;
 
 pub use chain::{ChainBreak, ChainWalk, Gap, Link, link_over_losses, verify_chain};
 pub use contract::{
-    Backend, Batch, Change, Committed, Doc, Expect, Finding, Footprint, Info, Ingest, Key, Latest, Name, Record, Rev,
-    Row, RowPage, SchemaReport, Seq, Severity, StoredRow, Touched, View, Write,
+    Backend, Batch, Change, Committed, Doc, Expect, Footprint, Info, Ingest, Key, Latest, Name, Record, Rev, Row,
+    RowPage, SchemaReport, Seq, StoredRow, Touched, View, Write,
 };
 pub use digest::{Digest, ExportDigest};
 pub use error::{BoxError, Error, Result};
+pub use finding::{Finding, Severity};
 pub use lease::Lease;
 pub use query::{
     Cursor, Direction, DocPage, Filter, Find, ReadRows, RowCursor, Term, check_filter, check_find, check_keys,

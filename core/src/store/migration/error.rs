@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{Difference, Side};
 use crate::{
     kernel::{Class, Code, Error},
-    store,
+    store::{self, Finding},
 };
 
 /// The move cannot be made as asked; the message lists every problem and what to do about it.
@@ -105,13 +105,8 @@ pub enum MigrationError {
     #[error("{0}")]
     Different(Box<Difference>),
     /// The target holds all, and is damaged. It does not serve.
-    #[error("the target is damaged at {subject}: {problem}")]
-    Damaged {
-        /// Where.
-        subject: String,
-        /// What is wrong.
-        problem: String,
-    },
+    #[error("the target is damaged at {0}")]
+    Damaged(Finding),
     /// Writes come faster than they are copied.
     #[error(
         "after {passes} passes the target is still {left} records behind: writes come faster than they can be copied"
@@ -154,7 +149,7 @@ impl MigrationError {
             Self::Refused(problems) => problems.first().map_or(REFUSED, |problem| problem.code),
             Self::Store { .. } => STORE_FAILED,
             Self::Different(_) => DIFFERENT,
-            Self::Damaged { .. } => DAMAGED,
+            Self::Damaged(_) => DAMAGED,
             Self::NotCatchingUp { .. } => NOT_CATCHING_UP,
             Self::PauseTooLong { .. } => PAUSE_TOO_LONG,
             Self::NotesLost(_) => NOTES_LOST,
@@ -169,7 +164,7 @@ impl MigrationError {
             Self::Store { .. } => {
                 "put the store right and run the same command again: it goes on where it stopped; or abandon the move"
             }
-            Self::Different(_) | Self::Damaged { .. } => {
+            Self::Different(_) | Self::Damaged(_) => {
                 "the target was not made to serve; run the same command again, or abandon the move: the source is complete"
             }
             Self::NotCatchingUp { .. } | Self::PauseTooLong { .. } => {

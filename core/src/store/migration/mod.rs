@@ -91,7 +91,7 @@ pub use self::{
 };
 use crate::{
     kernel::{Clock, Randomness, random_uuid},
-    store::{Backend, Error, Move, Phase, Schema, Seq, Severity, limits},
+    store::{Backend, Error, Finding, Move, Phase, Schema, Seq, limits},
 };
 
 /// How a move is made.
@@ -462,15 +462,7 @@ impl Migration {
         if self.options.check {
             meter.begin(Activity::Checking, None);
             let findings = self.target.check().await.map_err(of_target)?;
-            if let Some(finding) = findings
-                .into_iter()
-                .find(|finding| finding.severity == Severity::Damage)
-            {
-                return Err(MigrationError::Damaged {
-                    subject: finding.subject,
-                    problem: finding.problem,
-                });
-            }
+            Finding::no_damage(findings).map_err(MigrationError::Damaged)?;
             report.checking = Some(meter.elapsed());
         }
         meter.begin(Activity::Switching, None);

@@ -45,7 +45,7 @@ use super::{
     report,
     tail::{How, Tail, different, read, same},
 };
-use crate::store::{Move, Patch, Pause, Phase, RecordKey, Seq, Severity, Switch};
+use crate::store::{Finding, Move, Patch, Pause, Phase, RecordKey, Seq, Switch};
 
 /// Pages that are walked between two looks at the notes. A store keeps a quarter of a million of them.
 const SEGMENT: u64 = 25;
@@ -329,16 +329,7 @@ impl Work<'_> {
     async fn check(&mut self) -> Result<(), MigrationError> {
         let target = std::sync::Arc::clone(&self.migration.target);
         let findings = self.while_noting(target.check()).await?;
-        match findings
-            .into_iter()
-            .find(|finding| finding.severity == Severity::Damage)
-        {
-            None => Ok(()),
-            Some(finding) => Err(MigrationError::Damaged {
-                subject: finding.subject,
-                problem: finding.problem,
-            }),
-        }
+        Finding::no_damage(findings).map_err(MigrationError::Damaged)
     }
 
     /// Freezes the source, carries what is left, and makes the target serve; puts it off when that takes too long.

@@ -3,7 +3,7 @@
 use futures::{StreamExt as _, stream::BoxStream};
 
 use super::{Move, Patch, RecordKey};
-use crate::store::{Backend, Error, ExportDigest, Record, Result, Seq, Severity};
+use crate::store::{Backend, Error, ExportDigest, Finding, Record, Result, Seq};
 
 /// Records of one patch.
 const PATCH: usize = 2_000;
@@ -73,10 +73,9 @@ impl dyn Backend {
                 "what was stored is not what was sent: {last:?}, not {expected:?}"
             )));
         }
-        let findings = self.check().await?;
-        match findings.iter().find(|finding| finding.severity == Severity::Damage) {
-            None => Ok(expected),
-            Some(finding) => Err(Error::Corrupt(format!("{}: {}", finding.subject, finding.problem))),
+        match Finding::no_damage(self.check().await?) {
+            Ok(()) => Ok(expected),
+            Err(finding) => Err(Error::Corrupt(finding.to_string())),
         }
     }
 }
