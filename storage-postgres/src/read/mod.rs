@@ -6,11 +6,13 @@ mod plan;
 mod pool;
 mod records;
 mod rows;
+mod sizes;
 mod view;
 
 pub(crate) use self::{
     decode::{chain_row, stored_row},
     pool::{Lent, Readers},
     records::FIRST,
+    sizes::Sizes,
     view::PostgresView,
 };

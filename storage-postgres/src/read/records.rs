@@ -5,14 +5,14 @@ use futures::TryStreamExt as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
-use super::decode::{document, latest_value, stored_row};
+use super::{
+    decode::{document, latest_value, stored_row},
+    sizes::Sizes,
+};
 use crate::{error::from_engine, sql::Prepared, tables::Tables};
 
 /// Records that a page has room for from the beginning.
 const PAGE: usize = 2_000;
-
-/// Rows of the first statement of a page, before anything is known of their size.
-const STEP: usize = 64;
 
 /// A page while it is read.
 struct Page {
@@ -26,16 +26,6 @@ impl Page {
         self.records.len() >= self.limit || self.bytes >= Patch::BYTES
     }
 
-    /// Rows that the next statement may give: about as many as there is room for, by the size of those before it. All that an engine is
-    /// asked for it sends, read or not.
-    fn room(&self) -> usize {
-        let rows = match self.bytes / self.records.len().max(1) {
-            0 => STEP,
-            size => (Patch::BYTES.saturating_sub(self.bytes) / size).max(1),
-        };
-        rows.min(self.limit - self.records.len())
-    }
-
     /// Reads a table from a place on, until it ends or the page is full. `rows` are those behind a place, at most so many; `read` makes
     /// a place and its record.
     async fn table<P>(
@@ -45,15 +35,17 @@ impl Page {
         rows: impl Fn(&P, i64) -> Prepared,
         read: impl Fn(&PgRow) -> Result<(P, Record), sqlx::Error>,
     ) -> Result<()> {
-        let mut more = true;
+        let (mut more, mut sizes) = (true, Sizes::default());
         while more && !self.is_full() {
-            let (room, mut got) = (self.room(), 0);
+            let (fit, mut got) = (sizes.fit(Patch::BYTES.saturating_sub(self.bytes)), 0);
+            let room = fit.min(self.limit - self.records.len());
             let statement = rows(&from, i64::try_from(room).unwrap_or(i64::MAX));
             let mut rows = statement.fetch(&mut *conn);
             while !self.is_full()
                 && let Some(row) = rows.try_next().await.map_err(from_engine)?
             {
                 let (place, record) = read(&row).map_err(from_engine)?;
+                sizes.add(1, record.size());
                 self.bytes += record.size();
                 self.records.push(record);
                 from = place;

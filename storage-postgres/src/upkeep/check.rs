@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     PostgresStore,
     error::from_engine,
-    read::{FIRST, chain_row, stored_row},
+    read::{FIRST, Sizes, chain_row, stored_row},
     sql::{read_body, read_uint, read_value},
     tables::{Fixed, KindTable, LaneTable, Tables},
 };
@@ -25,28 +25,16 @@ const FINDINGS: usize = 1_000;
 const STEP: usize = 2_000;
 const BYTES: usize = 2 * 1024 * 1024;
 
-/// How many are read next, so that a page of large bodies is a short one: by what the page before held.
-#[derive(Clone, Copy)]
-struct Pace(usize);
+/// How many are read next.
+fn next(sizes: Sizes) -> i64 {
+    i64::try_from(sizes.fit(BYTES).min(STEP)).unwrap_or(i64::MAX)
+}
 
-impl Pace {
-    /// Nothing is known of the first page.
-    const FIRST: Self = Self(64);
-
-    fn rows(self) -> i64 {
-        i64::try_from(self.0).unwrap_or(i64::MAX)
-    }
-
-    /// After a page, of which this column is the body.
-    fn next(self, rows: &[PgRow], body: usize) -> Result<Self, sqlx::Error> {
-        let mut bytes = 1;
-        for row in rows {
-            bytes += row.try_get_raw(body)?.as_bytes().map_or(0, <[u8]>::len);
-        }
-        // Four times as many at most: what comes may be larger.
-        let fit = BYTES.saturating_mul(rows.len()) / bytes;
-        Ok(Self(fit.clamp(16, STEP).min(self.0 * 4)))
-    }
+/// Bytes in this column of a page.
+fn bytes(rows: &[PgRow], body: usize) -> Result<usize, sqlx::Error> {
+    rows.iter()
+        .map(|row| Ok(row.try_get_raw(body)?.as_bytes().map_or(0, <[u8]>::len)))
+        .sum()
 }
 
 /// Checks the whole store, from one moment of it.
@@ -126,11 +114,11 @@ impl Check {
         table: &KindTable,
         seq: Seq,
     ) -> Result<(), sqlx::Error> {
-        let (mut after, mut pace): (Option<Uuid>, _) = (None, Pace::FIRST);
+        let (mut after, mut sizes): (Option<Uuid>, _) = (None, Sizes::default());
         loop {
-            let walk = table.walk.query().bind(after).bind(pace.rows());
+            let walk = table.walk.query().bind(after).bind(next(sizes));
             let rows = walk.fetch_all(&mut *conn).await?;
-            pace = pace.next(&rows, 3)?;
+            sizes.add(rows.len(), bytes(&rows, 3)?);
             let upto: Option<Uuid> = rows.last().map(|last| last.try_get(0)).transpose()?;
             let many = many(conn, table, after, upto).await?;
             let (tables, name, ended) = (Arc::clone(tables), table.kind.name, rows.is_empty());
@@ -214,11 +202,11 @@ impl Check {
         tables: &Arc<Tables>,
         table: &LaneTable,
     ) -> Result<(), sqlx::Error> {
-        let ((mut stream, mut at, mut n), mut pace) = (FIRST, Pace::FIRST);
+        let ((mut stream, mut at, mut n), mut sizes) = (FIRST, Sizes::default());
         loop {
-            let walk = table.walk.query().bind(stream).bind(at).bind(n).bind(pace.rows());
+            let walk = table.walk.query().bind(stream).bind(at).bind(n).bind(next(sizes));
             let rows = walk.fetch_all(&mut *conn).await?;
-            pace = pace.next(&rows, 3)?;
+            sizes.add(rows.len(), bytes(&rows, 3)?);
             let Some(last) = rows.last() else { return Ok(()) };
             (stream, at, n) = (last.try_get(0)?, last.try_get(1)?, last.try_get(2)?);
             let (tables, name) = (Arc::clone(tables), table.lane.name);
@@ -254,16 +242,16 @@ impl Check {
     async fn chain(&mut self, conn: &mut PgConnection, fixed: &Fixed, table: &LaneTable) -> Result<(), sqlx::Error> {
         let name = table.lane.name;
         let mut walk = ChainWalk::default();
-        let (mut number, mut pace) = (i64::MIN, Pace::FIRST);
+        let (mut number, mut sizes) = (i64::MIN, Sizes::default());
         while !walk.is_broken() {
             let rows = table
                 .chain
                 .query()
                 .bind(number)
-                .bind(pace.rows())
+                .bind(next(sizes))
                 .fetch_all(&mut *conn)
                 .await?;
-            pace = pace.next(&rows, 3)?;
+            sizes.add(rows.len(), bytes(&rows, 3)?);
             let Some(end) = rows.last() else { break };
             number = end.try_get(4)?;
             for row in &rows {
