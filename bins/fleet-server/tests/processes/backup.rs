@@ -85,6 +85,64 @@ impl Drill {
         assert_eq!(digest.len(), 64, "{words}");
         (file, digest)
     }
+
+    /// A backup restored into a folder of JSON.
+    async fn in_json(&self) -> JsonStore {
+        let (file, _) = self.backed_up().await;
+        let store = JsonStore {
+            data: self.path("json-data"),
+            folder: self.path("store"),
+            passphrase: self.path("passphrase"),
+        };
+        store.said(&["restore", "--from", text(&file)], &store.open()).await;
+        store
+    }
+}
+
+/// A stopped server's store in JSON.
+struct JsonStore {
+    data: PathBuf,
+    folder: PathBuf,
+    passphrase: PathBuf,
+}
+
+impl JsonStore {
+    fn storage(&self) -> String {
+        format!("json:{}", self.folder.display())
+    }
+
+    fn open(&self) -> [&str; 2] {
+        ["--backup-passphrase-file", text(&self.passphrase)]
+    }
+
+    /// What `fleet-server` says of it.
+    async fn said(&self, verb: &[&str], more: &[&str]) -> String {
+        let at = ["--data", text(&self.data), "--storage", &self.storage()];
+        said(&[verb, &at[..], more].concat()).await
+    }
+
+    async fn check_damaged(&self) {
+        let at = ["check", "--data", text(&self.data), "--storage", &self.storage()];
+        check_refused(&at, "fleet-server repair").await;
+    }
+
+    /// Makes another name of this one wherever a folder in the store has it; says where.
+    fn damage(&self, folder: &str, name: &str, other: &str) -> Vec<PathBuf> {
+        assert_eq!(name.len(), other.len());
+        let of = |name: &str| format!("\"name\":\"{name}\"").into_bytes();
+        let (name, other) = (of(name), of(other));
+        let mut damaged = files(&self.folder.join(folder));
+        damaged.retain(|path| {
+            let mut bytes = fs::read(path).unwrap();
+            let Some(begin) = bytes.windows(name.len()).position(|part| part == name) else {
+                return false;
+            };
+            bytes[begin..begin + other.len()].copy_from_slice(&other);
+            fs::write(path, bytes).unwrap();
+            true
+        });
+        damaged
+    }
 }
 
 async fn post(server: &Server, path: &str, body: &Value, token: Option<&str>) -> (u16, Value) {
@@ -188,30 +246,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[tokio::test]
 async fn a_damaged_folder_of_json_is_refused_and_repaired_when_that_is_asked_for() {
     let drill = Drill::new().await;
-    let (file, _) = drill.backed_up().await;
-    let (data, passphrase, store) = (drill.path("json-data"), drill.path("passphrase"), drill.path("store"));
-    let storage = format!("json:{}", store.display());
-    let at = ["--data", text(&data), "--storage", &storage];
-    let open = ["--backup-passphrase-file", text(&passphrase)];
-    said(&[&["restore", "--from", text(&file)], &at[..], &open].concat()).await;
-    let repair = [&["repair"], &at[..]].concat();
-    assert!(said(&repair).await.contains("nothing is damaged"));
-
-    // The user's document, in whatever file it is.
-    let ada = b"\"name\":\"ada\"";
-    let mut damaged = 0;
-    for path in files(&store) {
-        let mut bytes = fs::read(&path).unwrap();
-        let Some(begin) = bytes.windows(ada.len()).position(|part| part == ada) else {
-            continue;
-        };
-        bytes[begin + 8] = b'e';
-        fs::write(&path, bytes).unwrap();
-        damaged += 1;
-    }
-    assert!(damaged > 0);
-    check_refused(&[&["check"], &at[..]].concat(), "fleet-server repair").await;
-    let report: Value = serde_json::from_str(&said(&[&repair[..], &["--json"]].concat()).await).unwrap();
+    let store = drill.in_json().await;
+    assert!(store.said(&["repair"], &[]).await.contains("nothing is damaged"));
+    assert!(!store.damage("", "ada", "eda").is_empty());
+    store.check_damaged().await;
+    let report: Value = serde_json::from_str(&store.said(&["repair"], &["--json"]).await).unwrap();
     assert!(report["lines"].as_u64().unwrap() > 0, "{report}");
     let aside = report["aside"].as_str().unwrap();
     assert!(
@@ -219,11 +258,11 @@ async fn a_damaged_folder_of_json_is_refused_and_repaired_when_that_is_asked_for
             .iter()
             .any(|path| fs::read_to_string(path).unwrap().contains("\"eda\""))
     );
-    assert!(said(&repair).await.contains("nothing is damaged"));
-    let recovered = said(&[&["admin", "recover", "--name", "ada"], &at[..]].concat()).await;
+    assert!(store.said(&["repair"], &[]).await.contains("nothing is damaged"));
+    let recovered = store.said(&["admin", "recover", "--name", "ada"], &[]).await;
     assert!(recovered.contains("ada is a new administrator"), "{recovered}");
     let password = recovered.lines().last().unwrap().trim().to_owned();
-    let mut server = Server::start_with(&drill.path("json-data"), "127.0.0.1:0", &["--storage", &storage]).await;
+    let mut server = Server::start_with(&store.data, "127.0.0.1:0", &["--storage", &store.storage()]).await;
     let token = sign_in(&server, "ada", &password).await.unwrap();
     let entries = get(&server, "/api/v1/audit-entries?action=storage.repair", &token).await;
     let [entry] = &entries["items"].as_array().unwrap()[..] else {
@@ -243,35 +282,25 @@ async fn a_damaged_folder_of_json_is_refused_and_repaired_when_that_is_asked_for
 #[tokio::test]
 async fn audit_entries_that_a_repair_went_on_without_are_told_for_good_in_every_copy() {
     let drill = Drill::new().await;
-    let (file, _) = drill.backed_up().await;
-    let (data, passphrase, store) = (drill.path("json-data"), drill.path("passphrase"), drill.path("store"));
-    let storage = format!("json:{}", store.display());
-    let at = ["--data", text(&data), "--storage", &storage];
-    let open = ["--backup-passphrase-file", text(&passphrase)];
-    said(&[&["restore", "--from", text(&file)], &at[..], &open].concat()).await;
+    let store = drill.in_json().await;
     for name in ["bob", "eve", "kim"] {
-        said(&[&["admin", "recover", "--name", name], &at[..]].concat()).await;
+        store.said(&["admin", "recover", "--name", name], &[]).await;
     }
     // The line that made eve, with its audit entry; others follow.
-    let journal = files(&store.join("journal")).pop().unwrap();
-    let mut bytes = fs::read(&journal).unwrap();
-    let eve = b"\"name\":\"eve\"";
-    let begin = bytes.windows(eve.len()).position(|part| part == eve).unwrap();
-    bytes[begin + 8] = b'a';
-    fs::write(&journal, bytes).unwrap();
-    check_refused(&[&["check"], &at[..]].concat(), "fleet-server repair").await;
-    let repaired = said(&[&["repair"], &at[..]].concat()).await;
+    assert_eq!(store.damage("journal", "eve", "ave").len(), 1);
+    store.check_damaged().await;
+    let repaired = store.said(&["repair"], &[]).await;
     assert!(repaired.contains("storage.repair"), "{repaired}");
 
-    let told = said(&[&["check"], &at[..]].concat()).await;
+    let told = store.said(&["check"], &[]).await;
     assert!(told.starts_with("known loss: audit: row "), "{told}");
     assert!(told.contains(" of the chain is gone"), "{told}");
     assert!(told.ends_with("no damage found\n"), "{told}");
     // Through a backup into another engine.
     let (moved, copy) = (drill.path("moved"), drill.path("after.backup"));
-    said(&[&["backup", "--to", text(&copy)], &at[..], &open].concat()).await;
+    store.said(&["backup", "--to", text(&copy)], &store.open()).await;
     let fresh = ["--data", text(&moved)];
-    said(&[&["restore", "--from", text(&copy)], &fresh[..], &open].concat()).await;
+    said(&[&["restore", "--from", text(&copy)], &fresh[..], &store.open()].concat()).await;
     assert_eq!(said(&[&["check"], &fresh[..]].concat()).await, told);
 }
 
