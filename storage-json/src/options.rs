@@ -25,7 +25,7 @@ impl Default for JsonOptions {
             linger: Duration::from_millis(20),
             linger_items: 512,
             group: 512,
-            checkpoint_bytes: 64 * 1024 * 1024,
+            checkpoint_bytes: 128 * 1024 * 1024,
             checkpoint_every: Duration::from_secs(300),
             segment_bytes: 8 * 1024 * 1024,
         }

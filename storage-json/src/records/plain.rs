@@ -89,9 +89,7 @@ fn walk(bytes: &[u8]) -> Option<()> {
 /// Where the text ends whose opening mark stands before `at`.
 fn text(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        let rest = bytes.get(at..)?;
-        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))?;
-        at += length + 1;
+        at += plain_length(bytes.get(at..)?)? + 1;
         match bytes.get(at - 1)? {
             b'"' => return Some(at),
             b'\\' => match bytes.get(at)? {
@@ -108,6 +106,34 @@ fn text(bytes: &[u8], mut at: usize) -> Option<usize> {
             _ => return None,
         }
     }
+}
+
+/// How many bytes of a text come before its end, an escape or a control character.
+fn plain_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    // Eight at a time: most texts are names and words.
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let special = special(u64::from_le_bytes(*eight));
+        if special != 0 {
+            return Some(at + special.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..)?;
+    let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))?;
+    Some(at + length)
+}
+
+/// The highest bit of each byte that is a quotation mark, a backslash or a control character. Of the bytes above the first of them nothing is
+/// said: the subtractions borrow from there.
+fn special(eight: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let zeros = |eight: u64| eight.wrapping_sub(ONES) & !eight;
+    let quotes = zeros(eight ^ (ONES * b'"' as u64));
+    let escapes = zeros(eight ^ (ONES * b'\\' as u64));
+    let controls = eight.wrapping_sub(ONES * 0x20) & !eight;
+    (quotes | escapes | controls) & HIGH
 }
 
 /// Where the number ends that begins at `at`.
