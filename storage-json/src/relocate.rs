@@ -1,11 +1,13 @@
 //! Moving what the store holds: each step is one line of the journal, as everything else is.
 
 use async_trait::async_trait;
-use fleet_core::store::{Move, Patch, Relocate, Result, Seq, Standing, Tracked, Tracking};
+use fleet_core::store::{Error, Move, Patch, Relocate, Result, Seq, Standing, Tracked, Tracking};
+
+use tokio::task::spawn_blocking;
 
 use crate::{
     JsonStore,
-    writer::{Ask, Request},
+    writer::{Ask, ReadyPatch, Request},
 };
 
 #[async_trait]
@@ -26,8 +28,12 @@ impl Relocate for JsonStore {
     }
 
     async fn patch(&self, patch: Patch) -> Result<()> {
-        self.shared().schema()?;
-        self.ask(|reply| Request::Write(Ask::Patch(patch, reply))).await
+        let schema = self.shared().schema()?;
+        self.shared().standing()?.phase.check_filling()?;
+        // Meanwhile the writer stores another one.
+        let ready = spawn_blocking(move || ReadyPatch::new(patch, schema)).await;
+        let ready = ready.map_err(|error| Error::Unavailable(Box::new(error)))??;
+        self.ask(|reply| Request::Write(Ask::Patch(ready, reply))).await
     }
 
     async fn serve(&self) -> Result<()> {

@@ -29,13 +29,6 @@ pub(crate) struct Lines {
     count: u64,
 }
 
-/// A place among the lines of one write.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
-    bytes: usize,
-    count: u64,
-}
-
 impl Lines {
     /// Begins anew, with the line of this number. They are written when all lines before it are on the disk, and not before.
     pub(crate) fn begin(&mut self, first: u64) {
@@ -72,19 +65,6 @@ impl Lines {
         })?;
         self.count += 1;
         Ok(())
-    }
-
-    pub(crate) fn mark(&self) -> Mark {
-        Mark {
-            bytes: self.bytes.len(),
-            count: self.count,
-        }
-    }
-
-    /// Takes back what was added since.
-    pub(crate) fn back_to(&mut self, mark: Mark) {
-        self.bytes.truncate(mark.bytes);
-        self.count = mark.count;
     }
 }
 

@@ -3,11 +3,11 @@
 use std::{convert::Infallible, sync::Arc};
 
 use fleet_core::store::{
-    Committed, Error, Move, Name, Patch, Result, Tracking,
+    Committed, Error, Move, Name, Result, Tracking,
     memory::{Judged, State},
 };
 
-use super::{Ask, Group, ReadyCommit, ReadyIngest, Writer, answer::Answer};
+use super::{Ask, Group, ReadyCommit, ReadyIngest, ReadyPatch, Writer, answer::Answer};
 use crate::records::{LeaseRecord, Operation, Text};
 
 /// Rows that are trimmed at once, but for those of one time.
@@ -152,17 +152,16 @@ impl Writer {
         Ok(())
     }
 
-    fn patch(&mut self, group: &mut Group, patch: Patch) -> Result<()> {
-        let mark = group.lines.mark();
-        group.lines.push(|out| Text(out).patch(&patch))?;
-        group.dirty.patch(&patch);
-        let stored = self.state.patch(patch);
-        if stored.is_err() {
-            group.lines.back_to(mark);
+    fn patch(&mut self, group: &mut Group, ready: ReadyPatch) -> Result<()> {
+        if Arc::ptr_eq(&ready.schema, self.state.schema()) {
+            self.state.patch_laid_out(ready.layout)?;
         } else {
-            group.told = true;
+            self.state.patch(ready.patch.clone())?;
         }
-        stored
+        group.line(|text| text.raw(&ready.text));
+        group.dirty.patch(&ready.patch);
+        group.told = true;
+        Ok(())
     }
 }
 

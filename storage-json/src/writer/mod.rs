@@ -29,9 +29,7 @@ use std::{
 
 use fleet_core::{
     kernel::Clock,
-    store::{
-        Committed, Error, Move, Name, Patch, RecordKey, Result, Schema, SchemaReport, Seq, Tracking, memory::State,
-    },
+    store::{Committed, Error, Move, Name, RecordKey, Result, Schema, SchemaReport, Seq, Tracking, memory::State},
 };
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -42,7 +40,7 @@ pub(crate) use flush::{Heralds, heralds};
 pub(crate) use found::{standing, standing_after};
 pub(crate) use queue::Queue;
 use queue::{Patience, Taken};
-pub(crate) use ready::{ReadyCommit, ReadyIngest};
+pub(crate) use ready::{ReadyCommit, ReadyIngest, ReadyPatch};
 
 use crate::{
     catalogue::Catalogue,
@@ -94,7 +92,7 @@ pub(crate) enum Ask {
     Lease(String, Uuid, Duration, Reply<Option<u64>>),
     Freeze(Move, Reply<Seq>),
     Fill(Move, Reply<()>),
-    Patch(Patch, Reply<()>),
+    Patch(ReadyPatch, Reply<()>),
     Serve(Reply<()>),
     Clear(Reply<()>),
 }

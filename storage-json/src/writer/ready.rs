@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fleet_core::store::{Batch, Ingest, Name, Result, Row, Schema, Write};
+use fleet_core::store::{Batch, Ingest, Layout, Name, Patch, Result, Row, Schema, Write};
 
 use crate::records::Text;
 
@@ -55,6 +55,32 @@ impl ReadyIngest {
         let mut text = Vec::with_capacity(room(written, &ingest.rows));
         Text(&mut text).ingest(&ingest);
         Ok(Self { ingest, schema, text })
+    }
+}
+
+/// A patch that its caller has laid out.
+pub(crate) struct ReadyPatch {
+    pub(super) patch: Patch,
+    pub(super) layout: Layout,
+    /// What it was laid out by.
+    pub(super) schema: Arc<Schema>,
+    /// Its line.
+    pub(super) text: Vec<u8>,
+}
+
+impl ReadyPatch {
+    /// Parses all bodies: not for a thread that others wait for.
+    pub(crate) fn new(patch: Patch, schema: Arc<Schema>) -> Result<Self> {
+        let layout = patch.clone().lay_out(&schema)?;
+        let bytes: usize = patch.records.iter().map(|record| AROUND + record.size()).sum();
+        let mut text = Vec::with_capacity(bytes);
+        Text(&mut text).patch(&patch)?;
+        Ok(Self {
+            patch,
+            layout,
+            schema,
+            text,
+        })
     }
 }
 

@@ -52,7 +52,8 @@ impl Load {
 
     /// A patch that was stored.
     pub fn patch(&mut self, patch: Patch) -> Result<()> {
-        self.state.store_patch(patch, false)
+        let layout = patch.lay_out(&self.state.schema)?;
+        self.state.store_layout(layout, false)
     }
 
     /// The store was emptied.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{State, lane::Lane, table::Stored, table::Table};
-use crate::store::{Error, Key, Move, Patch, Result, Seq, Standing, Step};
+use crate::store::{Error, Key, Layout, Move, Patch, Result, Seq, Standing, Step};
 
 impl State {
     /// See [`Relocate::standing`](crate::store::Relocate::standing).
@@ -52,12 +52,17 @@ impl State {
     /// See [`Relocate::patch`](crate::store::Relocate::patch). When it fails the state is as before.
     pub fn patch(&mut self, patch: Patch) -> Result<()> {
         self.standing.phase.check_filling()?;
-        self.store_patch(patch, true)
+        self.store_layout(patch.lay_out(&self.schema)?, true)
     }
 
-    /// Stores a patch; `judge`: refuses one that makes two documents hold a unique value.
-    pub(super) fn store_patch(&mut self, patch: Patch, judge: bool) -> Result<()> {
-        let layout = patch.lay_out(&self.schema)?;
+    /// Stores a patch that was laid out by this state's schema. When it fails the state is as before.
+    pub fn patch_laid_out(&mut self, layout: Layout) -> Result<()> {
+        self.standing.phase.check_filling()?;
+        self.store_layout(layout, true)
+    }
+
+    /// `judge`: refuses what makes two documents hold a unique value.
+    pub(super) fn store_layout(&mut self, layout: Layout, judge: bool) -> Result<()> {
         // A clone costs little, and a value that is taken shows only when the removals are done.
         let mut next = self.clone();
         for key in layout.deletes {
