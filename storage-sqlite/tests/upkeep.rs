@@ -254,7 +254,7 @@ async fn a_store_does_without_indexes_while_it_is_filled_though_documents_are_re
         ..Patch::default()
     };
     // As many patches as make a checkpoint beside them, and one more: from the second on each replaces all documents.
-    for _ in 0..6 {
+    for _ in 0..18 {
         target.patch(patch.clone()).await.unwrap();
         let now = indexes(&into.file()).await;
         assert!(!now.iter().any(put_off), "{now:?}");

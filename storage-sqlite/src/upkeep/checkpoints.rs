@@ -11,8 +11,11 @@ use tokio::task::JoinHandle;
 
 use crate::{error::from_engine, file::Place, options::SqliteOptions, sql::literal};
 
-/// Transactions after which there is one: of patches of 4 MB at most, 16 MB.
-const EACH: u32 = 4;
+/// Transactions after which there is one: of patches of 1 MB at most, 16 MB.
+const EACH: u32 = 16;
+
+/// Transactions after which it waits for the one before: a log of about 64 MB.
+const MOST: u32 = 64;
 
 /// Pages of a log that is too long: 96 MB.
 const LOG: i64 = 24_576;
@@ -44,7 +47,8 @@ impl Checkpoints {
     /// A transaction was committed, and the next one has not begun. What fails here has failed for the file as a whole.
     pub(crate) async fn committed(&mut self) -> Result<()> {
         self.transactions += 1;
-        if self.transactions < EACH {
+        let busy = self.running.as_ref().is_some_and(|running| !running.is_finished());
+        if self.transactions < if busy { MOST } else { EACH } {
             return Ok(());
         }
         self.transactions = 0;

@@ -159,6 +159,8 @@ async fn fill(writer: &mut Writer, tables: &Tables, from: Move) -> Result<()> {
     if writer.shared().is_put_off() {
         synchronise(writer, Synchronous::Normal).await?;
         pragma(writer, "PRAGMA wal_autocheckpoint = 0").await?;
+        // What comes in order needs little of it, and sorting what is put off takes as much again.
+        pragma(writer, "PRAGMA cache_size = -8192").await?;
         writer.begin_checkpoints();
     }
     Ok(())
@@ -175,8 +177,9 @@ async fn put_off(writer: &mut Writer, tables: &Tables) -> Result<(), Failure> {
     Ok(())
 }
 
-/// As a connection that writes has it when it is opened.
+/// As a connection that writes has them when it is opened.
 const AUTOCHECKPOINT: &str = "PRAGMA wal_autocheckpoint = 4096";
+const CACHE: &str = "PRAGMA cache_size = -32768";
 
 /// Makes the indexes that were put off, each in a transaction of its own: what is interrupted is gone on with.
 ///
@@ -194,6 +197,7 @@ async fn settle(writer: &mut Writer, tables: &Tables) -> Result<()> {
     made?;
     writer.end_checkpoints().await?;
     pragma(writer, AUTOCHECKPOINT).await?;
+    pragma(writer, CACHE).await?;
     synchronise(writer, writer.synchronous()).await?;
     writer.begin().await?;
     let done = literal("UPDATE meta SET value = 0 WHERE name = 'put_off'");

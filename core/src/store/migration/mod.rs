@@ -46,7 +46,7 @@
 //! # Memory
 //!
 //! A page in hand and one or two being read on either side, two patches being stored and one being collected. Pages and patches end
-//! at [`Patch::BYTES`](super::Patch::BYTES), and patches share their bodies with the pages, so that about 32 MB of bodies are held
+//! at [`Patch::BYTES`](super::Patch::BYTES), and patches share their bodies with the pages, so that about 8 MB of bodies are held
 //! at the most, whatever the stores hold.
 
 mod compare;
@@ -421,7 +421,6 @@ impl Migration {
         if poured.is_none() {
             self.reconcile(seq, &mut report, &mut meter).await?;
         }
-        self.target.settle().await.map_err(&of_target)?;
         report.copying = meter.elapsed();
 
         self.finish(report, &by, poured, &mut meter).await
@@ -453,7 +452,10 @@ impl Migration {
         meter: &mut Meter,
     ) -> Result<Report, MigrationError> {
         let of_target = MigrationError::of(Side::Target);
-        let verification = self.proof(poured, meter).await?;
+        // What it has put off needs no second look: the check is for that.
+        let (verification, settled) = tokio::join!(self.proof(poured, meter), self.target.settle());
+        settled.map_err(&of_target)?;
+        let verification = verification?;
         report.verifying = meter.elapsed();
         if let Some(difference) = verification.difference {
             return Err(MigrationError::Different(Box::new(difference)));

@@ -107,7 +107,7 @@ pub trait Relocate {
     async fn patch(&self, patch: Patch) -> Result<()>;
 
     /// Does what a store that is being filled has put off while records came in order, such as building indexes. A move calls it when
-    /// the target was filled and before it is read back; patches may follow. Until then questions that need an index may take long,
+    /// the target was filled, and reads it back meanwhile; patches may follow. Until then questions that need an index may take long,
     /// and patches need not be durable; `serve` does it when nobody did. Doing it again is no error.
     async fn settle(&self) -> Result<()> {
         Ok(())

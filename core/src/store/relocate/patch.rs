@@ -45,7 +45,7 @@ impl Patch {
     /// Records and removals of one patch.
     pub const MOST: usize = limits::BATCH;
     /// Bytes of all bodies of one patch, but for a single record that is larger.
-    pub const BYTES: usize = 4 * 1024 * 1024;
+    pub const BYTES: usize = 1024 * 1024;
 
     /// Checks the records and computes their index values. [`Error::Invalid`] for a patch that is too large or names
     /// something that is not declared, [`Error::Corrupt`] for records that no store can have held.
