@@ -110,6 +110,27 @@ impl Table {
         }
     }
 
+    /// Stores documents of which none may be there. New ones behind all others, in the order of their ids, have their index entries put
+    /// in order first: what is next to each other is put there at one time.
+    pub(super) fn put_all(&mut self, new: Vec<(Uuid, Stored)>) {
+        let last = self.docs.get_max().map(|(id, _)| *id);
+        let ids = last.into_iter().chain(new.iter().map(|(id, _)| *id));
+        if !ids.is_sorted_by(|one, other| one < other) {
+            return new.into_iter().for_each(|(id, stored)| self.put(id, stored));
+        }
+        for (column, entries) in self.columns.iter_mut().enumerate() {
+            let all = new.iter().flat_map(|(id, stored)| {
+                let values = values(Some(stored), column).iter();
+                values.map(|value| (Held::from(value), *id))
+            });
+            let mut added: Vec<(Held, Uuid)> = all.collect();
+            added.sort_unstable();
+            entries.extend(added);
+        }
+        self.docs
+            .extend(new.into_iter().map(|(id, stored)| (id, Arc::new(stored))));
+    }
+
     pub(super) fn remove(&mut self, id: Uuid) -> Option<Arc<Stored>> {
         let old = self.docs.remove(&id)?;
         for (column, entries) in self.columns.iter_mut().enumerate() {
