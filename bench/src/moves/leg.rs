@@ -88,6 +88,8 @@ pub struct Leg {
     pub peak_mb: f64,
     /// What a process holds at most that opens both stores afterwards and does nothing: a JSON store is in memory by design.
     pub stores_mb: f64,
+    /// From the start of that process to its end.
+    pub opening_seconds: f64,
     /// Rows a second, moved and read back.
     pub rate: f64,
     /// Rows a second, the target's check included.
@@ -146,9 +148,10 @@ impl fmt::Display for Leg {
         )?;
         write!(
             f,
-            "    peak {:.0} MB, the stores alone {:.0} MB, the move {:.0} MB (at most {MEMORY_MB:.0}: {})",
+            "    peak {:.0} MB, the stores alone {:.0} MB and opened in {:.1} s, the move {:.0} MB (at most {MEMORY_MB:.0}: {})",
             self.peak_mb,
             self.stores_mb,
+            self.opening_seconds,
             self.memory_mb(),
             verdict(self.memory_mb() <= MEMORY_MB),
         )
@@ -241,6 +244,7 @@ pub fn moved(program: &Path, from: &Place, to: &Place, options: &[&str], probe: 
         cpu_seconds: ended.cpu,
         peak_mb: ended.peak_mb,
         stores_mb: status.peak_mb,
+        opening_seconds: status.seconds,
         rate: rows / total,
         checked_rate: rows / (total + checking),
         copying_rate: rows / copying,
@@ -297,6 +301,7 @@ mod tests {
             cpu_seconds: 1.0,
             peak_mb,
             stores_mb,
+            opening_seconds: 1.0,
             rate,
             checked_rate: rate,
             copying_rate: rate,
