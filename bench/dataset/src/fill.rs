@@ -99,11 +99,11 @@ impl Dataset {
         backend: &Arc<dyn Backend>,
         mut progress: impl FnMut(Progress) + Send,
     ) -> Result<Filled, FillError> {
-        // The server's own keys, as its first start makes them.
+        // The server's own keys and its authority, as its first start makes them.
         let fleet = self.open(backend).await?;
         let view = backend.view().await?;
-        // The keys are one commit.
-        if view.seq() > 1 {
+        // Each is one commit.
+        if view.seq() > 2 {
             return Err(FillError::NotEmpty);
         }
         drop((view, fleet));
