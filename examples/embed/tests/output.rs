@@ -6,7 +6,7 @@ use std::process::Command;
 
 const DEVICE: &str = "device web-01: never\n";
 const RUN: &str = "run of shell on web-01: succeeded\n  Linux web-01\n";
-const SETUP: &str = "audit: server_key.create by setup\n";
+const SETUP: &str = "audit: server_key.create by setup\naudit: certificate_authority.create by setup\n";
 const WORK: &str =
     "audit: enrolment_token.create by embed\naudit: device.enrolled by anonymous\naudit: batch.create by embed\n";
 
