@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! worker.rs     the agent: recovers, collects, keeps a session open
-//! enrol.rs      a token becomes an identity; identity.rs keeps it
+//! enrol.rs      a token becomes an identity; identity.rs keeps it; token_file.rs is where a token may be left
 //! link/         sessions with the server, by socket or by polling; backoff.rs between them
 //! runs/         runs: taken into the journal, executed at most once, reported until the server has it all
 //! operations.rs what can be executed, by executor/; policy.rs says what may be
@@ -26,4 +26,5 @@ pub mod policy;
 pub mod reports;
 pub mod runs;
 pub mod state;
+pub mod token_file;
 pub mod worker;

@@ -15,7 +15,8 @@ use crate::{
     access::{Access, PermissionEntry, audit::AuditService, server_keys::ServerKeys},
     certificates::CertificateService,
     devices::{
-        DeviceGroupService, DeviceId, DeviceService, EnrolmentService, InventoryService, PresenceBoard, PresenceService,
+        DeviceGroupService, DeviceId, DeviceService, EnrolmentService, InventoryService, PresenceBoard,
+        PresenceService, enrolment::RefusalGate,
     },
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     link::{KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
@@ -66,6 +67,7 @@ struct Inner {
     run_signals: Signals<RunId>,
     output_meter: OutputMeter,
     presence: PresenceBoard,
+    refusals: RefusalGate,
     sessions: Sessions,
     replay_guard: Mutex<ReplayGuard>,
     session_keys: SessionKeys,
@@ -227,6 +229,7 @@ impl FleetBuilder {
             run_signals: Signals::default(),
             output_meter: OutputMeter::default(),
             presence,
+            refusals: RefusalGate::default(),
             sessions: Sessions::default(),
             replay_guard: Mutex::new(ReplayGuard::new(now)),
             session_keys: SessionKeys::default(),
@@ -361,7 +364,7 @@ impl Fleet {
 
     /// Enrolment and its tokens.
     pub fn enrolment(&self) -> EnrolmentService<'_> {
-        EnrolmentService::new(&self.inner.store)
+        EnrolmentService::new(&self.inner.store, &self.inner.refusals)
     }
 
     /// The kinds of operation.

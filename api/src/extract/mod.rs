@@ -10,7 +10,6 @@
 //! idempotency.rs  IdempotencyKey     repeats of one creation
 //! context.rs      RequestContext     request id and client address
 //! request_id.rs   RequestId          the name of a request
-//! network.rs      Network            the trusted proxies
 //! serde_text.rs                      what serde says, in words for callers
 //! ```
 
@@ -18,7 +17,6 @@ mod conditional;
 mod context;
 mod idempotency;
 mod json;
-mod network;
 mod page;
 mod path;
 mod query;
@@ -27,9 +25,9 @@ mod serde_text;
 
 pub use conditional::{ETag, IfMatch};
 pub use context::{ContextSource, RequestContext};
+pub use fleet_core::kernel::{Network, NetworkParseError};
 pub use idempotency::{IdempotencyKey, MAX_IDEMPOTENCY_KEY};
 pub use json::{Json, MAX_DEPTH, parse_json};
-pub use network::{Network, NetworkParseError};
 pub use page::PageParams;
 pub use path::Path;
 pub use query::{List, Query};

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     support::App,
-    world::{digest, refused},
+    world::{digest, refused, refused_enrolment},
 };
 
 const PATH: &str = "/agent/v1/enrol";
@@ -71,7 +71,7 @@ async fn a_token_that_is_wrong_used_expired_or_revoked_enrols_nobody() {
         (revoked, 403, "enrolment.token_revoked"),
     ] {
         let call = app.post(PATH).body(&request(&app, &secret));
-        refused(&app, call, status, code).await;
+        refused_enrolment(&app, call, status, code).await;
     }
 }
 
@@ -92,7 +92,7 @@ async fn who_does_not_have_the_key_enrols_nobody() {
         let mut request = good.clone();
         request[member] = value;
         let call = app.post(PATH).body(&request);
-        refused(&app, call, 401, "enrolment.proof_invalid").await;
+        refused_enrolment(&app, call, 401, "enrolment.proof_invalid").await;
     }
 }
 
@@ -111,7 +111,7 @@ async fn a_copied_disk_is_told_from_its_original() {
     };
     app.post(PATH).body(&enrol("one")).send().await.expect(201);
     let call = app.post(PATH).body(&enrol("two"));
-    refused(&app, call, 409, "enrolment.key_in_use").await;
+    refused_enrolment(&app, call, 409, "enrolment.key_in_use").await;
 }
 
 #[tokio::test]
@@ -144,4 +144,28 @@ async fn a_request_that_cannot_be_read_is_refused_by_the_member() {
     let mut large = good;
     large["hostname"] = json!("x".repeat(10 << 20));
     refused(&app, app.post(PATH).body(&large), 413, "request.body_too_large").await;
+}
+
+#[tokio::test]
+async fn a_token_is_bound_to_networks_and_to_a_number_a_day() {
+    let (app, admin) = App::with_admin().await;
+    let (far, _) = token(&app, &admin, json!({"networks": ["203.0.113.0/24"]})).await;
+    let call = app.post(PATH).from("198.51.100.1").body(&request(&app, &far));
+    refused_enrolment(&app, call, 403, "enrolment.address_refused").await;
+
+    let new = json!({"max_uses": 9, "daily_uses": 1, "networks": ["0.0.0.0/0", "::/0"]});
+    let (secret, path) = token(&app, &admin, new).await;
+    app.post(PATH)
+        .from("198.51.100.1")
+        .body(&request(&app, &secret))
+        .send()
+        .await
+        .expect(201);
+    let call = app.post(PATH).from("198.51.100.1").body(&request(&app, &secret));
+    let answer = refused_enrolment(&app, call, 429, "enrolment.quota_reached").await;
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!(wait <= 86_400);
+    let shown = app.get(&path).token(&admin).send().await.json();
+    assert_eq!((&shown["uses_today"], &shown["daily_uses"]), (&json!(1), &json!(1)));
+    assert_eq!(shown["networks"], json!(["0.0.0.0/0", "::/0"]));
 }

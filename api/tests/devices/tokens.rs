@@ -76,6 +76,9 @@ async fn a_token_that_cannot_be_is_refused() {
         (json!({"expires_in_seconds": Value::Null}), 400, "request.invalid"),
         (json!({"labels": {"A": ""}}), 400, "device.label_invalid"),
         (json!({"groups": [nobody]}), 404, "device_group.not_found"),
+        (json!({"daily_uses": 0}), 400, "request.invalid"),
+        (json!({"networks": ["10.0.0.1/8"]}), 400, "request.invalid"),
+        (json!({"networks": "10.0.0.0/8"}), 400, "request.invalid"),
         (json!({"secret": "mine"}), 400, "request.invalid"),
     ] {
         refused(&app, app.post(PATH).token(&admin).body(&body), status, code).await;

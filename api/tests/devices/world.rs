@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use fleet_core::{
+    access::{Context, Outcome, audit::AuditFilter},
     devices::inventory::{InstalledPackage, Packages, SectionBody, SectionReport},
-    kernel::Clock as _,
+    kernel::{Clock as _, PageRequest},
     store::{Digest, Record},
 };
 use futures::StreamExt as _;
@@ -30,6 +31,34 @@ pub async fn refused(app: &App, call: Call<'_>, status: u16, code: &str) -> Answ
     let answer = call.send().await;
     answer.refused(status, code);
     assert_eq!(digest(app).await, before, "{code} and still something was written");
+    answer
+}
+
+/// Sends an enrolment that must be refused with this status and code, and must leave nothing but its audit entry.
+pub async fn refused_enrolment(app: &App, call: Call<'_>, status: u16, code: &str) -> Answer {
+    app.advance(1);
+    let system = Context::system("test");
+    let devices = async || app.fleet.devices().counts(&system).await.unwrap().devices;
+    let before = devices().await;
+    let seq = app.fleet.store().reader().await.unwrap().seq();
+    let answer = call.send().await;
+    answer.refused(status, code);
+    assert_eq!(devices().await, before, "{code} and still there is a device");
+    assert_eq!(app.fleet.store().reader().await.unwrap().seq(), seq + 1, "{code}");
+    let (filter, page) = (AuditFilter::default(), PageRequest::new(Some(1), None).unwrap());
+    let entry = app
+        .fleet
+        .audit()
+        .list(&system, &filter, &page)
+        .await
+        .unwrap()
+        .items
+        .remove(0);
+    assert_eq!(
+        (entry.action.as_str(), entry.outcome),
+        ("enrolment.refused", Outcome::Refused)
+    );
+    assert_eq!(entry.details["reason"], code);
     answer
 }
 

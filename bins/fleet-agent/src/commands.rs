@@ -1,97 +1,27 @@
 //! The commands.
 
-use std::{fs, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{fs, process::ExitCode, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fleet_agent_lib::{
     collect::{CollectContext, collect_all, report},
-    enrol,
     identity::{Identity, NOT_ENROLLED},
     policy::Policy,
     state::{STATE_LOCKED, StateDirectory},
     worker::{self, Stopped, WorkerConfig},
 };
 use fleet_bins_common::logging::{self, print};
-use fleet_core::{
-    devices::enrolment::Machine,
-    kernel::{SystemClock, SystemRandom},
-};
+use fleet_core::kernel::{SystemClock, SystemRandom};
 use serde_json::json;
 
-use crate::config::{Config, Flags};
+use crate::{
+    config::{Config, Flags},
+    enrol,
+};
 
 /// The version of this agent.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Joins a fleet.
-#[derive(Debug, Args)]
-pub(crate) struct Enrol {
-    #[command(flatten)]
-    flags: Flags,
-    /// The enrolment token; better given by --token-file or FLEET_TOKEN, where others cannot read it
-    #[arg(long, env = "FLEET_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    token: Option<String>,
-    /// A file with the enrolment token; it is removed once the device is enrolled
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
-    /// The device's name [default: the host name]
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// Join anew although this device is enrolled already
-    #[arg(long)]
-    force: bool,
-}
-
-impl Enrol {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::load(&self.flags)?;
-        logging::start(config.log_format);
-        let token = match (&self.token, &self.token_file) {
-            (Some(token), _) => token.clone(),
-            (None, Some(path)) => {
-                fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?
-            }
-            (None, None) => bail!("an enrolment token is needed: --token-file FILE, or FLEET_TOKEN, or --token TOKEN"),
-        };
-        let state = open_state(&config)?;
-        if let Ok(identity) = Identity::load(state.path())
-            && !self.force
-        {
-            bail!(
-                "this device is enrolled already, as {} with {}; say --force to join anew",
-                identity.device,
-                identity.address
-            );
-        }
-        let machine = Machine {
-            hostname: self.name.unwrap_or_else(hostname),
-            machine_id: fs::read_to_string("/etc/machine-id")
-                .ok()
-                .map(|text| text.trim().to_owned())
-                .filter(|id| !id.is_empty()),
-            agent_version: VERSION.to_owned(),
-        };
-        let identity = runtime()?
-            .block_on(enrol::enrol(
-                state.path(),
-                &token,
-                machine,
-                Arc::new(SystemClock),
-                Arc::new(SystemRandom),
-            ))
-            .map_err(|error| anyhow::anyhow!("{error}"))?;
-        if let Some(path) = &self.token_file {
-            fs::remove_file(path)
-                .with_context(|| format!("enrolled, but the token file {} could not be removed", path.display()))?;
-        }
-        print(&format!(
-            "enrolled as {} ({}) with {}",
-            identity.name, identity.device, identity.address
-        ));
-        Ok(ExitCode::SUCCESS)
-    }
-}
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the agent.
 #[derive(Debug, Args)]
@@ -105,14 +35,25 @@ impl Run {
         let config = Config::load(&self.flags)?;
         logging::start(config.log_format);
         let policy = Policy::load(&config.policy, agent_user()).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let state = open_state(&config)?;
+        let runtime = runtime()?;
+        let stopped = runtime.block_on(async {
+            tokio::select! {
+                enrolled = enrol::at_first_start(&config, state.path()) => enrolled.map(|()| None),
+                () = asked_to_stop() => Ok(Some(Stopped::Asked)),
+            }
+        })?;
+        if stopped.is_some() {
+            return Ok(ExitCode::SUCCESS);
+        }
         let worker = WorkerConfig {
-            state: Arc::new(open_state(&config)?),
+            state: Arc::new(state),
             preference: config.transport.into(),
             policy,
             shared_scripts: config.scripts.clone(),
             environment: std::env::vars().collect(),
         };
-        let stopped = runtime()?.block_on(worker::run(
+        let stopped = runtime.block_on(worker::run(
             worker,
             Arc::new(SystemClock),
             Arc::new(SystemRandom),
@@ -236,7 +177,7 @@ impl Report {
     }
 }
 
-fn open_state(config: &Config) -> anyhow::Result<StateDirectory> {
+pub(crate) fn open_state(config: &Config) -> anyhow::Result<StateDirectory> {
     StateDirectory::open(&config.state).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
@@ -254,14 +195,8 @@ fn agent_user() -> String {
         .unwrap_or_else(|| id.to_string())
 }
 
-fn hostname() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .unwrap_or_default()
-}
-
 /// One thread is enough for an agent, and costs the device least.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 

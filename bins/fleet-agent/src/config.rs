@@ -14,6 +14,8 @@ const DEFAULT_FILE: &str = "/etc/fleet/agent.toml";
 const DEFAULT_STATE: &str = "/var/lib/fleet-agent";
 /// Where the policy is when nobody says; it need not exist.
 const DEFAULT_POLICY: &str = "/etc/fleet/agent-policy.toml";
+/// Where a token for the first start is left when nobody says; it need not exist.
+const DEFAULT_TOKEN_FILE: &str = "/etc/fleet/enrolment-token";
 /// Where scripts of other users are kept while they run, when nobody says.
 const DEFAULT_SCRIPTS: &str = "/run/fleet-agent";
 
@@ -69,6 +71,7 @@ struct File {
     transport: Option<Transport>,
     log_format: Option<LogFormat>,
     scripts: Option<PathBuf>,
+    token_file: Option<PathBuf>,
 }
 
 /// The effective configuration.
@@ -79,6 +82,7 @@ pub(crate) struct Config {
     pub(crate) transport: Transport,
     pub(crate) log_format: LogFormat,
     pub(crate) scripts: PathBuf,
+    pub(crate) token_file: PathBuf,
 }
 
 impl Config {
@@ -99,6 +103,7 @@ impl Config {
             transport: flags.transport.or(file.transport).unwrap_or_default(),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             scripts: file.scripts.unwrap_or_else(|| DEFAULT_SCRIPTS.into()),
+            token_file: file.token_file.unwrap_or_else(|| DEFAULT_TOKEN_FILE.into()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod enrol;
 
 use std::process::ExitCode;
 
@@ -19,7 +20,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Join a fleet with an enrolment token.
-    Enrol(commands::Enrol),
+    Enrol(enrol::Enrol),
     /// Connect to the server and do what it asks, until told to stop.
     Run(commands::Run),
     /// Show who this device is, and whether its agent runs.

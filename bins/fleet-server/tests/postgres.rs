@@ -6,6 +6,8 @@
 mod database;
 #[path = "processes/processes.rs"]
 mod processes;
+#[path = "processes/race.rs"]
+mod race;
 #[path = "processes/upgrade.rs"]
 mod upgrade;
 
@@ -16,4 +18,9 @@ async fn postgres_is_backed_up_before_an_upgrade() {
     let (one, other, third) = (Namespace::new(), Namespace::new(), Namespace::new());
     upgrade::check_backed_up_before_an_upgrade(&one.uri(), &other.uri()).await;
     upgrade::check_not_backed_up_when_told_so(&third.uri()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_agents_that_race_for_a_token_at_two_servers_exactly_as_many_win_as_it_has_uses() {
+    race::check_as_many_win_as_there_are_uses(&Namespace::new().uri(), 2).await;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Device, DeviceEvent, DeviceGroup, DeviceLink, DeviceState, DeviceSummary, EnrolmentToken,
     device::{DEVICE_DELETE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET, DEVICE_REVOKE, DEVICE_UPDATE},
-    enrolment::{DEVICE_ENROLLED, DEVICE_REKEYED, TOKEN_CREATE, TOKEN_REVOKE},
+    enrolment::{DEVICE_ENROLLED, DEVICE_REKEYED, ENROLMENT_REFUSED, TOKEN_CREATE, TOKEN_REVOKE},
     groups::{GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_UPDATE},
     inventory::{CLEAN_EVERY, InventorySection, StoredMember, StoredSet},
     permissions,
@@ -42,6 +42,7 @@ pub fn module() -> Module {
             DEVICE_REVOKE,
             DEVICE_ENROLLED,
             DEVICE_REKEYED,
+            ENROLMENT_REFUSED,
             TOKEN_CREATE,
             TOKEN_REVOKE,
             GROUP_CREATE,

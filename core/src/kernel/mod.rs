@@ -8,6 +8,7 @@ mod clock;
 pub mod ed25519;
 mod error;
 mod id;
+mod network;
 mod page;
 mod random;
 mod seal;
@@ -17,6 +18,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use ed25519::{PublicKey, Signature, SigningKey, Verifier};
 pub use error::{Class, Code, Error, FieldError, INTERNAL, INVALID, PRECONDITION_FAILED, Result};
 pub use id::{EntityId, IdParseError, define_id, named_uuid};
+pub use network::{Network, NetworkParseError};
 pub use page::{
     DEFAULT_LIMIT, MAX_LIMIT, PAGE_LIMIT_INVALID, PAGE_TOKEN_INVALID, Page, PageRequest, PageToken, query_fingerprint,
 };

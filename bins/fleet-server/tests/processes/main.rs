@@ -8,6 +8,8 @@ mod life;
 #[allow(dead_code, reason = "the tests with nginx are in a file of their own")]
 mod nginx;
 mod processes;
+mod race;
+mod races;
 mod start;
 mod tls;
 mod upgrade;

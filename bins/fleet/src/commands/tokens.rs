@@ -28,7 +28,8 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   fleet tokens create --description 'web servers' --max-uses 20 --expires 7d --label role=web
-  fleet tokens create > token && fleet-agent enrol --token-file token")]
+  fleet tokens create --max-uses 500 --daily-uses 50 --expires 365d --network 10.20.0.0/16   # for an image
+  (umask 077 && fleet tokens create > token) && fleet-agent enrol --token-file token")]
     Create(Create),
     /// Revoke enrolment tokens; devices that joined with them stay.
     Revoke {
@@ -50,6 +51,12 @@ pub struct Create {
     /// How many machines may join with it [default: 1].
     #[arg(long, value_name = "N")]
     max_uses: Option<u32>,
+    /// How many machines may join with it on one day (UTC).
+    #[arg(long, value_name = "N")]
+    daily_uses: Option<u32>,
+    /// From where machines may join with it, such as 10.0.0.0/8 or an address; may be repeated [default: anywhere].
+    #[arg(long, value_name = "NETWORK")]
+    network: Vec<String>,
     /// How long it can be used, such as 12h or 7d [default: 1d].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires: Option<Duration>,
@@ -68,6 +75,9 @@ const COLUMNS: &[Column] = &[
     Column::new("PREFIX", "/prefix", Show::Text),
     Column::new("USES", "/uses", Show::Text),
     Column::new("MOST", "/max_uses", Show::Text),
+    Column::new("TODAY", "/uses_today", Show::Text).wide(),
+    Column::new("A DAY", "/daily_uses", Show::Text).wide(),
+    Column::new("FROM", "/networks", Show::Text).wide(),
     Column::new("EXPIRES", "/expires_at", Show::Ago),
     Column::new("CREATED BY", "/created_by", Show::Actor).wide(),
     Column::new("LABELS", "/labels", Show::Labels).wide(),
@@ -107,6 +117,12 @@ impl Create {
         }
         if let Some(uses) = self.max_uses {
             body["max_uses"] = json!(uses);
+        }
+        if let Some(uses) = self.daily_uses {
+            body["daily_uses"] = json!(uses);
+        }
+        if !self.network.is_empty() {
+            body["networks"] = json!(self.network);
         }
         if let Some(time) = self.expires {
             body["expires_in_seconds"] = json!(time.as_secs());

@@ -14,6 +14,9 @@ pub const DEVICE_ENROLLED: Action = Action::new("device.enrolled");
 /// A machine that is known by its machine id came with a new key.
 pub const DEVICE_REKEYED: Action = Action::new("device.rekeyed");
 
+/// An enrolment was refused. A flood of refusals leaves few of these, which count the others.
+pub const ENROLMENT_REFUSED: Action = Action::new("enrolment.refused");
+
 /// There is no such enrolment token.
 pub const TOKEN_NOT_FOUND: Code = Code::new("enrolment_token.not_found", Class::NotFound);
 /// What was presented is the secret of no token.
@@ -24,6 +27,10 @@ pub const TOKEN_EXPIRED: Code = Code::new("enrolment.token_expired", Class::Deni
 pub const TOKEN_USED: Code = Code::new("enrolment.token_used", Class::Denied);
 /// The token was revoked.
 pub const TOKEN_REVOKED: Code = Code::new("enrolment.token_revoked", Class::Denied);
+/// The token cannot be used from this address.
+pub const ADDRESS_REFUSED: Code = Code::new("enrolment.address_refused", Class::Denied);
+/// As many machines enrolled with the token today as may on one day; the error says when to come back.
+pub const QUOTA_REACHED: Code = Code::new("enrolment.quota_reached", Class::RateLimited);
 /// The signature does not show that the agent has the key.
 pub const PROOF_INVALID: Code = Code::new("enrolment.proof_invalid", Class::Unauthenticated);
 /// The key belongs to a device with another machine id: a copied disk, most likely.

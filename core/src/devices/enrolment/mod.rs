@@ -7,6 +7,7 @@
 mod events;
 mod model;
 mod proof;
+mod refusals;
 mod request;
 mod service;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tokens;
 pub use events::*;
 pub use model::{EnrolmentToken, EnrolmentTokenId, EnrolmentTokenView, TokenState};
 pub use proof::{EnrolmentSecret, PROOF_TAG, proof_message};
+pub(crate) use refusals::RefusalGate;
 pub use request::{EnrolRequest, Enrolled, Machine};
 pub use service::EnrolmentService;
 pub use text::{TOKEN_PREFIX, TokenText, TokenTextError};

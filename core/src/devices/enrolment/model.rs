@@ -1,15 +1,18 @@
 //! What is stored of an enrolment token, and how it is shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{TOKEN_EXPIRED, TOKEN_REVOKED, TOKEN_USED};
+use super::{ADDRESS_REFUSED, QUOTA_REACHED, TOKEN_EXPIRED, TOKEN_REVOKED, TOKEN_USED};
 use crate::{
     Entity,
-    access::Actor,
+    access::{Actor, Origin},
     devices::DeviceGroupId,
-    kernel::{Result, Timestamp},
+    kernel::{Network, Result, Timestamp},
     store::Versioned,
 };
 
@@ -41,6 +44,18 @@ pub struct EnrolmentToken {
     pub max_uses: u32,
     /// How many did.
     pub uses: u32,
+    /// How many machines may enrol with it on one day (UTC); none where only `max_uses` bounds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daily_uses: Option<u32>,
+    /// The day of its last use, counted from 1970-01-01 (UTC).
+    #[serde(default)]
+    pub used_on_day: u32,
+    /// How many machines enrolled with it on that day.
+    #[serde(default)]
+    pub uses_on_day: u32,
+    /// From where machines may enrol with it; from anywhere when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Network>,
     /// When its time is over.
     #[entity(int)]
     pub expires_at: Timestamp,
@@ -59,6 +74,13 @@ pub struct EnrolmentToken {
     /// When it was revoked.
     #[entity(int)]
     pub revoked_at: Option<Timestamp>,
+}
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// Days since 1970-01-01 (UTC).
+fn day_of(time: Timestamp) -> u32 {
+    u32::try_from(time.as_seconds().div_euclid(DAY)).unwrap_or(0)
 }
 
 /// Whether a token can be used.
@@ -94,6 +116,42 @@ impl EnrolmentToken {
         }
     }
 
+    /// How many machines enrolled with it today (UTC).
+    pub fn uses_today(&self, now: Timestamp) -> u32 {
+        if self.used_on_day == day_of(now) {
+            self.uses_on_day
+        } else {
+            0
+        }
+    }
+
+    /// Counts a use.
+    pub(super) fn count_use(&mut self, now: Timestamp) {
+        self.uses_on_day = self.uses_today(now).saturating_add(1);
+        self.used_on_day = day_of(now);
+        self.uses = self.uses.saturating_add(1);
+        self.used_at = Some(now);
+    }
+
+    /// Refuses a use of the token: it cannot be used at all, not from there, or not today any more.
+    pub(super) fn check_use(&self, now: Timestamp, origin: &Origin) -> Result<()> {
+        self.check_usable(now)?;
+        let allowed = |address: IpAddr| self.networks.iter().any(|network| network.contains(address));
+        let address = origin.address.as_deref().and_then(|address| address.parse().ok());
+        if !self.networks.is_empty() && !address.is_some_and(allowed) {
+            return Err(ADDRESS_REFUSED.error("this enrolment token cannot be used from this address"));
+        }
+        match self.daily_uses {
+            Some(most) if self.uses_today(now) >= most => {
+                let tomorrow = (i64::from(day_of(now)) + 1) * DAY;
+                let wait = u64::try_from(tomorrow - now.as_seconds()).unwrap_or(0);
+                let why = format!("{most} machines enrolled with this token today, which is as many as may on one day");
+                Err(QUOTA_REACHED.error(why).with_retry_after(wait))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses a token that cannot be used, with the reason.
     pub fn check_usable(&self, now: Timestamp) -> Result<()> {
         Err(match self.state(now) {
@@ -123,6 +181,12 @@ pub struct EnrolmentTokenView {
     pub max_uses: u32,
     /// How many did.
     pub uses: u32,
+    /// How many machines may enrol with it on one day (UTC); null where only `max_uses` bounds it.
+    pub daily_uses: Option<u32>,
+    /// How many did today (UTC).
+    pub uses_today: u32,
+    /// From where machines may enrol with it, such as `10.0.0.0/8`; from anywhere when there are none.
+    pub networks: Vec<Network>,
     /// When its time is over.
     pub expires_at: Timestamp,
     /// Labels of the devices that are enrolled with it.
@@ -141,7 +205,7 @@ pub struct EnrolmentTokenView {
 
 impl EnrolmentTokenView {
     pub(super) fn new(token: Versioned<EnrolmentToken>, now: Timestamp) -> Self {
-        let state = token.state(now);
+        let (state, uses_today) = (token.state(now), token.uses_today(now));
         let token = token.value;
         Self {
             id: token.id,
@@ -151,6 +215,9 @@ impl EnrolmentTokenView {
             state,
             max_uses: token.max_uses,
             uses: token.uses,
+            daily_uses: token.daily_uses,
+            uses_today,
+            networks: token.networks,
             expires_at: token.expires_at,
             labels: token.labels,
             groups: token.groups,

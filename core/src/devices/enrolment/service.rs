@@ -1,8 +1,8 @@
 //! The enrolment itself.
 
 use super::{
-    DEVICE_ENROLLED, DEVICE_REKEYED, EnrolRequest, Enrolled, EnrolmentToken, KEY_IN_USE, Machine, TOKEN_UNKNOWN,
-    TokenState,
+    DEVICE_ENROLLED, DEVICE_REKEYED, EnrolRequest, Enrolled, EnrolmentToken, KEY_IN_USE, Machine, RefusalGate,
+    TOKEN_UNKNOWN, TokenState,
 };
 use crate::{
     access::{Context, Origin},
@@ -22,6 +22,7 @@ const ATTEMPTS: usize = 4;
 #[derive(Debug)]
 pub struct EnrolmentService<'a> {
     pub(super) store: &'a Store,
+    pub(super) refusals: &'a RefusalGate,
 }
 
 /// What an enrolment does to the devices.
@@ -35,8 +36,8 @@ enum Decision {
 }
 
 impl<'a> EnrolmentService<'a> {
-    pub(crate) fn new(store: &'a Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: &'a Store, refusals: &'a RefusalGate) -> Self {
+        Self { store, refusals }
     }
 
     /// Makes a machine a device. The token's use is counted in the commit that makes the device, so that of two agents that
@@ -44,9 +45,19 @@ impl<'a> EnrolmentService<'a> {
     ///
     /// The same key with the same token is a repeat and gets the same answer, also when the token is used up or expired by
     /// then. A machine whose machine id is known and that comes with a new key stays the device that it was, with the new key.
+    ///
+    /// A refusal leaves an entry in the audit.
     pub async fn enrol(&self, request: &EnrolRequest, origin: Origin) -> Result<Enrolled> {
-        let machine = request.check()?;
         let context = Context::anonymous(origin);
+        let outcome = self.decide_anew(request, &context).await;
+        if let Err(error) = &outcome {
+            self.account(&context, request, error).await;
+        }
+        outcome
+    }
+
+    async fn decide_anew(&self, request: &EnrolRequest, context: &Context) -> Result<Enrolled> {
+        let machine = request.check()?;
         let mut attempt = 1;
         loop {
             // Which of the two it is must be said before the change; a race in between is decided anew.
@@ -56,7 +67,7 @@ impl<'a> EnrolmentService<'a> {
             let fresh = DeviceId::new(self.store.clock().now(), self.store.random());
             let outcome = self
                 .store
-                .change(&context, Evidence::Audit(action), |tx| {
+                .change(context, Evidence::Audit(action), |tx| {
                     enrol(tx, request, machine, rekey, fresh)
                 })
                 .await;
@@ -122,8 +133,7 @@ async fn enrol(
         }
     };
     let mut used = token.value.clone();
-    used.uses += 1;
-    used.used_at = Some(tx.now());
+    used.count_use(tx.now());
     tx.update(&token, &used)?;
     tx.subject::<Device>(device.id, device.name.clone());
     tx.detail("enrolment_token", token.id.to_string());
@@ -157,13 +167,13 @@ async fn decide(
         if before.value.enrolled_by == token.id && token.state(now) != TokenState::Revoked {
             return Ok(Decision::Repeat(before.value));
         }
-        token.check_usable(now)?;
+        token.check_use(now, tx.context().origin())?;
         let mut after = before.value.clone();
         after.enrolled_by = token.id;
         after.agent_version.clone_from(&machine.agent_version);
         return Ok(Decision::Known(Box::new(before), after));
     }
-    token.check_usable(now)?;
+    token.check_use(now, tx.context().origin())?;
     if let Some(machine_id) = &machine.machine_id {
         let by_machine = Query::<Device>::all().filter(Device::MACHINE_ID.eq(machine_id.as_str()));
         if let Some(before) = tx.reader().first(&by_machine).await? {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    access::{Actor, DENIED, Origin, Role},
+    access::{Actor, DENIED, Origin, Outcome, Role},
     devices::{
         device::{DEVICE_DISABLED, DeviceChange},
         groups::{GROUP_NOT_FOUND, NewDeviceGroup},
@@ -10,6 +10,8 @@ use crate::{
     },
     kernel::{Code, EntityId as _, INVALID, PageRequest},
 };
+
+mod limits;
 
 fn uses(max_uses: u32) -> NewEnrolmentToken {
     NewEnrolmentToken {
@@ -70,13 +72,23 @@ async fn a_machine_becomes_a_device_with_the_tokens_labels_and_groups() {
 #[tokio::test]
 async fn a_token_that_cannot_be_used_says_why() {
     async fn check(test: &TestFleet, secret: &EnrolmentSecret, code: Code) {
+        test.advance(1);
         let (before, seq) = (devices(test).await, test.seq().await);
         fails(test.enrol_as(secret, &test.key(), "x", None).await, code);
         assert_eq!(
             (devices(test).await, test.seq().await),
-            (before, seq),
-            "nothing is half-written"
+            (before, seq + 1),
+            "nothing is written but the account of it"
         );
+        let entry = test.audit().await.remove(0);
+        assert_eq!(
+            (entry.action.as_str(), entry.outcome),
+            ("enrolment.refused", Outcome::Refused)
+        );
+        assert_eq!(entry.details["reason"], code.name());
+        assert_eq!(entry.details["hostname"], "x");
+        assert_eq!(entry.subject.is_some(), code != TOKEN_UNKNOWN, "it names the token");
+        assert!(!serde_json::to_string(&entry).unwrap().contains(&*secret.reveal()));
     }
     let test = TestFleet::new().await;
     let (enrolment, admin) = (test.fleet.enrolment(), test.admin());

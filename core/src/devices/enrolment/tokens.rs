@@ -18,7 +18,7 @@ use crate::{
         device::{check_labels, check_name},
         groups::{DeviceGroup, group_not_found},
     },
-    kernel::{Error, Page, PageRequest, Result},
+    kernel::{Error, Network, Page, PageRequest, Result},
     store::{Direction, Evidence, Query, Versioned},
 };
 
@@ -30,6 +30,8 @@ const LIFE: std::ops::RangeInclusive<u64> = 60..=365 * 24 * 60 * 60;
 const MAX_USES: u32 = 100_000;
 /// The most groups that a token names.
 const MAX_GROUPS: usize = 64;
+/// The most networks that a token names.
+const MAX_NETWORKS: usize = 64;
 /// The most bytes of a description.
 const MAX_DESCRIPTION: usize = 2_000;
 
@@ -47,6 +49,10 @@ pub struct NewEnrolmentToken {
     pub description: String,
     /// How many machines may enrol with it, 1 to 100,000; 1 when nothing is said.
     pub max_uses: u32,
+    /// How many machines may enrol with it on one day (UTC), 1 to 100,000; null when only `max_uses` bounds it.
+    pub daily_uses: Option<u32>,
+    /// From where machines may enrol with it, such as `10.0.0.0/8`, at most 64; from anywhere when there are none.
+    pub networks: Vec<Network>,
     /// How long it can be used, in seconds: a minute to a year; a day when nothing is said.
     pub expires_in_seconds: u64,
     /// Labels of the devices that are enrolled with it.
@@ -61,6 +67,8 @@ impl Default for NewEnrolmentToken {
             name: "enrolment".into(),
             description: String::new(),
             max_uses: 1,
+            daily_uses: None,
+            networks: Vec::new(),
             expires_in_seconds: DEFAULT_LIFE,
             labels: BTreeMap::new(),
             groups: BTreeSet::new(),
@@ -78,6 +86,12 @@ impl NewEnrolmentToken {
         }
         if !(1..=MAX_USES).contains(&self.max_uses) {
             return Err(Error::invalid_field("/max_uses", format!("1 to {MAX_USES}")));
+        }
+        if self.daily_uses.is_some_and(|most| !(1..=MAX_USES).contains(&most)) {
+            return Err(Error::invalid_field("/daily_uses", format!("1 to {MAX_USES}")));
+        }
+        if self.networks.len() > MAX_NETWORKS {
+            return Err(Error::invalid_field("/networks", format!("at most {MAX_NETWORKS}")));
         }
         if !LIFE.contains(&self.expires_in_seconds) {
             let why = format!("{} to {} seconds", LIFE.start(), LIFE.end());
@@ -124,6 +138,10 @@ impl EnrolmentService<'_> {
             secret_hash: hex::encode(secret.hash()),
             max_uses: new.max_uses,
             uses: 0,
+            daily_uses: new.daily_uses,
+            used_on_day: 0,
+            uses_on_day: 0,
+            networks: new.networks.clone(),
             expires_at: now.plus(Duration::from_secs(new.expires_in_seconds)),
             labels: new.labels.clone(),
             groups: new.groups.clone(),
@@ -144,6 +162,13 @@ impl EnrolmentService<'_> {
                 tx.subject::<EnrolmentToken>(token.id, token.name.clone());
                 tx.detail("max_uses", token.max_uses);
                 tx.detail("expires_at", token.expires_at.to_string());
+                if let Some(most) = token.daily_uses {
+                    tx.detail("daily_uses", most);
+                }
+                if !token.networks.is_empty() {
+                    let networks: Vec<_> = token.networks.iter().map(Network::to_string).collect();
+                    tx.detail("networks", networks);
+                }
                 tx.commit().await
             })
             .await?;

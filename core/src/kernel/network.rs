@@ -1,9 +1,11 @@
-//! Networks in CIDR notation, for the list of trusted proxies.
+//! Networks in CIDR notation: trusted proxies, and where devices may be enrolled from.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 /// A network, such as `10.0.0.0/8`, or a single address.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network {
     address: IpAddr,
     prefix: u32,
@@ -71,6 +73,29 @@ impl fmt::Debug for Network {
     }
 }
 
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Network {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Network {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +121,18 @@ mod tests {
         check("::/0", "203.0.113.9", false);
         check("2001:db8::/32", "2001:db8:ffff::1", true);
         check("10.0.0.0/8", "::ffff:10.0.0.1", true);
+    }
+
+    #[test]
+    fn a_network_is_written_as_it_is_read() {
+        for (text, written) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::1", "::1/128"),
+            ("192.0.2.7", "192.0.2.7/32"),
+        ] {
+            let network: Network = serde_json::from_value(text.into()).unwrap();
+            assert_eq!(serde_json::to_value(network).unwrap(), written);
+        }
     }
 
     #[test]
