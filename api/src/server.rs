@@ -7,7 +7,7 @@ use fleet_core::{
     Fleet,
     kernel::{Clock, SystemRandom, Timestamp},
 };
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::OptionFuture};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -115,6 +115,17 @@ pub async fn serve_on(
         let _ = draining.send(());
     };
     let stop = stop.shared();
+    // Devices present certificates on the other port, and its own is issued: only this one may have files.
+    let files = match &ports.api {
+        ApiListener::Tls(listener) => Some(listener.tls().follow_files()),
+        ApiListener::Plain(_) => None,
+    };
+    let files = OptionFuture::from(files).then(|never| async move {
+        match never {
+            Some(never) => match never {},
+            None => std::future::pending().await,
+        }
+    });
     let api = async {
         match ports.api {
             ApiListener::Plain(listener) => {
@@ -153,6 +164,7 @@ pub async fn serve_on(
         served = served => served,
         () = patience => Ok(()),
         never = telling => never,
+        never = files => never,
     }
 }
 

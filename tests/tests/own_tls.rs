@@ -223,6 +223,39 @@ async fn a_server_that_the_token_does_not_name_gets_no_secret() {
 }
 
 #[tokio::test]
+async fn a_time_that_the_pinned_server_did_not_sign_is_not_believed() {
+    let ((world, agent), stranger) = (World::enrolled(8).await, World::new(9).await);
+    works(&agent).await.unwrap();
+    // Whoever stands in between has years ahead, or years back, in which his certificate holds.
+    stranger.clock.advance(DAY * 365);
+    let moved = Identity {
+        address: stranger.address.clone(),
+        ..Identity::load(world.state.path()).unwrap()
+    };
+    let clock = Arc::new(ServerClock::new(world.device_clock.clone()));
+    let led_astray = Http::new(Arc::new(moved), world.state.path(), clock.clone(), world.random.clone()).unwrap();
+    world.pass(16 * HOUR);
+    let refused = led_astray.certify().await.unwrap_err();
+    assert!(matches!(refused, LinkError::Untrusted(_)), "{refused:?}");
+    assert_eq!(clock.offset_seconds(), 0);
+    works(&agent).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_with_damaged_credentials_gets_others() {
+    let (world, _) = World::enrolled(10).await;
+    let file = world.state.path().join("certificate.json");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let stored: serde_json::Value = serde_json::from_str(&good).unwrap();
+    for member in ["/authorities/0", "/certificate/der"] {
+        let mut damaged = stored.clone();
+        *damaged.pointer_mut(member).unwrap() = "AQID".into();
+        std::fs::write(&file, damaged.to_string()).unwrap();
+        works(&world.agent()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_of_a_device_makes_no_server() {
     let (world, agent) = World::enrolled(7).await;
     works(&agent).await.unwrap();

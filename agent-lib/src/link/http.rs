@@ -4,8 +4,8 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fleet_core::{
-    kernel::{Clock as _, Randomness, Timestamp},
-    protocol::{ASSERTION_HEADER, Assertion, MAX_EXCHANGE, PROOF_HEADER, TIME_HEADER},
+    kernel::{Clock as _, Randomness},
+    protocol::{ASSERTION_HEADER, Assertion, MAX_EXCHANGE, PROOF_HEADER},
 };
 use serde::Deserialize;
 
@@ -162,7 +162,7 @@ impl Http {
         &self.clock
     }
 
-    fn client(&self) -> (reqwest::Client, u64) {
+    pub(super) fn client(&self) -> (reqwest::Client, u64) {
         match &self.way {
             Way::Own(tls) => tls.client(),
             Way::Public(client) => (client.clone(), 0),
@@ -170,9 +170,9 @@ impl Http {
     }
 
     /// What to do about a request that failed: whether it is worth another try.
-    async fn is_mended(&self, error: &LinkError, generation: u64, learnt: bool) -> bool {
+    async fn is_mended(&self, error: &LinkError, generation: u64) -> bool {
         if error.code() == Some("assertion.stale") {
-            return learnt;
+            return self.learn_time().await.is_ok();
         }
         match self.tls() {
             Some(tls) if error.is_about_certificate() => {
@@ -224,15 +224,12 @@ impl Http {
             if let Some(encoding) = encoding {
                 request = request.header("content-encoding", encoding);
             }
-            let (outcome, learnt) = match request.send().await {
-                Ok(response) => {
-                    let learnt = self.learn_time(response.headers());
-                    (read(response).await, learnt)
-                }
-                Err(error) => (Err(unreachable(&error)), false),
+            let outcome = match request.send().await {
+                Ok(response) => read(response).await,
+                Err(error) => Err(unreachable(&error)),
             };
             match outcome {
-                Err(error) if tries > 0 && self.is_mended(&error, generation, learnt).await => {}
+                Err(error) if tries > 0 && self.is_mended(&error, generation).await => {}
                 outcome => return outcome,
             }
         }
@@ -251,9 +248,7 @@ impl Http {
     ) -> Result<Bytes, LinkError> {
         let request = self.request(&self.client().0, path, "application/json", &body, patience);
         let response = request.header(PROOF_HEADER, proof).send().await;
-        let response = response.map_err(|error| unreachable(&error))?;
-        self.learn_time(response.headers());
-        read(response).await
+        read(response.map_err(|error| unreachable(&error))?).await
     }
 
     fn request(
@@ -274,18 +269,6 @@ impl Http {
     /// Where nonces and keys come from.
     pub(super) fn random(&self) -> &dyn Randomness {
         &*self.random
-    }
-
-    /// Takes over the server's time from an answer; whether there was one.
-    pub(crate) fn learn_time(&self, headers: &reqwest::header::HeaderMap) -> bool {
-        let time = headers
-            .get(TIME_HEADER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse::<Timestamp>().ok());
-        if let Some(time) = time {
-            self.clock.learn(time);
-        }
-        time.is_some()
     }
 }
 

@@ -65,8 +65,13 @@ impl std::fmt::Debug for OwnTls {
 impl OwnTls {
     /// With what the state directory holds.
     pub(super) fn new(identity: Arc<Identity>, clock: Arc<ServerClock>, state: PathBuf) -> Result<Self, LinkError> {
-        let credentials = Credentials::load(&state);
-        let config = config(&identity, &clock, Some(&credentials), true)?;
+        let mut credentials = Credentials::load(&state);
+        let config = config(&identity, &clock, Some(&credentials), true).or_else(|error| {
+            // It can be read and not be used: damaged, or of another key. The key gets it anew.
+            tracing::warn!(%error, "the certificate cannot be used, and is asked for anew");
+            credentials = Credentials::default();
+            config(&identity, &clock, Some(&credentials), true)
+        })?;
         let held = Held {
             client: client(&config)?,
             config,
@@ -205,9 +210,19 @@ impl Http {
     /// The present authorities, by way of a connection that proves nothing.
     async fn learn_authorities(&self) -> Result<Vec<Vec<u8>>, LinkError> {
         let client = client(&config(self.identity(), self.clock(), None, false)?)?;
+        self.ask_whom_to_trust(&client).await
+    }
+
+    /// The server's time, which it signs.
+    pub(super) async fn learn_time(&self) -> Result<(), LinkError> {
+        self.ask_whom_to_trust(&self.client().0).await.map(drop)
+    }
+
+    /// The present authorities; learns the time beside them. What is asked for by whatever connection is signed.
+    async fn ask_whom_to_trust(&self, client: &reqwest::Client) -> Result<Vec<Vec<u8>>, LinkError> {
         let nonce = self.nonce();
         let body = request_body(&nonce)?;
-        let response = self.send(&client, TRUST, body, None).await?;
+        let response = self.send(client, TRUST, body, None).await?;
         let answer: TrustAnswer = parse(&response)?;
         if !answer.verify(&self.identity().server, &nonce) {
             return Err(untrusted());
@@ -226,8 +241,9 @@ impl Http {
             tries -= 1;
             let assertion = self.assertion("POST", CERTIFICATE, &body);
             match self.send(&client, CERTIFICATE, body.clone(), Some(assertion)).await {
-                // The answer told the time.
-                Err(error) if error.code() == Some("assertion.stale") && tries > 0 => {}
+                Err(error) if error.code() == Some("assertion.stale") && tries > 0 => {
+                    self.ask_whom_to_trust(&client).await?;
+                }
                 outcome => break outcome?,
             }
         };
@@ -262,9 +278,7 @@ impl Http {
         if let Some(assertion) = assertion {
             request = request.header(fleet_core::protocol::ASSERTION_HEADER, assertion);
         }
-        let response = request.send().await.map_err(|error| http::unreachable(&error))?;
-        self.learn_time(response.headers());
-        read(response).await
+        read(request.send().await.map_err(|error| http::unreachable(&error))?).await
     }
 
     fn nonce(&self) -> String {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fleet_core::{
-    kernel::{Clock as _, PublicKey, Randomness, random_bytes},
+    kernel::{PublicKey, Randomness, random_bytes},
     protocol::{
         AgentFrame, Announce, Beat, Bye, Hello, Offer, PROTOCOL, PROTOCOL_MIN, Refused, ServerFrame, WelcomeBody,
     },
@@ -191,7 +191,7 @@ impl<'a> Session<'a> {
 
     async fn take(&mut self, transport: &mut dyn Transport, frame: ServerFrame) -> Result<(), End> {
         match frame {
-            ServerFrame::Beat { time } => self.clock.learn(time),
+            ServerFrame::Beat { time } => drop(self.clock.trim(time)),
             ServerFrame::Offer(offer) => {
                 if let Some(refused) = self.offer(*offer).await? {
                     tracing::warn!(run = %refused.run, code = refused.code, "an offer was refused");
@@ -226,7 +226,7 @@ impl<'a> Session<'a> {
             self.dispatch_key(),
             self.http.identity().device,
             self.welcome.epoch,
-            self.clock.now(),
+            self.clock.at_least(),
         ) {
             return Ok(Some(Refused {
                 run,

@@ -33,23 +33,22 @@ impl Socket {
         loop {
             tries -= 1;
             match Self::try_open(http).await {
-                Err((error, true)) if error.code() == Some("assertion.stale") && tries > 0 => {}
-                Err((error, _)) if http.is_certified() && error.is_about_certificate() && tries > 0 => {
+                Err(error) if error.code() == Some("assertion.stale") && tries > 0 => http.learn_time().await?,
+                Err(error) if http.is_certified() && error.is_about_certificate() && tries > 0 => {
                     http.certify().await?;
                 }
-                outcome => return outcome.map_err(|(error, _)| error),
+                outcome => return outcome,
             }
         }
     }
 
-    /// Whether the server's time was learnt stands beside the error.
-    async fn try_open(http: &Http) -> Result<Self, (LinkError, bool)> {
+    async fn try_open(http: &Http) -> Result<Self, LinkError> {
         let address = &http.identity().address;
         let url = match address.strip_prefix("https") {
             Some(rest) => format!("wss{rest}{PATH}"),
             None => format!("ws{}{PATH}", address.strip_prefix("http").unwrap_or(address)),
         };
-        let invalid = |why: String| (LinkError::Unreachable(why), false);
+        let invalid = LinkError::Unreachable;
         let (tls, generation) = http.tls().map(|tls| tls.config()).unzip();
         let mut request = url.into_client_request().map_err(|error| invalid(error.to_string()))?;
         if !http.is_certified() {
@@ -57,14 +56,14 @@ impl Socket {
                 HeaderValue::from_str(&http.assertion("GET", PATH, &[])).map_err(|error| invalid(error.to_string()))?;
             request.headers_mut().insert(ASSERTION_HEADER, assertion);
         }
-        let refused = |error: LinkError, learnt| {
+        let refused = |error: LinkError| {
             if let (Some(tls), Some(generation)) = (http.tls(), generation)
                 && error.is_about_certificate()
             {
                 // Before the next try another is asked for.
                 tls.doubt(generation);
             }
-            Err((error, learnt))
+            Err(error)
         };
         // The library's defaults hold 128 KiB for each connection; frames are small.
         let config = WebSocketConfig::default()
@@ -80,15 +79,9 @@ impl Socket {
         .await
         {
             Err(_) => Err(invalid("no answer in time".into())),
-            Ok(Ok((stream, response))) => {
-                http.learn_time(response.headers());
-                Ok(Self { stream })
-            }
-            Ok(Err(tungstenite::Error::Http(response))) => {
-                let learnt = http.learn_time(response.headers());
-                refused(refusal(&response), learnt)
-            }
-            Ok(Err(error)) if is_of_tls(&error) => refused(LinkError::Handshake(error.to_string()), false),
+            Ok(Ok((stream, _))) => Ok(Self { stream }),
+            Ok(Err(tungstenite::Error::Http(response))) => refused(refusal(&response)),
+            Ok(Err(error)) if is_of_tls(&error) => refused(LinkError::Handshake(error.to_string())),
             Ok(Err(error)) => Err(invalid(error.to_string())),
         }
     }

@@ -1,8 +1,9 @@
 //! What a port presents and whom it believes.
 
 use std::{
+    convert::Infallible,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -48,22 +49,23 @@ pub struct PortTls {
     fleet: Fleet,
     identity: Identity,
     asks_clients: bool,
-    current: Mutex<Option<Current>>,
+    current: Mutex<Current>,
 }
 
 enum Identity {
     /// Issued by the fleet's authority to a key that this process makes and never stores.
     Issued { key: SigningKey, names: Vec<String> },
-    /// Of the operator.
-    Files { certificate: PathBuf, key: PathBuf },
+    /// Of the operator: certificate and key.
+    Files([PathBuf; 2]),
 }
 
 struct Current {
     config: Arc<ServerConfig>,
     bundle: Arc<[Vec<u8>]>,
-    /// From then on it is looked at again.
+    /// From then on another certificate is issued.
     until: Timestamp,
-    changed: Option<SystemTime>,
+    /// When the files were changed, as of the last look at them.
+    changed: [Option<SystemTime>; 2],
 }
 
 impl std::fmt::Debug for PortTls {
@@ -99,19 +101,17 @@ impl PortTls {
     /// # Errors
     /// When the files cannot be used.
     pub fn files(fleet: &Fleet, certificate: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
-        Self::new(fleet, Identity::Files { certificate, key }, false)
+        Self::new(fleet, Identity::Files([certificate, key]), false)
     }
 
     fn new(fleet: &Fleet, identity: Identity, asks_clients: bool) -> Result<Self, TlsError> {
-        let port = Self {
+        let current = Mutex::new(make(fleet, &identity, asks_clients)?);
+        Ok(Self {
             fleet: fleet.clone(),
             identity,
             asks_clients,
-            current: Mutex::default(),
-        };
-        let first = port.make()?;
-        *port.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
-        Ok(port)
+            current,
+        })
     }
 
     /// Whether clients are asked for their certificates.
@@ -119,75 +119,100 @@ impl PortTls {
         self.asks_clients
     }
 
-    /// For the next connection.
-    pub(super) fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the next connection. Reads no file: connections wait for it.
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        let mut current = self.current();
+        if matches!(self.identity, Identity::Files(_)) {
+            return current.config.clone();
+        }
         let now = self.fleet.clock().now();
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = current.as_mut() {
-            let same = !self.asks_clients || Arc::ptr_eq(&current.bundle, &self.fleet.certificates().bundle());
-            if same && now < current.until {
-                return Ok(current.config.clone());
-            }
-            if let Identity::Files { certificate, .. } = &self.identity
-                && changed(certificate) == current.changed
-            {
-                current.until = now.plus(LOOK);
-                return Ok(current.config.clone());
+        let same = !self.asks_clients || Arc::ptr_eq(&current.bundle, &self.fleet.certificates().bundle());
+        if !same || now >= current.until {
+            match make(&self.fleet, &self.identity, self.asks_clients) {
+                Ok(made) => *current = made,
+                Err(error) => {
+                    // Not for each connection: a certificate that is renewed in time has days left.
+                    current.until = now.plus(LOOK);
+                    current.bundle = self.fleet.certificates().bundle();
+                    tracing::warn!(%error, "this port goes on with the certificate that it has");
+                }
             }
         }
-        match (self.make(), current.as_ref()) {
-            (Ok(made), _) => {
-                let config = made.config.clone();
-                *current = Some(made);
-                Ok(config)
+        current.config.clone()
+    }
+
+    /// Takes up the operator's files whenever they were replaced. Never ends.
+    pub(crate) async fn follow_files(self: Arc<Self>) -> Infallible {
+        if matches!(self.identity, Identity::Issued { .. }) {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let port = self.clone();
+            if tokio::task::spawn_blocking(move || port.look()).await.is_err() {
+                tracing::error!("the look at the certificate's files broke off");
             }
-            (Err(error), Some(before)) => {
-                tracing::warn!(%error, "this port goes on with the certificate that it has");
-                Ok(before.config.clone())
-            }
-            (Err(error), None) => Err(error),
         }
     }
 
-    fn make(&self) -> Result<Current, TlsError> {
-        let now = self.fleet.clock().now();
-        // First: what is announced while the rest is made is seen the next time.
-        let bundle = self.fleet.certificates().bundle();
-        let mut at = None;
-        let (chain, key, until) = match &self.identity {
-            Identity::Issued { key, names } => {
-                let issued = self
-                    .fleet
-                    .certificates()
-                    .issue_server(self.fleet.server(), &key.public(), names)?;
-                let chain = vec![CertificateDer::from(issued.certificate.clone())];
-                let key = PrivatePkcs8KeyDer::from(key.to_pkcs8().to_vec());
-                (chain, key.into(), renew_at(now, issued.not_after, 0))
-            }
-            Identity::Files { certificate, key } => {
-                at = changed(certificate);
-                let (chain, key) = read(certificate, key)?;
-                (chain, key, now.plus(LOOK))
-            }
-        };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_details(provider.clone(), Arc::new(FleetTime(self.fleet.clone())))
-            .with_protocol_versions(&[&rustls::version::TLS13])?;
-        let mut config = match self.asks_clients {
-            true => builder.with_client_cert_verifier(verifier(&bundle, provider)?),
-            false => builder.with_no_client_auth(),
+    /// Takes up the operator's files if one of them was replaced since the last look.
+    pub(super) fn look(&self) {
+        let Identity::Files(files) = &self.identity else { return };
+        let changed = files.each_ref().map(changed);
+        if self.current().changed == changed {
+            return;
         }
-        .with_single_cert(chain, key)?;
-        // A connection that is resumed would not show its certificate again.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(Current {
-            config: Arc::new(config),
-            bundle,
-            until,
-            changed: at,
-        })
+        match make(&self.fleet, &self.identity, self.asks_clients) {
+            Ok(made) => *self.current() = made,
+            Err(error) => {
+                self.current().changed = changed;
+                tracing::warn!(%error, "this port goes on with the certificate that it has");
+            }
+        }
     }
+}
+
+fn make(fleet: &Fleet, identity: &Identity, asks_clients: bool) -> Result<Current, TlsError> {
+    let now = fleet.clock().now();
+    // First: what is announced or replaced while the rest is made is seen the next time.
+    let bundle = fleet.certificates().bundle();
+    let mut at = [None; 2];
+    let (chain, key, until) = match identity {
+        Identity::Issued { key, names } => {
+            let issued = fleet
+                .certificates()
+                .issue_server(fleet.server(), &key.public(), names)?;
+            let chain = vec![CertificateDer::from(issued.certificate.clone())];
+            let key = PrivatePkcs8KeyDer::from(key.to_pkcs8().to_vec());
+            (chain, key.into(), renew_at(now, issued.not_after, 0))
+        }
+        Identity::Files(files) => {
+            at = files.each_ref().map(changed);
+            let (chain, key) = read(files)?;
+            (chain, key, Timestamp::MAX)
+        }
+    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_details(provider.clone(), Arc::new(FleetTime(fleet.clone())))
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let mut config = match asks_clients {
+        true => builder.with_client_cert_verifier(verifier(&bundle, provider)?),
+        false => builder.with_no_client_auth(),
+    }
+    .with_single_cert(chain, key)?;
+    // A connection that is resumed would not show its certificate again.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Current {
+        config: Arc::new(config),
+        bundle,
+        until,
+        changed: at,
+    })
 }
 
 fn verifier(
@@ -206,7 +231,7 @@ fn verifier(
 
 type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn read(certificate: &PathBuf, key: &PathBuf) -> Result<ChainAndKey, TlsError> {
+fn read([certificate, key]: &[PathBuf; 2]) -> Result<ChainAndKey, TlsError> {
     let bad = |path: &PathBuf| {
         let path = path.clone();
         move |error: rustls::pki_types::pem::Error| TlsError::File {

@@ -53,14 +53,13 @@ impl TlsListener {
         self.tcp.local_addr()
     }
 
+    /// What it presents, and whom it believes.
+    pub(crate) fn tls(&self) -> Arc<PortTls> {
+        self.tls.clone()
+    }
+
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
-        let config = match self.tls.config() {
-            Ok(config) => config,
-            Err(error) => {
-                tracing::error!(%error, "no connection can be taken");
-                return;
-            }
-        };
+        let config = self.tls.config();
         let asked = self.tls.asks_clients();
         self.handshakes.spawn(async move {
             // Frames are small, and each is waited for.

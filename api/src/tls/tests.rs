@@ -16,7 +16,7 @@ use fleet_core::{
     store::memory::MemoryStore,
 };
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore,
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
@@ -392,33 +392,47 @@ fn touch(path: &std::path::Path, seconds: u64) {
 }
 
 #[tokio::test]
-async fn an_operators_files_are_taken_up_within_a_minute_and_damaged_ones_are_not() {
+async fn an_operators_files_are_taken_up_and_damaged_ones_are_not() {
     let world = World::new(9).await;
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = write_files(&world.fleet, folder.path(), 50);
     let port = PortTls::files(&world.fleet, certificate.clone(), key.clone()).unwrap();
-    let first = port.config().unwrap();
-    world.clock.advance(Duration::from_secs(61));
-    assert!(Arc::ptr_eq(&first, &port.config().unwrap()), "nothing has changed");
+    let first = port.config();
+    let same = |config: &Arc<ServerConfig>| Arc::ptr_eq(config, &port.config());
+    port.look();
+    assert!(same(&first), "nothing has changed");
     write_files(&world.fleet, folder.path(), 51);
     touch(&certificate, 1);
-    assert!(
-        Arc::ptr_eq(&first, &port.config().unwrap()),
-        "they are not looked at for each connection"
-    );
-    world.clock.advance(Duration::from_secs(61));
-    let second = port.config().unwrap();
+    assert!(same(&first), "no connection waits for files to be read");
+    port.look();
+    let second = port.config();
     assert!(!Arc::ptr_eq(&first, &second));
     // Half of a renewal: the certificate has another key than the file beside it.
     let other = tempfile::tempdir().unwrap();
-    let (foreign, _) = write_files(&world.fleet, other.path(), 52);
+    let (foreign, foreign_key) = write_files(&world.fleet, other.path(), 52);
     std::fs::copy(foreign, &certificate).unwrap();
     touch(&certificate, 2);
-    world.clock.advance(Duration::from_secs(61));
-    assert!(
-        Arc::ptr_eq(&second, &port.config().unwrap()),
-        "it goes on with what it has"
-    );
-    assert!(PortTls::files(&world.fleet, certificate.clone(), key).is_err());
+    port.look();
+    assert!(same(&second), "it goes on with what it has");
+    assert!(PortTls::files(&world.fleet, certificate.clone(), key.clone()).is_err());
+    // The other half, later: the key alone has changed since the last look.
+    std::fs::copy(foreign_key, &key).unwrap();
+    touch(&key, 3);
+    port.look();
+    assert!(!same(&second));
     assert!(PortTls::files(&world.fleet, certificate, folder.path().join("none")).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_are_looked_at_once_a_minute_while_the_port_is_served() {
+    let world = World::new(10).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = write_files(&world.fleet, folder.path(), 53);
+    let port = Arc::new(PortTls::files(&world.fleet, certificate.clone(), key).unwrap());
+    let first = port.config();
+    write_files(&world.fleet, folder.path(), 54);
+    touch(&certificate, 1);
+    let two_minutes = tokio::time::timeout(Duration::from_secs(125), port.clone().follow_files());
+    assert!(two_minutes.await.is_err());
+    assert!(!Arc::ptr_eq(&first, &port.config()));
 }

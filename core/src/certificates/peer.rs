@@ -5,7 +5,10 @@ use std::fmt;
 use rustls_pki_types::CertificateDer;
 use uuid::Uuid;
 
-use crate::{devices::DeviceId, kernel::EntityId as _};
+use crate::{
+    devices::DeviceId,
+    kernel::{EntityId as _, PublicKey},
+};
 
 /// Whom a certificate names: a class and an id, as a SPIFFE id (<https://spiffe.io>, SPIFFE-ID §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,16 +53,23 @@ pub struct PresentedCertificate {
     pub peer: Peer,
     /// Its serial number, in hexadecimal.
     pub serial: String,
+    /// The key that it was issued over.
+    pub key: PublicKey,
 }
 
+/// A public Ed25519 key in a certificate (RFC 8410 §4), up to its 32 bytes.
+const SPKI_HEAD: [u8; 12] = [48, 42, 48, 5, 6, 3, 43, 101, 112, 3, 33, 0];
+
 impl PresentedCertificate {
-    /// Reads a certificate (DER); none when it names nobody of ours, or more than one.
+    /// Reads a certificate (DER); none when it names nobody of ours, or more than one, or has a key of another kind.
     pub fn read(der: &[u8]) -> Option<Self> {
         let der = CertificateDer::from(der);
         let certificate = webpki::EndEntityCert::try_from(&der).ok()?;
         let mut uris = certificate.valid_uri_names();
         let peer = Peer::from_uri(uris.next()?)?;
         let serial = hex::encode(certificate.serial());
-        uris.next().is_none().then_some(Self { peer, serial })
+        let spki = certificate.subject_public_key_info();
+        let key = PublicKey::from_bytes(spki.strip_prefix(&SPKI_HEAD)?.try_into().ok()?);
+        uris.next().is_none().then_some(Self { peer, serial, key })
     }
 }

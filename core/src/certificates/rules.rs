@@ -121,27 +121,8 @@ impl Signer {
         Ok(certificate.der().to_vec())
     }
 
-    /// Issues to a device: good for TLS clients only.
-    pub(super) fn issue_device(
-        &self,
-        peer: Peer,
-        key: &PublicKey,
-        now: Timestamp,
-        random: &dyn Randomness,
-    ) -> Result<Issued> {
-        self.issue(
-            peer,
-            key,
-            &[],
-            ExtendedKeyUsagePurpose::ClientAuth,
-            DEVICE_LIFE,
-            now,
-            random,
-        )
-    }
-
-    /// Issues to a server of these names and addresses: good for TLS servers only.
-    pub(super) fn issue_server(
+    /// Issues to a device, good for TLS clients only, or to a server of these names and addresses, good for TLS servers only.
+    pub(super) fn issue(
         &self,
         peer: Peer,
         key: &PublicKey,
@@ -149,28 +130,10 @@ impl Signer {
         now: Timestamp,
         random: &dyn Randomness,
     ) -> Result<Issued> {
-        self.issue(
-            peer,
-            key,
-            names,
-            ExtendedKeyUsagePurpose::ServerAuth,
-            SERVER_LIFE,
-            now,
-            random,
-        )
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what a certificate says, in one place")]
-    fn issue(
-        &self,
-        peer: Peer,
-        key: &PublicKey,
-        names: &[String],
-        usage: ExtendedKeyUsagePurpose,
-        life: Duration,
-        now: Timestamp,
-        random: &dyn Randomness,
-    ) -> Result<Issued> {
+        let (usage, life) = match peer {
+            Peer::Device(_) => (ExtendedKeyUsagePurpose::ClientAuth, DEVICE_LIFE),
+            Peer::Server(_) => (ExtendedKeyUsagePurpose::ServerAuth, SERVER_LIFE),
+        };
         let (not_before, not_after) = (now.minus(SKEW), now.plus(life));
         let mut params = params(key, not_before, not_after)?;
         let mut name = DistinguishedName::new();

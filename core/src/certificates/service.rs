@@ -118,7 +118,7 @@ impl CertificateService {
         let store = &self.inner.store;
         let issuing = self.issuing()?;
         let (id, signer) = &*issuing;
-        let issued = signer.issue_device(Peer::Device(device), key, store.clock().now(), store.random())?;
+        let issued = signer.issue(Peer::Device(device), key, &[], store.clock().now(), store.random())?;
         Ok((issued, *id))
     }
 
@@ -127,7 +127,7 @@ impl CertificateService {
         let store = &self.inner.store;
         self.issuing()?
             .1
-            .issue_server(Peer::Server(server), key, names, store.clock().now(), store.random())
+            .issue(Peer::Server(server), key, names, store.clock().now(), store.random())
     }
 
     pub(super) fn store(&self) -> &Store {

@@ -24,7 +24,8 @@ const MAX_NONCE: usize = 64;
 
 impl LinkService<'_> {
     /// Who stands at the other end of a connection: the device that the certificate names, as long as it is the newest that
-    /// was issued to it. To be asked for each request: a connection may outlive its certificate.
+    /// was issued to it, over the key that it enrolled with: whoever got hold of an authority's key has no device's key. To be
+    /// asked for each request: a connection may outlive its certificate.
     pub async fn authenticate_certificate(&self, presented: &PresentedCertificate) -> Result<LinkedDevice> {
         let Peer::Device(device) = presented.peer else {
             return Err(CERTIFICATE_OF_OTHER_CLASS.error("this certificate is not that of a device"));
@@ -34,7 +35,7 @@ impl LinkService<'_> {
         let certificate = device
             .certificate
             .as_ref()
-            .filter(|newest| newest.serial == presented.serial);
+            .filter(|newest| newest.serial == presented.serial && device.key == presented.key);
         self.check(certificate)?;
         Ok(linked)
     }

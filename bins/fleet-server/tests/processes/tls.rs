@@ -71,14 +71,15 @@ async fn a_revoked_device_is_cut_off_while_it_is_connected() {
     let run = world.run_script("sleep 60", 60).await;
     world.until(&run, "running", |run| run["state"] == "running").await;
     assert_eq!(world.post_device("revoke").await, 200);
-    let revoked = Instant::now();
+    // That it takes at most five seconds stands in core's tests of the link, in a time that no busy machine stretches.
+    let deadline = Instant::now() + Duration::from_secs(30);
     let log = world.path().join("agent.log");
     loop {
         let text = std::fs::read_to_string(&log).unwrap();
         if text.contains("device.revoked") {
             break;
         }
-        assert!(revoked.elapsed() < Duration::from_secs(30), "{}", world.logs());
+        assert!(Instant::now() < deadline, "{}", world.logs());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // Nor does it come back: what is asked for from now on is not taken.

@@ -259,6 +259,26 @@ async fn certificates_of_another_class_and_of_nobody_are_no_devices() {
 }
 
 #[tokio::test]
+async fn a_certificate_counts_only_over_the_key_that_the_device_enrolled_with() {
+    // Whoever has the key of a trusted authority can write any name and serial number into a certificate.
+    let world = World::new().await;
+    let der = base64::Engine::decode(
+        &base64::engine::general_purpose::STANDARD,
+        &world.certificates[0].body.certificate,
+    );
+    let issued = PresentedCertificate::read(&der.unwrap()).unwrap();
+    assert_eq!(issued.key, world.key.public());
+    let forged = PresentedCertificate {
+        key: key(3).public(),
+        ..issued.clone()
+    };
+    let link = world.test.fleet.link();
+    assert!(link.authenticate_certificate(&issued).await.is_ok());
+    let refused = link.authenticate_certificate(&forged).await.unwrap_err();
+    assert_eq!(refused.code().name(), "certificate.superseded");
+}
+
+#[tokio::test]
 async fn issuing_and_revoking_leave_their_evidence() {
     let world = World::new().await;
     let serial = {
