@@ -5,7 +5,7 @@
 //! enrol.rs      a token becomes an identity; identity.rs keeps it; token_file.rs is where a token may be left
 //! link/         sessions with the server, by socket or by polling; backoff.rs between them
 //! runs/         runs: taken into the journal, executed at most once, reported until the server has it all
-//! operations.rs what can be executed, by executor/; policy.rs says what may be
+//! operations.rs what can be executed, by executor/; policy/ says what may be
 //! journal/      the durable spool; state.rs holds the folder
 //! reports/      the inventory: announced by hashes, sent where wanted; collect/ reads it
 //! gauges.rs     what travels with each beat; clock.rs corrects the device's time

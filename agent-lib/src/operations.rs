@@ -20,6 +20,9 @@ const SENDING: Duration = Duration::from_secs(60);
 /// How long it waits for the server to say what it wants.
 const ASKING: Duration = Duration::from_secs(3);
 
+/// What this agent executes.
+pub const KINDS: [&str; 2] = [shell::NAME, refresh::NAME];
+
 /// The built-in kinds.
 #[derive(Debug)]
 pub struct Operations {
@@ -113,7 +116,7 @@ impl Operations {
 #[async_trait]
 impl Execute for Operations {
     fn kinds(&self) -> Vec<String> {
-        vec![shell::NAME.to_owned(), refresh::NAME.to_owned()]
+        KINDS.map(str::to_owned).into()
     }
 
     async fn execute(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending {

@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fleet_core::{
-    kernel::{PublicKey, Randomness, random_bytes},
+    kernel::{Randomness, random_bytes},
     protocol::{
         AgentFrame, Announce, Beat, Bye, Hello, Offer, PROTOCOL, PROTOCOL_MIN, Refused, ServerFrame, WelcomeBody,
     },
 };
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Http, LinkError, Transport};
+use super::{Admission, Admitted, Http, LinkError, Transport};
 use crate::{
     clock::ServerClock,
     reports::Reports,
@@ -45,6 +45,7 @@ pub struct Session<'a> {
     runs: &'a Runs,
     reports: &'a Arc<Reports>,
     welcome: WelcomeBody,
+    admission: Admission,
     sent: Sent,
 }
 
@@ -103,6 +104,7 @@ impl<'a> Session<'a> {
             random,
             runs,
             reports,
+            admission: Admission::new(welcome.body.dispatch_key, welcome.body.device, welcome.body.epoch),
             welcome: welcome.body,
             sent: Sent::default(),
         };
@@ -117,10 +119,6 @@ impl<'a> Session<'a> {
         Duration::from_secs(u64::from(
             self.welcome.heartbeat_seconds.clamp(*BEAT.start(), *BEAT.end()),
         ))
-    }
-
-    fn dispatch_key(&self) -> &PublicKey {
-        &self.welcome.dispatch_key
     }
 
     /// Lives until the session ends.
@@ -220,19 +218,24 @@ impl<'a> Session<'a> {
     }
 
     /// Takes an offer, or says why not. What is not signed for this device, this session and this time is refused.
-    async fn offer(&self, offer: Offer) -> Result<Option<Refused>, End> {
+    async fn offer(&mut self, offer: Offer) -> Result<Option<Refused>, End> {
         let run = offer.body.run;
-        if let Err(error) = offer.verify(
-            self.dispatch_key(),
-            self.http.identity().device,
-            self.welcome.epoch,
-            self.clock.at_least(),
-        ) {
-            return Ok(Some(Refused {
-                run,
-                code: error.code().into(),
-                message: error.to_string(),
-            }));
+        match self.admission.admit(&offer, self.clock.at_least()) {
+            Ok(Admitted::First) => {}
+            Ok(Admitted::Repeat) => return Ok(None),
+            Ok(Admitted::Full) => return Err(End::Local("so many offers came that a new session begins".into())),
+            Err(error) if self.runs.holds(run) => {
+                // Anybody may have made it. The answer would end the run for the server, and it goes on here.
+                tracing::warn!(%run, %error, "a void offer of a run that is here");
+                return Ok(None);
+            }
+            Err(error) => {
+                return Ok(Some(Refused {
+                    run,
+                    code: error.code().into(),
+                    message: error.to_string(),
+                }));
+            }
         }
         match self.runs.take(offer.body).await {
             Ok(Taken::Accepted) => Ok(None),

@@ -21,7 +21,7 @@ use super::{Cancellation, Ending, Execute, OutputSink, Sent};
 use crate::{
     clock::ServerClock,
     journal::{JournalWriter, Pending, Record, Recovered, Recovery, Status, decide},
-    policy::Policy,
+    policy::{POLICY_FORBIDS, Policy, Refusal},
 };
 
 /// The most runs that are here at once, whatever the server thinks.
@@ -200,8 +200,8 @@ impl Runs {
                 format!("this agent does not know the operation {}", offer.kind),
             );
         }
-        if let Err(refusal) = self.inner.policy.permits(&offer.kind, &offer.params) {
-            return refuse("policy.forbidden", refusal.to_string());
+        if let Err(refusal) = self.permits(&offer) {
+            return refuse(POLICY_FORBIDS.name(), refusal.to_string());
         }
         if self.table().len() >= MAX_RUNS {
             return refuse("agent.busy", format!("{MAX_RUNS} runs are here already"));
@@ -225,6 +225,17 @@ impl Runs {
         );
         self.execute(offer);
         Ok(Taken::Accepted)
+    }
+
+    /// Whether the policy of this device lets a run begin now.
+    fn permits(&self, offer: &OfferBody) -> std::result::Result<(), Refusal> {
+        let Inner { policy, clock, .. } = &*self.inner;
+        policy.permits(&offer.kind, &offer.params, clock.now())
+    }
+
+    /// Whether a run is here, and the server has not confirmed its end.
+    pub fn holds(&self, run: RunId) -> bool {
+        self.table().contains_key(&run)
     }
 
     /// Stops a run. One that never came here will not come any more: its end is told at once.
@@ -378,6 +389,12 @@ impl Runs {
                 ..Ending::of(RunResult::Cancelled)
             };
             return self.end(run, ending).await;
+        }
+        // It may have waited for long, also for a start of the agent with another policy.
+        if let Err(refusal) = self.permits(&offer) {
+            return self
+                .end(run, Ending::failed(POLICY_FORBIDS.name(), refusal.to_string()))
+                .await;
         }
         let at = self.inner.clock.now();
         // Synced before the first process starts: after a crash nobody may believe that it never began.

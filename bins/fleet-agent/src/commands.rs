@@ -7,7 +7,7 @@ use clap::Args;
 use fleet_agent_lib::{
     collect::{CollectContext, collect_all, report},
     identity::{Identity, NOT_ENROLLED},
-    policy::Policy,
+    policy::{Policy, device_zone},
     state::{STATE_LOCKED, StateDirectory},
     worker::{self, Stopped, WorkerConfig},
 };
@@ -34,7 +34,8 @@ impl Run {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.flags)?;
         logging::start(config.log_format);
-        let policy = Policy::load(&config.policy, agent_user()).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let policy =
+            Policy::load(&config.policy, agent_user(), device_zone()).map_err(|error| anyhow::anyhow!("{error}"))?;
         let state = open_state(&config)?;
         let runtime = runtime()?;
         let stopped = runtime.block_on(async {
@@ -182,7 +183,7 @@ pub(crate) fn open_state(config: &Config) -> anyhow::Result<StateDirectory> {
 }
 
 /// The name of the user that the agent runs as, for the policy; its number where it has no name.
-fn agent_user() -> String {
+pub(crate) fn agent_user() -> String {
     let id = fs::metadata("/proc/self")
         .map(|own| std::os::unix::fs::MetadataExt::uid(&own))
         .unwrap_or_default();

@@ -3,6 +3,7 @@
 mod commands;
 mod config;
 mod enrol;
+mod policy;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ enum Command {
     Status(commands::Status),
     /// Forget the fleet: remove this device's identity and everything else the agent keeps.
     Uninstall(commands::Uninstall),
+    /// What this device lets be done to it.
+    Policy(policy::PolicyCommand),
     /// Collect the inventory and print it; needs no server.
     Report(commands::Report),
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Uninstall(command) => command.run(),
+        Command::Policy(command) => command.run(),
         Command::Report(command) => command.run(),
     };
     match outcome {

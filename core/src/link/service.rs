@@ -20,7 +20,7 @@ use crate::{
 
 /// The assertion proves nothing.
 pub const ASSERTION_INVALID: Code = Code::new("assertion.invalid", Class::Unauthenticated);
-/// The device's clock is off, or the assertion is old; the answer's `Date` says what time it is.
+/// The device's clock is off, or the assertion is old. The authorities' answer tells the time, signed.
 pub const ASSERTION_STALE: Code = Code::new("assertion.stale", Class::Unauthenticated);
 /// The session key does not count here, or not for this request: the server has restarted, its time is over, the proof was
 /// used. Sign the request.
