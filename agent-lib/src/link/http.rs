@@ -83,6 +83,7 @@ struct Problem {
 #[derive(Clone)]
 pub struct Http {
     way: Way,
+    state: Arc<Path>,
     identity: Arc<Identity>,
     clock: Arc<ServerClock>,
     random: Arc<dyn Randomness>,
@@ -140,6 +141,7 @@ impl Http {
         };
         Ok(Self {
             way,
+            state: state.into(),
             identity,
             clock,
             random,
@@ -181,6 +183,11 @@ impl Http {
             }
             _ => false,
         }
+    }
+
+    /// The state directory.
+    pub(super) fn state(&self) -> &Path {
+        &self.state
     }
 
     /// Whose requests these are.

@@ -8,6 +8,7 @@ mod admission;
 mod connector;
 mod http;
 mod own_tls;
+mod pin;
 mod poll;
 mod prover;
 mod session;

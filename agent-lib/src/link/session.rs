@@ -11,7 +11,7 @@ use fleet_core::{
 };
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Admission, Admitted, Http, LinkError, Transport};
+use super::{Admission, Admitted, Http, LinkError, Transport, pin};
 use crate::{
     clock::ServerClock,
     reports::Reports,
@@ -95,6 +95,7 @@ impl<'a> Session<'a> {
                 "the welcome is not signed by the server that this device was enrolled with".into(),
             )));
         }
+        pin::check(http.state(), http.identity(), &welcome).map_err(End::Broken)?;
         transport.opened(welcome.body.epoch);
         clock.learn(welcome.body.time);
         tracing::info!(epoch = welcome.body.epoch, transport = ?transport.kind(), server = welcome.body.server_version, "session opened");

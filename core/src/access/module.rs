@@ -1,5 +1,7 @@
 //! What this part brings along.
 
+use std::{sync::Arc, time::Duration};
+
 use super::{
     AuditEntry, Permission, PermissionEntry, Role,
     audit::AUDIT_READ,
@@ -11,7 +13,7 @@ use super::{
     users::{self, USERS_READ, USERS_WRITE, User},
 };
 use crate::{
-    modules::Module,
+    modules::{Job, Module},
     store::{kind_schema, lane_schema, latest_schema},
 };
 
@@ -63,7 +65,13 @@ pub fn module() -> Module {
             bootstrap::CLAIM,
             bootstrap::REFUSE,
             server_keys::CREATE,
+            server_keys::ROTATE,
         ],
+        jobs: vec![Job {
+            name: "access.turn_over_keys",
+            every: Duration::from_secs(3_600),
+            tick: Arc::new(|fleet| Box::pin(async move { fleet.keys().turn_over().await })),
+        }],
         settings: vec![SESSION_LIFETIME.definition(), SESSION_IDLE.definition()],
         ..Module::default()
     }

@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 
 use crate::{
     Fleet,
+    access::server_keys::ServerKey,
     certificates::CertificateAuthority,
     devices::{Device, DeviceId},
     kernel::{EntityId as _, Result},
@@ -50,9 +51,10 @@ async fn try_follow(fleet: &Fleet) -> Result<()> {
     // Every view from now on shows at least what is there at `after`, and the changes tell of the rest.
     fleet.known_devices().begin_anew(true);
     fleet.certificates().refresh().await?;
+    fleet.keys().refresh().await?;
     while let Some(chunk) = changes.next().await {
         let (mut devices, mut runs) = (BTreeSet::new(), BTreeSet::new());
-        let mut authorities = false;
+        let (mut authorities, mut keys) = (false, false);
         for change in chunk {
             let Touched::Document { key, .. } = change?.touched else {
                 continue;
@@ -63,10 +65,15 @@ async fn try_follow(fleet: &Fleet) -> Result<()> {
                 runs.insert(RunId::from_uuid(key.id));
             } else if key.kind == CertificateAuthority::KIND {
                 authorities = true;
+            } else if key.kind == ServerKey::KIND {
+                keys = true;
             }
         }
         if authorities {
             fleet.certificates().refresh().await?;
+        }
+        if keys {
+            fleet.keys().refresh().await?;
         }
         take(fleet, devices, runs).await?;
     }

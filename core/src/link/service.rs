@@ -140,11 +140,13 @@ impl<'a> LinkService<'a> {
             return Err(Error::invalid_field("/hello", "a text is too long"));
         }
         let epoch = self.fleet.presence().next_epoch(device.id, self.fleet.server()).await?;
+        let dispatch = self.fleet.keys().dispatch();
         let session = Session {
             device: device.id,
             name: device.name.clone(),
             epoch,
             agent_version: hello.agent_version.into(),
+            dispatch: dispatch.public,
         };
         self.fleet.sessions().open(&session);
         self.fleet.session_keys().forget(device.id);
@@ -159,9 +161,10 @@ impl<'a> LinkService<'a> {
             time: self.fleet.clock().now(),
             heartbeat_seconds: u32::try_from(BEAT_INTERVAL.as_secs()).unwrap_or(u32::MAX),
             poll_seconds: u32::try_from(BEAT_INTERVAL.as_secs()).unwrap_or(u32::MAX),
-            dispatch_key: self.fleet.keys().dispatch().public(),
+            dispatch_key: dispatch.public,
         };
-        let welcome = Welcome::sign(body, self.fleet.keys().identity()).map_err(Error::internal)?;
+        let mut welcome = Welcome::sign(body, self.fleet.keys().identity()).map_err(Error::internal)?;
+        welcome.handovers.clone_from(&dispatch.handovers);
         Ok((session, welcome))
     }
 
@@ -285,6 +288,13 @@ impl<'a> LinkService<'a> {
     }
 
     async fn read_pending(&self, session: &Session, now: Timestamp) -> Result<Vec<ServerFrame>> {
+        let dispatch = self.fleet.keys().dispatch();
+        if dispatch.public != session.dispatch {
+            // Found within minutes: nothing is remembered for longer. So not all devices come back at once.
+            return Ok(vec![bye(
+                &SESSION_UNKNOWN.error("work is signed with another key from now on; say hello again")
+            )]);
+        }
         let known = self.fleet.known_devices();
         let ticket = known.ticket(session.device);
         let mut reader = self.fleet.store().reader().await?;
@@ -297,7 +307,7 @@ impl<'a> LinkService<'a> {
         let pending = self
             .fleet
             .delivery()
-            .pending_in(reader, session.device, session.epoch, self.fleet.keys().dispatch())
+            .pending_in(reader, session.device, session.epoch, &dispatch.key)
             .await?;
         known.remember(ticket, device, Some(pending.is_none()), now);
         let pending = pending.unwrap_or_default();

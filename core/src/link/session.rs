@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::devices::DeviceId;
+use crate::{devices::DeviceId, kernel::PublicKey};
 
 /// An agent's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Session {
     pub epoch: u64,
     /// The version of the agent.
     pub agent_version: Arc<str>,
+    /// The key that it was told signs its work.
+    pub dispatch: PublicKey,
 }
 
 /// The newest session of each device that was opened here. Bounded by the number of devices.

@@ -141,6 +141,7 @@ mod tests {
             name: "web".into(),
             epoch: 7,
             agent_version: "1".into(),
+            dispatch: SigningKey::from_bytes(&[1; 32]).public(),
         }
     }
 

@@ -258,6 +258,29 @@ async fn an_authority_of_another_server_is_trusted_as_soon_as_the_feed_says_so()
 }
 
 #[tokio::test]
+async fn a_session_that_was_told_another_dispatch_key_ends_before_it_gets_work() {
+    let world = World::new().await;
+    let session = world.session().await;
+    assert!(world.due(&session).await.is_empty() && world.is_idle());
+    world.here.advance(366 * 86_400);
+    // Another server is the one that lets the key pass.
+    world.there.fleet.keys().turn_over().await.unwrap();
+    let key = || world.here.fleet.keys().dispatch().public;
+    world.until(|| key() != session.dispatch).await;
+    ask_for_work(&world.here.fleet, world.device).await;
+    assert!(matches!(world.due(&session).await[..], [ServerFrame::Bye(_)]));
+    let next = world.session().await;
+    assert_eq!(next.dispatch, key());
+    match &world.due(&next).await[..] {
+        [ServerFrame::Offer(offer)] => {
+            let now = world.here.clock.now();
+            assert_eq!(offer.verify(&key(), world.device, next.epoch, now), Ok(()));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn work_that_becomes_due_is_offered_however_idle_the_device_was() {
     let world = World::new().await;
     let session = world.session().await;

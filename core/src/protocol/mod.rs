@@ -22,6 +22,7 @@ mod assertion;
 mod certificate;
 mod enrolment;
 mod frames;
+mod handover;
 mod offer;
 mod session_key;
 mod welcome;
@@ -33,6 +34,7 @@ pub use frames::{
     Accepted, AgentFrame, Announce, Beat, Bye, Cancel, Exchange, ExchangeAnswer, Finished, Gauges, Hello, Output,
     OutputChunk, OutputStream, Recorded, Refused, Result as RunResult, ServerFrame, Started, Want,
 };
+pub use handover::{Handover, MAX_HANDOVERS, follows};
 pub use offer::{Offer, OfferBody, OfferError};
 pub use session_key::{
     KeyAgreement, KeyAnswer, KeyAnswerBody, KeyRequest, Proof, PublicHalf, SESSION_KEY_LIFETIME, SessionKey, agree,

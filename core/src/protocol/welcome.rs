@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Handover;
 use crate::{
     devices::DeviceId,
     kernel::{PublicKey, Signature, SigningKey, Timestamp, canonical},
@@ -39,13 +40,20 @@ pub struct Welcome {
     pub body: WelcomeBody,
     /// The identity key's signature over the canonical form of the body.
     pub signature: Signature,
+    /// How the dispatch key followed from the keys before it, in order. Each is signed by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handovers: Vec<Handover>,
 }
 
 impl Welcome {
     /// Signs a welcome. Fails when a text in it has no canonical form.
     pub fn sign(body: WelcomeBody, identity: &SigningKey) -> Result<Self, canonical::CanonicalError> {
         let signature = identity.sign(TAG, &canonical::to_vec(&body)?);
-        Ok(Self { body, signature })
+        Ok(Self {
+            body,
+            signature,
+            handovers: Vec::new(),
+        })
     }
 
     /// Whether it comes from the pinned server and answers this nonce.

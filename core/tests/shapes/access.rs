@@ -13,6 +13,7 @@ use fleet_core::{
     },
     certificates::{AuthorityState, CertificateAuthority},
     kernel::{MasterKey, Sealer, SeededRandom},
+    protocol::Handover,
 };
 use serde_json::json;
 
@@ -106,6 +107,7 @@ pub fn samples() -> Vec<Sample> {
                 sealed: sealer.seal("server_key/6/identity", &[7; 32], &random).unwrap(),
                 public_key: Some(key(100).public()),
                 created_at: at(0),
+                handovers: vec![Handover::sign(&key(99), key(100).public(), at(0)).unwrap()],
             },
         ),
         document(
@@ -116,6 +118,7 @@ pub fn samples() -> Vec<Sample> {
                 sealed: sealer.seal("server_key/7/session", &[8; 32], &random).unwrap(),
                 public_key: None,
                 created_at: at(0),
+                handovers: Vec::new(),
             },
         ),
         document(

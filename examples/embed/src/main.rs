@@ -29,9 +29,9 @@ async fn main() -> anyhow::Result<()> {
     fleet.batches().create(&me, &from_value(work)?, None).await?;
     // The device's side, simulated. An agent gets the same offer over a socket or by polling, and answers the same.
     let (delivery, dispatch) = (fleet.delivery(), fleet.keys().dispatch());
-    for offer in delivery.pending(device, 1, dispatch).await?.offers {
+    for offer in delivery.pending(device, 1, &dispatch.key).await?.offers {
         let (run, now) = (offer.body.run, fleet.clock().now());
-        offer.verify(&dispatch.public(), device, 1, now)?;
+        offer.verify(&dispatch.public, device, 1, now)?;
         delivery.accepted(device, run).await?;
         delivery.started(device, run, now).await?;
         let output = json!({"run": run, "chunks": [{"sequence": 0, "stream": "stdout", "text": "Linux web-01\n"}]});

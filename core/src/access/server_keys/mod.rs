@@ -6,4 +6,4 @@ mod service;
 
 pub use model::{ServerKey, ServerKeyId};
 pub use rules::{MASTER_KEY_WRONG, SEALED_DAMAGED};
-pub use service::{CREATE, ServerKeys};
+pub use service::{CREATE, Dispatch, ROTATE, ServerKeys};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Entity,
     kernel::{PublicKey, Sealed, Timestamp},
+    protocol::Handover,
 };
 
 crate::define_id!(
@@ -29,4 +30,7 @@ pub struct ServerKey {
     pub public_key: Option<PublicKey>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// How it followed from the keys before it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handovers: Vec<Handover>,
 }

@@ -1,6 +1,9 @@
-//! Loading the server's keys, and making them at first start.
+//! Loading the server's keys, making them at first start, and letting the dispatch key pass to its successor.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use zeroize::Zeroizing;
 
@@ -10,12 +13,18 @@ use super::{
 };
 use crate::{
     access::{Action, Context, tokens::TokenKey},
-    kernel::{Error, Result, Sealer, SigningKey, random_bytes},
-    store::{Evidence, Store},
+    kernel::{Error, PublicKey, Result, Sealer, SigningKey, random_bytes},
+    protocol::{Handover, MAX_HANDOVERS},
+    store::{Evidence, Store, Tx, Versioned},
 };
 
 /// Keys of the server were made.
 pub const CREATE: Action = Action::new("server_key.create");
+/// The dispatch key handed over to another.
+pub const ROTATE: Action = Action::new("server_key.rotate");
+
+/// A dispatch key signs work for a year.
+const DISPATCH_LIFE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// The server's own keys. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,9 +34,33 @@ pub struct ServerKeys {
 
 #[derive(Debug)]
 struct Inner {
+    store: Store,
+    sealer: Sealer,
     identity: SigningKey,
-    dispatch: SigningKey,
     tokens: TokenKey,
+    dispatch: RwLock<Arc<Dispatch>>,
+}
+
+/// What signs offered runs, as of the last look.
+#[derive(Debug)]
+pub struct Dispatch {
+    /// The key.
+    pub key: SigningKey,
+    /// Its public half.
+    pub public: PublicKey,
+    /// How it followed from the keys before it, in order.
+    pub handovers: Vec<Handover>,
+}
+
+impl Dispatch {
+    fn new(secret: &Secret, stored: &ServerKey) -> Self {
+        let key = SigningKey::from_bytes(secret);
+        Self {
+            public: key.public(),
+            key,
+            handovers: stored.handovers.clone(),
+        }
+    }
 }
 
 type Secret = Zeroizing<[u8; 32]>;
@@ -36,54 +69,56 @@ impl ServerKeys {
     /// Opens the keys, and makes those that are not there yet. All that are there must open before one is made: a store of
     /// another master key is refused as it is.
     pub async fn load_or_create(store: &Store, sealer: &Sealer) -> Result<Self> {
-        let secrets = store
+        let keys = store
             .change(
                 &Context::system("setup"),
                 Evidence::Audit(CREATE),
                 |mut tx| async move {
-                    let mut found: Vec<(Purpose, Option<Secret>)> = Vec::new();
+                    let mut found: Vec<(Purpose, Option<(Secret, ServerKey)>)> = Vec::new();
                     for purpose in Purpose::ALL {
-                        let secret = match tx.get::<ServerKey>(purpose.id()).await? {
-                            Some(key) => Some(open(purpose, &key, sealer)?),
+                        let key = match tx.get::<ServerKey>(purpose.id()).await? {
+                            Some(key) => Some((open(purpose, &key, sealer)?, key.value)),
                             None => None,
                         };
-                        found.push((purpose, secret));
+                        found.push((purpose, key));
                     }
                     let mut made = Vec::new();
-                    let mut secrets = Vec::new();
-                    for (purpose, secret) in found {
-                        secrets.push(match secret {
-                            Some(secret) => secret,
+                    let mut keys = Vec::new();
+                    for (purpose, key) in found {
+                        keys.push(match key {
+                            Some(key) => key,
                             None => {
                                 let secret = Zeroizing::new(random_bytes(store.random()));
-                                tx.create(&ServerKey {
+                                let key = ServerKey {
                                     id: purpose.id(),
                                     name: purpose.name().to_owned(),
-                                    sealed: sealer
-                                        .seal(&purpose.owner(), &*secret, store.random())
-                                        .map_err(Error::internal)?,
+                                    sealed: seal(purpose, &secret, store, sealer)?,
                                     public_key: purpose.signs().then(|| SigningKey::from_bytes(&secret).public()),
                                     created_at: tx.now(),
-                                })?;
+                                    handovers: Vec::new(),
+                                };
+                                tx.create(&key)?;
                                 made.push(purpose.name());
-                                secret
+                                (secret, key)
                             }
                         });
                     }
                     tx.detail("keys", made);
                     tx.commit().await?;
-                    Ok(secrets)
+                    Ok(keys)
                 },
             )
             .await?;
-        let [identity, dispatch, session]: [Secret; 3] = secrets
+        let [(identity, _), (dispatch, stored), (session, _)]: [(Secret, ServerKey); 3] = keys
             .try_into()
             .map_err(|_| Error::internal("a key of the server is missing"))?;
         Ok(Self {
             inner: Arc::new(Inner {
+                store: store.clone(),
+                sealer: sealer.clone(),
                 identity: SigningKey::from_bytes(&identity),
-                dispatch: SigningKey::from_bytes(&dispatch),
                 tokens: TokenKey::from_bytes(session),
+                dispatch: RwLock::new(Arc::new(Dispatch::new(&dispatch, &stored))),
             }),
         })
     }
@@ -103,15 +138,75 @@ impl ServerKeys {
         &self.inner.identity
     }
 
-    /// Signs offered runs.
-    pub fn dispatch(&self) -> &SigningKey {
-        &self.inner.dispatch
+    /// Signs offered runs. Sessions that were told another key must end before they get work.
+    pub fn dispatch(&self) -> Arc<Dispatch> {
+        let dispatch = self.inner.dispatch.read().unwrap_or_else(PoisonError::into_inner);
+        dispatch.clone()
+    }
+
+    /// Looks again: another server may have changed the dispatch key.
+    pub(crate) async fn refresh(&self) -> Result<()> {
+        let Inner { store, sealer, .. } = &*self.inner;
+        let Some(stored) = store.get::<ServerKey>(Purpose::Dispatch.id()).await? else {
+            return Ok(());
+        };
+        if stored.public_key != Some(self.dispatch().public) {
+            let secret = open(Purpose::Dispatch, &stored.value, sealer)?;
+            let dispatch = Arc::new(Dispatch::new(&secret, &stored.value));
+            *self.inner.dispatch.write().unwrap_or_else(PoisonError::into_inner) = dispatch;
+        }
+        Ok(())
+    }
+
+    /// Lets the dispatch key pass to another once it is a year old. Agents follow by what the former key signed.
+    pub(crate) async fn turn_over(&self) -> Result<()> {
+        let Inner { store, sealer, .. } = &*self.inner;
+        let is_old = |key: &ServerKey| store.clock().now().since(key.created_at) >= DISPATCH_LIFE;
+        let stored = store.get::<ServerKey>(Purpose::Dispatch.id()).await?;
+        if stored.is_some_and(|stored| is_old(&stored.value)) {
+            let context = Context::system("server keys");
+            let next: &Secret = &Zeroizing::new(random_bytes(store.random()));
+            store
+                .change(&context, Evidence::Audit(ROTATE), |mut tx| async move {
+                    // Another server may have been faster.
+                    if let Some(before) = dispatch_of(&mut tx).await?.filter(|before| is_old(&before.value)) {
+                        let former: Secret = open(Purpose::Dispatch, &before.value, sealer)?;
+                        let former = SigningKey::from_bytes(&former);
+                        let (to, now) = (SigningKey::from_bytes(next).public(), tx.now());
+                        let mut after = before.value.clone();
+                        after.sealed = seal(Purpose::Dispatch, next, store, sealer)?;
+                        after.public_key = Some(to);
+                        after.created_at = now;
+                        after
+                            .handovers
+                            .push(Handover::sign(&former, to, now).map_err(Error::internal)?);
+                        let surplus = after.handovers.len().saturating_sub(MAX_HANDOVERS);
+                        after.handovers.drain(..surplus);
+                        tx.update(&before, &after)?;
+                        tx.subject::<ServerKey>(after.id, after.name.clone());
+                        tx.commit().await?;
+                    }
+                    Ok(())
+                })
+                .await?;
+        }
+        self.refresh().await
     }
 
     /// Hashes bearer tokens.
     pub(crate) fn tokens(&self) -> &TokenKey {
         &self.inner.tokens
     }
+}
+
+async fn dispatch_of(tx: &mut Tx) -> Result<Option<Versioned<ServerKey>>> {
+    tx.get::<ServerKey>(Purpose::Dispatch.id()).await
+}
+
+fn seal(purpose: Purpose, secret: &Secret, store: &Store, sealer: &Sealer) -> Result<crate::kernel::Sealed> {
+    sealer
+        .seal(&purpose.owner(), &**secret, store.random())
+        .map_err(Error::internal)
 }
 
 fn open(purpose: Purpose, key: &ServerKey, sealer: &Sealer) -> Result<Secret> {

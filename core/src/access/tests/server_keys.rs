@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use super::*;
 use crate::{
     access::server_keys::{ServerKey, ServerKeyId},
     kernel::{EntityId as _, Error, named_uuid},
+    protocol::follows,
     store::{Evidence, Query},
 };
 
@@ -22,8 +25,8 @@ async fn the_keys_are_made_once_and_found_again() {
     world.restart().await;
     let again = world.fleet.keys();
     assert_eq!(keys.identity().public(), again.identity().public());
-    assert_eq!(keys.dispatch().public(), again.dispatch().public());
-    assert_ne!(keys.identity().public(), keys.dispatch().public());
+    assert_eq!(keys.dispatch().public, again.dispatch().public);
+    assert_ne!(keys.identity().public(), keys.dispatch().public);
     assert_eq!(world.audit().await.len(), 2, "finding them changes nothing");
 }
 
@@ -74,6 +77,43 @@ async fn a_key_that_was_moved_to_another_row_does_not_open() {
     });
     swap.await.unwrap();
     check(open(&world, master_key(1)).await, "secrets.damaged");
+}
+
+#[tokio::test]
+async fn the_dispatch_key_hands_over_once_a_year_and_every_former_key_leads_to_it() {
+    let mut world = World::new().await;
+    let first = world.fleet.keys().dispatch().public;
+    let another = open(&world, master_key(1)).await.unwrap();
+    for year in 1..=70 {
+        let before = world.fleet.keys().dispatch().public;
+        world.clock.advance(Duration::from_secs(364 * 86_400));
+        world.fleet.keys().turn_over().await.unwrap();
+        assert_eq!(world.fleet.keys().dispatch().public, before, "not before its time");
+        world.clock.advance(Duration::from_secs(86_400));
+        // Two servers at once.
+        let (here, there) = (world.fleet.keys().clone(), another.keys().clone());
+        let (one, other) = tokio::join!(here.turn_over(), there.turn_over());
+        one.and(other).unwrap();
+        there.refresh().await.unwrap();
+        let dispatch = here.dispatch();
+        assert_eq!(dispatch.public, there.dispatch().public);
+        assert_ne!(dispatch.public, before);
+        assert_eq!(dispatch.key.public(), dispatch.public);
+        assert!(follows(before, dispatch.public, &dispatch.handovers));
+        assert!(!follows(dispatch.public, before, &dispatch.handovers));
+        // As long as any device may be away.
+        assert_eq!(
+            follows(first, dispatch.public, &dispatch.handovers),
+            year <= 64,
+            "{year}"
+        );
+    }
+    let last = world.fleet.keys().dispatch().public;
+    world.restart().await;
+    assert_eq!(world.fleet.keys().dispatch().public, last);
+    let rotations = world.audit().await;
+    let rotations = rotations.iter().filter(|entry| entry.action == "server_key.rotate");
+    assert_eq!(rotations.count(), 70);
 }
 
 async fn forget(world: &World, name: &str) {
