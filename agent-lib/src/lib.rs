@@ -8,6 +8,7 @@
 //! operations.rs what can be executed, by executor/; policy/ says what may be
 //! journal/      the durable spool; state.rs holds the folder
 //! reports/      the inventory: announced by hashes, sent where wanted; collect/ reads it
+//! status.rs     what `fleet-agent status` reads; redact.rs takes secrets out of what people pass on
 //! gauges.rs     what travels with each beat; clock.rs corrects the device's time
 //! ```
 
@@ -23,8 +24,10 @@ pub mod journal;
 pub mod link;
 pub mod operations;
 pub mod policy;
+pub mod redact;
 pub mod reports;
 pub mod runs;
 pub mod state;
+pub mod status;
 pub mod token_file;
 pub mod worker;

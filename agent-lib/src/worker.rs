@@ -2,7 +2,7 @@
 
 use std::{future::Future, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use fleet_core::kernel::{Clock, Error, Randomness, Result};
+use fleet_core::kernel::{Clock, Error, Randomness, Result, Timestamp};
 use futures::future::{Either, select};
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::{
     reports::Reports,
     runs::Runs,
     state::StateDirectory,
+    status::{SessionStatus, StatusFile},
 };
 
 /// A session that lived this long has proved that the link works.
@@ -79,12 +80,13 @@ pub async fn run(
     let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, operations).await?;
     let http = Http::new(identity, config.state.path(), clock.clone(), random.clone()).map_err(Error::internal)?;
     let mut connector = Connector::new(http.clone(), config.preference);
+    let status = StatusFile::new(config.state.path().to_owned(), clock.now());
 
     let link = async {
         let mut backoff = Backoff::new(BackoffLimits::default());
         loop {
             let began = Instant::now();
-            let (end, kind) = one_session(&mut connector, &http, &clock, &*random, &runs, &reports).await;
+            let (end, kind) = one_session(&mut connector, &http, &clock, &*random, &runs, &reports, &status).await;
             let proven = kind.is_some() && began.elapsed() >= PROVEN;
             if kind == Some(TransportKind::Socket) {
                 connector.ended(proven);
@@ -104,6 +106,7 @@ pub async fn run(
             if let Some(wait) = hint {
                 backoff.hint(wait);
             }
+            status.ended(clock.now(), &reason(&end));
             let delay = backoff.next_delay(&*random);
             tracing::warn!(
                 reason = reason(&end),
@@ -133,6 +136,7 @@ async fn one_session(
     random: &dyn Randomness,
     runs: &Runs,
     reports: &Arc<Reports>,
+    status: &StatusFile,
 ) -> (End, Option<TransportKind>) {
     let mut transport = match connector.open().await {
         Ok(transport) => transport,
@@ -140,11 +144,28 @@ async fn one_session(
     };
     let kind = transport.kind();
     let end = match Session::open(&mut *transport, http, clock, random, runs, reports).await {
-        Ok(session) => session.run(&mut *transport).await,
+        Ok(session) => {
+            status.opened(session_status(&session, kind, clock.now()), clock.offset_seconds());
+            session.run(&mut *transport).await
+        }
         Err(end) => end,
     };
     transport.close().await;
     (end, Some(kind))
+}
+
+fn session_status(session: &Session<'_>, kind: TransportKind, since: Timestamp) -> SessionStatus {
+    let welcome = session.welcome();
+    SessionStatus {
+        since,
+        transport: match kind {
+            TransportKind::Socket => "socket",
+            TransportKind::Poll => "poll",
+        }
+        .to_owned(),
+        epoch: welcome.epoch,
+        server_version: welcome.server_version.clone(),
+    }
 }
 
 fn reason(end: &End) -> String {

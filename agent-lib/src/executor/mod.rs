@@ -9,7 +9,7 @@
 //! killed; a process that has left the group but still holds the run's output is found and killed too. On timeout and
 //! cancellation the whole group gets SIGTERM, after the grace SIGKILL, and then everything that carries the run's mark
 //! in its environment. The leader is reaped last: until then its process id, which names the group, cannot be given to
-//! anybody else. A daemon that closed the run's output and left its group on purpose, in a run that ended by itself, stays.
+//! anybody else. While a package manager is at work in it, a run is not stopped, for half an hour: what it does must not be cut short. A daemon that closed the run's output and left its group on purpose, in a run that ended by itself, stays.
 
 mod lanes;
 mod output;

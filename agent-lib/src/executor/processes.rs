@@ -17,21 +17,43 @@ use uuid::Uuid;
 /// Every process of a run carries its id in this variable, unless it takes it out.
 pub(super) const MARK: &str = "FLEET_RUN_ID";
 
-/// A process group with its leader. Dropped before its end, it is killed whole: a task that is aborted leaves nothing.
+/// Programs that change what is installed, by the name of their process. Cut short, they leave a device half installed.
+const PACKAGE_MANAGERS: [&str; 15] = [
+    "apk",
+    "apt",
+    "apt-get",
+    "aptitude",
+    "dnf",
+    "dnf5",
+    "dpkg",
+    "microdnf",
+    "pacman",
+    "rpm",
+    "rpm-ostree",
+    "transactional-",
+    "unattended-upgr",
+    "yum",
+    "zypper",
+];
+
+/// A process group with its leader. Dropped before its end, it is killed whole, unless it is installing something: a task that
+/// is aborted leaves nothing that could be left out.
 #[derive(Debug)]
 pub(super) struct Group {
     pub child: Child,
     leader: Pid,
+    run: Uuid,
     is_reaped: bool,
 }
 
 impl Group {
     /// Takes over a child that was made the leader of a group of its own.
-    pub fn new(child: Child) -> Option<Self> {
+    pub fn new(child: Child, run: Uuid) -> Option<Self> {
         let leader = Pid::from_raw(i32::try_from(child.id()?).ok()?)?;
         Some(Self {
             child,
             leader,
+            run,
             is_reaped: false,
         })
     }
@@ -58,6 +80,10 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
+        if !self.is_reaped && is_installing_now(self.leader, self.run) {
+            tracing::warn!(run = %self.run, "a package manager at work is left to end by itself");
+            return;
+        }
         self.signal(Signal::KILL);
     }
 }
@@ -88,6 +114,23 @@ pub(super) async fn is_alive(group: Pid) -> bool {
         })
     });
     scan.await.unwrap_or(true)
+}
+
+/// Whether a package manager is at work in a run: in its group, or anywhere with its mark.
+pub(super) async fn is_installing(group: Pid, run: Uuid) -> bool {
+    let scan = spawn_blocking(move || is_installing_now(group, run));
+    scan.await.unwrap_or(false)
+}
+
+fn is_installing_now(group: Pid, run: Uuid) -> bool {
+    let mark = format!("{MARK}={run}").into_bytes();
+    processes().into_iter().flatten().any(|pid| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        PACKAGE_MANAGERS.contains(&name.trim_end())
+            && stat(pid).is_some_and(|stat| {
+                !matches!(stat.state, 'Z' | 'X') && (stat.group == group.as_raw_nonzero().get() || has_mark(pid, &mark))
+            })
+    })
 }
 
 /// Kills every process that carries the run's mark or holds one of its pipes; answers how many.

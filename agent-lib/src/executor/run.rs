@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::{
     DIRECTORY_NOT_FOUND, Outcome, PROGRAM_NOT_FOUND, Program, START_DENIED, START_FAILED, ShellSpec, USER_DENIED,
     output::Output,
-    processes::{Group, MARK, has_ended, hunt, is_alive},
+    processes::{Group, MARK, has_ended, hunt, is_alive, is_installing},
     pump::Pump,
     script::{ScriptFile, remove_leftovers},
     users::{User, find},
@@ -33,6 +33,10 @@ use super::{
 
 /// How long the output may stay open after the leader has ended.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long a package manager that is at work when its run should stop gets to end by itself.
+const INSTALLING: Duration = Duration::from_secs(30 * 60);
+/// How often is looked whether it has.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long it may after everything was killed.
 const LAST_DRAIN: Duration = Duration::from_millis(250);
 /// How long the kernel may take to end a killed process; longer only if it hangs in a driver.
@@ -118,12 +122,12 @@ impl Executor {
             command.uid(other.uid).gid(other.gid);
         }
         let started_at = self.clock.now();
-        let mut child = spawn(command, spec.nice)
+        let mut child = spawn(command, spec.nice, run)
             .await
             .map_err(|error| start_error(error, spec, &directory))?;
         let output = Output::new(first_sequence, spec.output_limit_bytes);
         let pump = Pump::new(child.stdout.take(), child.stderr.take(), output, chunks);
-        let group = Group::new(child).ok_or_else(|| START_FAILED.error("the program has no process id"))?;
+        let group = Group::new(child, run).ok_or_else(|| START_FAILED.error("the program has no process id"))?;
         let mut supervisor = Supervisor {
             run,
             group,
@@ -245,6 +249,22 @@ impl Supervisor {
             let stop = stop_asked(self.deadline, &mut self.cancel);
             self.pump.drain(DRAIN, stop.map(|_| ())).await;
         } else {
+            let last = Instant::now() + INSTALLING;
+            let mut is_told = false;
+            while Instant::now() < last && is_installing(leader, self.run).await {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(run = %self.run, "stopped when the package manager that is at work has ended");
+                }
+                let next = Instant::now() + LOOK;
+                while Instant::now() < next {
+                    tokio::select! {
+                        biased;
+                        () = &mut ended, if !is_over => is_over = true,
+                        () = sleep_until(next) => {}
+                        () = self.pump.step(), if !self.pump.is_done() => {}
+                    }
+                }
+            }
             self.group.signal(Signal::TERM);
             // One that is stopped cannot act on it.
             self.group.signal(Signal::CONT);
@@ -317,7 +337,7 @@ async fn stop_asked(deadline: Instant, cancel: &mut watch::Receiver<bool>) -> St
 
 /// Starts the program. Niceness belongs to a thread and is inherited: a thread of its own takes it on first, so that there is
 /// no moment in which the program runs without it.
-async fn spawn(mut command: Command, nice: u8) -> io::Result<Child> {
+async fn spawn(mut command: Command, nice: u8, run: Uuid) -> io::Result<Child> {
     if nice == 0 {
         return command.spawn();
     }
@@ -330,7 +350,7 @@ async fn spawn(mut command: Command, nice: u8) -> io::Result<Child> {
             .and_then(|()| command.spawn());
         if let Err(Ok(child)) = answer.send(child) {
             // The run was dropped meanwhile.
-            drop(Group::new(child));
+            drop(Group::new(child, run));
         }
     })?;
     answered

@@ -68,7 +68,7 @@ pub struct Journal {
     broken: bool,
 }
 
-const NAME: &str = "journal";
+pub(super) const NAME: &str = "journal";
 const NEW_NAME: &str = "journal.new";
 const DAMAGED_NAME: &str = "journal.damaged";
 
@@ -444,7 +444,7 @@ fn encode_all(heads: &[Head]) -> Result<(Vec<u8>, Vec<u32>)> {
     Ok((bytes, lengths))
 }
 
-fn load(file: &File, recovered: &mut Recovered) -> Result<(Index, End)> {
+pub(super) fn load(file: &File, recovered: &mut Recovered) -> Result<(Index, End)> {
     let mut index = Index::default();
     let mut newer = None;
     let end = scan(file, |found| match found {

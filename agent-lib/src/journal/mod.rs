@@ -8,13 +8,14 @@
 //! cut or damaged; `index` knows where everything that still counts lies; `rewrite`
 //! leaves the rest behind; [`Journal`] joins them over a file;
 //! [`JournalWriter`] gives it a thread of its own and groups what several tasks append; [`decide`] says what to do with
-//! a run that was found after a restart.
+//! a run that was found after a restart; [`Overview`] shows from outside what lies in it.
 //!
 //! Bodies (offers, output, results) are opaque and stay on disk; memory holds a few words for each.
 
 mod file;
 mod frame;
 mod index;
+mod overview;
 mod record;
 mod recovery;
 mod rewrite;
@@ -30,6 +31,7 @@ use fleet_core::kernel::{Class, Code};
 
 pub use file::{Journal, Pending, Status};
 pub use frame::MAX_RECORD_BYTES;
+pub use overview::Overview;
 pub use record::Record;
 pub use recovery::{Recovered, RecoveredRun, Recovery, decide};
 pub use scan::Damage;

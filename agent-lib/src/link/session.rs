@@ -115,6 +115,11 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
+    /// What the server said of the session.
+    pub(crate) fn welcome(&self) -> &WelcomeBody {
+        &self.welcome
+    }
+
     /// The time between two beats.
     fn beat_every(&self) -> Duration {
         Duration::from_secs(u64::from(

@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+pub mod log_file;
 pub mod logging;
 #[cfg(feature = "storage")]
 pub mod storage;

@@ -6,14 +6,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use fleet_agent_lib::{
     collect::{CollectContext, collect_all, report},
-    identity::{Identity, NOT_ENROLLED},
     policy::{Policy, device_zone},
-    state::{STATE_LOCKED, StateDirectory},
+    state::StateDirectory,
     worker::{self, Stopped, WorkerConfig},
 };
 use fleet_bins_common::logging::{self, print};
 use fleet_core::kernel::{SystemClock, SystemRandom};
-use serde_json::json;
 
 use crate::{
     config::{Config, Flags},
@@ -33,7 +31,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.flags)?;
-        logging::start(config.log_format);
+        logging::start_in(config.log_format, config.log_file.as_deref()).context("the log file cannot be written")?;
         let policy =
             Policy::load(&config.policy, agent_user(), device_zone()).map_err(|error| anyhow::anyhow!("{error}"))?;
         let state = open_state(&config)?;
@@ -64,90 +62,6 @@ impl Run {
             Stopped::Asked => Ok(ExitCode::SUCCESS),
             Stopped::Gone => bail!("the server has removed this device; enrol it again if it should come back"),
         }
-    }
-}
-
-/// Shows who this device is.
-#[derive(Debug, Args)]
-pub(crate) struct Status {
-    #[command(flatten)]
-    flags: Flags,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-}
-
-impl Status {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::load(&self.flags)?;
-        let identity = match Identity::load(&config.state) {
-            Ok(identity) => Some(identity),
-            Err(error) if error.code() == NOT_ENROLLED => None,
-            Err(error) => bail!("{error}"),
-        };
-        // Whoever holds the state directory is the agent.
-        let running = config.state.exists()
-            && matches!(StateDirectory::open(&config.state), Err(error) if error.code() == STATE_LOCKED);
-        if self.json {
-            let status = json!({
-                "version": VERSION,
-                "enrolled": identity.is_some(),
-                "running": running,
-                "device": identity.as_ref().map(|identity| identity.device),
-                "name": identity.as_ref().map(|identity| &identity.name),
-                "server": identity.as_ref().map(|identity| &identity.address),
-                "state": config.state,
-            });
-            print(&status.to_string());
-        } else {
-            match &identity {
-                Some(identity) => print(&format!(
-                    "enrolled as {} ({}) with {}",
-                    identity.name, identity.device, identity.address
-                )),
-                None => print("not enrolled"),
-            }
-            print(if running { "running" } else { "not running" });
-        }
-        Ok(if identity.is_some() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(3)
-        })
-    }
-}
-
-/// Forgets the fleet.
-#[derive(Debug, Args)]
-pub(crate) struct Uninstall {
-    #[command(flatten)]
-    flags: Flags,
-    /// Do it without asking
-    #[arg(long)]
-    yes: bool,
-}
-
-impl Uninstall {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = Config::load(&self.flags)?;
-        if !config.state.exists() {
-            print("nothing to remove");
-            return Ok(ExitCode::SUCCESS);
-        }
-        if !self.yes {
-            bail!(
-                "this removes {} with the device's identity and results that were not sent; say --yes to do it",
-                config.state.display()
-            );
-        }
-        // A running agent holds it, and must be stopped first.
-        let state = open_state(&config)?;
-        fs::remove_dir_all(state.path()).with_context(|| format!("{} could not be removed", state.path().display()))?;
-        print(&format!(
-            "removed {}; remove the device from the server as well: fleet devices delete",
-            config.state.display()
-        ));
-        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -57,6 +57,9 @@ pub(crate) struct Flags {
     /// How to connect [default: auto]
     #[arg(long, env = "FLEET_AGENT_TRANSPORT", value_name = "HOW")]
     transport: Option<Transport>,
+    /// A file for the log, where no journal keeps it: 10 MB, and three before it [default: standard error]
+    #[arg(long, env = "FLEET_AGENT_LOG_FILE", value_name = "FILE")]
+    log_file: Option<PathBuf>,
     /// How the log looks [default: text]
     #[arg(long, env = "FLEET_AGENT_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -70,17 +73,19 @@ struct File {
     policy: Option<PathBuf>,
     transport: Option<Transport>,
     log_format: Option<LogFormat>,
+    log_file: Option<PathBuf>,
     scripts: Option<PathBuf>,
     token_file: Option<PathBuf>,
 }
 
 /// The effective configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) state: PathBuf,
     pub(crate) policy: PathBuf,
     pub(crate) transport: Transport,
     pub(crate) log_format: LogFormat,
+    pub(crate) log_file: Option<PathBuf>,
     pub(crate) scripts: PathBuf,
     pub(crate) token_file: PathBuf,
 }
@@ -101,6 +106,7 @@ impl Config {
             state: flags.state.or(file.state).unwrap_or_else(|| DEFAULT_STATE.into()),
             policy: flags.policy.or(file.policy).unwrap_or_else(|| DEFAULT_POLICY.into()),
             transport: flags.transport.or(file.transport).unwrap_or_default(),
+            log_file: flags.log_file.or(file.log_file),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             scripts: file.scripts.unwrap_or_else(|| DEFAULT_SCRIPTS.into()),
             token_file: file.token_file.unwrap_or_else(|| DEFAULT_TOKEN_FILE.into()),

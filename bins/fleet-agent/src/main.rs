@@ -3,7 +3,9 @@
 mod commands;
 mod config;
 mod enrol;
+mod install;
 mod policy;
+mod status;
 
 use std::process::ExitCode;
 
@@ -25,9 +27,13 @@ enum Command {
     /// Connect to the server and do what it asks, until told to stop.
     Run(commands::Run),
     /// Show who this device is, and whether its agent runs.
-    Status(commands::Status),
+    Status(status::Status),
+    /// Collect what somebody who helps needs to know, without secrets.
+    Diagnostics(status::Diagnostics),
+    /// Install the service (systemd), and start it.
+    Install(install::Install),
     /// Forget the fleet: remove this device's identity and everything else the agent keeps.
-    Uninstall(commands::Uninstall),
+    Uninstall(install::Uninstall),
     /// What this device lets be done to it.
     Policy(policy::PolicyCommand),
     /// Collect the inventory and print it; needs no server.
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
         Command::Enrol(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Diagnostics(command) => command.run(),
+        Command::Install(command) => command.run(),
         Command::Uninstall(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::Report(command) => command.run(),
