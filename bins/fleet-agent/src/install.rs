@@ -16,8 +16,8 @@ use crate::{
     config::{Config, Flags},
 };
 
-const UNIT: &str = include_str!("../../../deploy/systemd/fleet-agent.service");
-const OBSERVE_ONLY: &str = include_str!("../../../deploy/systemd/observe-only.conf");
+const UNIT: &str = include_str!("../../../deploy/agent/fleet-agent.service");
+const OBSERVE_ONLY: &str = include_str!("../../../deploy/agent/observe-only.conf");
 /// What a device that is only to be seen lets be done to it.
 const OBSERVE_ONLY_POLICY: &str =
     "# Written by `fleet-agent install --observe-only`.\nallow_kinds = [\"inventory.*\"]\n";
