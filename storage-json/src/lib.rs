@@ -39,6 +39,7 @@ mod layout;
 mod line;
 mod manifest;
 mod options;
+mod pieces;
 mod place;
 mod records;
 mod relocate;

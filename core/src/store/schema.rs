@@ -282,6 +282,24 @@ impl Schema {
         self.latest.values()
     }
 
+    /// Gives the documents and rows of a batch their index values.
+    pub fn index_batch(&self, batch: &mut super::Batch) -> super::Result<()> {
+        for write in &mut batch.writes {
+            if let super::Write::Put { key, body, index, .. } = write {
+                *index = self.kind(key.kind)?.index(body)?;
+            }
+        }
+        self.index_rows(&mut batch.rows)
+    }
+
+    /// Gives rows their index values.
+    pub fn index_rows(&self, rows: &mut [(Name, super::Row)]) -> super::Result<()> {
+        for (lane, row) in rows {
+            row.index = self.lane(lane)?.index(&row.body)?;
+        }
+        Ok(())
+    }
+
     /// Checks that a batch uses only what is declared, with values of the declared types, within the limits. Every
     /// backend calls this before anything else.
     pub fn check_batch(&self, batch: &super::Batch) -> super::Result<()> {

@@ -3,7 +3,12 @@
 
 mod real;
 
-use std::{any::Any, fmt, io, path::Path};
+use std::{
+    any::Any,
+    fmt,
+    io::{self, Cursor, Read},
+    path::Path,
+};
 
 pub use real::RealFiles;
 
@@ -24,6 +29,11 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
 
     /// The whole of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Reads a file from its beginning, in parts.
+    fn reader(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Cursor::new(self.read(path)?)))
+    }
 
     /// Makes a file for this user only, or empties it.
     fn create(&self, path: &Path) -> io::Result<Box<dyn OpenFile>>;

@@ -10,7 +10,7 @@ use std::{
 
 use fleet_core::store::{Error, Result};
 
-pub(crate) use scan::{Scanned, SegmentLines, scan, scan_leniently};
+pub(crate) use scan::{Place, Scanned, SegmentLines, scan, scan_leniently};
 
 use crate::{
     error::{is_full, unavailable},

@@ -15,21 +15,37 @@ use crate::{
     line,
 };
 
+/// Where a line is.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Its number in the file, which counts from 1.
+    pub(crate) number: usize,
+    range: Range<usize>,
+}
+
 /// The lines of one segment.
 #[derive(Debug)]
 pub(crate) struct SegmentLines {
     pub(crate) path: PathBuf,
     bytes: Vec<u8>,
-    /// Where its good lines are, each with its number in the file, which counts from 1.
-    lines: Vec<(usize, Range<usize>)>,
+    /// Where its good lines are.
+    lines: Vec<Place>,
 }
 
 impl SegmentLines {
     /// Its good lines, each with its place in the file.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        self.lines.iter().map(|place| (place.number, self.line(place)))
+    }
+
+    pub(crate) fn line(&self, place: &Place) -> &[u8] {
+        self.bytes.get(place.range.clone()).unwrap_or_default()
+    }
+
+    /// Its good lines in pieces of about so many bytes.
+    pub(crate) fn pieces(&self, bytes: usize) -> impl Iterator<Item = &[Place]> {
         self.lines
-            .iter()
-            .map(|(number, range)| (*number, self.bytes.get(range.clone()).unwrap_or_default()))
+            .chunk_by(move |one, other| one.range.start / bytes == other.range.start / bytes)
     }
 
     /// How many lines it has, good and bad.
@@ -39,7 +55,7 @@ impl SegmentLines {
 
     /// Its bad lines, each with its place in the file.
     pub(crate) fn bad_lines(&self) -> impl Iterator<Item = (usize, &[u8])> {
-        let mut good = self.lines.iter().map(|(number, _)| *number).peekable();
+        let mut good = self.lines.iter().map(|place| place.number).peekable();
         line::split(&self.bytes)
             .zip(1..)
             .filter_map(move |((bytes, _), number)| match good.next_if_eq(&number) {
@@ -132,7 +148,7 @@ pub(crate) fn scan(files: &dyn Files, root: &Path, from: u64) -> Result<Scanned>
 }
 
 /// Good lines with their places, the length up to the end of the last of them, and the number of the line that follows.
-type GoodLines = (Vec<(usize, Range<usize>)>, usize, u64);
+type GoodLines = (Vec<Place>, usize, u64);
 
 fn good_lines(path: &Path, bytes: &[u8], mut next: u64, is_last: bool) -> Result<GoodLines> {
     let (mut lines, mut start) = (Vec::new(), 0);
@@ -140,7 +156,10 @@ fn good_lines(path: &Path, bytes: &[u8], mut next: u64, is_last: bool) -> Result
     while let Some(((text, ended), place)) = rest.next() {
         let found = numbers(text).filter(|_| ended);
         if found.is_some_and(|(n, _)| n == next) {
-            lines.push((place, start..start + text.len()));
+            lines.push(Place {
+                number: place,
+                range: start..start + text.len(),
+            });
             start += text.len() + 1;
             next += 1;
             continue;
@@ -175,7 +194,10 @@ pub(crate) fn scan_leniently(files: &dyn Files, root: &Path, from: u64) -> Resul
         let (mut lines, mut start) = (Vec::new(), 0);
         for ((text, ended), place) in line::split(&bytes).zip(1..) {
             if let Some((n, _)) = numbers(text).filter(|(n, _)| ended && *n >= next) {
-                lines.push((place, start..start + text.len()));
+                lines.push(Place {
+                    number: place,
+                    range: start..start + text.len(),
+                });
                 next = n + 1;
             }
             start += text.len() + usize::from(ended);

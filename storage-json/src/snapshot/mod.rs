@@ -1,5 +1,6 @@
 //! The snapshot: one file of lines for each part of the state, and the manifest that names them.
 
+mod cut;
 mod dirty;
 mod load;
 mod read;

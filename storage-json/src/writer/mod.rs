@@ -20,6 +20,7 @@ mod found;
 mod prepare;
 mod queue;
 mod ready;
+mod replay;
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -7,15 +7,12 @@ use fleet_core::store::{
     memory::{Load, State},
 };
 
-use super::Writer;
+use super::{Writer, replay::replay};
 use crate::{
     catalogue::Catalogue,
-    error::{damaged_line, unavailable},
+    error::unavailable,
     journal::{Journal, Scanned},
-    line,
-    manifest::Manifest,
-    records::{JournalRecord, Operation},
-    snapshot::{Dirty, load_into, remove_unlisted},
+    snapshot::{load_into, remove_unlisted},
 };
 
 impl Writer {
@@ -65,8 +62,7 @@ impl Writer {
         let (files, root) = (&*self.place.files, self.place.root.as_path());
         let mut load = Load::new(schema)?;
         load_into(&mut load, files, root, &self.manifest, schema)?;
-        let mut dirty = Dirty::default();
-        replay(&mut load, &mut dirty, scanned, &self.manifest, schema)?;
+        let dirty = replay(&mut load, scanned, &self.manifest, schema)?;
         let state = load.finish()?;
         if changes {
             state.standing().phase.check_serving()?;
@@ -102,75 +98,5 @@ impl Writer {
         self.journal = Some(journal);
         self.prepared = true;
         Ok(())
-    }
-}
-
-fn replay(load: &mut Load, dirty: &mut Dirty, scanned: &Scanned, manifest: &Manifest, schema: &Schema) -> Result<()> {
-    for segment in &scanned.segments {
-        for (place, text) in segment.lines() {
-            let replayed = line::parse::<JournalRecord<'_>>(text)
-                .and_then(|record| replay_line(load, dirty, record.op, manifest, schema).map_err(|e| e.to_string()));
-            replayed.map_err(|problem| damaged_line(&segment.path, place, &problem))?;
-        }
-    }
-    Ok(())
-}
-
-fn replay_line(
-    load: &mut Load,
-    dirty: &mut Dirty,
-    op: Operation<'_>,
-    manifest: &Manifest,
-    schema: &Schema,
-) -> Result<()> {
-    match op {
-        Operation::Commit(record) => {
-            let (seq, chains) = (record.seq, record.chains(schema)?);
-            let batch = record.batch(schema)?;
-            dirty.commit(&batch, seq);
-            load.commit(batch, seq, &chains)
-        }
-        Operation::Ingest(record) => {
-            let ingest = record.ingest(schema)?;
-            dirty.ingest(&ingest);
-            load.ingest(ingest)
-        }
-        Operation::Trim { lane, before } => {
-            let lane = schema.lane(lane)?.name;
-            dirty.trim(lane, before, manifest);
-            load.trim(lane, before)
-        }
-        Operation::Compact { upto } => {
-            dirty.compact(upto, manifest);
-            load.compact(upto)
-        }
-        Operation::Lease(record) => {
-            dirty.lease();
-            load.lease(record.lease());
-            Ok(())
-        }
-        Operation::Standing(standing) => {
-            load.standing(standing);
-            Ok(())
-        }
-        Operation::Fill(from) => {
-            dirty.history(manifest);
-            load.fill(from)
-        }
-        Operation::Patch(record) => {
-            let patch = record.patch(schema)?;
-            dirty.patch(&patch);
-            load.patch(patch)
-        }
-        Operation::Clear {} => {
-            dirty.everything(manifest);
-            load.clear()
-        }
-        Operation::Lost { lines } => {
-            // Links change behind what is lost.
-            dirty.everything(manifest);
-            load.lost(lines);
-            Ok(())
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Builds a state from what a backend keeps on its disk: a snapshot, part by part, then the journal behind it.
+//! Builds a state from what a backend keeps on its disk: a snapshot, part by part, then the journal behind it, then the indexes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,11 +7,11 @@ use uuid::Uuid;
 use super::{
     HeldLease, State,
     state::{Answered, Lease},
-    table::Stored,
+    table::{Stored, make_indexes},
     verdict::Fresh,
 };
 use crate::store::{
-    Batch, Doc, Error, IndexedValues, Ingest, Key, Latest, Link, Move, Name, Patch, Phase, Result, Row, Schema, Seq,
+    Batch, Doc, Error, IndexedValues, Ingest, Key, Latest, Layout, Link, Move, Name, Phase, Result, Row, Schema, Seq,
     Standing, StoredRow, Touched, group::Remembered,
 };
 
@@ -33,6 +33,9 @@ impl Load {
     pub fn new(schema: &Schema) -> Result<Self> {
         let mut state = State::default();
         state.prepare(schema)?;
+        // Nothing is looked up while it is loaded, and entries that are put in order first cost half.
+        let tables = state.kinds.values_mut();
+        tables.for_each(|table| Arc::make_mut(table).put_indexes_off());
         Ok(Self {
             state,
             lossy: false,
@@ -51,9 +54,8 @@ impl Load {
     }
 
     /// A patch that was stored.
-    pub fn patch(&mut self, patch: Patch) -> Result<()> {
-        let layout = patch.lay_out(&self.state.schema)?;
-        self.state.store_layout(layout, false)
+    pub fn patch(&mut self, patch: Layout) -> Result<()> {
+        self.state.store_layout(patch)
     }
 
     /// The store was emptied.
@@ -67,13 +69,11 @@ impl Load {
         self.state.floor = floor;
     }
 
-    /// Documents of the snapshot, of one kind, with their index values. Quickest for all of the kind in the order of their ids.
-    pub fn docs(&mut self, kind: Name, docs: Vec<(Doc, IndexedValues)>) -> Result<()> {
-        let stored = docs.into_iter().map(|(doc, index)| {
-            let Doc { key, rev, seq, body } = doc;
-            (key.id, Stored { rev, seq, body, index })
-        });
-        self.state.table_mut(kind)?.put_all(stored.collect());
+    /// A document of the snapshot, with its index values.
+    pub fn doc(&mut self, doc: Doc, index: IndexedValues) -> Result<()> {
+        let Doc { key, rev, seq, body } = doc;
+        let stored = Stored { rev, seq, body, index };
+        self.state.table_mut(key.kind)?.put(key.id, stored);
         Ok(())
     }
 
@@ -134,20 +134,15 @@ impl Load {
         }
     }
 
-    /// A batch that was committed at `seq`, when the chains that it lengthens stood at these numbers. Its index values are
-    /// computed; those that it has are not looked at.
-    pub fn commit(&mut self, mut batch: Batch, seq: Seq, chains: &[(Name, u64)]) -> Result<()> {
-        for write in &mut batch.writes {
-            if let crate::store::Write::Put { key, body, index, .. } = write {
-                *index = self.state.table(key.kind)?.schema.index(body)?;
-            }
-        }
+    /// A batch that was committed at `seq`, with its index values and its fingerprint, when the chains that it lengthens stood at
+    /// these numbers.
+    pub fn commit(&mut self, mut batch: Batch, fingerprint: [u8; 16], seq: Seq, chains: &[(Name, u64)]) -> Result<()> {
         self.stand_in_chains(&batch, seq, chains)?;
         let fresh = self.fresh_rows(&mut batch.rows)?;
         if self.lossy && seq > self.state.seq + 1 {
             self.state.seq = seq - 1;
         }
-        let (fingerprint, was) = (batch.fingerprint(), self.state.revs(&batch)?);
+        let was = self.state.revs(&batch)?;
         let verdict = self.state.verdict(&batch, was, fresh, fingerprint)?;
         let committed = self.state.enact(batch, verdict)?;
         if committed.seq == seq || self.lossy {
@@ -182,9 +177,8 @@ impl Load {
         Ok(())
     }
 
-    /// An ingest that was accepted.
-    pub fn ingest(&mut self, ingest: Ingest) -> Result<()> {
-        let mut ingest = ingest;
+    /// An ingest that was accepted, with its index values.
+    pub fn ingest(&mut self, mut ingest: Ingest) -> Result<()> {
         let fresh = self.fresh_rows(&mut ingest.rows)?;
         self.state.enact_ingest(ingest, &fresh)
     }
@@ -199,11 +193,8 @@ impl Load {
         self.state.compact(upto).map(drop)
     }
 
-    /// Which rows are not there yet; gives all of them their index values.
+    /// Which rows are not there yet.
     fn fresh_rows(&self, rows: &mut Vec<(Name, Row)>) -> Result<Fresh> {
-        for (lane, row) in rows.iter_mut() {
-            row.index = self.state.lane(lane)?.schema.index(&row.body)?;
-        }
         if self.lossy {
             // What is lost may have been the trim that made room for a row.
             rows.retain(|(lane, row)| {
@@ -221,6 +212,7 @@ impl Load {
             let chained = self.state.lanes.values_mut().filter(|lane| lane.schema.chained);
             chained.for_each(|lane| Arc::make_mut(lane).link_over_losses());
         }
+        make_indexes(self.state.kinds.values_mut().map(Arc::make_mut));
         for (kind, table) in &self.state.kinds {
             if let Some((column, holder)) = table.first_clash() {
                 return Err(Error::Taken {

@@ -52,17 +52,17 @@ impl State {
     /// See [`Relocate::patch`](crate::store::Relocate::patch). When it fails the state is as before.
     pub fn patch(&mut self, patch: Patch) -> Result<()> {
         self.standing.phase.check_filling()?;
-        self.store_layout(patch.lay_out(&self.schema)?, true)
+        self.store_layout(patch.lay_out(&self.schema)?)
     }
 
     /// Stores a patch that was laid out by this state's schema. When it fails the state is as before.
     pub fn patch_laid_out(&mut self, layout: Layout) -> Result<()> {
         self.standing.phase.check_filling()?;
-        self.store_layout(layout, true)
+        self.store_layout(layout)
     }
 
-    /// `judge`: refuses what makes two documents hold a unique value.
-    pub(super) fn store_layout(&mut self, layout: Layout, judge: bool) -> Result<()> {
+    /// Refuses what makes two documents hold a unique value; without indexes that does not show.
+    pub(super) fn store_layout(&mut self, layout: Layout) -> Result<()> {
         // A clone costs little, and a value that is taken shows only when the removals are done.
         let mut next = self.clone();
         for key in layout.deletes {
@@ -80,9 +80,7 @@ impl State {
         }
         for put in layout.puts {
             let table = next.table_mut(put.key.kind)?;
-            if let Some((column, holder)) = table.clash(put.key.id, &put.index)
-                && judge
-            {
+            if let Some((column, holder)) = table.clash(put.key.id, &put.index) {
                 return Err(Error::Taken {
                     column: table.schema.columns[column].name,
                     holder: Key::new(put.key.kind, holder),

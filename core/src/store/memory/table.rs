@@ -1,10 +1,12 @@
 //! The documents of one kind.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     iter,
+    num::NonZero,
     ops::Bound::{self, Excluded, Included, Unbounded},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
 };
 
 use bytes::Bytes;
@@ -27,8 +29,13 @@ pub(super) struct Table {
     /// Behind pointers: a node that a view shares is copied before it changes, and most of what it holds stays as it was.
     pub(super) docs: OrdMap<Uuid, Arc<Stored>>,
     /// By column; an entry for each value of each document, null included where the column is single-valued.
-    columns: Vec<OrdSet<(Held, Uuid)>>,
+    columns: Vec<Entries>,
+    /// Whether the indexes are left empty for now.
+    put_off: bool,
 }
+
+/// The entries of one index.
+type Entries = OrdSet<(Held, Uuid)>;
 
 /// A document without its name.
 #[derive(Clone, Debug)]
@@ -46,6 +53,7 @@ impl Table {
             schema,
             docs: OrdMap::new(),
             columns,
+            put_off: false,
         }
     }
 
@@ -98,6 +106,9 @@ impl Table {
     pub(super) fn put(&mut self, id: Uuid, stored: Stored) {
         let stored = Arc::new(stored);
         let old = self.docs.insert(id, Arc::clone(&stored));
+        if self.put_off {
+            return;
+        }
         for (column, entries) in self.columns.iter_mut().enumerate() {
             let (was, is) = (values(old.as_deref(), column), values(Some(&stored), column));
             // Values are sorted, so a document with thousands of them is compared quickly and only changes are written.
@@ -110,29 +121,17 @@ impl Table {
         }
     }
 
-    /// Stores documents of which none may be there. New ones behind all others, in the order of their ids, have their index entries put
-    /// in order first: what is next to each other is put there at one time.
-    pub(super) fn put_all(&mut self, new: Vec<(Uuid, Stored)>) {
-        let last = self.docs.get_max().map(|(id, _)| *id);
-        let ids = last.into_iter().chain(new.iter().map(|(id, _)| *id));
-        if !ids.is_sorted_by(|one, other| one < other) {
-            return new.into_iter().for_each(|(id, stored)| self.put(id, stored));
-        }
-        for (column, entries) in self.columns.iter_mut().enumerate() {
-            let all = new.iter().flat_map(|(id, stored)| {
-                let values = values(Some(stored), column).iter();
-                values.map(|value| (Held::from(value), *id))
-            });
-            let mut added: Vec<(Held, Uuid)> = all.collect();
-            added.sort_unstable();
-            entries.extend(added);
-        }
-        self.docs
-            .extend(new.into_iter().map(|(id, stored)| (id, Arc::new(stored))));
+    /// Leaves the indexes empty until they are [made](make_indexes): only documents can be looked at meanwhile.
+    pub(super) fn put_indexes_off(&mut self) {
+        self.put_off = true;
+        self.columns.iter_mut().for_each(OrdSet::clear);
     }
 
     pub(super) fn remove(&mut self, id: Uuid) -> Option<Arc<Stored>> {
         let old = self.docs.remove(&id)?;
+        if self.put_off {
+            return Some(old);
+        }
         for (column, entries) in self.columns.iter_mut().enumerate() {
             for value in values(Some(&old), column) {
                 entries.remove(&(value.into(), id));
@@ -334,14 +333,59 @@ impl Table {
 
     /// The entries of all indexes that no document accounts for, or the other way round.
     pub(super) fn index_is_sound(&self) -> bool {
-        let mut expected = vec![OrdSet::new(); self.columns.len()];
-        for (id, stored) in &self.docs {
-            for (entries, values) in expected.iter_mut().zip(stored.index.iter()) {
-                entries.extend(values.iter().map(|value| (value.into(), *id)));
-            }
-        }
+        let columns = 0..self.columns.len();
+        let expected: Vec<Entries> = columns.map(|column| index(&self.docs, column)).collect();
         expected == self.columns
     }
+}
+
+/// Makes the indexes that were put off, on all cores that there are.
+pub(super) fn make_indexes<'t>(tables: impl Iterator<Item = &'t mut Table>) {
+    let mut to_make = Vec::new();
+    for Table {
+        docs, columns, put_off, ..
+    } in tables
+    {
+        if std::mem::take(put_off) {
+            let columns = columns.iter_mut().enumerate();
+            to_make.extend(columns.map(|(column, entries)| (&*docs, column, entries)));
+        }
+    }
+    // The largest come first, from the end.
+    to_make.sort_by_key(|(docs, ..)| docs.len());
+    let workers = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(to_make.len());
+    let to_make = Mutex::new(to_make);
+    let next = || to_make.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        while let Some((docs, column, entries)) = next() {
+            *entries = index(docs, column);
+        }
+    };
+    thread::scope(|scope| {
+        // The caller works, too.
+        (1..workers).for_each(|_| drop(scope.spawn(work)));
+        work();
+    });
+}
+
+/// The entries of a column. Many documents have the same value: only distinct values are put in order, and each is kept once.
+fn index(docs: &OrdMap<Uuid, Arc<Stored>>, column: usize) -> Entries {
+    let mut ids_of: HashMap<&Value, Vec<Uuid>> = HashMap::new();
+    for (id, stored) in docs {
+        let values = values(Some(stored), column);
+        values
+            .iter()
+            .for_each(|value| ids_of.entry(value).or_default().push(*id));
+    }
+    let mut ids_of: Vec<_> = ids_of.into_iter().collect();
+    ids_of.sort_unstable_by_key(|(value, _)| *value);
+    let entries = ids_of.into_iter().flat_map(|(value, ids)| {
+        let held = Held::from(value);
+        ids.into_iter().map(move |id| (held.clone(), id))
+    });
+    entries.collect()
 }
 
 fn values(stored: Option<&Stored>, column: usize) -> &[Value] {
