@@ -13,6 +13,7 @@ use crate::{
     files::Files,
     layout::{JOURNAL, segment_first},
     line,
+    pieces::in_order,
 };
 
 /// Where a line is.
@@ -126,8 +127,16 @@ pub(crate) fn scan(files: &dyn Files, root: &Path, from: u64) -> Result<Scanned>
         length: 0,
         torn: 0,
     };
-    let count = current.len();
-    for (position, (first, path)) in current.into_iter().enumerate() {
+    let last = current.last().map(|(first, _)| *first);
+    let read = |(first, path): (u64, PathBuf)| {
+        let bytes = files.read(&path).map_err(|error| unavailable("read", &path, &error));
+        let found = bytes.and_then(|bytes| {
+            let good = good_lines(&path, &bytes, first, Some(first) == last)?;
+            Ok((bytes, good))
+        });
+        (first, path, found)
+    };
+    in_order(current.into_iter(), read, |(first, path, found)| {
         if first != scanned.next {
             return Err(damaged(
                 &path,
@@ -137,13 +146,12 @@ pub(crate) fn scan(files: &dyn Files, root: &Path, from: u64) -> Result<Scanned>
                 ),
             ));
         }
-        let bytes = files.read(&path).map_err(|error| unavailable("read", &path, &error))?;
-        let is_last = position + 1 == count;
-        let (lines, length, next) = good_lines(&path, &bytes, scanned.next, is_last)?;
+        let (bytes, (lines, length, next)) = found?;
         (scanned.next, scanned.length) = (next, length);
         scanned.torn = bytes.len() - length;
         scanned.segments.push(SegmentLines { path, bytes, lines });
-    }
+        Ok(())
+    })?;
     Ok(scanned)
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 pub(super) struct Cutter<R> {
     reader: R,
     /// Bytes that are read at a time.
-    piece: u64,
+    piece: usize,
     /// The beginning of a line whose end is not read yet.
     begun: Vec<u8>,
     /// Of what was handed over.
@@ -15,7 +15,7 @@ pub(super) struct Cutter<R> {
 
 impl<R: Read> Cutter<R> {
     /// Reads so many bytes at a time: a piece has no more of them than these, and what was left of the one before.
-    pub(super) fn new(reader: R, piece: u64) -> Self {
+    pub(super) fn new(reader: R, piece: usize) -> Self {
         Self {
             reader,
             piece,
@@ -29,7 +29,8 @@ impl<R: Read> Cutter<R> {
         let mut lines = std::mem::take(&mut self.begun);
         loop {
             let known = lines.len();
-            let read = self.reader.by_ref().take(self.piece).read_to_end(&mut lines)?;
+            lines.reserve(self.piece);
+            let read = self.reader.by_ref().take(self.piece as u64).read_to_end(&mut lines)?;
             let new = lines.get(known..).unwrap_or_default();
             if let Some(last) = new.iter().rposition(|byte| *byte == b'\n') {
                 self.begun = lines.split_off(known + last + 1);

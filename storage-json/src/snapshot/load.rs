@@ -66,7 +66,7 @@ pub(crate) fn load_into<'m>(
 /// The lines of a file, in pieces, and nothing for what cannot be read or is not what was written.
 fn cut<'m>(files: &dyn Files, root: &Path, listed: &'m Listed) -> impl Iterator<Item = (&'m Listed, Option<Vec<u8>>)> {
     let opened = files.reader(&root.join(&listed.file));
-    let mut cutter = opened.map(|reader| Cutter::new(reader, PIECE as u64)).ok();
+    let mut cutter = opened.map(|reader| Cutter::new(reader, PIECE)).ok();
     let unreadable = cutter.is_none().then_some(None);
     let rest = iter::from_fn(move || match cutter.as_mut()?.lines() {
         Ok(lines) if !lines.is_empty() => Some(Some(lines)),

@@ -351,8 +351,11 @@ pub(super) fn make_indexes<'t>(tables: impl Iterator<Item = &'t mut Table>) {
             to_make.extend(columns.map(|(column, entries)| (&*docs, column, entries)));
         }
     }
-    // The largest come first, from the end.
-    to_make.sort_by_key(|(docs, ..)| docs.len());
+    // The largest come first, from the end: nobody is to wait for one that was begun last.
+    to_make.sort_by_cached_key(|(docs, column, _)| {
+        let counts = docs.values().map(|stored| values(Some(stored), *column).len());
+        counts.sum::<usize>()
+    });
     let workers = thread::available_parallelism()
         .map_or(1, NonZero::get)
         .min(to_make.len());
