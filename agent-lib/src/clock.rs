@@ -131,6 +131,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_server_that_sets_its_clock_is_followed_when_it_signs_that() {
+        for set in [-3_600, 3_600] {
+            let clock = ServerClock::new(Arc::new(ManualClock::new(SIGNED)));
+            clock.learn(SIGNED);
+            assert!(
+                !clock.trim(seconds(set)),
+                "whoever receives this asks for the signed time"
+            );
+            clock.learn(seconds(set));
+            assert_eq!((clock.now(), clock.at_least()), (seconds(set), seconds(set)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_set_while_the_agent_runs_is_made_up_for_at_the_next_beat() {
         let local = Arc::new(ManualClock::new(Timestamp::EPOCH));
         let clock = ServerClock::new(local.clone());

@@ -195,7 +195,14 @@ impl<'a> Session<'a> {
 
     async fn take(&mut self, transport: &mut dyn Transport, frame: ServerFrame) -> Result<(), End> {
         match frame {
-            ServerFrame::Beat { time } => drop(self.clock.trim(time)),
+            // The server's clock was set, or somebody in between lies: what is signed decides.
+            ServerFrame::Beat { time } if !self.clock.trim(time) => {
+                tracing::info!(%time, "the server's time is another than it was; asking for it, signed");
+                if let Err(error) = self.http.learn_time().await {
+                    tracing::warn!(%error, "the server's time could not be learnt");
+                }
+            }
+            ServerFrame::Beat { .. } => {}
             ServerFrame::Offer(offer) => {
                 if let Some(refused) = self.offer(*offer).await? {
                     tracing::warn!(run = %refused.run, code = refused.code, "an offer was refused");
