@@ -15,6 +15,7 @@ use fleet_core::{
 use crate::{
     clock::ServerClock,
     credentials::Credentials,
+    farewell::Farewell,
     identity::Identity,
     link::{Http, LinkError, enrolment_client, read_answer, unreachable_error},
 };
@@ -24,9 +25,20 @@ pub const TOKEN_INVALID: Code = Code::new("agent.token_invalid", Class::Invalid)
 /// The server cannot be reached or cannot be trusted.
 pub const ENROLMENT_FAILED: Code = Code::new("agent.enrolment_failed", Class::Unavailable);
 
+/// What came of an enrolment.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// Who this device is now.
+    pub identity: Identity,
+    /// Whether an operator has to approve it before it can do anything.
+    pub pending: bool,
+}
+
 /// Enrols this device: makes its key, presents the token, checks that the answer comes from the server that the token names,
 /// and writes the identity into the state directory. The key is written first, so that a lost answer costs nothing: the
 /// next try with the same token gets the same device.
+///
+/// A device that is enrolled with this server already shows so by its present key, and stays the device that it is.
 ///
 /// # Errors
 /// [`TOKEN_INVALID`], [`ENROLMENT_FAILED`], or what the server refused with.
@@ -36,11 +48,17 @@ pub async fn enrol(
     machine: Machine,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Randomness>,
-) -> Result<Identity> {
+) -> Result<Joined> {
     let token = TokenText::decode(token.trim()).map_err(|error| TOKEN_INVALID.error(error.to_string()))?;
     let key = pending_key(state, &*random)?;
     let nonce: [u8; 32] = random_bytes(&*random);
-    let request = EnrolRequest::prove(token.secret.clone(), &key, nonce, machine);
+    let mut request = EnrolRequest::prove(token.secret.clone(), &key, nonce, machine);
+    if let Ok(former) = Identity::load(state)
+        && former.server == token.identity
+        && former.key.public() != key.public()
+    {
+        request = request.as_before(former.device, &former.key);
+    }
     let clock = Arc::new(ServerClock::new(clock));
     let mut identity = Identity {
         // Nobody yet.
@@ -82,10 +100,20 @@ pub async fn enrol(
     credentials.save(state)?;
     identity.save(state)?;
     let _ = std::fs::remove_file(state.join(PENDING));
+    Farewell::forget(state);
+    if answer.pending {
+        return Ok(Joined {
+            identity,
+            pending: true,
+        });
+    }
     if let Err(error) = http(&identity).map_err(failed)?.certify().await {
         tracing::warn!(%error, "enrolled; the agent asks for its certificate when it starts");
     }
-    Ok(identity)
+    Ok(Joined {
+        identity,
+        pending: false,
+    })
 }
 
 const PENDING: &str = "key.pending";

@@ -1,8 +1,17 @@
 //! The agent's worker: recovers, collects, and keeps a session open until it is told to stop.
 
-use std::{future::Future, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
-use fleet_core::kernel::{Clock, Error, Randomness, Result, Timestamp};
+use fleet_core::{
+    kernel::{Clock, Error, Randomness, Result, Timestamp},
+    protocol::Standing,
+};
 use futures::future::{Either, select};
 use tokio::time::Instant;
 
@@ -10,10 +19,12 @@ use crate::{
     backoff::{Backoff, BackoffLimits},
     clock::ServerClock,
     collect::{CollectContext, Collectors},
+    credentials::Credentials,
     executor::{Executor, ExecutorConfig},
+    farewell::Farewell,
     identity::Identity,
     journal::{Journal, JournalWriter, Limits},
-    link::{Connector, End, Http, LinkError, Preference, Session, TransportKind},
+    link::{Connector, End, Http, LinkError, Preference, Session, TransportKind, is_reason_to_ask},
     operations::Operations,
     policy::Policy,
     reports::Reports,
@@ -45,11 +56,13 @@ pub struct WorkerConfig {
 pub enum Stopped {
     /// It was told to.
     Asked,
-    /// The server no longer knows this device.
-    Gone,
+    /// The server has told this device to leave; it has forgotten who it was.
+    Gone(Farewell),
+    /// An operator has made this device another, whose identity is kept now: begin anew.
+    Renamed,
 }
 
-/// Runs until `stop` completes, or the server has removed this device.
+/// Runs until `stop` completes, or the server has removed this device or made it another.
 ///
 /// # Errors
 /// When the device is not enrolled, or its state cannot be used.
@@ -78,7 +91,8 @@ pub async fn run(
     );
     let operations = Arc::new(Operations::new(executor, reports.clone()));
     let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, operations).await?;
-    let http = Http::new(identity, config.state.path(), clock.clone(), random.clone()).map_err(Error::internal)?;
+    let http =
+        Http::new(identity.clone(), config.state.path(), clock.clone(), random.clone()).map_err(Error::internal)?;
     let mut connector = Connector::new(http.clone(), config.preference);
     let status = StatusFile::new(config.state.path().to_owned(), clock.now());
 
@@ -94,9 +108,12 @@ pub async fn run(
             if proven {
                 backoff.proved();
             }
+            if code(&end).is_some_and(is_reason_to_ask)
+                && let Some(stopped) = after_standing(&http, &identity, config.state.path()).await
+            {
+                return stopped;
+            }
             let hint = match &end {
-                End::Bye(bye) if bye.code == "device.gone" => return Stopped::Gone,
-                End::Broken(error) if error.code() == Some("device.gone") => return Stopped::Gone,
                 End::Bye(bye) => bye
                     .retry_after_seconds
                     .map(|seconds| Duration::from_secs(u64::from(seconds))),
@@ -126,6 +143,56 @@ pub async fn run(
     match select(pin!(work), pin!(stop)).await {
         Either::Left((stopped, _)) => Ok(stopped),
         Either::Right(_) => Ok(Stopped::Asked),
+    }
+}
+
+/// Asks the server how this device stands, and does what follows from a signed answer; none when the device goes on trying.
+async fn after_standing(http: &Http, identity: &Identity, state: &Path) -> Option<Stopped> {
+    let said = match http.standing().await {
+        Ok(said) => said,
+        Err(error) => {
+            tracing::warn!(%error, "the server does not say how this device stands");
+            return None;
+        }
+    };
+    if said.standing.is_end() {
+        return match Farewell::leave(state, identity, said.standing, said.time) {
+            Ok(farewell) => Some(Stopped::Gone(farewell)),
+            Err(error) => {
+                tracing::error!(error = error.log(), "this device should forget its server, and cannot");
+                None
+            }
+        };
+    }
+    match said.standing {
+        Standing::Pending => tracing::info!(
+            device = %said.device,
+            key = %identity.key.public(),
+            "waiting for an operator to approve this device"
+        ),
+        Standing::Admitted if said.device != identity.device => {
+            let renamed = Identity {
+                device: said.device,
+                name: said.name,
+                ..identity.clone()
+            };
+            let kept = Credentials::default().save(state).and_then(|()| renamed.save(state));
+            match kept {
+                Ok(()) => return Some(Stopped::Renamed),
+                Err(error) => tracing::error!(error = error.log(), "the new identity cannot be kept"),
+            }
+        }
+        _ => {}
+    }
+    None
+}
+
+/// Why a session ended, where the server gave a code.
+fn code(end: &End) -> Option<&str> {
+    match end {
+        End::Bye(bye) => Some(&bye.code),
+        End::Broken(error) => error.code(),
+        End::Local(_) => None,
     }
 }
 

@@ -364,7 +364,7 @@ impl Fleet {
 
     /// Enrolment and its tokens.
     pub fn enrolment(&self) -> EnrolmentService<'_> {
-        EnrolmentService::new(&self.inner.store, &self.inner.refusals)
+        EnrolmentService::new(&self.inner.store, &self.inner.settings, &self.inner.refusals)
     }
 
     /// The kinds of operation.

@@ -98,6 +98,7 @@ impl World {
         let (clock, random) = (self.device_clock.clone(), self.random.clone());
         enrol::enrol(self.state.path(), token, Machine::default(), clock, random)
             .await
+            .map(|joined| joined.identity)
             .map_err(|error| error.message().to_owned())
     }
 

@@ -13,6 +13,7 @@ mod poll;
 mod prover;
 mod session;
 mod socket;
+mod standing;
 mod transport;
 mod verifier;
 
@@ -21,4 +22,5 @@ pub use connector::{Connector, Preference};
 pub use http::{Http, LinkError};
 pub(crate) use http::{client as enrolment_client, read as read_answer, unreachable as unreachable_error};
 pub use session::{End, Session};
+pub(crate) use standing::is_reason_to_ask;
 pub use transport::{Transport, TransportKind};

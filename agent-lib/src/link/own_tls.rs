@@ -263,7 +263,7 @@ impl Http {
         })
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         client: &reqwest::Client,
         path: &str,
@@ -281,7 +281,7 @@ impl Http {
         read(request.send().await.map_err(|error| http::unreachable(&error))?).await
     }
 
-    fn nonce(&self) -> String {
+    pub(super) fn nonce(&self) -> String {
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random_bytes::<16>(self.random()))
     }
 }
@@ -321,10 +321,10 @@ fn request_body(nonce: &str) -> Result<Bytes, LinkError> {
         .map_err(|error| LinkError::Untrusted(error.to_string()))
 }
 
-fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, LinkError> {
     serde_json::from_slice(body).map_err(|error| LinkError::Untrusted(error.to_string()))
 }
 
-fn untrusted() -> LinkError {
+pub(super) fn untrusted() -> LinkError {
     LinkError::Untrusted("it is not signed by the server that this device belongs to".into())
 }

@@ -260,7 +260,7 @@ async fn the_fleet_is_counted() {
     assert_eq!(
         fleet,
         json!({
-            "devices": 3, "online": 0, "offline": 0, "never": 3,
+            "devices": 3, "online": 0, "offline": 0, "never": 3, "pending": 0,
             "with_updates": 1, "with_security_updates": 1, "reboot_required": 0,
             "os": [{"os": null, "devices": 3}],
             "runs": {"waiting": 1, "under_way": 0},

@@ -169,3 +169,46 @@ async fn a_token_is_bound_to_networks_and_to_a_number_a_day() {
     assert_eq!((&shown["uses_today"], &shown["daily_uses"]), (&json!(1), &json!(1)));
     assert_eq!(shown["networks"], json!(["0.0.0.0/0", "::/0"]));
 }
+
+#[tokio::test]
+async fn a_new_device_waits_is_let_in_or_turned_away() {
+    let (app, admin) = App::with_admin().await;
+    let (one, two) = (app.pending_device(&admin).await, app.pending_device(&admin).await);
+    let list = app
+        .get("/api/v1/devices?presence=pending")
+        .token(&admin)
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(list.json()["items"].as_array().unwrap().len(), 2);
+    let work = json!({"operation": "shell", "params": {"script": "true"}, "targets": {"devices": [one]}});
+    let call = app.post("/api/v1/batches").token(&admin).body(&work);
+    refused(&app, call, 403, "device.pending").await;
+
+    let approve = format!("/api/v1/devices/{one}/approve");
+    for bad in [json!({"as": "admin"}), json!({"force": true})] {
+        let call = app.post(&approve).token(&admin).body(&bad);
+        refused(&app, call, 400, "request.invalid").await;
+    }
+    let call = app.post(&approve).token(&admin).body(&json!({"as": "known"}));
+    refused(&app, call, 400, "request.invalid").await;
+    let approved = app
+        .post(&approve)
+        .token(&admin)
+        .body(&json!({}))
+        .send()
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&approved["presence"], &approved["pending"]),
+        (&json!("never"), &Value::Null)
+    );
+    let call = app.post(&approve).token(&admin).body(&json!({}));
+    refused(&app, call, 409, "device.not_pending").await;
+
+    let reject = format!("/api/v1/devices/{two}/reject");
+    app.post(&reject).token(&admin).send().await.expect(204);
+    let call = app.post(&reject).token(&admin);
+    refused(&app, call, 404, "device.not_found").await;
+}

@@ -140,7 +140,7 @@ async fn the_table_agrees_with_the_permissions_of_the_roles() {
             "public" => row(&CALLERS),
             "device" => row(&["device"]),
             // Opened by a secret in the body, whoever sends it.
-            "bootstrap-token" | "enrolment-token" => row(&[]),
+            "bootstrap-token" | "enrolment-token" | "device-key" => row(&[]),
             "signed-in" => row(&["admin", "operator", "viewer", "key"]),
             permission => {
                 let kind = operation.body.as_ref().and_then(|body| body["operation"].as_str());

@@ -15,11 +15,12 @@ use super::{
 };
 
 /// What leaves no audit entry: facts that devices report and certificates that they are issued, which are the device's own
-/// timeline; and a question that is put by POST.
-const FACTS: [&str; 4] = [
+/// timeline; and questions that are put by POST.
+const FACTS: [&str; 5] = [
     "certify_device",
     "exchange_frames",
     "receive_report",
+    "get_standing",
     "learn_authorities",
 ];
 
@@ -288,6 +289,17 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
         .token(admin);
     walk.step("cancel_run", cancel).await;
 
+    for (step, body) in [("approve_device", Some(json!({}))), ("reject_device", None)] {
+        let waiting = app.pending_device(admin).await;
+        app.advance(1);
+        let call = app.post(&format!(
+            "/api/v1/devices/{waiting}/{}",
+            &step[..step.len() - "_device".len()]
+        ));
+        let call = call.token(admin);
+        walk.step(step, if let Some(body) = &body { call.body(body) } else { call })
+            .await;
+    }
     walk.step("revoke_device", app.post(&format!("{path}/revoke")).token(admin))
         .await;
     walk.step("delete_device", app.delete(&path).token(admin)).await;

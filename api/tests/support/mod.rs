@@ -302,6 +302,19 @@ impl App {
         }
     }
 
+    /// The id of a new device that waits for approval.
+    pub async fn pending_device(&self, admin: &str) -> DeviceId {
+        let context = self.context(admin).await;
+        let new = NewEnrolmentToken {
+            approval: Some(true),
+            ..NewEnrolmentToken::default()
+        };
+        let (_, secret) = self.fleet.enrolment().create_token(&context, &new).await.unwrap();
+        let (_, request) = self.enrol_request(secret, "waiting");
+        let enrolled = self.fleet.enrolment().enrol(&request, Origin::default()).await.unwrap();
+        enrolled.device_id
+    }
+
     /// What an agent with a new key asks for.
     pub fn enrol_request(&self, secret: EnrolmentSecret, name: &str) -> (SigningKey, EnrolRequest) {
         let key = SigningKey::generate(&*self.random);

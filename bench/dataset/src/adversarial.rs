@@ -160,6 +160,7 @@ impl Dataset {
             used_on_day: u32::MAX,
             uses_on_day: u32::MAX,
             networks: Vec::new(),
+            approval: None,
             expires_at: Timestamp::MAX,
             labels: BTreeMap::new(),
             groups: Default::default(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fleet_core::{
-    devices::{Device, DeviceId, DeviceLink, DeviceState, DeviceSummary, Presence},
+    devices::{Device, DeviceId, DeviceLink, DeviceState, DeviceSummary, Presence, device::Pending},
     kernel::{SigningKey, Timestamp},
     protocol::Gauges,
 };
@@ -55,10 +55,11 @@ impl Dataset {
         self.now().minus(back).plus(step * u32::try_from(device).unwrap_or(0))
     }
 
-    /// Whether and when a device is heard of. One in a hundred never was, and has no inventory.
+    /// Whether and when a device is heard of. One in a hundred never was, and has no inventory; some of those wait to be approved.
     pub(crate) fn presence(&self, device: usize) -> Presence {
         let mut dice = Dice::new(self.seed, "presence", device as u64);
         match dice.below(100) {
+            0 if device >= self.size.package_sets && device.is_multiple_of(3) => Presence::Pending,
             0 if device >= self.size.package_sets => Presence::Never,
             0..=6 => Presence::Offline,
             _ => Presence::Online,
@@ -68,7 +69,7 @@ impl Dataset {
     fn seen_at(&self, device: usize) -> Option<Timestamp> {
         let mut dice = Dice::new(self.seed, "seen", device as u64);
         match self.presence(device) {
-            Presence::Never => None,
+            Presence::Never | Presence::Pending => None,
             Presence::Online => Some(self.now().minus(Duration::from_micros(dice.next() % 30_000_000))),
             Presence::Offline => Some(self.now().minus(Duration::from_secs(120 + dice.next() % (40 * 86_400)))),
         }
@@ -110,6 +111,10 @@ impl Dataset {
             agent_version: (*dice.pick(&AGENTS)).to_owned(),
             certificate: None,
             revoked_at: None,
+            pending: (self.presence(device) == Presence::Pending).then_some(Pending::New),
+            duplicate_of: None,
+            claimed_machine_id: None,
+            enrolled_from: Some(addresses(device)[0].to_string()),
         }
     }
 
@@ -118,7 +123,7 @@ impl Dataset {
         let mut summary = DeviceSummary::new(device);
         summary.presence = self.presence(n);
         summary.seen_at = self.seen_at(n);
-        if summary.presence == Presence::Never {
+        if matches!(summary.presence, Presence::Never | Presence::Pending) {
             return summary;
         }
         let os = self.os(n, device, contents);

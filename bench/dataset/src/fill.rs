@@ -195,7 +195,7 @@ impl Dataset {
             &mut dice,
         );
         writer.append(entry.id, entry.at, 0, &entry).await?;
-        if self.presence(n) == Presence::Never {
+        if matches!(self.presence(n), Presence::Never | Presence::Pending) {
             return Ok(());
         }
         self.write_sections(writer, n, &device, &contents, &facts[set]).await?;

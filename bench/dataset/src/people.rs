@@ -229,6 +229,7 @@ impl Dataset {
             used_on_day: u32::try_from(self.now().as_seconds() / 86_400 - 1).unwrap_or(0),
             uses_on_day: 1,
             networks: Vec::new(),
+            approval: None,
             expires_at: at.plus(Duration::from_secs(410 * 86_400)),
             labels: BTreeMap::from([("env".into(), "prod".into())]),
             groups: BTreeSet::new(),

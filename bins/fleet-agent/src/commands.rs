@@ -2,10 +2,12 @@
 
 use std::{fs, process::ExitCode, sync::Arc};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use fleet_agent_lib::{
     collect::{CollectContext, collect_all, report},
+    farewell::Farewell,
+    identity::NOT_ENROLLED,
     policy::{Policy, device_zone},
     state::StateDirectory,
     worker::{self, Stopped, WorkerConfig},
@@ -58,11 +60,49 @@ impl Run {
             Arc::new(SystemRandom),
             asked_to_stop(),
         ));
-        match stopped.map_err(|error| anyhow::anyhow!(error.log()))? {
-            Stopped::Asked => Ok(ExitCode::SUCCESS),
-            Stopped::Gone => bail!("the server has removed this device; enrol it again if it should come back"),
+        match stopped {
+            Ok(Stopped::Asked) => Ok(ExitCode::SUCCESS),
+            Ok(Stopped::Gone(farewell)) => {
+                logging::complain(&format!("fleet-agent: {}", left(&farewell)));
+                Ok(NOT_ENROLLED_EXIT.into())
+            }
+            Ok(Stopped::Renamed) => Err(begin_anew()),
+            Err(error) if error.code() == NOT_ENROLLED => {
+                let why = Farewell::load(&config.state).map(|farewell| left(&farewell));
+                logging::complain(&format!("fleet-agent: {}", why.unwrap_or_else(|| error.to_string())));
+                Ok(NOT_ENROLLED_EXIT.into())
+            }
+            Err(error) => Err(anyhow::anyhow!(error.log())),
         }
     }
+}
+
+/// `run` ends with this where there is nothing to run for (EX_CONFIG of sysexits.h): whoever starts services should not try again.
+const NOT_ENROLLED_EXIT: u8 = 78;
+
+/// Why the agent has left its server.
+pub(crate) fn left(farewell: &Farewell) -> String {
+    format!(
+        "the server {} has removed this device ({}, {}; {}); enrol it again if it should come back",
+        farewell.server,
+        farewell.name,
+        farewell.device,
+        farewell.reason()
+    )
+}
+
+/// Starts this program anew in its own place, so that nothing is left of who the device was; returns only when that fails.
+fn begin_anew() -> anyhow::Error {
+    use std::os::unix::process::CommandExt as _;
+    tracing::info!("an operator has made this device another; beginning anew");
+    match std::env::current_exe() {
+        Ok(program) => {
+            let arguments = std::env::args_os().skip(1);
+            anyhow::Error::new(std::process::Command::new(program).args(arguments).exec())
+        }
+        Err(error) => anyhow::Error::new(error),
+    }
+    .context("the agent cannot begin anew; start it again")
 }
 
 /// Prints the inventory.

@@ -11,7 +11,7 @@ use anyhow::bail;
 use clap::Args;
 use fleet_agent_lib::{
     backoff::{Backoff, BackoffLimits},
-    enrol,
+    enrol::{self, Joined},
     identity::{Identity, NOT_ENROLLED},
     token_file::TokenFile,
 };
@@ -101,14 +101,22 @@ impl Enrol {
                 None => bail!("an enrolment token is needed: --token-file FILE, or FLEET_TOKEN, or --token TOKEN"),
             },
         };
-        let identity = runtime()?
+        let joined = runtime()?
             .block_on(present(state.path(), source.token(), machine(self.name)))
             .map_err(|error| anyhow::anyhow!("{error}"))?;
         source.done()?;
+        let identity = joined.identity;
         print(&format!(
             "enrolled as {} ({}) with {}",
             identity.name, identity.device, identity.address
         ));
+        if joined.pending {
+            print(&format!(
+                "it can do nothing yet: an operator approves it (fleet devices approve {}) or rejects it; its key is {}",
+                identity.device,
+                identity.key.public()
+            ));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -127,8 +135,8 @@ pub(crate) async fn at_first_start(config: &Config, state: &Path) -> anyhow::Res
     // Read anew each time: whoever left a token that does not work may replace it.
     while let Some(source) = Source::at(&config.token_file)? {
         match present(state, source.token(), machine(None)).await {
-            Ok(identity) => {
-                tracing::info!(device = %identity.device, server = identity.address, "enrolled");
+            Ok(Joined { identity, pending }) => {
+                tracing::info!(device = %identity.device, server = identity.address, pending, "enrolled");
                 return source.done();
             }
             Err(error) => {
@@ -141,7 +149,7 @@ pub(crate) async fn at_first_start(config: &Config, state: &Path) -> anyhow::Res
     Ok(())
 }
 
-async fn present(state: &Path, token: &str, machine: Machine) -> fleet_core::kernel::Result<Identity> {
+async fn present(state: &Path, token: &str, machine: Machine) -> fleet_core::kernel::Result<Joined> {
     enrol::enrol(state, token, machine, Arc::new(SystemClock), Arc::new(SystemRandom)).await
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use fleet_agent_lib::{
     collect::{CollectContext, collect_all},
     credentials::Credentials,
+    farewell::Farewell,
     identity::{Identity, NOT_ENROLLED},
     journal::Overview,
     policy::{Policy, device_zone},
@@ -19,7 +20,7 @@ use fleet_core::kernel::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::{
-    commands::{VERSION, agent_user, runtime},
+    commands::{VERSION, agent_user, left, runtime},
     config::{Config, Flags},
 };
 
@@ -59,6 +60,7 @@ fn read(config: &Config) -> anyhow::Result<Value> {
         Err(error) if error.code() == NOT_ENROLLED => None,
         Err(error) => bail!("{error}"),
     };
+    let farewell = Farewell::load(&config.state).filter(|_| identity.is_none());
     // Whoever holds the state directory is the agent.
     let running = config.state.exists()
         && matches!(StateDirectory::open(&config.state), Err(error) if error.code() == STATE_LOCKED);
@@ -73,6 +75,7 @@ fn read(config: &Config) -> anyhow::Result<Value> {
     Ok(json!({
         "version": VERSION,
         "enrolled": identity.is_some(),
+        "left": farewell.as_ref().map(left),
         "running": running,
         "device": identity.as_ref().map(|identity| identity.device),
         "name": identity.as_ref().map(|identity| &identity.name),
@@ -115,6 +118,9 @@ fn lines(status: &Value) -> Vec<String> {
         ),
         false => "not enrolled".to_owned(),
     }];
+    if is("/left") {
+        lines.push(text("/left"));
+    }
     lines.push(match (status["running"] == true, is("/started_at")) {
         (true, true) => format!("running since {}", when("/started_at")),
         (true, false) => "running".to_owned(),

@@ -46,6 +46,7 @@ pub mod inventory;
 mod module;
 mod permissions;
 pub mod presence;
+mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -60,6 +61,7 @@ pub use permissions::{
     DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, GROUPS_READ, GROUPS_WRITE, TOKENS_READ, TOKENS_WRITE,
 };
 pub use presence::{DeviceBeat, DeviceLink, DeviceState, DeviceStateView, PresenceBoard, PresenceService};
+pub use settings::{APPROVAL_REQUIRED, KNOWN_MACHINE, KnownMachine};
 
 crate::define_id!(
     /// Names a device.

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use super::{
     Device, DeviceEvent, DeviceGroup, DeviceLink, DeviceState, DeviceSummary, EnrolmentToken,
-    device::{DEVICE_DELETE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET, DEVICE_REVOKE, DEVICE_UPDATE},
+    device::{
+        DEVICE_APPROVE, DEVICE_DELETE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET, DEVICE_REJECT, DEVICE_REVOKE,
+        DEVICE_UPDATE,
+    },
     enrolment::{DEVICE_ENROLLED, DEVICE_REKEYED, ENROLMENT_REFUSED, TOKEN_CREATE, TOKEN_REVOKE},
     groups::{GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_UPDATE},
     inventory::{CLEAN_EVERY, InventorySection, StoredMember, StoredSet},
     permissions,
     presence::SWEEP_EVERY,
+    settings::{APPROVAL_REQUIRED, KNOWN_MACHINE},
 };
 use crate::{
     modules::{Job, Module},
@@ -40,6 +44,8 @@ pub fn module() -> Module {
             DEVICE_LABEL_REMOVE,
             DEVICE_DELETE,
             DEVICE_REVOKE,
+            DEVICE_APPROVE,
+            DEVICE_REJECT,
             DEVICE_ENROLLED,
             DEVICE_REKEYED,
             ENROLMENT_REFUSED,
@@ -51,6 +57,7 @@ pub fn module() -> Module {
             GROUP_MEMBERS_ADD,
             GROUP_MEMBERS_REMOVE,
         ],
+        settings: vec![APPROVAL_REQUIRED.definition(), KNOWN_MACHINE.definition()],
         retention: vec![LaneRetention {
             lane: DeviceEvent::LANE,
             days: days_setting(

@@ -145,6 +145,10 @@ impl TestFleet {
             agent_version: "1.0.0".into(),
             certificate: None,
             revoked_at: None,
+            pending: None,
+            duplicate_of: None,
+            claimed_machine_id: None,
+            enrolled_from: None,
         };
         let devices: &Vec<_> = &(0..count).map(device).collect();
         let context = Context::system("test");

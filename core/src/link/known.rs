@@ -40,6 +40,8 @@ pub(crate) struct KnownDevice {
     pub(super) verifier: Verifier,
     pub(super) disabled: bool,
     pub(super) revoked: bool,
+    /// Waits for an operator.
+    pub(super) pending: bool,
     /// The certificate that counts.
     pub(super) certificate: Option<DeviceCertificate>,
 }
@@ -53,6 +55,7 @@ impl From<&Device> for KnownDevice {
             verifier: device.public_key.verifier(),
             disabled: device.disabled,
             revoked: device.revoked_at.is_some(),
+            pending: device.pending.is_some(),
             certificate: device.certificate.clone(),
         }
     }
@@ -126,7 +129,7 @@ impl KnownDevices {
     pub(super) fn is_idle(&self, device: DeviceId, now: Timestamp) -> bool {
         self.memory()
             .find(device, now)
-            .is_some_and(|entry| entry.idle && !entry.device.disabled && !entry.device.revoked)
+            .is_some_and(|entry| entry.idle && !entry.device.disabled && !entry.device.revoked && !entry.device.pending)
     }
 
     /// Remembers what was read of a device, and whether nothing is due for it; where that was not read, what was remembered
@@ -261,6 +264,7 @@ mod tests {
             verifier: key.verifier(),
             disabled,
             revoked: false,
+            pending: false,
             certificate: None,
         })
     }

@@ -9,6 +9,7 @@
 //! service.rs       the use cases
 //! certificates.rs  devices that prove themselves by a certificate
 //! session.rs       which session of a device counts here
+//! standing.rs      what is said to agents that are let in no more, or not yet
 //! replay.rs        assertions that were used
 //! session_keys.rs  keys that agents which poll prove exchanges by, for some minutes
 //! known.rs         what is remembered of devices, so that an idle beat reads nothing; follow.rs drops it
@@ -21,6 +22,7 @@ mod replay;
 mod service;
 mod session;
 mod session_keys;
+mod standing;
 #[cfg(test)]
 mod tests;
 

@@ -7,7 +7,7 @@ use crate::{
     Fleet,
     devices::{
         Device, DeviceId,
-        device::{DEVICE_DISABLED, DEVICE_REVOKED, of_agent_in},
+        device::{DEVICE_DISABLED, DEVICE_REVOKED, of_agent_in, pending_error},
         presence::{BEAT_INTERVAL, DeviceBeat},
     },
     kernel::{Class, Code, Error, PublicKey, Result, Timestamp},
@@ -328,7 +328,9 @@ pub(crate) fn bye(error: &Error) -> ServerFrame {
     ServerFrame::Bye(Bye {
         code: error.code().name().to_owned(),
         message: error.message().to_owned(),
-        retry_after_seconds: None,
+        retry_after_seconds: error
+            .retry_after_seconds()
+            .and_then(|seconds| u32::try_from(seconds).ok()),
     })
 }
 
@@ -355,6 +357,9 @@ fn refuse(error: AssertionError) -> Error {
 pub(super) fn linked(device: &KnownDevice, signed_by: Option<PublicKey>) -> Result<LinkedDevice> {
     if device.disabled {
         return Err(DEVICE_DISABLED.error("this device was disabled by an operator"));
+    }
+    if device.pending {
+        return Err(pending_error());
     }
     if device.revoked {
         return Err(DEVICE_REVOKED.error("the key of this device was revoked; enrol it again"));

@@ -192,6 +192,18 @@ async fn check_here<F: Future<Output = ()>>(change: impl FnOnce(Fleet, DeviceId)
     assert_eq!(world.signed().await, expected);
 }
 
+/// The device goes on with another key.
+async fn rekey(fleet: &Fleet, device: DeviceId) {
+    let (system, rule) = (Context::system("test"), serde_json::json!("replace"));
+    let settings = fleet.settings();
+    settings
+        .set(&system, "devices.known_machine", &rule, None)
+        .await
+        .unwrap();
+    let other = SigningKey::generate(fleet.random());
+    assert_eq!(enrol(fleet, &other).await, device);
+}
+
 #[tokio::test]
 async fn what_this_server_changes_holds_for_the_next_request() {
     check_here(|_, _| async {}, "ok").await;
@@ -202,10 +214,7 @@ async fn what_this_server_changes_holds_for_the_next_request() {
     .await;
     check_here(|fleet, id| async move { delete(&fleet, id).await }, "device.gone").await;
     check_here(|fleet, id| async move { revoke(&fleet, id).await }, "device.revoked").await;
-    let rekey = |fleet: Fleet, id| async move {
-        let other = SigningKey::generate(fleet.random());
-        assert_eq!(enrol(&fleet, &other).await, id);
-    };
+    let rekey = |fleet: Fleet, id| async move { rekey(&fleet, id).await };
     check_here(rekey, "assertion.invalid").await;
     let back = |fleet: Fleet, id| async move {
         disable(&fleet, id, true).await;
@@ -387,8 +396,7 @@ async fn a_session_key_ends_with_its_time_its_session_its_server_and_the_devices
     assert_eq!(code(elsewhere), "proof.invalid");
     assert_eq!(world.proved(&key, 2).await, "ok");
 
-    let other = SigningKey::generate(&*world.here.random);
-    assert_eq!(enrol(&world.here.fleet, &other).await, world.device);
+    rekey(&world.here.fleet, world.device).await;
     assert_eq!(world.proved(&key, 3).await, "proof.invalid");
 }
 

@@ -35,13 +35,21 @@ pub struct EnrolAnswer {
     pub body: EnrolAnswerBody,
     /// The identity key's signature over the canonical form of the body.
     pub signature: Signature,
+    /// Whether the device can do nothing before an operator has approved it. For people to read, so it is not signed: whatever it
+    /// says, the server decides.
+    #[serde(default)]
+    pub pending: bool,
 }
 
 impl EnrolAnswer {
     /// Signs an answer. Fails when a text in it has no canonical form.
     pub fn sign(body: EnrolAnswerBody, identity: &SigningKey) -> Result<Self, canonical::CanonicalError> {
         let signature = identity.sign(TAG, &canonical::to_vec(&body)?);
-        Ok(Self { body, signature })
+        Ok(Self {
+            body,
+            signature,
+            pending: false,
+        })
     }
 
     /// Whether it comes from the pinned server, and answers this request of this key.

@@ -25,6 +25,7 @@ mod frames;
 mod handover;
 mod offer;
 mod session_key;
+mod standing;
 mod welcome;
 
 pub use assertion::{Assertion, AssertionError, Claims, MAX_SKEW, body_digest};
@@ -39,6 +40,7 @@ pub use offer::{Offer, OfferBody, OfferError};
 pub use session_key::{
     KeyAgreement, KeyAnswer, KeyAnswerBody, KeyRequest, Proof, PublicHalf, SESSION_KEY_LIFETIME, SessionKey, agree,
 };
+pub use standing::{Standing, StandingAnswer, StandingBody, StandingRequest};
 pub use welcome::{Welcome, WelcomeBody};
 
 /// The version of the protocol that this code speaks.

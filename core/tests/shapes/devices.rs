@@ -6,7 +6,7 @@ use fleet_core::{
     certificates::DeviceCertificate,
     devices::{
         DEVICE_OFFLINE, DEVICES_SEEN, Device, DeviceEvent, DeviceGroup, DeviceLink, DeviceState, DeviceSummary,
-        EnrolmentToken, Presence,
+        EnrolmentToken, Presence, device::Pending,
     },
     protocol::Gauges,
 };
@@ -39,12 +39,24 @@ pub fn device() -> Device {
             not_after: at(86_460),
         }),
         revoked_at: None,
+        pending: None,
+        duplicate_of: None,
+        claimed_machine_id: None,
+        enrolled_from: Some("192.0.2.10".into()),
     }
 }
 
 pub fn samples() -> Vec<Sample> {
     vec![
-        document("with everything", &device()),
+        document(
+            "with everything",
+            &Device {
+                pending: Some(Pending::Duplicate),
+                duplicate_of: Some(id(13)),
+                claimed_machine_id: Some("fedcba9876543210fedcba9876543210".into()),
+                ..device()
+            },
+        ),
         document(
             "with the least",
             &Device {
@@ -57,6 +69,10 @@ pub fn samples() -> Vec<Sample> {
                 agent_version: String::new(),
                 certificate: None,
                 revoked_at: Some(at(90)),
+                pending: None,
+                duplicate_of: None,
+                claimed_machine_id: None,
+                enrolled_from: None,
                 ..device()
             },
         ),
@@ -102,6 +118,7 @@ pub fn samples() -> Vec<Sample> {
                 daily_uses: Some(5),
                 used_on_day: 20_833,
                 uses_on_day: 1,
+                approval: Some(true),
                 networks: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
                 expires_at: at(86_400),
                 labels: labels(),

@@ -36,6 +36,7 @@ pub(super) async fn enrol_device(
         public_key: request.public_key,
         time: fleet.clock().now(),
     };
-    let answer = EnrolAnswer::sign(body, fleet.keys().identity()).map_err(Error::internal)?;
+    let mut answer = EnrolAnswer::sign(body, fleet.keys().identity()).map_err(Error::internal)?;
+    answer.pending = enrolled.pending;
     Ok((StatusCode::CREATED, Json(answer)))
 }

@@ -6,6 +6,7 @@ mod exchange;
 mod identity;
 mod link;
 mod reports;
+mod standing;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -18,6 +19,7 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(enrol::enrol_device))
             .routes(routes!(certificate::learn_authorities))
             .routes(routes!(certificate::certify_device))
+            .routes(routes!(standing::get_standing))
             .merge(
                 OpenApiRouter::new()
                     .routes(routes!(reports::receive_report))

@@ -5,7 +5,7 @@ use fleet_core::{
     Fleet,
     devices::{
         DeviceEvent, DeviceGroupId, DeviceId, DeviceView, Presence,
-        device::{BulkOutcome, DeviceChange, DeviceFilter, DeviceOrder, DeviceSort, LabelChange},
+        device::{Approval, BulkOutcome, DeviceChange, DeviceFilter, DeviceOrder, DeviceSort, LabelChange},
     },
     store::Direction,
 };
@@ -192,6 +192,37 @@ pub(super) async fn revoke_device(
     Path(id): Path<DeviceId>,
 ) -> ApiResult<Json<DeviceView>> {
     Ok(Json(fleet.devices().revoke(&caller, id).await?))
+}
+
+/// Let a device in that waits for approval.
+///
+/// As itself, or as the known device whose machine id it has: with the history of that one, whose key counts no more. The
+/// answer is the device that it is from then on.
+#[utoipa::path(post, path = "/api/v1/devices/{id}/approve", operation_id = "approve_device", tag = "devices", request_body = Approval, params(("id" = DeviceId, Path, description = "The device")),
+    responses((status = 200, description = "The device that it is now", body = DeviceView)),
+    extensions(("x-fleet-permission" = json!("devices:write")), ("x-fleet-audit" = json!("device.approve"))))]
+pub(super) async fn approve_device(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<DeviceId>,
+    Json(approval): Json<Approval>,
+) -> ApiResult<Json<DeviceView>> {
+    Ok(Json(fleet.devices().approve(&caller, id, approval).await?))
+}
+
+/// Turn a device away that waits for approval.
+///
+/// It is gone, and its agent is told and stops. Its enrolment token may have uses left: revoke it as well where that matters.
+#[utoipa::path(post, path = "/api/v1/devices/{id}/reject", operation_id = "reject_device", tag = "devices", params(("id" = DeviceId, Path, description = "The device")),
+    responses((status = 204, description = "It is gone")),
+    extensions(("x-fleet-permission" = json!("devices:write")), ("x-fleet-audit" = json!("device.reject"))))]
+pub(super) async fn reject_device(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<DeviceId>,
+) -> ApiResult<StatusCode> {
+    fleet.devices().reject(&caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Delete a device with all that is known of it.

@@ -30,6 +30,8 @@ pub(super) fn routes() -> Routes<ApiState> {
                 device::delete_device
             ))
             .routes(routes!(device::revoke_device))
+            .routes(routes!(device::approve_device))
+            .routes(routes!(device::reject_device))
             .routes(routes!(device::label_devices))
             .routes(routes!(device::list_device_events))
             .routes(routes!(inventory::list_inventory_sections))

@@ -66,7 +66,7 @@ async fn an_agent_whose_device_was_deleted_ends_and_says_so() {
     let run = world.run_script("true", 60).await;
     world.until(&run, "finished", |run| run["terminal"] == true).await;
     assert_eq!(world.delete_device().await, 204);
-    assert_eq!(world.agent_ends().await, Some(1));
+    assert_eq!(world.agent_ends().await, Some(78));
     assert!(world.logs().contains("removed this device"), "{}", world.logs());
 }
 

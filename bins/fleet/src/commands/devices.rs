@@ -40,6 +40,26 @@ Examples:
         #[arg(required = true)]
         devices: Vec<String>,
     },
+    /// Let devices in that wait for approval.
+    #[command(after_help = "\
+Examples:
+  fleet devices list --presence pending
+  fleet devices approve web-1
+  fleet devices approve web-1 --known     # it is the known device whose machine id it has, reinstalled")]
+    Approve {
+        /// The devices.
+        #[arg(required = true)]
+        devices: Vec<String>,
+        /// As the known device whose machine id it has, with its history; the key of that device counts no more.
+        #[arg(long)]
+        known: bool,
+    },
+    /// Turn devices away that wait for approval. Their agents stop.
+    Reject {
+        /// The devices.
+        #[arg(required = true)]
+        devices: Vec<String>,
+    },
     /// Delete devices with all that is known of them. Their agents are refused from then on.
     Delete {
         /// The devices.
@@ -70,6 +90,7 @@ pub enum Presence {
     Online,
     Offline,
     Never,
+    Pending,
 }
 
 /// Which devices.
@@ -210,6 +231,31 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                 let path = ["devices", &id, "revoke"];
                 context.client.post(&path, &json!({}), None).await?;
                 context.output.done_to(&format!("revoked {device}"), &id)?;
+            }
+            Ok(())
+        }
+        Command::Approve { devices, known } => {
+            let body = json!({"as": if known { "known" } else { "itself" }});
+            for device in &devices {
+                let id = id_of(&context.client, &DEVICE, device).await?;
+                let approved = context
+                    .client
+                    .post(&["devices", &id, "approve"], &body, None)
+                    .await?
+                    .body;
+                let id = approved["id"].as_str().unwrap_or(&id).to_owned();
+                context.output.done_to(&format!("approved {device}"), &id)?;
+            }
+            Ok(())
+        }
+        Command::Reject { devices } => {
+            for device in &devices {
+                let id = id_of(&context.client, &DEVICE, device).await?;
+                context
+                    .client
+                    .post(&["devices", &id, "reject"], &json!({}), None)
+                    .await?;
+                context.output.done_to(&format!("rejected {device}"), &id)?;
             }
             Ok(())
         }

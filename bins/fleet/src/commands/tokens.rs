@@ -57,6 +57,9 @@ pub struct Create {
     /// From where machines may join with it, such as 10.0.0.0/8 or an address; may be repeated [default: anywhere].
     #[arg(long, value_name = "NETWORK")]
     network: Vec<String>,
+    /// Whether devices that join with it wait for an operator to approve them [default: as the setting says].
+    #[arg(long, value_name = "true|false")]
+    approval: Option<bool>,
     /// How long it can be used, such as 12h or 7d [default: 1d].
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires: Option<Duration>,
@@ -120,6 +123,9 @@ impl Create {
         }
         if let Some(uses) = self.daily_uses {
             body["daily_uses"] = json!(uses);
+        }
+        if let Some(approval) = self.approval {
+            body["approval"] = json!(approval);
         }
         if !self.network.is_empty() {
             body["networks"] = json!(self.network);

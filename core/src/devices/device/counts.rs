@@ -23,6 +23,8 @@ pub struct FleetCounts {
     pub offline: u64,
     /// Those that were never heard of.
     pub never: u64,
+    /// Those that wait for an operator to let them in.
+    pub pending: u64,
     /// Those on which updates wait.
     pub with_updates: u64,
     /// Those on which security updates wait.
@@ -51,6 +53,7 @@ impl FleetCounts {
             match value {
                 Value::Text(name) if name == Presence::Online.name() => counts.online = devices,
                 Value::Text(name) if name == Presence::Offline.name() => counts.offline = devices,
+                Value::Text(name) if name == Presence::Pending.name() => counts.pending = devices,
                 _ => counts.never += devices,
             }
         }

@@ -15,6 +15,10 @@ pub const DEVICE_LABEL_REMOVE: Action = Action::new("device.label.remove");
 pub const DEVICE_DELETE: Action = Action::new("device.delete");
 /// The key of a device was revoked, and its certificate with it.
 pub const DEVICE_REVOKE: Action = Action::new("device.revoke");
+/// A device that waited was let in.
+pub const DEVICE_APPROVE: Action = Action::new("device.approve");
+/// A device that waited was turned away.
+pub const DEVICE_REJECT: Action = Action::new("device.reject");
 
 /// There is no such device, or the actor may not know of it.
 pub const DEVICE_NOT_FOUND: Code = Code::new("device.not_found", Class::NotFound);
@@ -30,3 +34,7 @@ pub const DEVICE_LABEL_INVALID: Code = Code::new("device.label_invalid", Class::
 pub const DEVICE_NAME_INVALID: Code = Code::new("device.name_invalid", Class::Invalid);
 /// More devices in one call than are allowed.
 pub const DEVICE_TOO_MANY: Code = Code::new("device.too_many", Class::Invalid);
+/// The device waits for an operator to let it in.
+pub const DEVICE_PENDING: Code = Code::new("device.pending", Class::Denied);
+/// The device does not wait to be let in.
+pub const DEVICE_NOT_PENDING: Code = Code::new("device.not_pending", Class::Conflict);

@@ -46,11 +46,43 @@ pub struct Device {
     /// When its key was revoked, which keeps it from connecting until it is enrolled with another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+    /// Why it waits for an operator to let it in; none once that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+    /// The device that has the machine id which this one names too: a copy, or the same machine set up anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<DeviceId>,
+    /// That machine id, which belongs to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_machine_id: Option<String>,
+    /// The address that it was enrolled from last, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled_from: Option<String>,
+}
+
+/// Why a device waits for an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Pending {
+    /// New devices are approved by somebody.
+    New,
+    /// Its machine id is that of a device that is known by another key.
+    Duplicate,
 }
 
 impl Device {
     fn key_text(&self) -> String {
         self.public_key.to_string()
+    }
+
+    /// Takes over how another proves itself, and how it was enrolled. What the former key had is worth nothing from then on.
+    pub(super) fn take_key(&mut self, other: &Self) {
+        self.public_key = other.public_key;
+        (self.certificate, self.revoked_at) = (None, None);
+        self.enrolled_by = other.enrolled_by;
+        self.enrolled_from.clone_from(&other.enrolled_from);
+        self.agent_version.clone_from(&other.agent_version);
     }
 }
 
@@ -65,6 +97,8 @@ pub enum Presence {
     Offline,
     /// It was never heard of since it was enrolled.
     Never,
+    /// It waits for an operator to let it in.
+    Pending,
 }
 
 impl Presence {
@@ -74,6 +108,7 @@ impl Presence {
             Self::Online => "online",
             Self::Offline => "offline",
             Self::Never => "never",
+            Self::Pending => "pending",
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{DEVICE_DISABLED, DEVICE_LABEL_INVALID, DEVICE_NAME_INVALID, DEVICE_REVOKED, Device};
-use crate::kernel::Result;
+use super::{DEVICE_DISABLED, DEVICE_LABEL_INVALID, DEVICE_NAME_INVALID, DEVICE_PENDING, DEVICE_REVOKED, Device};
+use crate::kernel::{Error, Result};
 
 /// The longest name of a device or group, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -16,13 +16,33 @@ const MAX_LABEL_VALUE: usize = 255;
 
 /// Refuses a device that an operator keeps out.
 pub(crate) fn check_not_kept_out(device: &Device) -> Result<()> {
-    if device.disabled {
-        return Err(DEVICE_DISABLED.error("this device is disabled on the server"));
+    check_disabled(device)?;
+    if device.pending.is_some() {
+        return Err(pending_error());
     }
     if device.revoked_at.is_some() {
         return Err(DEVICE_REVOKED.error("the key of this device was revoked; enrol it again"));
     }
     Ok(())
+}
+
+/// Refuses a device that an operator disabled.
+pub(crate) fn check_disabled(device: &Device) -> Result<()> {
+    if device.disabled {
+        Err(DEVICE_DISABLED.error("this device is disabled on the server"))
+    } else {
+        Ok(())
+    }
+}
+
+/// How long the agent of a device that waits is asked to stay away, in seconds: an approval holds about as fast.
+const PENDING_SECONDS: u64 = 20;
+
+/// The refusal of a device that waits for an operator.
+pub(crate) fn pending_error() -> Error {
+    DEVICE_PENDING
+        .error("this device waits for an operator to approve it")
+        .with_retry_after(PENDING_SECONDS)
 }
 
 /// Checks a name that people give: 1 to 255 bytes, no control characters, no white space at its ends.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bulk, BulkOutcome, DEVICE_DELETE, DEVICE_GONE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET, DEVICE_REVOKE, DEVICE_UPDATE,
-    Device, DeviceFilter, DeviceOrder, DeviceSummary, DeviceSummaryView, DeviceView, FleetCounts, bulk, change_many,
-    check_labels, check_name,
+    Bulk, BulkOutcome, DEVICE_DELETE, DEVICE_GONE, DEVICE_LABEL_REMOVE, DEVICE_LABEL_SET, DEVICE_REJECT, DEVICE_REVOKE,
+    DEVICE_UPDATE, Device, DeviceFilter, DeviceOrder, DeviceSummary, DeviceSummaryView, DeviceView, FleetCounts, bulk,
+    change_many, check_labels, check_name,
     rules::{check_label, check_label_name, check_not_kept_out},
 };
 use crate::{
@@ -57,9 +57,9 @@ pub struct LabelChange {
 /// Reads and changes devices.
 #[derive(Debug)]
 pub struct DeviceService<'a> {
-    store: &'a Store,
+    pub(super) store: &'a Store,
     presence: &'a PresenceBoard,
-    signals: &'a Signals<DeviceId>,
+    pub(super) signals: &'a Signals<DeviceId>,
 }
 
 impl<'a> DeviceService<'a> {
@@ -272,6 +272,7 @@ impl<'a> DeviceService<'a> {
             .change(context, Evidence::Audit(DEVICE_DELETE), |mut tx| async move {
                 let device = existing(&mut tx, id, expected).await?;
                 tx.subject::<Device>(id, device.name.clone());
+                tx.detail("public_key", device.public_key.to_string());
                 tx.delete(&device);
                 tx.remove::<DeviceSummary>(id);
                 tx.remove::<DeviceLink>(id);
@@ -288,7 +289,7 @@ impl<'a> DeviceService<'a> {
     }
 }
 
-async fn existing(tx: &mut Tx, id: DeviceId, expected: Option<Rev>) -> Result<Versioned<Device>> {
+pub(super) async fn existing(tx: &mut Tx, id: DeviceId, expected: Option<Rev>) -> Result<Versioned<Device>> {
     let device = tx.get::<Device>(id).await?.ok_or_else(|| not_found(id))?;
     match expected {
         Some(rev) if rev != device.rev => {
@@ -309,14 +310,23 @@ pub(crate) async fn of_agent_in(reader: &mut Reader, id: DeviceId) -> Result<Ver
         check_not_kept_out(&device)?;
         return Ok(device);
     }
-    // A server that was set back to an older state must not make agents believe that they were deleted: the audit says.
-    let deleted = LaneQuery::<AuditEntry>::newest_first()
-        .filter(Filter::Eq(AuditEntry::SUBJECT, Value::Id(id.uuid())))
-        .filter(Filter::Eq(AuditEntry::ACTION, DEVICE_DELETE.name().into()));
-    let page = PageRequest::new(Some(1), None)?;
-    if reader.rows(&deleted, &page).await?.items.is_empty() {
-        Err(not_found(id))
-    } else {
-        Err(DEVICE_GONE.error("this device was deleted on the server; enrol it anew to use it again"))
+    match farewell(reader, id).await? {
+        None => Err(not_found(id)),
+        Some(_) => Err(DEVICE_GONE.error("this device was deleted on the server; enrol it anew to use it again")),
     }
+}
+
+/// The audit entry of how a device that is not there came to its end. A server that was set back to an older state must not make
+/// agents believe that they were deleted: the audit says.
+pub(crate) async fn farewell(reader: &mut Reader, id: DeviceId) -> Result<Option<AuditEntry>> {
+    let page = PageRequest::new(Some(1), None)?;
+    for action in [DEVICE_DELETE, DEVICE_REJECT] {
+        let ended = LaneQuery::<AuditEntry>::newest_first()
+            .filter(Filter::Eq(AuditEntry::SUBJECT, Value::Id(id.uuid())))
+            .filter(Filter::Eq(AuditEntry::ACTION, action.name().into()));
+        if let Some(entry) = reader.rows(&ended, &page).await?.items.pop() {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
 }

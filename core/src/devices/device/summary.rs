@@ -115,6 +115,11 @@ impl DeviceSummary {
         self.disabled = device.disabled;
         self.agent_version.clone_from(&device.agent_version);
         self.enrolled_at = device.enrolled_at;
+        self.presence = match (device.pending, self.presence) {
+            (Some(_), _) => Presence::Pending,
+            (None, Presence::Pending) => Presence::Never,
+            (None, presence) => presence,
+        };
     }
 
     /// The last eight digits of the id: what people type for it. (Its first digits are the time, equal for devices that were

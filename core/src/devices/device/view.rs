@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Device, DeviceSummary, Presence};
+use super::{Device, DeviceSummary, Pending, Presence};
 use crate::{
     certificates::DeviceCertificate,
     devices::{DeviceGroupId, DeviceId, DeviceStateView, EnrolmentTokenId},
@@ -101,6 +101,14 @@ pub struct DeviceView {
     pub certificate: Option<DeviceCertificate>,
     /// When its key was revoked; null when it was not.
     pub revoked_at: Option<Timestamp>,
+    /// Why it waits for an operator to let it in; null when it does not.
+    pub pending: Option<Pending>,
+    /// The device that has the machine id which this one names too; null where there is none.
+    pub duplicate_of: Option<DeviceId>,
+    /// That machine id.
+    pub claimed_machine_id: Option<String>,
+    /// The address that it was enrolled from last, as far as it is known.
+    pub enrolled_from: Option<String>,
     /// Its state at the last heartbeat; null when there was none.
     pub state: Option<DeviceStateView>,
 }
@@ -120,6 +128,10 @@ impl DeviceView {
             enrolled_by: device.value.enrolled_by,
             certificate: device.value.certificate,
             revoked_at: device.value.revoked_at,
+            pending: device.value.pending,
+            duplicate_of: device.value.duplicate_of,
+            claimed_machine_id: device.value.claimed_machine_id,
+            enrolled_from: device.value.enrolled_from,
             state,
         }
     }

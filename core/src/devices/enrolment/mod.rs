@@ -17,9 +17,9 @@ mod tokens;
 
 pub use events::*;
 pub use model::{EnrolmentToken, EnrolmentTokenId, EnrolmentTokenView, TokenState};
-pub use proof::{EnrolmentSecret, PROOF_TAG, proof_message};
+pub use proof::{EnrolmentSecret, PREVIOUS_TAG, PROOF_TAG, proof_message};
 pub(crate) use refusals::RefusalGate;
-pub use request::{EnrolRequest, Enrolled, Machine};
+pub use request::{EnrolRequest, Enrolled, Machine, Previous};
 pub use service::EnrolmentService;
 pub use text::{TOKEN_PREFIX, TokenText, TokenTextError};
 pub use tokens::{NewEnrolmentToken, TokenFilter};

@@ -56,6 +56,9 @@ pub struct EnrolmentToken {
     /// From where machines may enrol with it; from anywhere when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<Network>,
+    /// Whether devices that enrol with it wait for an operator; none where the setting says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<bool>,
     /// When its time is over.
     #[entity(int)]
     pub expires_at: Timestamp,
@@ -187,6 +190,8 @@ pub struct EnrolmentTokenView {
     pub uses_today: u32,
     /// From where machines may enrol with it, such as `10.0.0.0/8`; from anywhere when there are none.
     pub networks: Vec<Network>,
+    /// Whether devices that enrol with it wait for an operator; null where the setting `devices.approval_required` says.
+    pub approval: Option<bool>,
     /// When its time is over.
     pub expires_at: Timestamp,
     /// Labels of the devices that are enrolled with it.
@@ -218,6 +223,7 @@ impl EnrolmentTokenView {
             daily_uses: token.daily_uses,
             uses_today,
             networks: token.networks,
+            approval: token.approval,
             expires_at: token.expires_at,
             labels: token.labels,
             groups: token.groups,

@@ -11,6 +11,9 @@ use crate::kernel::{PublicKey, Randomness, random_bytes};
 /// The tag under which the device key signs [`proof_message`].
 pub const PROOF_TAG: &str = "fleet enrol v1";
 
+/// The tag under which a device's former key signs the same, so that the device goes on with the new one.
+pub const PREVIOUS_TAG: &str = "fleet enrol previous v1";
+
 /// What is hashed into [`EnrolmentSecret::hash`], so that the hash of the same bytes elsewhere is another.
 const HASH_CONTEXT: &str = "fleet enrolment secret v1";
 /// Characters of the secret that lists show. They leave 208 of its 256 bits unknown.

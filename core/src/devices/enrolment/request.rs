@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{EnrolmentSecret, PROOF_INVALID, PROOF_TAG, proof_message};
+use super::{EnrolmentSecret, PREVIOUS_TAG, PROOF_INVALID, PROOF_TAG, proof_message};
 use crate::{
     devices::{DeviceId, inventory::clean_text},
     kernel::{Error, PublicKey, Result, Signature, SigningKey},
@@ -44,6 +44,19 @@ pub struct EnrolRequest {
     pub machine_id: Option<String>,
     /// The version of the agent.
     pub agent_version: String,
+    /// The device that the machine was until now, where its agent still has that device's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
+}
+
+/// Shows that a machine is the device that it was, by that device's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Previous {
+    /// The device.
+    pub device: DeviceId,
+    /// Its key's signature over what the new key signs.
+    pub proof: Signature,
 }
 
 impl EnrolRequest {
@@ -58,13 +71,31 @@ impl EnrolRequest {
             hostname: machine.hostname,
             machine_id: machine.machine_id,
             agent_version: machine.agent_version,
+            previous: None,
         }
+    }
+
+    /// The same, of a machine that has been this device until now.
+    #[must_use]
+    pub fn as_before(mut self, device: DeviceId, key: &SigningKey) -> Self {
+        let proof = key.sign(PREVIOUS_TAG, &self.message());
+        self.previous = Some(Previous { device, proof });
+        self
+    }
+
+    fn message(&self) -> Vec<u8> {
+        proof_message(&self.nonce, &self.secret.hash(), &self.public_key)
+    }
+
+    /// Whether the request proves the key of the device that it says to have been.
+    pub(super) fn proves_previous(&self, key: &PublicKey) -> bool {
+        let previous = self.previous.as_ref();
+        previous.is_some_and(|previous| key.verifies(PREVIOUS_TAG, &self.message(), &previous.proof))
     }
 
     /// Checks the proof, and makes the machine's texts fit to be stored.
     pub(super) fn check(&self) -> Result<Machine> {
-        let message = proof_message(&self.nonce, &self.secret.hash(), &self.public_key);
-        if !self.public_key.verifies(PROOF_TAG, &message, &self.proof) {
+        if !self.public_key.verifies(PROOF_TAG, &self.message(), &self.proof) {
             return Err(PROOF_INVALID.error("the signature does not show that this agent has the key that it names"));
         }
         let machine_id = self.machine_id.as_deref().map(str::trim).filter(|id| !id.is_empty());
@@ -113,6 +144,8 @@ pub struct Enrolled {
     pub name: String,
     /// Whether the device was there before: the enrolment was repeated, or the machine came back.
     pub known: bool,
+    /// Whether it waits for an operator, and can do nothing before.
+    pub pending: bool,
 }
 
 fn write_nonce<S: Serializer>(nonce: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {

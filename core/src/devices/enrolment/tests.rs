@@ -11,6 +11,7 @@ use crate::{
     kernel::{Code, EntityId as _, INVALID, PageRequest},
 };
 
+mod approval;
 mod limits;
 
 fn uses(max_uses: u32) -> NewEnrolmentToken {
@@ -183,7 +184,7 @@ async fn one_machine_that_asks_many_times_at_once_is_one_device() {
     let key = test.key();
     let asking: Vec<_> = (0..16)
         .map(|n| {
-            // Half of them with one key, half with keys of their own: the machine id makes them one.
+            // Half of them with one key, half with keys of their own, as copies of a disk have after their first start.
             let (fleet, key) = (test.fleet.clone(), if n % 2 == 0 { key.clone() } else { test.key() });
             let machine = Machine {
                 hostname: "twin".into(),
@@ -191,14 +192,22 @@ async fn one_machine_that_asks_many_times_at_once_is_one_device() {
                 agent_version: "1".into(),
             };
             let request = EnrolRequest::prove(secret.clone(), &key, [n; 32], machine);
-            tokio::spawn(async move { fleet.enrolment().enrol(&request, Origin::default()).await })
+            tokio::spawn(async move { (n % 2, fleet.enrolment().enrol(&request, Origin::default()).await) })
         })
         .collect();
-    let mut ids = BTreeSet::new();
+    let (mut one, mut all, mut waiting) = (BTreeSet::new(), BTreeSet::new(), 0);
     for task in asking {
-        ids.insert(task.await.unwrap().unwrap().device_id);
+        let (rest, enrolled) = task.await.unwrap();
+        let enrolled = enrolled.unwrap();
+        if rest == 0 {
+            one.insert(enrolled.device_id);
+        }
+        if all.insert(enrolled.device_id) && enrolled.pending {
+            waiting += 1;
+        }
     }
-    assert_eq!((ids.len(), devices(&test).await), (1, 1));
+    // Whoever came first has the machine id; each other key is somebody whom an operator has to look at.
+    assert_eq!((one.len(), all.len(), waiting), (1, 9, 8));
 }
 
 #[tokio::test]
@@ -212,32 +221,6 @@ async fn a_lost_answer_is_harmless() {
     let again = test.enrol_as(&secret, &key, "web", Some("m1")).await.unwrap();
     assert_eq!((again.device_id, again.known), (first.device_id, true));
     assert_eq!(test.seq().await, seq, "a repeat uses nothing and writes nothing");
-}
-
-#[tokio::test]
-async fn a_known_machine_with_a_new_key_stays_the_device_that_it_was() {
-    let test = TestFleet::new().await;
-    let secret = test.token(uses(3)).await;
-    let (old, new) = (test.key(), test.key());
-    let first = test.enrol_as(&secret, &old, "web", Some("m1")).await.unwrap();
-    let labels = [("kept".to_owned(), String::new())].into();
-    let devices = test.fleet.devices();
-    devices
-        .set_labels(&test.admin(), &[first.device_id], &labels)
-        .await
-        .unwrap();
-    test.advance(1);
-    let again = test.enrol_as(&secret, &new, "reinstalled", Some("m1")).await.unwrap();
-    assert_eq!((again.device_id, again.known), (first.device_id, true));
-    let device = devices.show(&test.admin(), first.device_id).await.unwrap();
-    assert_eq!((device.public_key, device.summary.name.as_str()), (new.public(), "web"));
-    assert_eq!(device.summary.labels, labels);
-    assert_eq!(test.actions().await.last().unwrap(), "device.rekeyed");
-    assert_eq!(test.audit().await[0].changed, ["public_key"]);
-
-    let used = test.token(uses(1)).await;
-    test.enrol_as(&used, &test.key(), "other", None).await.unwrap();
-    fails(test.enrol_as(&used, &test.key(), "web", Some("m1")).await, TOKEN_USED);
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ pub struct NewEnrolmentToken {
     pub daily_uses: Option<u32>,
     /// From where machines may enrol with it, such as `10.0.0.0/8`, at most 64; from anywhere when there are none.
     pub networks: Vec<Network>,
+    /// Whether devices that enrol with it wait for an operator; null when the setting `devices.approval_required` says.
+    pub approval: Option<bool>,
     /// How long it can be used, in seconds: a minute to a year; a day when nothing is said.
     pub expires_in_seconds: u64,
     /// Labels of the devices that are enrolled with it.
@@ -69,6 +71,7 @@ impl Default for NewEnrolmentToken {
             max_uses: 1,
             daily_uses: None,
             networks: Vec::new(),
+            approval: None,
             expires_in_seconds: DEFAULT_LIFE,
             labels: BTreeMap::new(),
             groups: BTreeSet::new(),
@@ -142,6 +145,7 @@ impl EnrolmentService<'_> {
             used_on_day: 0,
             uses_on_day: 0,
             networks: new.networks.clone(),
+            approval: new.approval,
             expires_at: now.plus(Duration::from_secs(new.expires_in_seconds)),
             labels: new.labels.clone(),
             groups: new.groups.clone(),
@@ -164,6 +168,9 @@ impl EnrolmentService<'_> {
                 tx.detail("expires_at", token.expires_at.to_string());
                 if let Some(most) = token.daily_uses {
                     tx.detail("daily_uses", most);
+                }
+                if let Some(approval) = token.approval {
+                    tx.detail("approval", approval);
                 }
                 if !token.networks.is_empty() {
                     let networks: Vec<_> = token.networks.iter().map(Network::to_string).collect();

@@ -89,7 +89,8 @@ impl PresenceBoard {
     /// Fills a board from the store. Whoever was online still is, until he had time to be heard of again.
     pub(crate) async fn load(store: &Store) -> Result<Self> {
         let this = Self::new(store.clock().now());
-        let heard = Filter::Not(Box::new(DeviceSummary::PRESENCE.eq(Presence::Never.name())));
+        let is_not = |presence: Presence| Filter::Not(Box::new(DeviceSummary::PRESENCE.eq(presence.name())));
+        let heard = is_not(Presence::Never).and(is_not(Presence::Pending));
         this.read(store, heard).await?;
         let mut reader = store.reader().await?;
         let mut after = None;
@@ -245,10 +246,12 @@ impl PresenceBoard {
                 Presence::Online if is_note_due(*device, entry.noted_at, entry.seen_at) => due.note.push(*device),
                 Presence::Online => {}
                 // Its beat came while its edge could not be committed.
-                Presence::Offline | Presence::Never if !is_overdue(entry.seen_at, Timestamp::MIN, now) => {
+                Presence::Offline | Presence::Never | Presence::Pending
+                    if !is_overdue(entry.seen_at, Timestamp::MIN, now) =>
+                {
                     due.online.push(*device);
                 }
-                Presence::Offline | Presence::Never => {}
+                Presence::Offline | Presence::Never | Presence::Pending => {}
             }
         }
         // An order of our own, so that equal stores see equal commits.

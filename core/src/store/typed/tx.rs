@@ -182,6 +182,13 @@ impl Tx {
         });
     }
 
+    /// Says that the change turned out to be another than it was begun as. It stays one with an audit entry.
+    pub fn turned_out(&mut self, action: Action) {
+        if let Evidence::Audit(begun) = &mut self.evidence {
+            *begun = action;
+        }
+    }
+
     /// Says that what was asked for is refused; what the commit writes is the account of it.
     pub fn refused(&mut self) {
         self.outcome = Outcome::Refused;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Batch, BatchId, BatchRequest, BatchView, Cause, Plan, PlanId, PlannedTargets, rules::check_request};
 use crate::{
     access::{Action, Actor, Context},
-    devices::{Device, DeviceId},
+    devices::{Device, DeviceId, device::DEVICE_PENDING},
     kernel::{Class, Code, EntityId, Result},
     live::Signals,
     store::{Evidence, Reader, Store, Value},
@@ -90,6 +90,10 @@ impl<'a> BatchService<'a> {
                             .error(format!("there is no device {device_id}"))
                             .with_field("/targets/devices", format!("no device {device_id}"))
                     })?;
+                    if device.value.pending.is_some() {
+                        let why = format!("device {device_id} waits for an operator to approve it");
+                        return Err(DEVICE_PENDING.error(why.clone()).with_field("/targets/devices", why));
+                    }
                     let run = Run {
                         id: RunId::new(now, random),
                         batch: id,
