@@ -11,6 +11,7 @@ use fleet_core::{
     kernel::{Class, Clock, Code, EntityId as _, Error, Randomness, Result, SigningKey, random_bytes},
     protocol::EnrolAnswer,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     clock::ServerClock,
@@ -22,6 +23,8 @@ use crate::{
 
 /// The token is not one.
 pub const TOKEN_INVALID: Code = Code::new("agent.token_invalid", Class::Invalid);
+/// A PIN would be told to whoever answers.
+pub const PIN_UNSAFE: Code = Code::new("agent.pin_unsafe", Class::Invalid);
 /// The server cannot be reached or cannot be trusted.
 pub const ENROLMENT_FAILED: Code = Code::new("agent.enrolment_failed", Class::Unavailable);
 
@@ -116,6 +119,59 @@ pub async fn enrol(
     })
 }
 
+/// Exchanges a PIN for the text of a token, at the server of this address. Nothing in a PIN says whose it is, so the address must be
+/// one whose certificate this machine believes, or be on this machine.
+///
+/// # Errors
+/// [`PIN_UNSAFE`], [`ENROLMENT_FAILED`].
+pub async fn redeem_pin(server: &str, pin: &str) -> Result<Zeroizing<String>> {
+    let server = server.trim_end_matches('/');
+    if !is_safe_for_pins(server) {
+        return Err(PIN_UNSAFE.error(
+            "a PIN is typed only to an https:// address, or to one of this machine: anybody could answer; use a token instead",
+        ));
+    }
+    let response = enrolment_client()
+        .map_err(failed)?
+        .post(format!("{server}/agent/v1/pin"))
+        .timeout(Duration::from_secs(30))
+        .json(&serde_json::json!({ "pin": pin }))
+        .send()
+        .await
+        .map_err(|error| failed(unreachable_error(&error)))?;
+    let body = Zeroizing::new(read_answer(response).await.map_err(failed)?.to_vec());
+    let redeemed: Redeemed = serde_json::from_slice(&body)
+        .map_err(|_| failed(LinkError::Untrusted("it is not an answer to a PIN".into())))?;
+    Ok(Zeroizing::new(redeemed.token))
+}
+
+#[derive(serde::Deserialize)]
+struct Redeemed {
+    token: String,
+}
+
+fn is_safe_for_pins(server: &str) -> bool {
+    if server.contains('@') {
+        return false;
+    }
+    let host = |address: &str| address.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
+    if let Some(rest) = server.strip_prefix("https://") {
+        return !host(rest).is_empty();
+    }
+    let Some(rest) = server.strip_prefix("http://") else {
+        return false;
+    };
+    let host = host(rest);
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost"
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 const PENDING: &str = "key.pending";
 
 /// The key of an enrolment that has not succeeded yet, or a new one.
@@ -144,4 +200,28 @@ fn pending_key(state: &Path, random: &dyn Randomness) -> Result<SigningKey> {
 
 fn failed(error: LinkError) -> Error {
     ENROLMENT_FAILED.error(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_told_to_nobody_but_who_can_prove_a_name_or_is_on_this_machine() {
+        for (server, safe) in [
+            ("https://fleet.example.org", true),
+            ("https://", false),
+            ("http://127.0.0.1:8080", true),
+            ("http://[::1]:8080", true),
+            ("http://localhost", true),
+            ("http://fleet.example.org", false),
+            ("http://127.0.0.1.example.org", false),
+            ("http://localhost@evil.example", false),
+            ("http://[::1].example.org@evil", false),
+            ("ftp://127.0.0.1", false),
+            ("", false),
+        ] {
+            assert_eq!(is_safe_for_pins(server), safe, "{server}");
+        }
+    }
 }

@@ -364,7 +364,12 @@ impl Fleet {
 
     /// Enrolment and its tokens.
     pub fn enrolment(&self) -> EnrolmentService<'_> {
-        EnrolmentService::new(&self.inner.store, &self.inner.settings, &self.inner.refusals)
+        EnrolmentService::new(
+            &self.inner.store,
+            &self.inner.settings,
+            &self.inner.refusals,
+            self.inner.keys.tokens(),
+        )
     }
 
     /// The kinds of operation.

@@ -7,6 +7,7 @@ mod certificates;
 mod devices;
 mod document;
 mod events;
+mod install;
 mod settings;
 mod storage;
 mod tries;
@@ -87,6 +88,7 @@ fn parts() -> Routes<ApiState> {
         devices::routes(),
         document::routes(),
         events::routes(),
+        install::routes(),
         settings::routes(),
         storage::routes(),
         work::routes(),

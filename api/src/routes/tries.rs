@@ -8,8 +8,10 @@ use crate::{extract::RequestContext, limits::RateClass, problem::ApiError, state
 
 /// What is tried.
 pub(super) trait Try: Send + Sync + 'static {
-    /// How often.
+    /// How often, for each address.
     const CLASS: RateClass;
+    /// How often, for all addresses together, where that is bounded too.
+    const OF_ALL: Option<RateClass> = None;
 }
 
 /// Claiming the first administrator. The token cannot be guessed; this keeps the audit free of a million refusals.
@@ -49,6 +51,24 @@ impl Try for Enrolling {
     };
 }
 
+/// Typing a PIN. One address gets five tries within the ten minutes that a PIN lives, so that it does not end the PINs of
+/// others by itself; that a PIN cannot be guessed is seen to by the domain.
+#[derive(Debug)]
+pub(super) struct Guessing;
+
+impl Try for Guessing {
+    const CLASS: RateClass = RateClass {
+        name: "pin",
+        burst: 3,
+        every: Duration::from_secs(300),
+    };
+    const OF_ALL: Option<RateClass> = Some(RateClass {
+        name: "pin of all",
+        burst: 30,
+        every: Duration::from_secs(10),
+    });
+}
+
 /// Asking for a certificate or for the authorities: a signature each, and for a certificate a commit.
 #[derive(Debug)]
 pub(super) struct Certifying;
@@ -76,6 +96,9 @@ impl<T: Try> FromRequestParts<ApiState> for Tried<T> {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Self::Rejection> {
         let context = RequestContext::from_request_parts(parts, state).await?;
         state.tries.take(T::CLASS, context.client)?;
+        if let Some(class) = T::OF_ALL {
+            state.tries.take(class, None)?;
+        }
         Ok(Self(PhantomData))
     }
 }

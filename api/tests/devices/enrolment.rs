@@ -212,3 +212,57 @@ async fn a_new_device_waits_is_let_in_or_turned_away() {
     let call = app.post(&reject).token(&admin);
     refused(&app, call, 404, "device.not_found").await;
 }
+
+#[tokio::test]
+async fn a_pin_is_exchanged_for_a_token_once() {
+    let (app, admin) = App::with_admin().await;
+    let pins = "/api/v1/enrolment-pins";
+    let made = app
+        .post(pins)
+        .token(&admin)
+        .body(&json!({"name": "cellar"}))
+        .send()
+        .await
+        .expect(201);
+    assert_eq!(
+        (made.str("/server"), made.str("/token/name")),
+        ("http://127.0.0.1:8080".into(), "cellar".into())
+    );
+    let typed = json!({"pin": made.str("/pin")});
+    let text = app
+        .post("/agent/v1/pin")
+        .body(&typed)
+        .send()
+        .await
+        .expect(200)
+        .str("/token");
+    let token = TokenText::decode(&text).unwrap();
+    assert_eq!(token.identity, app.fleet.keys().identity().public());
+    app.post(PATH)
+        .body(&request(&app, &token.secret))
+        .send()
+        .await
+        .expect(201);
+    app.post("/agent/v1/pin")
+        .body(&typed)
+        .send()
+        .await
+        .refused(401, "enrolment.pin_wrong");
+}
+
+#[tokio::test]
+async fn one_address_may_type_three_pins_at_once_and_all_together_thirty() {
+    let (app, _) = App::with_admin().await;
+    let typed = json!({"pin": "000000"});
+    let tried = async |address: &str| app.post("/agent/v1/pin").from(address).body(&typed).send().await;
+    for _ in 0..3 {
+        tried("198.51.100.1").await.refused(401, "enrolment.pin_wrong");
+    }
+    tried("198.51.100.1").await.refused(429, "request.rate_limited");
+    for n in 2..29 {
+        tried(&format!("198.51.100.{n}"))
+            .await
+            .refused(401, "enrolment.pin_wrong");
+    }
+    tried("198.51.100.200").await.refused(429, "request.rate_limited");
+}

@@ -237,6 +237,12 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
     walk.step("delete_enrolment_token", app.delete(&path).token(admin))
         .await;
 
+    let pin = walk
+        .step("create_enrolment_pin", post("/api/v1/enrolment-pins", &json!({})))
+        .await
+        .str("/pin");
+    walk.step("redeem_pin", app.post("/agent/v1/pin").body(&json!({"pin": pin})))
+        .await;
     let secret = app.enrolment_secret(admin).await;
     let (_, request) = app.enrol_request(secret, "web-1");
     app.advance(1);

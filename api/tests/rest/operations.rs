@@ -78,6 +78,7 @@ fn value_of(document: &Value, id: &str, parameter: &Value) -> String {
     match parameter["name"].as_str().unwrap() {
         "section" => "packages",
         "manager" => "apt",
+        "platform" => "linux-x86_64",
         "name" => "bash",
         "key" => "access.session_idle_seconds",
         name => panic!("{id}: say here which value {name} may have"),

@@ -12,7 +12,10 @@ use fleet_core::{
         sessions::{LoginThrottle, Session, SessionId, SessionSeen},
         users::{User, UserId},
     },
-    devices::{DeviceGroup, DeviceGroupId, EnrolmentToken, EnrolmentTokenId},
+    devices::{
+        DeviceGroup, DeviceGroupId, EnrolmentToken, EnrolmentTokenId,
+        enrolment::{EnrolmentPin, EnrolmentPinId, PIN_LIFE},
+    },
     kernel::{EntityId as _, Timestamp},
     settings::{SettingId, StoredSetting},
     store::{Entity, Error, Result},
@@ -239,6 +242,17 @@ impl Dataset {
             revoked_at: None,
         };
         writer.put(&token).await?;
+        // One of them was made for a PIN, long ago.
+        if first == 0 {
+            let pin = EnrolmentPin {
+                id: EnrolmentPinId::of_slot(0),
+                token: token.id,
+                pin_hash: read(json!(dice.hex::<32>()))?,
+                wrong_tries: 3,
+                expires_at: at.plus(PIN_LIFE),
+            };
+            writer.put(&pin).await?;
+        }
         let entry = audit::<EnrolmentToken>(actor, at, "enrolment_token.create", (token.id, &token.name), &mut dice);
         writer.append(entry.id, at, 0, &entry).await
     }

@@ -38,6 +38,12 @@ pub(crate) struct Enrol {
     /// /etc/fleet/enrolment-token, if it is there]
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
+    /// A PIN of six digits in place of a token, with --server
+    #[arg(long, env = "FLEET_PIN", hide_env_values = true, value_name = "PIN", requires = "server", conflicts_with_all = ["token", "token_file"])]
+    pin: Option<String>,
+    /// The address of the server that the PIN is of; https, or on this machine
+    #[arg(long, value_name = "URL", requires = "pin")]
+    server: Option<String>,
     /// The device's name [default: the host name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -93,7 +99,15 @@ impl Enrol {
                 identity.address
             );
         }
-        let source = match (self.token, &self.token_file) {
+        let runtime = runtime()?;
+        let redeemed = match self.pin.zip(self.server) {
+            Some((pin, server)) => {
+                let redeemed = runtime.block_on(enrol::redeem_pin(&server, &pin));
+                Some(redeemed.map_err(|error| anyhow::anyhow!("{error}"))?.to_string())
+            }
+            None => None,
+        };
+        let source = match (redeemed.or(self.token), &self.token_file) {
             (Some(token), _) => Source::Inline(token),
             (None, Some(path)) => Source::File(TokenFile::read(path).map_err(|error| anyhow::anyhow!("{error}"))?),
             (None, None) => match Source::at(&config.token_file)? {
@@ -101,7 +115,7 @@ impl Enrol {
                 None => bail!("an enrolment token is needed: --token-file FILE, or FLEET_TOKEN, or --token TOKEN"),
             },
         };
-        let joined = runtime()?
+        let joined = runtime
             .block_on(present(state.path(), source.token(), machine(self.name)))
             .map_err(|error| anyhow::anyhow!("{error}"))?;
         source.done()?;

@@ -64,6 +64,9 @@ pub(crate) struct Flags {
     /// Addresses or networks of proxies whose X-Forwarded-For is believed; may be repeated
     #[arg(long, env = "FLEET_TRUSTED_PROXIES", value_name = "ADDRESS", value_delimiter = ',')]
     trusted_proxy: Vec<Network>,
+    /// The folder with the agents that the server hands out, as fleet-agent-linux-x86_64 [default: <data>/agents]
+    #[arg(long, env = "FLEET_AGENT_BINARIES", value_name = "DIR")]
+    agent_binaries: Option<PathBuf>,
     /// The file of the master key [default: <data>/keys/master.key, made at the first start]
     #[arg(long, env = "FLEET_MASTER_KEY_FILE", value_name = "FILE")]
     master_key_file: Option<PathBuf>,
@@ -95,6 +98,7 @@ pub(crate) struct File {
     pub(crate) tls_names: Option<Vec<String>>,
     behind_proxy: Option<bool>,
     trusted_proxies: Option<Vec<String>>,
+    agent_binaries: Option<PathBuf>,
     master_key_file: Option<PathBuf>,
     backup_passphrase_file: Option<PathBuf>,
     log_format: Option<LogFormat>,
@@ -153,6 +157,7 @@ pub(crate) struct Config {
     tls: Tls,
     behind_proxy: Sourced<bool>,
     trusted_proxies: Sourced<Vec<Network>>,
+    agent_binaries: Sourced<PathBuf>,
     master_key_file: Sourced<PathBuf>,
     backup_passphrase_file: Sourced<Option<PathBuf>>,
     backup_before_upgrade: bool,
@@ -206,6 +211,7 @@ impl Config {
         let master_key_file = pick(flags.master_key_file, file.master_key_file, || {
             data.value.join("keys/master.key")
         });
+        let agent_binaries = pick(flags.agent_binaries, file.agent_binaries, || data.value.join("agents"));
         let backup_passphrase_file = pick(
             flags.backup_passphrase_file.map(Some),
             file.backup_passphrase_file.map(Some),
@@ -232,6 +238,7 @@ impl Config {
             tls,
             behind_proxy,
             trusted_proxies,
+            agent_binaries,
             master_key_file,
             backup_passphrase_file,
             backup_before_upgrade: !flags.no_backup_before_upgrade,
@@ -262,6 +269,11 @@ impl Config {
 
     pub(crate) fn trusted_proxies(&self) -> &[Network] {
         &self.trusted_proxies.value
+    }
+
+    /// The folder with the agents that are handed out.
+    pub(crate) fn agent_binaries(&self) -> &Path {
+        &self.agent_binaries.value
     }
 
     pub(crate) fn master_key_file(&self) -> &Path {
@@ -329,6 +341,11 @@ impl Config {
                 "trusted_proxies",
                 format!("[{}]", proxies.join(", ")),
                 self.trusted_proxies.source,
+            ),
+            (
+                "agent_binaries",
+                self.agent_binaries.value.display().to_string(),
+                self.agent_binaries.source,
             ),
             (
                 "master_key_file",

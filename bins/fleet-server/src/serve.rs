@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
-use fleet_api::{ApiConfig, ApiListener, Ports};
+use fleet_api::{ApiConfig, ApiListener, Ports, binaries::AgentBinaries};
 use fleet_bins_common::{
     logging::print,
     storage::{self, Opened, Opener, Purpose},
@@ -42,6 +42,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         public_url,
         agents_url: agents_url.clone(),
         trusted_proxies: config.trusted_proxies().to_vec(),
+        agent_binaries: AgentBinaries::of(config.agent_binaries().to_owned()),
         // The token is of no use any more once somebody has claimed it.
         bootstrap_token_file: Some(bootstrap_token_file(config.data())),
     };

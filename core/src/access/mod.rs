@@ -53,7 +53,7 @@ pub use context::{Actor, Context, Origin};
 pub use module::module;
 pub use permissions::{DENIED, Grants, Permission, PermissionEntry, Role, Scope};
 pub use service::{Access, Identity};
-pub use tokens::{BearerToken, TokenHash};
+pub use tokens::{BearerToken, TokenHash, TokenKey};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,9 @@ use fleet_core::{
     certificates::DeviceCertificate,
     devices::{
         DEVICE_OFFLINE, DEVICES_SEEN, Device, DeviceEvent, DeviceGroup, DeviceLink, DeviceState, DeviceSummary,
-        EnrolmentToken, Presence, device::Pending,
+        EnrolmentToken, Presence,
+        device::Pending,
+        enrolment::{EnrolmentPin, EnrolmentPinId},
     },
     protocol::Gauges,
 };
@@ -127,6 +129,16 @@ pub fn samples() -> Vec<Sample> {
                 created_by: user(),
                 used_at: Some(at(60)),
                 revoked_at: None,
+            },
+        ),
+        document(
+            "guessed at twice",
+            &EnrolmentPin {
+                id: EnrolmentPinId::of_slot(0),
+                token: id(12),
+                pin_hash: serde_json::from_value("e".repeat(64).into()).unwrap(),
+                wrong_tries: 2,
+                expires_at: at(600),
             },
         ),
         document(

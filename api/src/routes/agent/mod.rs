@@ -5,6 +5,7 @@ mod enrol;
 mod exchange;
 mod identity;
 mod link;
+mod pin;
 mod reports;
 mod standing;
 
@@ -20,6 +21,7 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(certificate::learn_authorities))
             .routes(routes!(certificate::certify_device))
             .routes(routes!(standing::get_standing))
+            .routes(routes!(pin::redeem_pin))
             .merge(
                 OpenApiRouter::new()
                     .routes(routes!(reports::receive_report))

@@ -5,7 +5,7 @@ mod fleet;
 mod groups;
 mod inventory;
 mod packages;
-mod tokens;
+pub(super) mod tokens;
 
 use fleet_core::devices::DeviceSummaryView;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -48,6 +48,7 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(groups::add_group_device, groups::remove_group_device))
             .routes(routes!(fleet::get_fleet))
             .routes(routes!(tokens::list_enrolment_tokens, tokens::create_enrolment_token))
+            .routes(routes!(tokens::create_enrolment_pin))
             .routes(routes!(tokens::get_enrolment_token, tokens::delete_enrolment_token)),
         waiting: OpenApiRouter::new(),
     }

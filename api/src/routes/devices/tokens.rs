@@ -5,7 +5,7 @@ use fleet_core::{
     Fleet,
     devices::{
         EnrolmentTokenId, EnrolmentTokenView,
-        enrolment::{NewEnrolmentToken, TokenFilter, TokenText},
+        enrolment::{EnrolmentSecret, NewEnrolmentPin, NewEnrolmentToken, TokenFilter, TokenText},
     },
     kernel::{Class, Code, Error},
 };
@@ -83,25 +83,82 @@ pub(super) async fn create_enrolment_token(
     Json(new): Json<NewEnrolmentToken>,
 ) -> ApiResult<(StatusCode, Json<CreatedEnrolmentToken>)> {
     state.fleet.enrolment().check_may_create_token(&caller)?;
-    let own = state.config.agents_url.clone();
-    let address = own.clone().unwrap_or_else(|| state.config.public_url.clone());
-    // Before the token is made: one without a text is of no use.
-    TokenText::check_address(&address).map_err(|_| {
+    check_address(&state)?;
+    let (view, secret) = state.fleet.enrolment().create_token(&caller, &new).await?;
+    let token = text(&state, secret)?;
+    Ok((StatusCode::CREATED, Json(CreatedEnrolmentToken { token, view })))
+}
+
+/// Where agents are led to.
+fn address(state: &ApiState) -> &str {
+    state.config.agents_url.as_ref().unwrap_or(&state.config.public_url)
+}
+
+/// Before a token is made: one without a text is of no use.
+fn check_address(state: &ApiState) -> ApiResult<()> {
+    TokenText::check_address(address(state)).map_err(|_| {
         ApiError::new(
             PUBLIC_URL_INVALID,
             "the server's public address is not set, or is none; set it, then make the token",
         )
-    })?;
-    let (view, secret) = state.fleet.enrolment().create_token(&caller, &new).await?;
+    })
+}
+
+/// The text of a token.
+pub(in crate::routes) fn text(state: &ApiState, secret: EnrolmentSecret) -> ApiResult<String> {
     let text = TokenText {
-        address,
+        address: address(state).to_owned(),
         identity: state.fleet.keys().identity().public(),
         // Tells the agent that the certificates of this address come from the fleet itself.
-        ca: own.map(|_| state.fleet.certificates().fingerprint()),
+        ca: state
+            .config
+            .agents_url
+            .as_ref()
+            .map(|_| state.fleet.certificates().fingerprint()),
         secret,
     };
-    let token = text.encode().map_err(Error::internal)?.to_string();
-    Ok((StatusCode::CREATED, Json(CreatedEnrolmentToken { token, view })))
+    Ok(text.encode().map_err(Error::internal)?.to_string())
+}
+
+/// A new PIN, which is shown this once.
+#[derive(Clone, Serialize, ToSchema)]
+pub struct CreatedEnrolmentPin {
+    /// Six digits, good for one machine and ten minutes.
+    #[schema(example = "493027")]
+    pub pin: String,
+    /// The address to type beside it.
+    pub server: String,
+    /// The token that it is exchanged for.
+    pub token: EnrolmentTokenView,
+}
+
+impl std::fmt::Debug for CreatedEnrolmentPin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CreatedEnrolmentPin({})", self.token.id)
+    }
+}
+
+/// Make a PIN: six digits to be typed into one machine within ten minutes.
+///
+/// At most five can be used at the same time, and ten wrong tries end them all. Revoking its token ends a PIN early.
+#[utoipa::path(post, path = "/api/v1/enrolment-pins", operation_id = "create_enrolment_pin", tag = "enrolment-tokens", request_body = NewEnrolmentPin,
+    responses((status = 201, description = "The PIN", body = CreatedEnrolmentPin)),
+    extensions(("x-fleet-permission" = json!("enrolment-tokens:write")), ("x-fleet-audit" = json!("enrolment_token.create"))))]
+pub(super) async fn create_enrolment_pin(
+    State(state): State<ApiState>,
+    Caller(caller): Caller,
+    Json(new): Json<NewEnrolmentPin>,
+) -> ApiResult<(StatusCode, Json<CreatedEnrolmentPin>)> {
+    state.fleet.enrolment().check_may_create_token(&caller)?;
+    check_address(&state)?;
+    let (token, pin) = state.fleet.enrolment().create_pin(&caller, &new).await?;
+    let created = CreatedEnrolmentPin {
+        pin: pin.reveal().to_owned(),
+        // Not the agents' own port: whoever has only a PIN believes certificates that everybody believes.
+        server: state.config.public_url.clone(),
+        token,
+    };
+    Ok((StatusCode::CREATED, Json(created)))
 }
 
 /// Show an enrolment token, without its secret.

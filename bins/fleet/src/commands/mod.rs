@@ -1,5 +1,6 @@
 //! The commands: `fleet NOUN VERB`, one file per noun.
 
+mod agents;
 mod audit;
 mod auth;
 mod authorities;
@@ -95,6 +96,9 @@ enum Command {
     /// Enrolment tokens, with which machines join.
     #[command(subcommand, visible_alias = "token")]
     Tokens(tokens::Command),
+    /// The agents that the server hands out to its installer.
+    #[command(subcommand, visible_alias = "agent")]
+    Agents(agents::Command),
     /// Certificate authorities, whom devices and server trust on the agents' own TLS port.
     #[command(subcommand, visible_alias = "authority")]
     Authorities(authorities::Command),
@@ -189,6 +193,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Groups(command) => groups::run(context, command).await,
         Command::Packages(command) => packages::run(context, command).await,
         Command::Tokens(command) => tokens::run(context, command).await,
+        Command::Agents(command) => agents::run(context, command).await,
         Command::Authorities(command) => authorities::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Refresh(command) => run::refresh(context, command).await,

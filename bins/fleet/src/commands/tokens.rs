@@ -31,6 +31,8 @@ Examples:
   fleet tokens create --max-uses 500 --daily-uses 50 --expires 365d --network 10.20.0.0/16   # for an image
   (umask 077 && fleet tokens create > token) && fleet-agent enrol --token-file token")]
     Create(Create),
+    /// Make a PIN of six digits, for one machine and ten minutes, to be typed there.
+    Pin(Pin),
     /// Revoke enrolment tokens; devices that joined with them stay.
     Revoke {
         /// The tokens.
@@ -71,6 +73,26 @@ pub struct Create {
     group: Vec<String>,
 }
 
+/// `fleet tokens pin`
+#[derive(Debug, Args)]
+pub struct Pin {
+    /// A name for it; one is made up when left out.
+    #[arg(long)]
+    name: Option<String>,
+    /// From where it can be used, such as 10.0.0.0/8 or an address; may be repeated [default: anywhere].
+    #[arg(long, value_name = "NETWORK")]
+    network: Vec<String>,
+    /// Whether the device waits for an operator to approve it [default: as the setting says].
+    #[arg(long, value_name = "true|false")]
+    approval: Option<bool>,
+    /// A label of the device; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    label: Vec<(String, String)>,
+    /// A group of the device; may be repeated.
+    #[arg(long)]
+    group: Vec<String>,
+}
+
 const COLUMNS: &[Column] = &[
     Column::new("ID", "/id", Show::Id),
     Column::new("NAME", "/name", Show::Text),
@@ -101,6 +123,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             context.show(&["enrolment-tokens", &id]).await
         }
         Command::Create(create) => create.run(context).await,
+        Command::Pin(pin) => pin.run(context).await,
         Command::Revoke { tokens } => {
             for token in &tokens {
                 let id = id_of(&context.client, &TOKEN, token).await?;
@@ -152,6 +175,30 @@ impl Create {
                 context.output.text(&format!("{text}\n"))
             }
             _ => context.output.thing(&created),
+        }
+    }
+}
+
+impl Pin {
+    async fn run(self, context: &mut Context) -> Result<()> {
+        let labels: BTreeMap<_, _> = self.label.into_iter().collect();
+        let mut groups = Vec::new();
+        for group in &self.group {
+            groups.push(id_of(&context.client, &GROUP, group).await?);
+        }
+        let mut body = json!({"labels": labels, "groups": groups, "networks": self.network, "approval": self.approval});
+        if let Some(name) = self.name {
+            body["name"] = json!(name);
+        }
+        let made = context.client.post(&["enrolment-pins"], &body, None).await?.body;
+        match (&made["pin"], &made["server"]) {
+            (Value::String(pin), Value::String(server)) if context.output.format() == Format::Table => {
+                note(&format!(
+                    "this PIN is good for one machine, for ten minutes: fleet-agent enrol --server {server} --pin {pin}"
+                ));
+                context.output.text(&format!("{pin}\n"))
+            }
+            _ => context.output.thing(&made),
         }
     }
 }

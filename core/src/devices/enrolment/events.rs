@@ -16,7 +16,13 @@ pub const DEVICE_REKEYED: Action = Action::new("device.rekeyed");
 
 /// An enrolment was refused. A flood of refusals leaves few of these, which count the others.
 pub const ENROLMENT_REFUSED: Action = Action::new("enrolment.refused");
+/// A PIN was exchanged for its token.
+pub const PIN_REDEEM: Action = Action::new("enrolment_pin.redeem");
 
+/// The PIN is wrong, was used, or its time is over.
+pub const PIN_WRONG: Code = Code::new("enrolment.pin_wrong", Class::Unauthenticated);
+/// As many PINs can be used at this moment as may be; the error says when the next can be made.
+pub const PINS_ALL_TAKEN: Code = Code::new("enrolment.pins_all_taken", Class::Conflict);
 /// There is no such enrolment token.
 pub const TOKEN_NOT_FOUND: Code = Code::new("enrolment_token.not_found", Class::NotFound);
 /// What was presented is the secret of no token.

@@ -6,6 +6,7 @@
 
 mod events;
 mod model;
+mod pins;
 mod proof;
 mod refusals;
 mod request;
@@ -17,6 +18,7 @@ mod tokens;
 
 pub use events::*;
 pub use model::{EnrolmentToken, EnrolmentTokenId, EnrolmentTokenView, TokenState};
+pub use pins::{EnrolmentPin, EnrolmentPinId, MAX_WRONG_TRIES, NewEnrolmentPin, PIN_LIFE, Pin};
 pub use proof::{EnrolmentSecret, PREVIOUS_TAG, PROOF_TAG, proof_message};
 pub(crate) use refusals::RefusalGate;
 pub use request::{EnrolRequest, Enrolled, Machine, Previous};

@@ -7,7 +7,7 @@ use super::{
     RefusalGate, TOKEN_REVOKED, TOKEN_UNKNOWN, TokenState,
 };
 use crate::{
-    access::{Context, Origin},
+    access::{Context, Origin, TokenKey},
     devices::{
         APPROVAL_REQUIRED, DeviceGroupId, DeviceId, KNOWN_MACHINE, KnownMachine,
         device::{DEVICE_REVOKED, Device, DeviceSummary, Pending, check_disabled},
@@ -27,6 +27,7 @@ pub struct EnrolmentService<'a> {
     pub(super) store: &'a Store,
     pub(super) settings: &'a Settings,
     pub(super) refusals: &'a RefusalGate,
+    pub(super) token_key: &'a TokenKey,
 }
 
 /// What an enrolment does to the devices.
@@ -47,11 +48,17 @@ struct Rules {
 }
 
 impl<'a> EnrolmentService<'a> {
-    pub(crate) fn new(store: &'a Store, settings: &'a Settings, refusals: &'a RefusalGate) -> Self {
+    pub(crate) fn new(
+        store: &'a Store,
+        settings: &'a Settings,
+        refusals: &'a RefusalGate,
+        token_key: &'a TokenKey,
+    ) -> Self {
         Self {
             store,
             settings,
             refusals,
+            token_key,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
 
 mod approval;
 mod limits;
+mod pins;
 
 fn uses(max_uses: u32) -> NewEnrolmentToken {
     NewEnrolmentToken {

@@ -19,7 +19,7 @@ use crate::{
         groups::{DeviceGroup, group_not_found},
     },
     kernel::{Error, Network, Page, PageRequest, Result},
-    store::{Direction, Evidence, Query, Versioned},
+    store::{Direction, Evidence, Query, Tx, Versioned},
 };
 
 /// How long a token lasts when nothing is said.
@@ -130,6 +130,20 @@ impl EnrolmentService<'_> {
         new: &NewEnrolmentToken,
     ) -> Result<(EnrolmentTokenView, EnrolmentSecret)> {
         self.check_may_create_token(context)?;
+        let (token, secret) = self.draft(context, new)?;
+        let token = &token;
+        self.store
+            .change(context, Evidence::Audit(TOKEN_CREATE), |tx| create(tx, token))
+            .await?;
+        Ok((self.read_back(token.id).await?, secret))
+    }
+
+    /// A token that is not there yet.
+    pub(super) fn draft(
+        &self,
+        context: &Context,
+        new: &NewEnrolmentToken,
+    ) -> Result<(EnrolmentToken, EnrolmentSecret)> {
         new.check()?;
         let now = self.store.clock().now();
         let secret = EnrolmentSecret::generate(self.store.random());
@@ -154,32 +168,7 @@ impl EnrolmentService<'_> {
             used_at: None,
             revoked_at: None,
         };
-        let token = &token;
-        self.store
-            .change(context, Evidence::Audit(TOKEN_CREATE), |mut tx| async move {
-                let groups: Vec<_> = token.groups.iter().copied().collect();
-                let found = tx.reader().get_many::<DeviceGroup>(&groups).await?;
-                for (id, group) in groups.into_iter().zip(found) {
-                    tx.require(&group.ok_or_else(|| group_not_found(id))?);
-                }
-                tx.create(token)?;
-                tx.subject::<EnrolmentToken>(token.id, token.name.clone());
-                tx.detail("max_uses", token.max_uses);
-                tx.detail("expires_at", token.expires_at.to_string());
-                if let Some(most) = token.daily_uses {
-                    tx.detail("daily_uses", most);
-                }
-                if let Some(approval) = token.approval {
-                    tx.detail("approval", approval);
-                }
-                if !token.networks.is_empty() {
-                    let networks: Vec<_> = token.networks.iter().map(Network::to_string).collect();
-                    tx.detail("networks", networks);
-                }
-                tx.commit().await
-            })
-            .await?;
-        Ok((self.read_back(token.id).await?, secret))
+        Ok((token, secret))
     }
 
     /// A page of tokens, newest first.
@@ -231,10 +220,34 @@ impl EnrolmentService<'_> {
         self.read_back(id).await
     }
 
-    async fn read_back(&self, id: EnrolmentTokenId) -> Result<EnrolmentTokenView> {
+    pub(super) async fn read_back(&self, id: EnrolmentTokenId) -> Result<EnrolmentTokenView> {
         let token = self.store.get(id).await?.ok_or_else(|| not_found(id))?;
         Ok(EnrolmentTokenView::new(token, self.store.clock().now()))
     }
+}
+
+/// Writes a new token, and says so.
+pub(super) async fn create(mut tx: Tx, token: &EnrolmentToken) -> Result<()> {
+    let groups: Vec<_> = token.groups.iter().copied().collect();
+    let found = tx.reader().get_many::<DeviceGroup>(&groups).await?;
+    for (id, group) in groups.into_iter().zip(found) {
+        tx.require(&group.ok_or_else(|| group_not_found(id))?);
+    }
+    tx.create(token)?;
+    tx.subject::<EnrolmentToken>(token.id, token.name.clone());
+    tx.detail("max_uses", token.max_uses);
+    tx.detail("expires_at", token.expires_at.to_string());
+    if let Some(most) = token.daily_uses {
+        tx.detail("daily_uses", most);
+    }
+    if let Some(approval) = token.approval {
+        tx.detail("approval", approval);
+    }
+    if !token.networks.is_empty() {
+        let networks: Vec<_> = token.networks.iter().map(Network::to_string).collect();
+        tx.detail("networks", networks);
+    }
+    tx.commit().await.map(drop)
 }
 
 fn not_found(id: EnrolmentTokenId) -> Error {
