@@ -91,16 +91,63 @@ pub async fn run(
     );
     let operations = Arc::new(Operations::new(executor, reports.clone()));
     let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, operations).await?;
-    let http =
-        Http::new(identity.clone(), config.state.path(), clock.clone(), random.clone()).map_err(Error::internal)?;
-    let mut connector = Connector::new(http.clone(), config.preference);
-    let status = StatusFile::new(config.state.path().to_owned(), clock.now());
+    let http = Http::new(identity, config.state.path(), clock.clone(), random.clone()).map_err(Error::internal)?;
+    let worker = Worker {
+        http,
+        preference: config.preference,
+        clock,
+        random,
+        runs,
+        reports,
+        state: config.state.path().to_owned(),
+    };
+    Ok(worker.work(stop).await)
+}
 
-    let link = async {
+/// A worker that has recovered: what keeps a session open.
+#[derive(Debug)]
+pub struct Worker {
+    /// How the server is reached.
+    pub http: Http,
+    /// By socket or by polling.
+    pub preference: Preference,
+    /// The server's time, as well as the device knows it.
+    pub clock: Arc<ServerClock>,
+    /// Where nonces and delays come from.
+    pub random: Arc<dyn Randomness>,
+    /// The runs that are here.
+    pub runs: Runs,
+    /// The inventory.
+    pub reports: Arc<Reports>,
+    /// Where it is written down how the session stands.
+    pub state: PathBuf,
+}
+
+impl Worker {
+    /// Works until `stop` completes, or the server has removed this device or made it another.
+    pub async fn work(self, stop: impl Future<Output = ()>) -> Stopped {
+        let Self { http, reports, .. } = &self;
+        let work = async {
+            tokio::select! {
+                biased;
+                stopped = self.keep_linked() => stopped,
+                () = reports.run() => Stopped::Asked,
+                () = http.keep_certified() => Stopped::Asked,
+            }
+        };
+        match select(pin!(work), pin!(stop)).await {
+            Either::Left((stopped, _)) => stopped,
+            Either::Right(_) => Stopped::Asked,
+        }
+    }
+
+    async fn keep_linked(&self) -> Stopped {
+        let mut connector = Connector::new(self.http.clone(), self.preference);
+        let status = StatusFile::new(self.state.clone(), self.clock.now());
         let mut backoff = Backoff::new(BackoffLimits::default());
         loop {
             let began = Instant::now();
-            let (end, kind) = one_session(&mut connector, &http, &clock, &*random, &runs, &reports, &status).await;
+            let (end, kind) = self.one_session(&mut connector, &status).await;
             let proven = kind.is_some() && began.elapsed() >= PROVEN;
             if kind == Some(TransportKind::Socket) {
                 connector.ended(proven);
@@ -109,7 +156,7 @@ pub async fn run(
                 backoff.proved();
             }
             if code(&end).is_some_and(is_reason_to_ask)
-                && let Some(stopped) = after_standing(&http, &identity, config.state.path()).await
+                && let Some(stopped) = after_standing(&self.http, &self.state).await
             {
                 return stopped;
             }
@@ -123,8 +170,8 @@ pub async fn run(
             if let Some(wait) = hint {
                 backoff.hint(wait);
             }
-            status.ended(clock.now(), &reason(&end));
-            let delay = backoff.next_delay(&*random);
+            status.ended(self.clock.now(), &reason(&end));
+            let delay = backoff.next_delay(&*self.random);
             tracing::warn!(
                 reason = reason(&end),
                 retry_in_seconds = delay.as_secs_f32(),
@@ -132,22 +179,37 @@ pub async fn run(
             );
             tokio::time::sleep(delay).await;
         }
-    };
-    let work = async {
-        tokio::select! {
-            stopped = link => stopped,
-            () = reports.run() => Stopped::Asked,
-            () = http.keep_certified() => Stopped::Asked,
-        }
-    };
-    match select(pin!(work), pin!(stop)).await {
-        Either::Left((stopped, _)) => Ok(stopped),
-        Either::Right(_) => Ok(Stopped::Asked),
+    }
+
+    async fn one_session(&self, connector: &mut Connector, status: &StatusFile) -> (End, Option<TransportKind>) {
+        let mut transport = match connector.open().await {
+            Ok(transport) => transport,
+            Err(error) => return (End::Broken(error), None),
+        };
+        let (kind, clock) = (transport.kind(), &self.clock);
+        let session = Session::open(
+            &mut *transport,
+            &self.http,
+            clock,
+            &*self.random,
+            &self.runs,
+            &self.reports,
+        );
+        let end = match session.await {
+            Ok(session) => {
+                status.opened(session_status(&session, kind, clock.now()), clock.offset_seconds());
+                session.run(&mut *transport).await
+            }
+            Err(end) => end,
+        };
+        transport.close().await;
+        (end, Some(kind))
     }
 }
 
 /// Asks the server how this device stands, and does what follows from a signed answer; none when the device goes on trying.
-async fn after_standing(http: &Http, identity: &Identity, state: &Path) -> Option<Stopped> {
+async fn after_standing(http: &Http, state: &Path) -> Option<Stopped> {
+    let identity = http.identity();
     let said = match http.standing().await {
         Ok(said) => said,
         Err(error) => {
@@ -194,31 +256,6 @@ fn code(end: &End) -> Option<&str> {
         End::Broken(error) => error.code(),
         End::Local(_) => None,
     }
-}
-
-async fn one_session(
-    connector: &mut Connector,
-    http: &Http,
-    clock: &ServerClock,
-    random: &dyn Randomness,
-    runs: &Runs,
-    reports: &Arc<Reports>,
-    status: &StatusFile,
-) -> (End, Option<TransportKind>) {
-    let mut transport = match connector.open().await {
-        Ok(transport) => transport,
-        Err(error) => return (End::Broken(error), None),
-    };
-    let kind = transport.kind();
-    let end = match Session::open(&mut *transport, http, clock, random, runs, reports).await {
-        Ok(session) => {
-            status.opened(session_status(&session, kind, clock.now()), clock.offset_seconds());
-            session.run(&mut *transport).await
-        }
-        Err(end) => end,
-    };
-    transport.close().await;
-    (end, Some(kind))
 }
 
 fn session_status(session: &Session<'_>, kind: TransportKind, since: Timestamp) -> SessionStatus {

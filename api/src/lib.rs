@@ -32,5 +32,8 @@ mod server;
 mod state;
 pub mod tls;
 
-pub use server::{ApiListener, Ports, openapi_document, router, router_with_live_events, serve, serve_on};
+pub use routes::{Messages, serve_agent};
+pub use server::{
+    ApiListener, Ports, agents_router, openapi_document, router, router_with_live_events, serve, serve_on,
+};
 pub use state::{ApiConfig, ApiState, Caller};

@@ -37,21 +37,32 @@ pub fn router_with_live_events(fleet: Fleet, config: ApiConfig) -> (Router, Arc<
     (whole, live)
 }
 
+/// The router of the agents' routes alone, for embedders that serve agents by other means than a port. Their sockets are served
+/// by [`serve_agent`](crate::serve_agent).
+pub fn agents_router(fleet: Fleet, config: ApiConfig) -> Router {
+    let (stack, state) = stack(fleet, config);
+    stack.assemble(routes::of_agents(&state)).0
+}
+
 /// The router of all routes, that of the agents' own port, and what live events come from.
 fn routers(fleet: Fleet, config: ApiConfig) -> (Router, Router, Arc<LiveFeed>) {
-    let live = Arc::new(LiveFeed::default());
+    let (stack, state) = stack(fleet, config);
+    let whole = stack.assemble(routes::all(&state)).0;
+    (whole, stack.assemble(routes::of_agents(&state)).0, state.live)
+}
+
+fn stack(fleet: Fleet, config: ApiConfig) -> (Stack, ApiState) {
     let trusted = config.trusted_proxies.clone();
     let readiness = Arc::new(StoreReadiness(fleet.clone()));
     let clock = Arc::new(FleetClock(fleet.clone()));
     let state = ApiState {
         fleet,
         config: Arc::new(config),
-        live: live.clone(),
+        live: Arc::new(LiveFeed::default()),
         tries: Arc::new(RateLimiter::new(clock.clone(), REMEMBERED)),
     };
     let stack = Stack::new(clock, &SystemRandom, readiness).with_trusted_proxies(trusted);
-    let whole = stack.assemble(routes::all(&state)).0;
-    (whole, stack.assemble(routes::of_agents(&state)).0, live)
+    (stack, state)
 }
 
 /// The OpenAPI document: the same bytes as the committed file and the served one.

@@ -1,13 +1,6 @@
 //! The journal over its file.
 
-use std::{
-    collections::HashMap,
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, io, sync::Arc};
 
 use fleet_core::kernel::{Error, Result, Timestamp};
 use serde_json::Value;
@@ -16,12 +9,12 @@ use uuid::Uuid;
 use super::{
     JOURNAL_BROKEN, JOURNAL_DISK_FULL, JOURNAL_FULL, JOURNAL_NEWER, JOURNAL_UNREADABLE, Limits, Record, Recovered,
     RecoveredRun,
+    disk::{Disk, DiskFile},
     frame::{Class, FORMAT, FRAME_HEADER, Head, body_of},
     index::{Facts, Index, Item, Run},
     rewrite::{copy_live, lost},
     scan::{End, Found, Location, read_record, scan},
 };
-use crate::state::StateDirectory;
 
 /// Output that the server has not got yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +51,8 @@ pub enum Status {
 /// The agent's spool. All calls block on the disk: use it through [`JournalWriter`](super::JournalWriter) in a runtime.
 #[derive(Debug)]
 pub struct Journal {
-    state: Arc<StateDirectory>,
-    file: File,
+    disk: Arc<dyn Disk>,
+    file: Box<dyn DiskFile>,
     length: u64,
     /// The length after the last rewrite: the next one waits until the file has grown.
     rewritten_length: u64,
@@ -73,29 +66,18 @@ const NEW_NAME: &str = "journal.new";
 const DAMAGED_NAME: &str = "journal.damaged";
 
 impl Journal {
-    /// Opens the journal of a state directory, or begins one. A write that a crash cut short is removed; damage is passed
+    /// Opens the journal of a folder (see [`StateDirectory`](crate::state::StateDirectory)), or begins one. A write that a crash cut short is removed; damage is passed
     /// over, reported and rewritten without it.
     ///
     /// # Errors
     /// [`JOURNAL_NEWER`] when a newer agent wrote the file; [`JOURNAL_UNREADABLE`] when the disk does not give it.
-    pub fn open(state: Arc<StateDirectory>, limits: Limits, now: Timestamp) -> Result<(Self, Recovered)> {
-        let directory = state.path();
-        match std::fs::remove_file(directory.join(NEW_NAME)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unreadable(error)),
-            _ => {}
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(directory.join(NAME))
-            .map_err(unreadable)?;
+    pub fn open(disk: Arc<dyn Disk>, limits: Limits, now: Timestamp) -> Result<(Self, Recovered)> {
+        remove_if_there(&*disk, NEW_NAME).map_err(unreadable)?;
+        let file = disk.open(NAME).map_err(unreadable)?;
         let mut recovered = Recovered::default();
-        let (index, end) = load(&file, &mut recovered)?;
+        let (index, end) = load(&*file, &mut recovered)?;
         let mut journal = Self {
-            state,
+            disk,
             file,
             length: end.good,
             rewritten_length: end.good,
@@ -105,10 +87,10 @@ impl Journal {
         };
         recovered.torn_bytes = end.torn;
         if !recovered.damage.is_empty() {
-            keep_damaged(journal.state.path()).map_err(unreadable)?;
+            keep_damaged(&*journal.disk).map_err(unreadable)?;
             journal.rewrite()?;
         } else if end.torn > 0 {
-            journal.file.set_len(end.good).map_err(unreadable)?;
+            journal.file.cut(end.good).map_err(unreadable)?;
             journal.file.sync_all().map_err(unreadable)?;
         }
         if journal.length == 0 {
@@ -316,14 +298,9 @@ impl Journal {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
-        if let Err(error) = self.file.write_all_at(&batch.bytes, self.length) {
+        if let Err(error) = self.file.write(self.length, &batch.bytes) {
             // Some of it may be there: take it back. Only what is known to be gone may be written again.
-            if self
-                .file
-                .set_len(self.length)
-                .and_then(|()| self.file.sync_all())
-                .is_err()
-            {
+            if self.file.cut(self.length).and_then(|()| self.file.sync_all()).is_err() {
                 self.broken = true;
                 return Err(broken(Some(error)));
             }
@@ -353,30 +330,23 @@ impl Journal {
 
     /// Writes what still counts into a new file, which then takes the place of the old one.
     fn rewrite(&mut self) -> Result<()> {
-        let path = self.state.path().join(NEW_NAME);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(write_error)?;
-        let written = copy_live(&self.index, &self.file, &file);
+        let file = self.disk.open(NEW_NAME).map_err(write_error)?;
+        file.cut(0).map_err(write_error)?;
+        let written = copy_live(&self.index, &*self.file, &*file);
         let (length, index) = match written.and_then(|written| file.sync_all().map_err(write_error).map(|()| written)) {
             Ok(written) => written,
             Err(error) => {
                 // The old file is whole and stays in use.
-                let _ = std::fs::remove_file(&path);
+                let _ = self.disk.remove(NEW_NAME);
                 return Err(error);
             }
         };
-        std::fs::rename(&path, self.state.path().join(NAME)).map_err(write_error)?;
+        self.disk.rename(NEW_NAME, NAME).map_err(write_error)?;
         self.file = file;
         self.length = length;
         self.rewritten_length = length;
         self.index = index;
-        if let Err(error) = sync_directory(self.state.path()) {
+        if let Err(error) = self.disk.sync() {
             // After a power cut the old file could be back, without what is appended from now on.
             self.broken = true;
             return Err(broken(Some(error)));
@@ -387,7 +357,7 @@ impl Journal {
     /// The body of a record; nothing when it is damaged.
     fn read_body(&self, location: Location) -> Result<Option<Value>> {
         let mut frame = Vec::new();
-        let head = read_record(&self.file, location.offset, &mut frame).map_err(unreadable)?;
+        let head = read_record(&*self.file, location.offset, &mut frame).map_err(unreadable)?;
         Ok(head.and_then(|_| body_of(frame.get(FRAME_HEADER..)?)))
     }
 
@@ -444,7 +414,7 @@ fn encode_all(heads: &[Head]) -> Result<(Vec<u8>, Vec<u32>)> {
     Ok((bytes, lengths))
 }
 
-pub(super) fn load(file: &File, recovered: &mut Recovered) -> Result<(Index, End)> {
+pub(super) fn load(file: &dyn DiskFile, recovered: &mut Recovered) -> Result<(Index, End)> {
     let mut index = Index::default();
     let mut newer = None;
     let end = scan(file, |found| match found {
@@ -478,17 +448,16 @@ fn acknowledged_at(record: &Record) -> Option<Timestamp> {
 }
 
 /// Keeps the damaged file for people to look at; one copy, the newest.
-fn keep_damaged(directory: &Path) -> io::Result<()> {
-    let kept = directory.join(DAMAGED_NAME);
-    match std::fs::remove_file(&kept) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    std::fs::hard_link(directory.join(NAME), kept)
+fn keep_damaged(disk: &dyn Disk) -> io::Result<()> {
+    remove_if_there(disk, DAMAGED_NAME)?;
+    disk.link(NAME, DAMAGED_NAME)
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
+    match disk.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn unreadable(error: io::Error) -> Error {

@@ -6,12 +6,13 @@
 //!
 //! Map: [`Record`] is what callers append; `frame` turns it into bytes and back; `scan` reads a file that may have been
 //! cut or damaged; `index` knows where everything that still counts lies; `rewrite`
-//! leaves the rest behind; [`Journal`] joins them over a file;
+//! leaves the rest behind; [`Journal`] joins them over a file of a [`Disk`];
 //! [`JournalWriter`] gives it a thread of its own and groups what several tasks append; [`decide`] says what to do with
 //! a run that was found after a restart; [`Overview`] shows from outside what lies in it.
 //!
 //! Bodies (offers, output, results) are opaque and stay on disk; memory holds a few words for each.
 
+mod disk;
 mod file;
 mod frame;
 mod index;
@@ -29,13 +30,14 @@ use std::time::Duration;
 
 use fleet_core::kernel::{Class, Code};
 
+pub use disk::{Disk, DiskFile};
 pub use file::{Journal, Pending, Status};
 pub use frame::MAX_RECORD_BYTES;
 pub use overview::Overview;
 pub use record::Record;
 pub use recovery::{Recovered, RecoveredRun, Recovery, decide};
 pub use scan::Damage;
-pub use writer::JournalWriter;
+pub use writer::{JournalKeeper, JournalWriter};
 
 /// A write or sync failed in a way that leaves the file's content unknown; open the journal again.
 pub const JOURNAL_BROKEN: Code = Code::new("agent_journal.broken", Class::Unavailable);

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     Limits,
+    disk::DiskFile,
     file::{NAME, load, unreadable},
     index::Item,
     recovery::Recovered,
@@ -40,13 +41,13 @@ impl Overview {
             limit_bytes: Limits::default().file_bytes,
             ..Self::default()
         };
-        let file = match File::open(state.join(NAME)) {
-            Ok(file) => file,
+        let file: Box<dyn DiskFile> = match File::open(state.join(NAME)) {
+            Ok(file) => Box::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(overview),
             Err(error) => return Err(unreadable(error)),
         };
-        overview.bytes = file.metadata().map_err(unreadable)?.len();
-        let (index, _) = load(&file, &mut Recovered::default())?;
+        overview.bytes = file.length().map_err(unreadable)?;
+        let (index, _) = load(&*file, &mut Recovered::default())?;
         for (_, run) in index.in_order() {
             match run.ending {
                 None => overview.runs_open += 1,

@@ -1,14 +1,12 @@
 //! Copying what still counts into a new file.
 
-use std::{
-    fs::File,
-    io::{BufWriter, Write},
-};
+use std::io::{self, BufWriter, Write};
 
 use fleet_core::kernel::Result;
 use uuid::Uuid;
 
 use super::{
+    disk::DiskFile,
     file::{unreadable, write_error},
     frame::{Class, Head},
     index::{Index, Item, Run},
@@ -16,10 +14,10 @@ use super::{
 };
 
 /// Writes to `new` all that `index` finds of use in `old`; answers its length and its index. The caller syncs it.
-pub(super) fn copy_live(index: &Index, old: &File, new: &File) -> Result<(u64, Index)> {
+pub(super) fn copy_live(index: &Index, old: &dyn DiskFile, new: &dyn DiskFile) -> Result<(u64, Index)> {
     let mut writer = Rewriter {
         old,
-        out: BufWriter::with_capacity(256 << 10, new),
+        out: BufWriter::with_capacity(256 << 10, Appending { file: new, length: 0 }),
         length: 0,
         index: Index::default(),
         frame: Vec::new(),
@@ -40,11 +38,29 @@ pub(super) fn lost(run: Uuid, from: u64, before: u64, bytes: u64) -> Head {
 }
 
 struct Rewriter<'a> {
-    old: &'a File,
-    out: BufWriter<&'a File>,
+    old: &'a dyn DiskFile,
+    out: BufWriter<Appending<'a>>,
     length: u64,
     index: Index,
     frame: Vec<u8>,
+}
+
+/// Writes a file from its beginning.
+struct Appending<'a> {
+    file: &'a dyn DiskFile,
+    length: u64,
+}
+
+impl Write for Appending<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(self.length, bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Rewriter<'_> {

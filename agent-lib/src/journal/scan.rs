@@ -1,10 +1,13 @@
 //! Reading a journal that may have been cut or damaged.
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::io;
 
 use serde::de::IgnoredAny;
 
-use super::frame::{FRAME_HEADER, Head, decode, plausible_length};
+use super::{
+    disk::DiskFile,
+    frame::{FRAME_HEADER, Head, decode, plausible_length},
+};
 
 /// Bytes of the journal that are not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,15 +33,15 @@ pub(super) trait Source {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
-impl Source for File {
+impl Source for dyn DiskFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        self.length()
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match FileExt::read_at(self, rest, offset + filled as u64) {
+            match self.read(offset + filled as u64, rest) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -12,6 +12,7 @@ const QUEUE: usize = 256;
 /// How many appends share one sync at most.
 const GROUP: usize = 256;
 
+/// What a writer asks for.
 enum Command {
     Append(Vec<Record>, oneshot::Sender<Result<()>>),
     Use(Box<dyn FnOnce(&mut Journal) + Send>),
@@ -35,16 +36,22 @@ impl JournalWriter {
     /// # Errors
     /// [`JOURNAL_BROKEN`] when the system gives no thread.
     pub fn start(journal: Journal) -> Result<(Self, thread::JoinHandle<Journal>)> {
-        let (commands, queue) = mpsc::channel(QUEUE);
+        let (writer, keeper) = Self::new(journal);
         let thread = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || serve(journal, queue))
+            .spawn(move || keeper.keep_here())
             .map_err(|error| {
                 JOURNAL_BROKEN
                     .error("the journal's thread cannot be started")
                     .caused_by(error)
             })?;
-        Ok((Self { commands }, thread))
+        Ok((writer, thread))
+    }
+
+    /// The same, where the caller decides what serves the journal.
+    pub fn new(journal: Journal) -> (Self, JournalKeeper) {
+        let (commands, queue) = mpsc::channel(QUEUE);
+        (Self { commands }, JournalKeeper { journal, queue })
     }
 
     /// Appends records, all or none; answers once they are synced. Appends of several tasks share a sync, and appends of
@@ -81,8 +88,31 @@ fn gone() -> Error {
     JOURNAL_BROKEN.error("the journal's thread has ended")
 }
 
-fn serve(mut journal: Journal, mut queue: mpsc::Receiver<Command>) -> Journal {
-    while let Some(mut command) = queue.blocking_recv() {
+/// Has the journal, and serves its writers until the last one is gone.
+#[derive(Debug)]
+pub struct JournalKeeper {
+    journal: Journal,
+    queue: mpsc::Receiver<Command>,
+}
+
+impl JournalKeeper {
+    /// Serves on this thread, which waits for the disk.
+    fn keep_here(mut self) -> Journal {
+        while let Some(command) = self.queue.blocking_recv() {
+            self.serve(command);
+        }
+        self.journal
+    }
+
+    /// Serves in this task, for a disk that nobody has to wait for.
+    pub async fn keep(mut self) -> Journal {
+        while let Some(command) = self.queue.recv().await {
+            self.serve(command);
+        }
+        self.journal
+    }
+
+    fn serve(&mut self, mut command: Command) {
         let mut group = Vec::new();
         // Appends are gathered until something else comes, or nothing.
         let other = loop {
@@ -90,7 +120,7 @@ fn serve(mut journal: Journal, mut queue: mpsc::Receiver<Command>) -> Journal {
                 Command::Append(records, answer) => group.push((records, answer)),
                 Command::Use(work) => break Some(work),
             }
-            match queue.try_recv() {
+            match self.queue.try_recv() {
                 Ok(next) if group.len() < GROUP => command = next,
                 Ok(Command::Use(work)) => break Some(work),
                 Ok(Command::Append(records, answer)) => {
@@ -102,14 +132,13 @@ fn serve(mut journal: Journal, mut queue: mpsc::Receiver<Command>) -> Journal {
         };
         if !group.is_empty() {
             let records: Vec<&[Record]> = group.iter().map(|(records, _)| records.as_slice()).collect();
-            let answers = journal.append_groups(&records);
+            let answers = self.journal.append_groups(&records);
             for ((_, waiting), answer) in group.into_iter().zip(answers) {
                 let _ = waiting.send(answer);
             }
         }
         if let Some(work) = other {
-            work(&mut journal);
+            work(&mut self.journal);
         }
     }
-    journal
 }

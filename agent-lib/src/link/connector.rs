@@ -53,7 +53,7 @@ impl Connector {
             return Ok(Box::new(Poll::new(self.http.clone())));
         }
         match Socket::open(&self.http).await {
-            Ok(socket) => Ok(Box::new(socket)),
+            Ok(socket) => Ok(socket),
             // A proxy that does not know sockets answers with a status of its own; ours come with a code.
             Err(LinkError::Refused { code, .. }) if self.preference == Preference::Auto && code == "link.refused" => {
                 tracing::info!("sockets do not get through; polling instead");

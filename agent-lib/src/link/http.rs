@@ -9,7 +9,7 @@ use fleet_core::{
 };
 use serde::Deserialize;
 
-use super::own_tls::OwnTls;
+use super::{Carrier, Post, Reply, own_tls::OwnTls};
 use crate::{clock::ServerClock, identity::Identity};
 
 /// Why the server could not be used.
@@ -96,6 +96,37 @@ enum Way {
     Public(reqwest::Client),
     /// By the server's own TLS.
     Own(Arc<OwnTls>),
+    /// By whatever this is. Requests are signed.
+    Carried(Arc<dyn Carrier>),
+}
+
+/// What one request is sent by.
+#[derive(Clone)]
+pub(super) enum Client {
+    Web(reqwest::Client),
+    Carried(Arc<dyn Carrier>),
+}
+
+impl Client {
+    /// Posts a body and reads the answer.
+    pub(super) async fn post(&self, address: &str, post: Post, patience: Duration) -> Result<Bytes, LinkError> {
+        match self {
+            Self::Web(client) => {
+                let mut request = client
+                    .post(format!("{address}{}", post.path))
+                    .timeout(patience)
+                    .body(post.body);
+                for (name, value) in post.headers {
+                    request = request.header(name, value);
+                }
+                read(request.send().await.map_err(|error| unreachable(&error))?).await
+            }
+            Self::Carried(carrier) => tokio::time::timeout(patience, carrier.post(post))
+                .await
+                .unwrap_or_else(|_| Err(LinkError::Unreachable("no answer in time".into())))
+                .and_then(Reply::body),
+        }
+    }
 }
 
 impl fmt::Debug for Http {
@@ -148,6 +179,23 @@ impl Http {
         })
     }
 
+    /// Sends to the server of `identity` by something else than TCP of this process.
+    pub fn carried(
+        carrier: Arc<dyn Carrier>,
+        identity: Arc<Identity>,
+        state: &Path,
+        clock: Arc<ServerClock>,
+        random: Arc<dyn Randomness>,
+    ) -> Self {
+        Self {
+            way: Way::Carried(carrier),
+            state: state.into(),
+            identity,
+            clock,
+            random,
+        }
+    }
+
     /// Whether connections prove this device by its certificate, so that requests are not signed.
     pub(super) fn is_certified(&self) -> bool {
         self.tls().is_some()
@@ -156,7 +204,14 @@ impl Http {
     pub(super) fn tls(&self) -> Option<&Arc<OwnTls>> {
         match &self.way {
             Way::Own(tls) => Some(tls),
-            Way::Public(_) => None,
+            Way::Public(_) | Way::Carried(_) => None,
+        }
+    }
+
+    pub(super) fn carrier(&self) -> Option<&Arc<dyn Carrier>> {
+        match &self.way {
+            Way::Carried(carrier) => Some(carrier),
+            Way::Public(_) | Way::Own(_) => None,
         }
     }
 
@@ -164,10 +219,14 @@ impl Http {
         &self.clock
     }
 
-    pub(super) fn client(&self) -> (reqwest::Client, u64) {
+    pub(super) fn client(&self) -> (Client, u64) {
         match &self.way {
-            Way::Own(tls) => tls.client(),
-            Way::Public(client) => (client.clone(), 0),
+            Way::Own(tls) => {
+                let (client, generation) = tls.client();
+                (Client::Web(client), generation)
+            }
+            Way::Public(client) => (Client::Web(client.clone()), 0),
+            Way::Carried(carrier) => (Client::Carried(carrier.clone()), 0),
         }
     }
 
@@ -224,17 +283,15 @@ impl Http {
         loop {
             tries -= 1;
             let (client, generation) = self.client();
-            let mut request = self.request(&client, path, content_type, &body, patience);
+            let mut post = self.request(path, content_type, &body);
             if !self.is_certified() {
-                request = request.header(ASSERTION_HEADER, self.assertion("POST", path, &body));
+                post.headers
+                    .push((ASSERTION_HEADER, self.assertion("POST", path, &body)));
             }
             if let Some(encoding) = encoding {
-                request = request.header("content-encoding", encoding);
+                post.headers.push(("content-encoding", encoding.to_owned()));
             }
-            let outcome = match request.send().await {
-                Ok(response) => read(response).await,
-                Err(error) => Err(unreachable(&error)),
-            };
+            let outcome = client.post(&self.identity.address, post, patience).await;
             match outcome {
                 Err(error) if tries > 0 && self.is_mended(&error, generation).await => {}
                 outcome => return outcome,
@@ -253,24 +310,17 @@ impl Http {
         body: Bytes,
         patience: Duration,
     ) -> Result<Bytes, LinkError> {
-        let request = self.request(&self.client().0, path, "application/json", &body, patience);
-        let response = request.header(PROOF_HEADER, proof).send().await;
-        read(response.map_err(|error| unreachable(&error))?).await
+        let mut post = self.request(path, "application/json", &body);
+        post.headers.push((PROOF_HEADER, proof));
+        self.client().0.post(&self.identity.address, post, patience).await
     }
 
-    fn request(
-        &self,
-        client: &reqwest::Client,
-        path: &str,
-        content_type: &str,
-        body: &Bytes,
-        patience: Duration,
-    ) -> reqwest::RequestBuilder {
-        client
-            .post(format!("{}{path}", self.identity.address))
-            .header("content-type", content_type)
-            .timeout(patience)
-            .body(body.clone())
+    pub(super) fn request(&self, path: &str, content_type: &str, body: &Bytes) -> Post {
+        Post {
+            path: path.to_owned(),
+            headers: vec![("content-type", content_type.to_owned())],
+            body: body.clone(),
+        }
     }
 
     /// Where nonces and keys come from.
@@ -298,17 +348,24 @@ pub(crate) async fn read(mut response: reqwest::Response) -> Result<Bytes, LinkE
     if status.is_success() {
         return Ok(Bytes::from(body));
     }
-    let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-    Err(LinkError::Refused {
-        status: status.as_u16(),
+    Err(refusal(status.as_u16(), &body, retry_after_seconds))
+}
+
+/// What an answer says that is no success.
+pub(super) fn refusal(status: u16, body: &[u8], retry_after_seconds: Option<u32>) -> LinkError {
+    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    LinkError::Refused {
+        status,
         code: if problem.code.is_empty() {
             "link.refused".into()
         } else {
             problem.code
         },
-        message: problem.detail.or(problem.title).unwrap_or_else(|| status.to_string()),
+        message: problem.detail.or(problem.title).unwrap_or_else(|| {
+            reqwest::StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |status| status.to_string())
+        }),
         retry_after_seconds,
-    })
+    }
 }
 
 /// The whole chain of causes, without the URL, which says nothing new.

@@ -1,10 +1,12 @@
 //! The agent's side of the link.
 //!
 //! [`Http`] sends one signed request; a [`Transport`] carries frames, by socket or by polling; [`Session`] is one session from
-//! `hello` to its end; [`Connector`] opens them, [`Admission`] says which offers are taken. On the server's own TLS port connections prove the device by its certificate
+//! `hello` to its end; [`Connector`] opens them, [`Admission`] says which offers are taken. A [`Carrier`] takes the place of TCP
+//! where there is something else. On the server's own TLS port connections prove the device by its certificate
 //! (`own_tls.rs`), and believe servers of the fleet (`verifier.rs`); requests are not signed there.
 
 mod admission;
+mod carrier;
 mod connector;
 mod http;
 mod own_tls;
@@ -18,6 +20,7 @@ mod transport;
 mod verifier;
 
 pub use admission::{Admission, Admitted};
+pub use carrier::{Carrier, Post, Reply};
 pub use connector::{Connector, Preference};
 pub use http::{Http, LinkError};
 pub(crate) use http::{client as enrolment_client, read as read_answer, unreachable as unreachable_error};

@@ -20,7 +20,7 @@ use rustls::ClientConfig;
 
 use super::{
     Http, LinkError,
-    http::{self, read},
+    http::{self, Client},
     verifier::client_config,
 };
 use crate::{
@@ -210,7 +210,7 @@ impl Http {
     /// The present authorities, by way of a connection that proves nothing.
     async fn learn_authorities(&self) -> Result<Vec<Vec<u8>>, LinkError> {
         let client = client(&config(self.identity(), self.clock(), None, false)?)?;
-        self.ask_whom_to_trust(&client).await
+        self.ask_whom_to_trust(&Client::Web(client)).await
     }
 
     /// The server's time, which it signs.
@@ -219,7 +219,7 @@ impl Http {
     }
 
     /// The present authorities; learns the time beside them. What is asked for by whatever connection is signed.
-    async fn ask_whom_to_trust(&self, client: &reqwest::Client) -> Result<Vec<Vec<u8>>, LinkError> {
+    async fn ask_whom_to_trust(&self, client: &Client) -> Result<Vec<Vec<u8>>, LinkError> {
         let nonce = self.nonce();
         let body = request_body(&nonce)?;
         let response = self.send(client, TRUST, body, None).await?;
@@ -233,7 +233,12 @@ impl Http {
 
     /// The next certificate, over a connection without one: that at hand may be the very reason to ask.
     async fn ask(&self, tls: &OwnTls, credentials: &Credentials) -> Result<Credentials, LinkError> {
-        let client = client(&config(self.identity(), self.clock(), Some(credentials), false)?)?;
+        let client = Client::Web(client(&config(
+            self.identity(),
+            self.clock(),
+            Some(credentials),
+            false,
+        )?)?);
         let nonce = self.nonce();
         let body = request_body(&nonce)?;
         let mut tries = 2;
@@ -265,20 +270,15 @@ impl Http {
 
     pub(super) async fn send(
         &self,
-        client: &reqwest::Client,
+        client: &Client,
         path: &str,
         body: Bytes,
         assertion: Option<String>,
     ) -> Result<Bytes, LinkError> {
-        let mut request = client
-            .post(format!("{}{path}", self.identity().address))
-            .header("content-type", "application/json")
-            .timeout(PATIENCE)
-            .body(body);
-        if let Some(assertion) = assertion {
-            request = request.header(fleet_core::protocol::ASSERTION_HEADER, assertion);
-        }
-        read(request.send().await.map_err(|error| http::unreachable(&error))?).await
+        let mut post = self.request(path, "application/json", &body);
+        post.headers
+            .extend(assertion.map(|assertion| (fleet_core::protocol::ASSERTION_HEADER, assertion)));
+        client.post(&self.identity().address, post, PATIENCE).await
     }
 
     pub(super) fn nonce(&self) -> String {

@@ -157,6 +157,10 @@ impl<'a> Session<'a> {
                     .map_err(End::Broken)?;
             }
             tokio::select! {
+                // In this order, so that equal causes have equal effects. None can starve those below: beats are seldom, and what
+                // is due is sent before each wait.
+                biased;
+                _ = beats.tick() => self.beat(transport).await?,
                 frames = transport.receive() => {
                     heard = Instant::now();
                     for frame in frames.map_err(End::Broken)? {
@@ -165,7 +169,6 @@ impl<'a> Session<'a> {
                 }
                 () = self.runs.changed() => {}
                 () = self.reports.changed() => {}
-                _ = beats.tick() => self.beat(transport).await?,
                 () = tokio::time::sleep_until(heard + patience) => {
                     return Err(End::Broken(LinkError::Unreachable("the server went silent".into())));
                 }
@@ -175,7 +178,7 @@ impl<'a> Session<'a> {
 
     async fn beat(&self, transport: &mut dyn Transport) -> Result<(), End> {
         let beat = AgentFrame::Beat(Beat {
-            gauges: crate::gauges::read().await,
+            gauges: crate::gauges::read(),
         });
         transport.send(vec![beat]).await.map_err(End::Broken)
     }

@@ -28,11 +28,17 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Opens a socket to the server of `http`.
-    pub(super) async fn open(http: &Http) -> Result<Self, LinkError> {
+    pub(super) async fn open(http: &Http) -> Result<Box<dyn Transport>, LinkError> {
         let mut tries = 2;
         loop {
             tries -= 1;
-            match Self::try_open(http).await {
+            let opened = match http.carrier() {
+                Some(carrier) => carrier.socket(PATH, &http.assertion("GET", PATH, &[])).await,
+                None => Self::try_open(http)
+                    .await
+                    .map(|socket| Box::new(socket) as Box<dyn Transport>),
+            };
+            match opened {
                 Err(error) if error.code() == Some("assertion.stale") && tries > 0 => http.learn_time().await?,
                 Err(error) if http.is_certified() && error.is_about_certificate() && tries > 0 => {
                     http.certify().await?;

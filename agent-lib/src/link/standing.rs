@@ -5,6 +5,7 @@ use fleet_core::protocol::{StandingAnswer, StandingBody, StandingRequest};
 
 use super::{
     Http, LinkError,
+    http::Client,
     own_tls::{parse, untrusted},
 };
 
@@ -29,7 +30,7 @@ impl Http {
         let body = serde_json::to_vec(&request).map_err(|error| LinkError::Untrusted(error.to_string()))?;
         // Whoever was deleted has no certificate that counts.
         let client = match self.tls() {
-            Some(_) => self.enrolment_client().await?.0,
+            Some(_) => Client::Web(self.enrolment_client().await?.0),
             None => self.client().0,
         };
         let response = self.send(&client, STANDING, Bytes::from(body), None).await?;

@@ -148,6 +148,7 @@ impl Reports {
         loop {
             self.collect(&[]).await;
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(EVERY) => {}
                 () = self.collect_now.notified() => {}
             }

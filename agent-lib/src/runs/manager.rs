@@ -380,6 +380,7 @@ impl Runs {
             &self.inner.shared
         };
         let turn = tokio::select! {
+            biased;
             turn = lane.acquire() => turn.ok(),
             () = cancellation.requested() => None,
         };

@@ -13,6 +13,7 @@ mod storage;
 mod tries;
 mod work;
 
+pub use agent::{Messages, serve_agent};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 

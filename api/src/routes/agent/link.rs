@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     extract::{
         FromRequestParts as _, Request, State, WebSocketUpgrade,
-        ws::{Message, Utf8Bytes, WebSocket},
+        ws::{Message, Utf8Bytes},
     },
     response::Response,
 };
@@ -16,7 +16,10 @@ use fleet_core::{
     link::{LinkedDevice, Session},
     protocol::{AgentFrame, MAX_FRAME, ServerFrame},
 };
-use futures::{SinkExt as _, StreamExt as _, stream::SplitSink};
+use futures::{
+    Sink, SinkExt as _, Stream, StreamExt as _,
+    stream::{SplitSink, SplitStream},
+};
 use tokio::time::{Instant, timeout};
 
 use super::identity::{Head, authenticate};
@@ -65,11 +68,23 @@ pub(super) async fn open_link(State(state): State<ApiState>, request: Request) -
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME);
     Ok(upgrade
-        .on_upgrade(move |socket| serve(state.fleet, device, certified, socket))
+        .on_upgrade(move |socket| serve_agent(state.fleet, device, certified, socket))
         .map(Body::new))
 }
 
-async fn serve(fleet: Fleet, device: LinkedDevice, certified: bool, socket: WebSocket) {
+/// What carries the messages of a socket.
+pub trait Messages:
+    Stream<Item = std::result::Result<Message, axum::Error>> + Sink<Message, Error = axum::Error> + Send + Unpin
+{
+}
+
+impl<S> Messages for S where
+    S: Stream<Item = std::result::Result<Message, axum::Error>> + Sink<Message, Error = axum::Error> + Send + Unpin
+{
+}
+
+/// Serves the socket of a device that has proved itself (`certified`: by its certificate) until it ends.
+pub async fn serve_agent(fleet: Fleet, device: LinkedDevice, certified: bool, socket: impl Messages) {
     let (mut out, mut incoming) = socket.split();
     let session = match timeout(HELLO, hello(&fleet, &device, &mut incoming, &mut out)).await {
         Ok(Ok(session)) => session,
@@ -78,6 +93,7 @@ async fn serve(fleet: Fleet, device: LinkedDevice, certified: bool, socket: WebS
     };
     tracing::info!(device = %session.device, name = &*session.name, epoch = session.epoch, "agent connected");
     let ended = tokio::select! {
+        biased;
         ended = converse(&fleet, &session, &mut incoming, &mut out) => ended,
         over = certificate_over(&fleet, &session), if certified => Err(over),
     };
@@ -88,10 +104,15 @@ async fn serve(fleet: Fleet, device: LinkedDevice, certified: bool, socket: WebS
     }
 }
 
-type Outgoing = SplitSink<WebSocket, Message>;
-type Incoming = futures::stream::SplitStream<WebSocket>;
+type Outgoing<S> = SplitSink<S, Message>;
+type Incoming<S> = SplitStream<S>;
 
-async fn hello(fleet: &Fleet, device: &LinkedDevice, incoming: &mut Incoming, out: &mut Outgoing) -> Result<Session> {
+async fn hello(
+    fleet: &Fleet,
+    device: &LinkedDevice,
+    incoming: &mut Incoming<impl Messages>,
+    out: &mut Outgoing<impl Messages>,
+) -> Result<Session> {
     match read(incoming).await? {
         AgentFrame::Hello(hello) => {
             let (session, welcome) = fleet.link().open(device, hello).await?;
@@ -102,7 +123,12 @@ async fn hello(fleet: &Fleet, device: &LinkedDevice, incoming: &mut Incoming, ou
     }
 }
 
-async fn converse(fleet: &Fleet, session: &Session, incoming: &mut Incoming, out: &mut Outgoing) -> Result<()> {
+async fn converse(
+    fleet: &Fleet,
+    session: &Session,
+    incoming: &mut Incoming<impl Messages>,
+    out: &mut Outgoing<impl Messages>,
+) -> Result<()> {
     let mut signal = fleet.device_signals().subscribe(session.device);
     let mut heard = Instant::now();
     let mut look = true;
@@ -117,13 +143,15 @@ async fn converse(fleet: &Fleet, session: &Session, incoming: &mut Incoming, out
             }
         }
         tokio::select! {
+            // In this order, so that equal causes have equal effects. What is due is seldom.
+            biased;
+            () = signal.wait(LOOK) => look = true,
             frame = read(incoming) => {
                 heard = Instant::now();
                 let answers = fleet.link().receive(session, vec![frame?]).await?;
                 write(out, answers).await?;
                 look = false;
             }
-            () = signal.wait(LOOK) => look = true,
             () = tokio::time::sleep_until(heard + SILENCE) => return Err(GONE.error("nothing heard for three beats")),
         }
     }
@@ -144,7 +172,7 @@ async fn certificate_over(fleet: &Fleet, session: &Session) -> Error {
 const GONE: Code = Code::new("link.gone", Class::Unavailable);
 
 /// The next frame. Pings are answered by the library.
-async fn read(incoming: &mut Incoming) -> Result<AgentFrame> {
+async fn read(incoming: &mut Incoming<impl Messages>) -> Result<AgentFrame> {
     loop {
         match incoming.next().await {
             None | Some(Ok(Message::Close(_))) => return Err(GONE.error("the agent closed the connection")),
@@ -159,7 +187,7 @@ async fn read(incoming: &mut Incoming) -> Result<AgentFrame> {
     }
 }
 
-async fn write(out: &mut Outgoing, frames: Vec<ServerFrame>) -> Result<()> {
+async fn write(out: &mut Outgoing<impl Messages>, frames: Vec<ServerFrame>) -> Result<()> {
     if frames.is_empty() {
         return Ok(());
     }
@@ -180,7 +208,7 @@ async fn write(out: &mut Outgoing, frames: Vec<ServerFrame>) -> Result<()> {
 }
 
 /// Says why, as far as the agent still listens.
-async fn end(fleet: &Fleet, out: &mut Outgoing, error: &Error) {
+async fn end(fleet: &Fleet, out: &mut Outgoing<impl Messages>, error: &Error) {
     if error.code() != GONE {
         let _ = write(out, vec![fleet.link().bye(error)]).await;
     }

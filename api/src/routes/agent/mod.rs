@@ -9,6 +9,7 @@ mod pin;
 mod reports;
 mod standing;
 
+pub use link::{Messages, serve_agent};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{router::Routes, state::ApiState};
