@@ -7,6 +7,7 @@
 //! lists/       how long people wait for lists, counts and packages
 //! storage/     what each backend does in a second, beside the bare engine
 //! moves/       whole fleets, moved between backends by the program that people would use
+//! swarm/       up to 100,000 agents on one server: what it takes, in the steady state, for a command to all, after a crash
 //!
 //! probe/       that bare server, a process of its own
 //! generator/   the agents, a process of their own: their work is not the server's
@@ -36,6 +37,7 @@ mod moves;
 mod probe;
 mod steps;
 mod storage;
+mod swarm;
 
 use std::process::ExitCode;
 
@@ -60,6 +62,8 @@ enum Command {
     Storage(storage::Arguments),
     /// A whole fleet from backend to backend and back, and while writers go on.
     Moves(moves::Arguments),
+    /// Up to 100,000 agents on one server.
+    Swarm(Box<swarm::Arguments>),
     /// The bare server (started by `heartbeats`).
     #[command(hide = true)]
     Probe(probe::Arguments),
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Lists(arguments) => lists::run(&arguments),
         Command::Storage(arguments) => storage::run(&arguments),
         Command::Moves(arguments) => moves::run(&arguments),
+        Command::Swarm(arguments) => swarm::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Generate(arguments) => generator::run(&arguments).map(|()| ExitCode::SUCCESS),
     };

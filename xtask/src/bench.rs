@@ -30,6 +30,8 @@ pub enum Target {
     Lists,
     /// A fleet of 10,000 devices from backend to backend and back.
     Moves,
+    /// Many agents on one server: 10,000 by TLS, a command to all, a crash, when nothing else is asked for.
+    Swarm,
 }
 
 impl Target {
@@ -38,6 +40,7 @@ impl Target {
         match self {
             Self::Storage | Self::Lists => &["fleet-bench"],
             Self::Moves => &["fleet-bench", "migrate-storage"],
+            Self::Swarm => &["fleet-bench", "fleet-server"],
             Self::Heartbeats | Self::Agent | Self::Up => &["fleet-server", "fleet-agent", "fleet", "fleet-bench"],
         }
     }
@@ -50,18 +53,69 @@ pub struct Arguments {
     /// Print one JSON object for each target on the last lines.
     #[arg(long)]
     json: bool,
-    /// Only these backends; for storage and lists.
+    /// Only these backends; for storage, lists and swarm.
     #[arg(long, requires = "target")]
     backend: Vec<String>,
     /// How many devices there are; for lists and moves.
     #[arg(long, requires = "target")]
     devices: Option<u64>,
+    #[command(flatten)]
+    swarm: Swarm,
     /// Use what is built already.
     #[arg(long, hide = true)]
     no_build: bool,
     /// Passed on to the target, after `--`; `cargo xtask bench heartbeats -- --help` shows what there is.
     #[arg(last = true, requires = "target")]
     rest: Vec<String>,
+}
+
+/// What is asked of the swarm; the rest of it after `--`.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Swarm")]
+struct Swarm {
+    /// How many agents.
+    #[arg(long, requires = "target")]
+    agents: Option<u64>,
+    /// Agents connect by mutual TLS.
+    #[arg(long, requires = "target", conflicts_with = "plain")]
+    tls: bool,
+    /// Agents connect without TLS, as behind a proxy.
+    #[arg(long, requires = "target")]
+    plain: bool,
+    /// Agents poll, and keep no connection.
+    #[arg(long, requires = "target")]
+    poll: bool,
+    /// One command to all agents.
+    #[arg(long, requires = "target")]
+    run: bool,
+    /// Kill the server under them.
+    #[arg(long, requires = "target")]
+    storm: bool,
+}
+
+impl Swarm {
+    /// As `fleet-bench` takes it; nothing at all is what the targets are about.
+    fn pass_on(&self, rest: &[String]) -> Vec<String> {
+        let agents = self.agents.map(|agents| format!("--agents={agents}"));
+        let flags = [
+            (self.tls, "--tls"),
+            (self.plain, "--plain"),
+            (self.poll, "--poll"),
+            (self.run, "--run"),
+            (self.storm, "--storm"),
+        ];
+        let flags = flags.into_iter().filter(|(asked, _)| *asked);
+        let asked: Vec<_> = agents
+            .into_iter()
+            .chain(flags.map(|(_, flag)| flag.to_owned()))
+            .collect();
+        match asked.is_empty() && rest.is_empty() {
+            true => ["--agents=10000", "--tls", "--run", "--storm"]
+                .map(str::to_owned)
+                .to_vec(),
+            false => asked,
+        }
+    }
 }
 
 /// Measures one target, or all.
@@ -83,6 +137,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             Target::Storage => fleet_bench(workspace, "storage", arguments)?,
             Target::Lists => fleet_bench(workspace, "lists", arguments)?,
             Target::Moves => fleet_bench(workspace, "moves", arguments)?,
+            Target::Swarm => fleet_bench(workspace, "swarm", arguments)?,
         });
     }
     Ok(ExitCode::from(worst))
@@ -115,6 +170,9 @@ fn fleet_bench(workspace: &Workspace, target: &str, arguments: &Arguments) -> Re
     for backend in &arguments.backend {
         command.args(["--backend", backend]);
     }
+    if target == "swarm" {
+        command.args(arguments.swarm.pass_on(&arguments.rest));
+    }
     if let Some(devices) = arguments.devices {
         command.args(["--devices", &devices.to_string()]);
     }
@@ -135,7 +193,7 @@ fn cluster_for(target: &str, arguments: &Arguments) -> Result<Option<Cluster>> {
     let asked = |name: &str| arguments.backend.iter().any(|backend| backend == name);
     let needed = match target {
         "storage" => arguments.backend.is_empty() || asked("postgres"),
-        "lists" => asked("postgres"),
+        "lists" | "swarm" => asked("postgres"),
         "moves" => !arguments.rest.iter().any(|rest| rest == "--without-postgres"),
         _ => false,
     };
@@ -175,6 +233,21 @@ fn judge(found: &Value) -> Option<(bool, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_swarm_gets_what_was_asked_for_or_what_its_targets_are_about() {
+        let rest = ["--seconds=5".to_owned()];
+        let asked = Swarm {
+            agents: Some(20),
+            plain: true,
+            storm: true,
+            ..Swarm::default()
+        };
+        assert_eq!(asked.pass_on(&rest), ["--agents=20", "--plain", "--storm"]);
+        assert_eq!(Swarm::default().pass_on(&rest), [""; 0]);
+        let targets = ["--agents=10000", "--tls", "--run", "--storm"];
+        assert_eq!(Swarm::default().pass_on(&[]), targets);
+    }
 
     #[test]
     fn up_has_to_work_and_to_be_quick() {

@@ -2,7 +2,7 @@
 //! the clock runs.
 
 mod beater;
-mod wire;
+pub mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

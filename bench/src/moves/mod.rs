@@ -15,7 +15,7 @@
 mod killed;
 mod leg;
 mod online;
-mod route;
+pub mod route;
 
 use std::{path::Path, process::ExitCode, time::Instant};
 

@@ -55,18 +55,20 @@ async fn database(name: &str) -> Result<Place> {
     })
 }
 
-fn server() -> Result<String> {
-    postgres().context("FLEET_TEST_POSTGRES does not say where Postgres is; or say --without-postgres")
+/// Where Postgres is.
+pub fn server() -> Result<String> {
+    postgres().context("FLEET_TEST_POSTGRES does not say where Postgres is; `cargo xtask bench` starts one")
 }
 
-async fn statement(sql: &str) -> Result<()> {
+/// Says something to the server of `FLEET_TEST_POSTGRES`.
+pub async fn statement(sql: &str) -> Result<()> {
     let mut connection = PgConnection::connect(&server()?).await?;
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
     Ok(connection.close().await?)
 }
 
 /// The address of another database of the same server.
-fn beside(uri: &str, name: &str) -> Result<String> {
+pub fn beside(uri: &str, name: &str) -> Result<String> {
     let (path, query) = match uri.split_once('?') {
         Some((path, query)) => (path, format!("?{query}")),
         None => (uri, String::new()),
