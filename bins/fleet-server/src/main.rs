@@ -4,6 +4,7 @@ mod admin;
 mod backup;
 mod config;
 mod files;
+mod open_files;
 mod repair;
 mod serve;
 mod tls;
@@ -102,6 +103,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(flags) => {
             let config = config::Config::load(&flags)?;
             logging::start(config.log_format());
+            open_files::raise();
             runtime()?.block_on(serve::serve(&config))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -168,3 +168,29 @@ async fn an_unknown_key_in_the_configuration_is_an_error() {
     fs::write(&config, "lissten = '127.0.0.1:0'").unwrap();
     check_refused(data.path(), &["--config", config.to_str().unwrap()], &["lissten"]).await;
 }
+
+#[tokio::test]
+async fn a_server_takes_as_many_open_files_as_the_system_allows() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Command::new("sh")
+        .args([
+            "-c",
+            r#"ulimit -S -n 256; exec "$0" serve --listen 127.0.0.1:0 --data "$1""#,
+        ])
+        .arg(SERVER)
+        .arg(data.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    lines.next_line().await.unwrap().expect("it listens");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.id().unwrap())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<_> = files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{files}");
+    assert_ne!(numbers[0], "256", "{files}");
+    server.kill().await.unwrap();
+}
