@@ -24,6 +24,7 @@ mod enrolment;
 mod frames;
 mod handover;
 mod offer;
+mod release;
 mod session_key;
 mod standing;
 mod welcome;
@@ -37,6 +38,9 @@ pub use frames::{
 };
 pub use handover::{Handover, MAX_HANDOVERS, follows};
 pub use offer::{Offer, OfferBody, OfferError};
+pub use release::{
+    AgentManifest, AgentVersion, AgentVersionError, MAX_AGENT, ManifestError, Sha256Digest, SignedManifest,
+};
 pub use session_key::{
     KeyAgreement, KeyAnswer, KeyAnswerBody, KeyRequest, Proof, PublicHalf, SESSION_KEY_LIFETIME, SessionKey, agree,
 };

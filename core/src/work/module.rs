@@ -6,7 +6,7 @@ use super::{
     Batch, Plan, RUNS_CANCEL, RUNS_READ, Run,
     batch::BATCH_CREATE,
     delivery,
-    operations::{refresh, shell},
+    operations::{agent_update, refresh, shell},
     output::Chunk,
     run::{RUN_CANCEL, RunEvent},
 };
@@ -40,13 +40,18 @@ pub fn module() -> Module {
                 least: Role::Operator,
             },
             PermissionEntry {
+                permission: agent_update::UPDATE_RUN,
+                allows: "update the agents of devices",
+                least: Role::Admin,
+            },
+            PermissionEntry {
                 permission: refresh::REFRESH_RUN,
                 allows: "have devices collect their inventory anew",
                 least: Role::Operator,
             },
         ],
         actions: vec![BATCH_CREATE, RUN_CANCEL],
-        operations: vec![shell::KIND, refresh::KIND],
+        operations: vec![shell::KIND, refresh::KIND, agent_update::KIND],
         retention: vec![
             LaneRetention {
                 lane: RunEvent::LANE,

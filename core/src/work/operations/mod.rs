@@ -1,5 +1,6 @@
 //! Kinds of operation.
 
+pub mod agent_update;
 mod model;
 pub mod refresh;
 pub mod shell;

@@ -1,0 +1,56 @@
+//! `agent.update`: the agent becomes another version of itself, and comes back by itself when that one does not connect.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Lane, OperationKind};
+use crate::{access::Permission, protocol::AgentVersion};
+
+/// Update the agents of devices.
+pub const UPDATE_RUN: Permission = Permission::new("operations.agent.update:run");
+
+/// The name of the kind.
+pub const NAME: &str = "agent.update";
+/// The longest time over which devices spread themselves, in seconds.
+const MAX_SPREAD: u32 = 3_600;
+
+/// The parameters of `agent.update`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentUpdateParams {
+    /// The version to become; the newest that the server hands out when there is none.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "1.4.0"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<AgentVersion>,
+    /// Whether it may be an older version than the device has; never one below the rollback floor.
+    pub allow_downgrade: bool,
+    /// Whether to try a version again that did not prove itself on the device before.
+    pub retry_failed: bool,
+    /// The time over which the devices spread themselves, in seconds, at most 3,600: each waits its own part of it.
+    pub spread_seconds: u32,
+}
+
+fn check(params: serde_json::Value) -> Result<serde_json::Value, String> {
+    let params: AgentUpdateParams = if params.is_null() {
+        AgentUpdateParams::default()
+    } else {
+        serde_json::from_value(params).map_err(|error| error.to_string())?
+    };
+    if params.spread_seconds > MAX_SPREAD {
+        return Err(format!("spread_seconds is at most {MAX_SPREAD}"));
+    }
+    serde_json::to_value(params).map_err(|error| error.to_string())
+}
+
+/// The kind. It is idempotent: the version that the agent became runs it again, and says how it went.
+pub const KIND: OperationKind = OperationKind {
+    name: NAME,
+    title: "update the agent",
+    permission: UPDATE_RUN,
+    lane: Lane::Exclusive,
+    idempotent: true,
+    timeout_seconds: 4_500,
+    max_timeout_seconds: 7_200,
+    expiry_seconds: 7 * 86_400,
+    check,
+};
