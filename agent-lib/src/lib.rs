@@ -9,6 +9,7 @@
 //! operations.rs what can be executed, by executor/; policy/ says what may be
 //! journal/      the durable spool; state.rs holds the folder
 //! reports/      the inventory: announced by hashes, sent where wanted; collect/ reads it
+//! update/       other versions of the agent: fetched, tried, kept or left
 //! status.rs     what `fleet-agent status` reads; redact.rs takes secrets out of what people pass on
 //! gauges.rs     what travels with each beat; clock.rs corrects the device's time
 //! ```
@@ -32,4 +33,8 @@ pub mod runs;
 pub mod state;
 pub mod status;
 pub mod token_file;
+pub mod update;
 pub mod worker;
+
+/// The version of this agent.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use fleet_core::{
     protocol::{OfferBody, OutputChunk, OutputStream, RunResult},
-    work::operations::{refresh, shell},
+    work::operations::{agent_update, refresh, shell},
 };
 use tokio::sync::mpsc;
 
@@ -13,6 +13,7 @@ use crate::{
     executor::{Executor, ShellSpec},
     reports::{Reports, section},
     runs::{Cancellation, Ending, Execute, OutputSink},
+    update::Updater,
 };
 
 /// How long a refresh waits for its reports to be sent.
@@ -21,19 +22,24 @@ const SENDING: Duration = Duration::from_secs(60);
 const ASKING: Duration = Duration::from_secs(3);
 
 /// What this agent executes.
-pub const KINDS: [&str; 2] = [shell::NAME, refresh::NAME];
+pub const KINDS: [&str; 3] = [shell::NAME, refresh::NAME, agent_update::NAME];
 
 /// The built-in kinds.
 #[derive(Debug)]
 pub struct Operations {
     executor: Executor,
     reports: Arc<Reports>,
+    updater: Arc<Updater>,
 }
 
 impl Operations {
-    /// Executes scripts with `executor` and refreshes `reports`.
-    pub fn new(executor: Executor, reports: Arc<Reports>) -> Self {
-        Self { executor, reports }
+    /// Executes scripts with `executor`, refreshes `reports`, and brings other versions by `updater`.
+    pub fn new(executor: Executor, reports: Arc<Reports>, updater: Arc<Updater>) -> Self {
+        Self {
+            executor,
+            reports,
+            updater,
+        }
     }
 
     async fn shell(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending {
@@ -123,6 +129,7 @@ impl Execute for Operations {
         match offer.kind.as_str() {
             shell::NAME => self.shell(offer, output, cancellation).await,
             refresh::NAME => self.refresh(offer, output, cancellation).await,
+            agent_update::NAME => self.updater.execute(offer, &output, cancellation).await,
             kind => Ending::failed(
                 "operation.unknown",
                 format!("this agent does not know the operation {kind}"),

@@ -65,7 +65,7 @@ impl StatusFile {
     pub(crate) fn new(state: PathBuf, started_at: Timestamp) -> Self {
         let first = AgentStatus {
             v: 1,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: crate::VERSION.to_owned(),
             started_at,
             session: None,
             last_end: None,

@@ -13,9 +13,10 @@ use fleet_core::{
     protocol::Standing,
 };
 use futures::future::{Either, select};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    VERSION,
     backoff::{Backoff, BackoffLimits},
     clock::ServerClock,
     collect::{CollectContext, Collectors},
@@ -31,10 +32,14 @@ use crate::{
     runs::Runs,
     state::StateDirectory,
     status::{SessionStatus, StatusFile},
+    update::{SlotStore, Updater, UpdaterParts},
 };
 
 /// A session that lived this long has proved that the link works.
 const PROVEN: Duration = Duration::from_secs(30);
+
+/// How long an ordered version waits for other work to end.
+const QUIET: Duration = Duration::from_secs(15 * 60);
 
 /// What a worker needs.
 #[derive(Debug)]
@@ -60,6 +65,8 @@ pub enum Stopped {
     Gone(Farewell),
     /// An operator has made this device another, whose identity is kept now: begin anew.
     Renamed,
+    /// Another version of the agent was ordered: begin anew, with that.
+    Update,
 }
 
 /// Runs until `stop` completes, or the server has removed this device or made it another.
@@ -89,19 +96,43 @@ pub async fn run(
         },
         clock.clone(),
     );
-    let operations = Arc::new(Operations::new(executor, reports.clone()));
-    let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, operations).await?;
     let http = Http::new(identity, config.state.path(), clock.clone(), random.clone()).map_err(Error::internal)?;
+    let in_session = watch::Sender::new(false);
+    let updater = Arc::new(Updater::new(UpdaterParts {
+        http: http.clone(),
+        store: SlotStore::new(config.state.path()),
+        own: VERSION.parse().map_err(Error::internal)?,
+        random: random.clone(),
+        in_session: in_session.subscribe(),
+    }));
+    let operations = Arc::new(Operations::new(executor, reports.clone(), updater.clone()));
+    let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, operations).await?;
     let worker = Worker {
         http,
         preference: config.preference,
         clock,
         random,
-        runs,
+        runs: runs.clone(),
         reports,
         state: config.state.path().to_owned(),
+        in_session,
     };
-    Ok(worker.work(stop).await)
+    tokio::select! {
+        stopped = worker.work(stop) => Ok(stopped),
+        () = updater.prove() => Ok(Stopped::Asked),
+        stopped = update(&updater, &runs) => Ok(stopped),
+    }
+}
+
+/// Ends the agent when another version was ordered, and nothing runs that would be interrupted.
+async fn update(updater: &Updater, runs: &Runs) -> Stopped {
+    loop {
+        updater.ordered().await;
+        if tokio::time::timeout(QUIET, runs.quiet()).await.is_ok() {
+            return Stopped::Update;
+        }
+        updater.withdraw();
+    }
 }
 
 /// A worker that has recovered: what keeps a session open.
@@ -121,6 +152,8 @@ pub struct Worker {
     pub reports: Arc<Reports>,
     /// Where it is written down how the session stands.
     pub state: PathBuf,
+    /// Whether there is a session: told here whenever that changes.
+    pub in_session: watch::Sender<bool>,
 }
 
 impl Worker {
@@ -198,10 +231,12 @@ impl Worker {
         let end = match session.await {
             Ok(session) => {
                 status.opened(session_status(&session, kind, clock.now()), clock.offset_seconds());
+                self.in_session.send_replace(true);
                 session.run(&mut *transport).await
             }
             Err(end) => end,
         };
+        self.in_session.send_replace(false);
         transport.close().await;
         (end, Some(kind))
     }

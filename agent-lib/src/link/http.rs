@@ -4,12 +4,12 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fleet_core::{
-    kernel::{Clock as _, Randomness},
+    kernel::{Clock as _, PublicKey, Randomness},
     protocol::{ASSERTION_HEADER, Assertion, MAX_EXCHANGE, PROOF_HEADER},
 };
 use serde::Deserialize;
 
-use super::{Carrier, Post, Reply, own_tls::OwnTls};
+use super::{Carrier, Post, Reply, own_tls::OwnTls, pin};
 use crate::{clock::ServerClock, identity::Identity};
 
 /// Why the server could not be used.
@@ -215,7 +215,7 @@ impl Http {
         }
     }
 
-    pub(super) fn clock(&self) -> &Arc<ServerClock> {
+    pub(crate) fn clock(&self) -> &Arc<ServerClock> {
         &self.clock
     }
 
@@ -297,6 +297,47 @@ impl Http {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Gets something, tries once more as [`Http::post`] does; whoever reads the body bounds it.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        patience: Duration,
+    ) -> Result<reqwest::Response, LinkError> {
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let mut tries = 2;
+        loop {
+            tries -= 1;
+            let (Client::Web(client), generation) = self.client() else {
+                return Err(LinkError::Unreachable("programs come by HTTP only".into()));
+            };
+            let mut request = client
+                .get(format!("{}{path}{query}", self.identity.address))
+                .timeout(patience);
+            if !self.is_certified() {
+                request = request.header(ASSERTION_HEADER, self.assertion("GET", path, b""));
+            }
+            let outcome = match request.send().await {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) => read(response).await.map(drop),
+                Err(error) => Err(unreachable(&error)),
+            };
+            match outcome {
+                Err(error) if tries > 0 && self.is_mended(&error, generation).await => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Err(LinkError::Untrusted("an answer of no kind".into())),
+            }
+        }
+    }
+
+    /// The key that signs work, as far as this device has pinned it.
+    pub(crate) fn dispatch_key(&self) -> Option<PublicKey> {
+        pin::pinned(&self.state, &self.identity)
     }
 
     /// Posts JSON that a session key proves; once.

@@ -30,12 +30,7 @@ struct Stored {
 /// [`LinkError::Untrusted`] when the key is another than before, and no handover leads to it.
 pub(super) fn check(state: &Path, identity: &Identity, welcome: &Welcome) -> Result<(), LinkError> {
     let (claimed, device_key) = (welcome.body.dispatch_key, identity.key.public());
-    let pinned = read_bounded(&state.join(FILE), MAX_BYTES)
-        .ok()
-        .and_then(|text| serde_json::from_str::<Stored>(&text).ok())
-        .filter(|stored| stored.device_key == device_key)
-        .map(|stored| stored.dispatch_key);
-    match pinned {
+    match pinned(state, identity) {
         Some(pinned) if pinned == claimed => return Ok(()),
         Some(pinned) if !follows(pinned, claimed, &welcome.handovers) => {
             return Err(LinkError::Untrusted(
@@ -59,6 +54,13 @@ pub(super) fn check(state: &Path, identity: &Identity, welcome: &Welcome) -> Res
         tracing::error!(%error, "the dispatch key could not be kept");
     }
     Ok(())
+}
+
+/// The key that this device has pinned.
+pub(super) fn pinned(state: &Path, identity: &Identity) -> Option<PublicKey> {
+    let text = read_bounded(&state.join(FILE), MAX_BYTES).ok()?;
+    let stored: Stored = serde_json::from_str(&text).ok()?;
+    (stored.device_key == identity.key.public()).then_some(stored.dispatch_key)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl<'a> Session<'a> {
             nonce: nonce.clone(),
             protocol_min: PROTOCOL_MIN,
             protocol_max: PROTOCOL,
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent_version: crate::VERSION.to_owned(),
             operations: runs.kinds(),
         };
         transport

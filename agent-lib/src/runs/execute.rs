@@ -61,7 +61,7 @@ pub struct OutputSink {
 }
 
 impl OutputSink {
-    pub(super) fn new(chunks: mpsc::Sender<(OutputStream, String)>) -> Self {
+    pub(crate) fn new(chunks: mpsc::Sender<(OutputStream, String)>) -> Self {
         Self { chunks }
     }
 
@@ -88,7 +88,7 @@ pub struct Cancellation {
 }
 
 impl Cancellation {
-    pub(super) fn new(requested: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(requested: watch::Receiver<bool>) -> Self {
         Self { requested }
     }
 

@@ -233,6 +233,15 @@ impl Runs {
         policy.permits(&offer.kind, &offer.params, clock.now())
     }
 
+    /// Waits until no shared run executes, and lets none begin from then on: this program is about to end. Exclusive work
+    /// is done, where one of its kind asks for this.
+    pub async fn quiet(&self) {
+        let all = u32::try_from(SHARED).unwrap_or(u32::MAX);
+        if let Ok(permits) = self.inner.shared.acquire_many(all).await {
+            permits.forget();
+        }
+    }
+
     /// Whether a run is here, and the server has not confirmed its end.
     pub fn holds(&self, run: RunId) -> bool {
         self.table().contains_key(&run)

@@ -10,6 +10,7 @@ use fleet_agent_lib::{
     identity::NOT_ENROLLED,
     policy::{Policy, device_zone},
     state::StateDirectory,
+    update::{LAUNCHED, Launched, RELAUNCH_EXIT},
     worker::{self, Stopped, WorkerConfig},
 };
 use fleet_bins_common::logging::{self, print};
@@ -17,23 +18,32 @@ use fleet_core::kernel::{SystemClock, SystemRandom};
 
 use crate::{
     config::{Config, Flags},
-    enrol,
+    enrol, launch,
 };
-
-/// The version of this agent.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs the agent.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
     flags: Flags,
+    /// Set by the agent itself, for the program that it has chosen to run.
+    #[arg(long, env = LAUNCHED, hide = true)]
+    launched: Option<String>,
 }
 
 impl Run {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.flags)?;
+        let launched = Launched::of(self.launched.as_deref());
+        if launched == Launched::First
+            && let Some(code) = launch::launch(&config)?
+        {
+            return Ok(code);
+        }
         logging::start_in(config.log_format, config.log_file.as_deref()).context("the log file cannot be written")?;
+        if launched == Launched::Watched {
+            launch::end_with_watcher()?;
+        }
         let policy =
             Policy::load(&config.policy, agent_user(), device_zone()).map_err(|error| anyhow::anyhow!("{error}"))?;
         let state = open_state(&config)?;
@@ -66,7 +76,14 @@ impl Run {
                 logging::complain(&format!("fleet-agent: {}", left(&farewell)));
                 Ok(NOT_ENROLLED_EXIT.into())
             }
-            Ok(Stopped::Renamed) => Err(begin_anew()),
+            Ok(Stopped::Renamed) => {
+                tracing::info!("an operator has made this device another; beginning anew");
+                Err(launch::begin_anew(launched))
+            }
+            Ok(Stopped::Update) => match launched {
+                Launched::Watched => Ok(RELAUNCH_EXIT.into()),
+                Launched::First | Launched::Chosen => Err(launch::begin_anew(Launched::First)),
+            },
             Err(error) if error.code() == NOT_ENROLLED => {
                 let why = Farewell::load(&config.state).map(|farewell| left(&farewell));
                 logging::complain(&format!("fleet-agent: {}", why.unwrap_or_else(|| error.to_string())));
@@ -89,20 +106,6 @@ pub(crate) fn left(farewell: &Farewell) -> String {
         farewell.device,
         farewell.reason()
     )
-}
-
-/// Starts this program anew in its own place, so that nothing is left of who the device was; returns only when that fails.
-fn begin_anew() -> anyhow::Error {
-    use std::os::unix::process::CommandExt as _;
-    tracing::info!("an operator has made this device another; beginning anew");
-    match std::env::current_exe() {
-        Ok(program) => {
-            let arguments = std::env::args_os().skip(1);
-            anyhow::Error::new(std::process::Command::new(program).args(arguments).exec())
-        }
-        Err(error) => anyhow::Error::new(error),
-    }
-    .context("the agent cannot begin anew; start it again")
 }
 
 /// Prints the inventory.

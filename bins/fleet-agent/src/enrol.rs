@@ -22,7 +22,7 @@ use fleet_core::{
 };
 
 use crate::{
-    commands::{VERSION, open_state, runtime},
+    commands::{open_state, runtime},
     config::{Config, Flags},
 };
 
@@ -173,7 +173,7 @@ fn machine(name: Option<String>) -> Machine {
         machine_id: fs::read_to_string("/etc/machine-id")
             .ok()
             .and_then(|text| machine_id(&text)),
-        agent_version: VERSION.to_owned(),
+        agent_version: fleet_agent_lib::VERSION.to_owned(),
     }
 }
 

@@ -4,6 +4,7 @@ mod commands;
 mod config;
 mod enrol;
 mod install;
+mod launch;
 mod policy;
 mod status;
 

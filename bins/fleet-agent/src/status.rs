@@ -14,13 +14,14 @@ use fleet_agent_lib::{
     redact::redact,
     state::{STATE_LOCKED, StateDirectory},
     status,
+    update::SlotStore,
 };
 use fleet_bins_common::logging::print;
 use fleet_core::kernel::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
 use crate::{
-    commands::{VERSION, agent_user, left, runtime},
+    commands::{agent_user, left, runtime},
     config::{Config, Flags},
 };
 
@@ -73,7 +74,7 @@ fn read(config: &Config) -> anyhow::Result<Value> {
         Err(error) => json!({"path": config.policy, "exists": true, "problem": error.message()}),
     };
     Ok(json!({
-        "version": VERSION,
+        "version": fleet_agent_lib::VERSION,
         "enrolled": identity.is_some(),
         "left": farewell.as_ref().map(left),
         "running": running,
@@ -91,6 +92,7 @@ fn read(config: &Config) -> anyhow::Result<Value> {
             "not_after": certificate.not_after,
         })),
         "spool": spool,
+        "update": SlotStore::new(&config.state).load(),
         "policy": policy,
     }))
 }
@@ -147,6 +149,20 @@ fn lines(status: &Value) -> Vec<String> {
         lines.push(format!(
             "this device's clock is {} seconds {side} the server's",
             offset.abs()
+        ));
+    }
+    if is("/update/trial") {
+        lines.push(format!("version {} is on trial", text("/update/trial/version")));
+    }
+    if is("/update/current") {
+        lines.push(format!("version {} came by an update", text("/update/current/version")));
+    }
+    if let Some(failed) = status["update"]["failed"].as_array().and_then(|failed| failed.last()) {
+        let text = |name: &str| failed[name].as_str().unwrap_or_default();
+        lines.push(format!(
+            "version {} did not prove itself: {}",
+            text("version"),
+            text("reason")
         ));
     }
     if is("/certificate") {
