@@ -14,7 +14,7 @@ use std::{
 };
 
 use fleet_core::kernel::{Clock, Timestamp};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 /// A time that nobody signed is believed as far as this from what was signed.
 const TRIM: Duration = Duration::from_secs(300);
@@ -26,6 +26,7 @@ pub struct ServerClock {
     offset_micros: AtomicI64,
     /// The last time that the server signed, and when it was heard.
     signed: Mutex<Option<(Timestamp, Instant)>>,
+    known: watch::Sender<bool>,
 }
 
 impl ServerClock {
@@ -35,6 +36,7 @@ impl ServerClock {
             local,
             offset_micros: AtomicI64::new(0),
             signed: Mutex::default(),
+            known: watch::Sender::new(false),
         }
     }
 
@@ -42,6 +44,13 @@ impl ServerClock {
     pub fn learn(&self, server: Timestamp) {
         *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = Some((server, Instant::now()));
         self.set(server);
+        self.known.send_replace(true);
+    }
+
+    /// Waits until the server has signed what time it is; not at all if it has.
+    pub async fn known(&self) {
+        // The sender lives as long as this.
+        let _ = self.known.subscribe().wait_for(|known| *known).await;
     }
 
     /// Takes over what came unsigned, unless it leads away from what was signed; whether it was taken over.

@@ -73,6 +73,8 @@ async fn start(state: &Path, policy: &str, execute: Arc<Counting>) -> (Runs, Joi
     let (journal, recovered) = Journal::open(state, Limits::default(), NOW).unwrap();
     let (journal, thread) = JournalWriter::start(journal).unwrap();
     let policy = Policy::parse(policy, "root", jiff::tz::TimeZone::UTC).unwrap();
+    // What is from before the restart waits for the server's time.
+    clock.learn(NOW);
     let runs = Runs::recover(journal, recovered, clock, policy, execute).await.unwrap();
     (runs, thread)
 }

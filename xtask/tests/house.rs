@@ -48,6 +48,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("fleet-bench-dataset", &["fleet-core"]),
+    // Beside the tests the only one that knows both sides; nothing may import it.
+    ("fleet-sim", &["fleet-core", "fleet-api", "fleet-agent-lib"]),
     ("xtask", &[]),
 ];
 

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use super::{Cancellation, Ending, Execute, OutputSink, Sent};
 use crate::{
     clock::ServerClock,
-    journal::{JournalWriter, Pending, Record, Recovered, Recovery, Status, decide},
+    journal::{JournalWriter, Pending, Record, Recovered, RecoveredRun, Recovery, Status, decide},
     policy::{POLICY_FORBIDS, Policy, Refusal},
 };
 
@@ -30,6 +30,9 @@ const MAX_RUNS: usize = 64;
 const SHARED: usize = 4;
 /// The most output that is sent in one go, in bytes of JSON.
 const OUTPUT_AT_ONCE: usize = 40 * 1024;
+
+/// The code of runs that did not begin before their offers ended.
+const EXPIRED: &str = "offer.expired";
 
 /// What became of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,22 +128,11 @@ impl Runs {
                 },
             );
             match (decision, offer) {
-                (Recovery::Execute | Recovery::RunAgain, Some(offer)) => runs.execute(offer),
-                (Recovery::SendResult, _) | (Recovery::Settled, _) => {}
-                (Recovery::Expire, _) => {
-                    runs.end(
-                        id,
-                        Ending::failed("offer.expired", "the agent was not running while the offer was valid"),
-                    )
-                    .await?
+                (Recovery::Execute | Recovery::RunAgain | Recovery::Expire, Some(offer)) => {
+                    runs.decide_later(run, offer)
                 }
-                _ => {
-                    let ending = Ending {
-                        message: Some("the agent was interrupted while it ran; its effect is unknown".into()),
-                        ..Ending::of(RunResult::Indeterminate)
-                    };
-                    runs.end(id, ending).await?;
-                }
+                (Recovery::SendResult | Recovery::Settled, _) => {}
+                _ => runs.end(id, interrupted()).await?,
             }
         }
         Ok(runs)
@@ -366,6 +358,27 @@ impl Runs {
             .await?
     }
 
+    /// Decides on a run from before the restart once the server's time is known: the device's own clock may be off by years, and
+    /// what it holds for valid may have ended long ago.
+    fn decide_later(&self, recovered: RecoveredRun, offer: OfferBody) {
+        let runs = self.clone();
+        tokio::spawn(async move {
+            let (run, clock) = (offer.run, &runs.inner.clock);
+            clock.known().await;
+            let settled = match decide(&recovered, clock.at_least()) {
+                Recovery::Execute | Recovery::RunAgain => runs.execute_to_end(offer).await,
+                Recovery::Expire => {
+                    let why = "the agent was not running while the offer was valid";
+                    runs.end(run, Ending::failed(EXPIRED, why)).await
+                }
+                _ => runs.end(run, interrupted()).await,
+            };
+            if let Err(error) = settled {
+                tracing::error!(%run, error = error.log(), "the journal failed; the run's end could not be written");
+            }
+        });
+    }
+
     /// Executes a run in a task of its own, which ends with the run.
     fn execute(&self, offer: OfferBody) {
         let runs = self.clone();
@@ -399,6 +412,10 @@ impl Runs {
                 ..Ending::of(RunResult::Cancelled)
             };
             return self.end(run, ending).await;
+        }
+        if self.inner.clock.at_least() >= offer.expires_at {
+            let why = "others took so long that its offer had ended when its turn came";
+            return self.end(run, Ending::failed(EXPIRED, why)).await;
         }
         // It may have waited for long, also for a start of the agent with another policy.
         if let Err(refusal) = self.permits(&offer) {
@@ -490,6 +507,14 @@ impl Runs {
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<RunId, Entry>> {
         self.inner.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a run ends that was under way when the agent was.
+fn interrupted() -> Ending {
+    Ending {
+        message: Some("the agent was interrupted while it ran; its effect is unknown".into()),
+        ..Ending::of(RunResult::Indeterminate)
     }
 }
 

@@ -13,7 +13,10 @@ use crate::{
 /// The nonces of the assertions that could still be replayed. Bounded by time and number.
 #[derive(Debug)]
 pub struct ReplayGuard {
-    started_at: Timestamp,
+    /// What was made before may have been used unseen: when this began, or when the clock was set back.
+    since: Timestamp,
+    /// The latest time that was seen.
+    latest: Timestamp,
     seen: HashSet<[u8; 16]>,
     order: VecDeque<(Timestamp, [u8; 16])>,
     /// Assertions of this time or earlier were forgotten for want of room, so they are refused.
@@ -23,12 +26,16 @@ pub struct ReplayGuard {
 /// At 100,000 devices that ask twice a minute this is more than the two minutes that an assertion can live.
 const CAPACITY: usize = 500_000;
 
+/// A clock that goes back by more was set; less is how clocks are slewed and cores differ.
+const SET_BACK: Duration = Duration::from_secs(2);
+
 impl ReplayGuard {
     /// Begins with nothing remembered: what was made before now may have been used before a restart, and is refused. The
     /// agent makes a new one at once.
     pub fn new(now: Timestamp) -> Self {
         Self {
-            started_at: now,
+            since: now,
+            latest: now,
             seen: HashSet::new(),
             order: VecDeque::new(),
             floor: Timestamp::MIN,
@@ -37,8 +44,15 @@ impl ReplayGuard {
 
     /// Admits an assertion, once.
     pub fn admit(&mut self, claims: &Claims, now: Timestamp) -> Result<(), AssertionError> {
+        if now.plus(SET_BACK) < self.latest {
+            // The server's clock was set back: times come again, and until then nobody may be kept out for being early. What was
+            // forgotten meanwhile counts as before a start.
+            (self.since, self.floor) = (now, self.floor.min(now));
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
         // A device's clock may be behind ours; only what is older than that was certainly made before we started.
-        if claims.at.plus(Duration::from_secs(2)) < self.started_at || claims.at <= self.floor {
+        if claims.at.plus(Duration::from_secs(2)) < self.since || claims.at <= self.floor {
             return Err(AssertionError::Stale);
         }
         while self.order.front().is_some_and(|(until, _)| *until < now) {
@@ -113,6 +127,18 @@ mod tests {
             guard.admit(&claims("a", NOW.minus(Duration::from_secs(30))), NOW),
             Err(AssertionError::Stale)
         );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_out_and_lets_nothing_in_twice() {
+        let mut guard = ReplayGuard::new(NOW);
+        let back = NOW.minus(Duration::from_secs(3_600));
+        assert_eq!(guard.admit(&claims("a", NOW), NOW), Ok(()));
+        assert_eq!(guard.admit(&claims("b", back), back), Ok(()));
+        assert_eq!(guard.admit(&claims("b", back), back), Err(AssertionError::Replayed));
+        let before = back.minus(Duration::from_secs(30));
+        assert_eq!(guard.admit(&claims("c", before), back), Err(AssertionError::Stale));
+        assert_eq!(guard.admit(&claims("a", NOW), NOW), Err(AssertionError::Replayed));
     }
 
     #[test]

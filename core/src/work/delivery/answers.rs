@@ -43,7 +43,7 @@ impl DeliveryService<'_> {
     pub async fn started(&self, device: DeviceId, run: RunId, at: Timestamp) -> Result<Answer> {
         let set = move |run: &mut Run, now: Timestamp| {
             run.delivery.receipt_at.get_or_insert(now);
-            run.started_at = Some(at.clamp(run.created_at, now));
+            run.started_at = Some(within(at, run.created_at, now));
         };
         self.step(device, run, Edge::Start, set, None).await
     }
@@ -92,9 +92,9 @@ impl DeliveryService<'_> {
         let set = move |run: &mut Run, now: Timestamp| {
             run.delivery.receipt_at.get_or_insert(now);
             if run.started_at.is_none() {
-                run.started_at = started_at.map(|at| at.clamp(run.created_at, now));
+                run.started_at = started_at.map(|at| within(at, run.created_at, now));
             }
-            run.finished_at = Some(finished_at.clamp(run.started_at.unwrap_or(run.created_at), now));
+            run.finished_at = Some(within(finished_at, run.started_at.unwrap_or(run.created_at), now));
             run.ending = Some(ending.clone());
         };
         self.step(device, finished.run, Edge::Finish(end), set, None).await
@@ -180,6 +180,12 @@ impl DeliveryService<'_> {
         }
         Ok(answer)
     }
+}
+
+/// A time that a device tells, not before `earliest` and never after now. `earliest` may itself be after now: another server wrote it
+/// by its own clock, or this one's was set back.
+fn within(told: Timestamp, earliest: Timestamp, now: Timestamp) -> Timestamp {
+    told.max(earliest).min(now)
 }
 
 fn decide(run: &Versioned<Run>, edge: Edge) -> Answer {

@@ -193,6 +193,25 @@ async fn a_devices_clock_cannot_put_a_run_outside_its_life() {
     assert_eq!(work.show(run).await.finished_at, Some(work.now()));
 }
 
+#[tokio::test]
+async fn a_servers_clock_that_was_set_back_stops_no_answer() {
+    let work = Work::new().await;
+    let run = work.run_in(State::Accepted).await;
+    work.test.clock.set(work.now().minus(Duration::from_secs(3_600)));
+    let delivery = work.test.fleet.delivery();
+    assert_eq!(
+        delivery.started(work.device, run, work.now()).await.unwrap(),
+        Answer::Stored
+    );
+    let finished = work.finished(run, RunResult::Succeeded);
+    assert_eq!(delivery.finished(work.device, finished).await.unwrap(), Answer::Stored);
+    let run = work.show(run).await;
+    assert_eq!(
+        (run.state, run.started_at, run.finished_at),
+        (State::Succeeded, Some(work.now()), Some(work.now()))
+    );
+}
+
 async fn text(work: &Work, run: RunId) -> String {
     let page = work
         .test

@@ -1,0 +1,432 @@
+//! What must hold, whatever happens. Checked where it happens, from what is seen at the borders: what the store is given, what the
+//! server says, what devices do.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fleet_core::{
+    Fleet,
+    devices::DeviceId,
+    kernel::{Clock as _, EntityId as _, Timestamp},
+    protocol::{OfferBody, RunResult, ServerFrame},
+    store::LaneQuery,
+    work::{Run, RunId, State, output::Chunk},
+};
+use futures::FutureExt as _;
+use tokio::sync::Notify;
+
+use crate::{clock::SimClock, coverage::Coverage, trace::Trace};
+
+/// What must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// A run is executed at most once; of an idempotent kind at most three times, and only after an interruption.
+    AtMostOnce,
+    /// Every run reaches a final state by its deadline.
+    EveryRunEnds,
+    /// What the server said is stored is stored.
+    AcknowledgedIsStored,
+    /// What a device did is what the server says of it in the end.
+    NoResultLost,
+    /// Runs move by the table, and their history is one chain.
+    StatesMoveForward,
+    /// No device is shown as offline that was heard of within the bound, or before it had the time to be heard of.
+    NoFalseOffline,
+    /// A device that is gone is shown as offline within the bound.
+    OfflineInTime,
+    /// No change without the row that says so.
+    EveryChangeHasItsRow,
+    /// Devices execute what the server's store says, and nothing else.
+    OnlyGenuineWork,
+    /// No run begins after its offer has ended.
+    NoExpiredWork,
+    /// The newest connection of a device counts, and its number is greater than all before.
+    NewerConnectionWins,
+    /// The device's journal is no larger than it may be.
+    SpoolBounded,
+    /// All output is there, or it is said how much is not.
+    OutputWholeOrAnnounced,
+    /// A device that is connected stops when it is asked to.
+    CancelledInTime,
+    /// No run times out before its time.
+    TimeoutsAreNotEarly,
+    /// A device that is told to stay away stays away.
+    RetryTimeKept,
+    /// Once faults stop, every device comes back and works.
+    EverybodyComesBack,
+    /// No code panics, and no request fails for a reason that nobody foresaw.
+    NobodyPanics,
+}
+
+impl Invariant {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::AtMostOnce,
+        Self::EveryRunEnds,
+        Self::AcknowledgedIsStored,
+        Self::NoResultLost,
+        Self::StatesMoveForward,
+        Self::NoFalseOffline,
+        Self::OfflineInTime,
+        Self::EveryChangeHasItsRow,
+        Self::OnlyGenuineWork,
+        Self::NoExpiredWork,
+        Self::NewerConnectionWins,
+        Self::SpoolBounded,
+        Self::OutputWholeOrAnnounced,
+        Self::CancelledInTime,
+        Self::TimeoutsAreNotEarly,
+        Self::RetryTimeKept,
+        Self::EverybodyComesBack,
+        Self::NobodyPanics,
+    ];
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// What does not hold.
+    pub invariant: Invariant,
+    /// Why not.
+    pub why: String,
+}
+
+/// An execution, as the device knows it.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// Which start of the agent.
+    pub boot: u64,
+    /// When it began.
+    pub began: Duration,
+    /// When it ended, and how.
+    pub ended: Option<(Duration, RunResult)>,
+}
+
+/// A device may be heard of for the last time so long before it is shown as offline.
+pub const OFFLINE_AFTER: Duration = Duration::from_secs(75);
+/// What starting late may have to do with clocks that are trimmed and frames that are under way.
+const EXPIRY_SLACK: Duration = Duration::from_secs(5);
+
+/// Watches one simulation.
+pub struct Judge {
+    /// The server's clock.
+    pub clock: Arc<SimClock>,
+    /// Events.
+    pub trace: Arc<Trace>,
+    /// What was visited.
+    pub coverage: Mutex<Coverage>,
+    /// Woken at the first violation.
+    pub violated: Notify,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    violation: Option<Violation>,
+    executions: BTreeMap<RunId, Vec<Execution>>,
+    crashes: BTreeMap<(DeviceId, u64), Duration>,
+    epochs: BTreeMap<DeviceId, u64>,
+    /// When a beat was taken last, by the server's clock.
+    beats: BTreeMap<DeviceId, Timestamp>,
+    server_began: Option<Timestamp>,
+    /// When the server's clock was set last.
+    clock_set: Option<Duration>,
+    stay_away: BTreeMap<usize, Duration>,
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judge").finish_non_exhaustive()
+    }
+}
+
+impl Judge {
+    /// Nothing was seen yet.
+    pub fn new(clock: Arc<SimClock>, trace: Arc<Trace>) -> Self {
+        Self {
+            clock,
+            trace,
+            coverage: Mutex::default(),
+            violated: Notify::new(),
+            inner: Mutex::default(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was visited.
+    pub fn cover(&self) -> MutexGuard<'_, Coverage> {
+        self.coverage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something must not be. The first one counts.
+    pub fn violate(&self, invariant: Invariant, why: impl fmt::Display) {
+        let why = why.to_string();
+        self.trace.say(format_args!("VIOLATION {invariant:?}: {why}"));
+        self.inner().violation.get_or_insert(Violation { invariant, why });
+        self.violated.notify_one();
+    }
+
+    /// The first violation.
+    pub fn violation(&self) -> Option<Violation> {
+        self.inner().violation.clone()
+    }
+
+    /// The server was started.
+    pub fn server_began(&self) {
+        let now = self.clock.now();
+        self.inner().server_began = Some(now);
+    }
+
+    /// The server's clock was set.
+    pub fn clock_was_set(&self) {
+        let now = self.clock.elapsed();
+        self.inner().clock_set = Some(now);
+    }
+
+    /// Whether the server's clock was set within this time.
+    fn clock_set_within(&self, time: Duration) -> bool {
+        let now = self.clock.elapsed();
+        self.inner().clock_set.is_some_and(|set| now - set <= time)
+    }
+
+    /// A device begins to execute a run. `stored` is what the store says of it.
+    pub fn begins(&self, device: DeviceId, boot: u64, offer: &OfferBody, stored: Option<&Run>) {
+        let now = self.clock.elapsed();
+        let earlier = {
+            let mut inner = self.inner();
+            let executions = inner.executions.entry(offer.run).or_default();
+            executions.push(Execution {
+                boot,
+                began: now,
+                ended: None,
+            });
+            executions.len() - 1
+        };
+        self.trace.say(format_args!(
+            "{} begins {} (boot {boot}, {})",
+            short(device),
+            short(offer.run),
+            offer.kind
+        ));
+        if earlier > 0 && (!offer.idempotent || earlier >= 3) {
+            self.violate(
+                Invariant::AtMostOnce,
+                format_args!("{} was begun {} times", offer.run, earlier + 1),
+            );
+        }
+        match stored {
+            Some(run) if run.device == device && run.operation == offer.kind && run.params == offer.params => {
+                let late = self.clock.now().since(run.expires_at);
+                // A device hears within two beats that the server's clock was set.
+                if late > EXPIRY_SLACK && !self.clock_set_within(Duration::from_secs(120)) {
+                    self.violate(
+                        Invariant::NoExpiredWork,
+                        format_args!("{} began {late:?} after its offer had ended", offer.run),
+                    );
+                }
+            }
+            _ => self.violate(
+                Invariant::OnlyGenuineWork,
+                format_args!("{} is not work of this device", offer.run),
+            ),
+        }
+    }
+
+    /// The execution that a device began last has ended.
+    pub fn ends(&self, offer: &OfferBody, result: RunResult) {
+        let now = self.clock.elapsed();
+        self.trace.say(format_args!("{} ends: {result:?}", short(offer.run)));
+        let mut early = None;
+        if let Some(execution) = self
+            .inner()
+            .executions
+            .get_mut(&offer.run)
+            .and_then(|all| all.last_mut())
+        {
+            execution.ended = Some((now, result));
+            let took = now - execution.began;
+            if result == RunResult::TimedOut && took < Duration::from_secs(u64::from(offer.timeout_seconds)) {
+                early = Some(took);
+            }
+        }
+        if let Some(took) = early {
+            self.violate(
+                Invariant::TimeoutsAreNotEarly,
+                format_args!("{} timed out after {took:?} of {} s", offer.run, offer.timeout_seconds),
+            );
+        }
+    }
+
+    /// An agent is no more.
+    pub fn crashed(&self, device: DeviceId, boot: u64) {
+        let now = self.clock.elapsed();
+        self.inner().crashes.insert((device, boot), now);
+    }
+
+    /// How often and how a run was executed.
+    pub fn executions(&self, run: RunId) -> Vec<Execution> {
+        self.inner().executions.get(&run).cloned().unwrap_or_default()
+    }
+
+    /// When an agent crashed.
+    pub fn crash_of(&self, device: DeviceId, boot: u64) -> Option<Duration> {
+        self.inner().crashes.get(&(device, boot)).copied()
+    }
+
+    /// The number of the newest connection that was welcomed.
+    pub fn epoch(&self, device: DeviceId) -> u64 {
+        self.inner().epochs.get(&device).copied().unwrap_or(0)
+    }
+
+    /// The server says something to a device. `late`: it answers what an older connection sent after a newer was welcomed.
+    pub fn server_says(&self, fleet: &Fleet, device: DeviceId, frame: &ServerFrame, late: bool) {
+        match frame {
+            ServerFrame::Welcome(welcome) => {
+                let before = self.inner().epochs.insert(device, welcome.body.epoch).unwrap_or(0);
+                self.trace.say(format_args!(
+                    "{} is welcomed, epoch {}",
+                    short(device),
+                    welcome.body.epoch
+                ));
+                if welcome.body.epoch <= before {
+                    self.violate(
+                        Invariant::NewerConnectionWins,
+                        format_args!("epoch {} after {before}", welcome.body.epoch),
+                    );
+                }
+            }
+            ServerFrame::Beat { time } => {
+                self.inner().beats.insert(device, *time);
+            }
+            ServerFrame::Offer(offer) => {
+                self.trace
+                    .say(format_args!("{} is offered {}", short(device), short(offer.body.run)))
+            }
+            ServerFrame::Cancel(cancel) => {
+                self.trace
+                    .say(format_args!("{} is told to stop {}", short(device), short(cancel.run)))
+            }
+            ServerFrame::Recorded(recorded) => {
+                self.check_recorded(fleet, device, recorded);
+            }
+            ServerFrame::Bye(bye) => self
+                .trace
+                .say(format_args!("{} is told bye: {}", short(device), bye.code)),
+            ServerFrame::Want(_) | ServerFrame::Unknown => {}
+        }
+        if late && matches!(frame, ServerFrame::Beat { .. } | ServerFrame::Recorded(_)) {
+            self.violate(
+                Invariant::NewerConnectionWins,
+                format_args!("an older connection of {device} was answered {frame:?}"),
+            );
+        }
+    }
+
+    fn check_recorded(&self, fleet: &Fleet, device: DeviceId, recorded: &fleet_core::protocol::Recorded) {
+        self.trace.say(format_args!(
+            "{} is told recorded {} chunks {} finished {}",
+            short(device),
+            short(recorded.run),
+            recorded.chunks,
+            recorded.finished
+        ));
+        let Some(Ok(Some(run))) = fleet.store().get::<Run>(recorded.run).now_or_never() else {
+            return;
+        };
+        let is_stored = match run.state {
+            _ if run.device != device => true,
+            State::Queued | State::Offered => !recorded.accepted || recorded.chunks > 0 && !recorded.finished,
+            state => !recorded.finished || state.is_terminal(),
+        };
+        if !is_stored {
+            self.violate(
+                Invariant::AcknowledgedIsStored,
+                format_args!(
+                    "{} is {}, and the device was told {recorded:?}",
+                    recorded.run,
+                    run.state.name()
+                ),
+            );
+        }
+        if recorded.chunks > 0 && !recorded.finished {
+            let read = async {
+                let query = LaneQuery::<Chunk>::oldest_first().stream(recorded.run.uuid());
+                let page = fleet_core::kernel::PageRequest::new(Some(500), None)?;
+                fleet.store().reader().await?.stored_rows(&query, &page).await
+            };
+            if let Some(Ok((rows, None))) = read.now_or_never()
+                && rows.last().is_none_or(|row| row.row.n + 1 < recorded.chunks)
+            {
+                self.violate(
+                    Invariant::AcknowledgedIsStored,
+                    format_args!(
+                        "{} has {} chunks, and the device was told {recorded:?}",
+                        recorded.run,
+                        rows.len()
+                    ),
+                );
+            }
+        }
+    }
+
+    /// The store shows a device as offline from now on.
+    pub fn shown_offline(&self, device: DeviceId) {
+        self.trace.say(format_args!("{} is shown as offline", short(device)));
+        if self.clock_set_within(OFFLINE_AFTER * 2) {
+            return;
+        }
+        let now = self.clock.now();
+        let (beat, began) = {
+            let inner = self.inner();
+            (inner.beats.get(&device).copied(), inner.server_began)
+        };
+        for (what, at) in [("heard of", beat), ("away", began)] {
+            let Some(at) = at else { continue };
+            let silent = now.since(at);
+            if at <= now && silent < OFFLINE_AFTER {
+                self.violate(
+                    Invariant::NoFalseOffline,
+                    format_args!("{device} is shown as offline {silent:?} after it was last {what}"),
+                );
+            }
+        }
+    }
+
+    /// A device was told to stay away for so long.
+    pub fn told_to_stay_away(&self, agent: usize, time: Duration) {
+        let until = self.clock.elapsed() + time;
+        self.inner().stay_away.insert(agent, until);
+    }
+
+    /// A device tries to reach the server.
+    pub fn tries(&self, agent: usize) {
+        let now = self.clock.elapsed();
+        let until = self.inner().stay_away.remove(&agent);
+        if let Some(until) = until
+            && now < until
+        {
+            self.violate(
+                Invariant::RetryTimeKept,
+                format_args!("device {agent} came back {:?} too early", until - now),
+            );
+        }
+    }
+
+    /// An agent that is started anew does not know what its predecessor was told.
+    pub fn forget_stay_away(&self, agent: usize) {
+        self.inner().stay_away.remove(&agent);
+    }
+}
+
+/// The end of an id: what tells it from others in a trace.
+pub fn short(id: impl fmt::Display) -> String {
+    let text = id.to_string();
+    text[text.len().saturating_sub(6)..].to_owned()
+}

@@ -1,0 +1,170 @@
+//! What the planted faults of the server do: what it hears, what it says, and what it writes.
+
+use fleet_core::{
+    Fleet,
+    access::Context,
+    devices::{DEVICE_OFFLINE, DeviceEvent, DeviceId, DeviceSummary, Presence},
+    kernel::{EntityId as _, Timestamp},
+    link::LinkedDevice,
+    protocol::{AgentFrame, Offer, Recorded, ServerFrame},
+    store::Evidence,
+    work::{Run, RunId, State, run::RunEvent},
+};
+use futures::FutureExt as _;
+
+use crate::plant::Plant;
+
+/// What becomes of a frame on its way in.
+pub enum Inbound {
+    /// The server hears it.
+    Pass,
+    /// It does not, and this is answered.
+    Swallow(Vec<ServerFrame>),
+}
+
+/// A frame on its way in, by a session of `epochs.0` where the newest is `epochs.1`.
+pub fn inbound(plant: Option<Plant>, fleet: &Fleet, device: &LinkedDevice, epochs: (u64, u64), text: &str) -> Inbound {
+    let Some(plant) = plant else { return Inbound::Pass };
+    let Ok(frame) = serde_json::from_str::<AgentFrame>(text) else {
+        return Inbound::Pass;
+    };
+    let recorded = |run: RunId, chunks: u32, finished: bool| {
+        Inbound::Swallow(vec![ServerFrame::Recorded(Recorded {
+            run,
+            chunks,
+            accepted: true,
+            finished,
+        })])
+    };
+    match (plant, frame) {
+        (Plant::ResultNotStored, AgentFrame::Finished(finished)) => recorded(finished.run, finished.chunks, true),
+        (Plant::OutputNotStored, AgentFrame::Output(output)) => {
+            let after = output.chunks.iter().map(|chunk| chunk.sequence + 1).max();
+            recorded(output.run, after.unwrap_or(0), false)
+        }
+        (Plant::ReceiptNotStored, AgentFrame::Accepted(accepted)) => recorded(accepted.run, 0, false),
+        (Plant::BeatNotTaken, AgentFrame::Beat(_)) => Inbound::Swallow(vec![ServerFrame::Beat {
+            time: fleet.clock().now(),
+        }]),
+        (Plant::LossNotAnnounced, AgentFrame::Output(output))
+            if output.chunks.iter().any(|chunk| chunk.text.contains("spool was full")) =>
+        {
+            Inbound::Swallow(Vec::new())
+        }
+        (Plant::OlderConnectionCounts, frame) if epochs.0 > 0 && epochs.0 < epochs.1 => {
+            // As if the frame had come by the newest connection.
+            let taken = async {
+                let session = fleet.link().resume(device, epochs.1).ok()?;
+                fleet.link().receive(&session, vec![frame]).await.ok()
+            };
+            Inbound::Swallow(taken.now_or_never().flatten().unwrap_or_default())
+        }
+        (Plant::ResultCountedTwice, AgentFrame::Finished(finished)) => {
+            write_again(fleet, finished.run);
+            Inbound::Pass
+        }
+        (Plant::StartUndoesEnd, AgentFrame::Started(started)) => {
+            undo(fleet, started.run);
+            Inbound::Pass
+        }
+        _ => Inbound::Pass,
+    }
+}
+
+/// The event of an end, once more.
+fn write_again(fleet: &Fleet, run: RunId) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let Some(run) = tx.get::<Run>(run).await?.filter(|run| run.state.is_terminal()) else {
+            return Ok(());
+        };
+        let now = tx.now();
+        let event = RunEvent {
+            run: run.id,
+            device: run.device,
+            batch: run.batch,
+            from: State::Running,
+            to: run.state,
+            at: now,
+            actor: tx.context().actor().clone(),
+            reason: None,
+        };
+        tx.append(run.id.uuid(), now, 0, &event)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
+}
+
+/// A run that has ended runs again.
+fn undo(fleet: &Fleet, run: RunId) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let Some(before) = tx.get::<Run>(run).await?.filter(|run| run.state.is_terminal()) else {
+            return Ok(());
+        };
+        let mut after = before.value.clone();
+        after.state = State::Running;
+        let now = tx.now();
+        let event = RunEvent {
+            run: after.id,
+            device: after.device,
+            batch: after.batch,
+            from: before.state,
+            to: State::Running,
+            at: now,
+            actor: tx.context().actor().clone(),
+            reason: None,
+        };
+        tx.append(after.id.uuid(), now, 0, &event)?;
+        tx.update(&before, &after)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
+}
+
+/// A frame on its way out.
+pub fn outbound(plant: Option<Plant>, fleet: &Fleet, now: Timestamp, frame: ServerFrame) -> Vec<ServerFrame> {
+    match (plant, frame) {
+        (Some(Plant::CancelIgnored), ServerFrame::Cancel(_)) => Vec::new(),
+        (Some(Plant::OffersWithoutEnd), ServerFrame::Offer(offer)) => {
+            let mut body = offer.body;
+            body.expires_at = Timestamp::MAX;
+            signed(fleet, body)
+        }
+        (Some(Plant::WorkOfNobody), ServerFrame::Offer(offer)) => {
+            let mut other = offer.body.clone();
+            other.run = RunId::new(now, fleet.random());
+            let mut frames = vec![ServerFrame::Offer(offer)];
+            frames.extend(signed(fleet, other));
+            frames
+        }
+        (_, frame) => vec![frame],
+    }
+}
+
+fn signed(fleet: &Fleet, body: fleet_core::protocol::OfferBody) -> Vec<ServerFrame> {
+    let offer = Offer::sign(body, &fleet.keys().dispatch().key);
+    offer
+        .map(|offer| ServerFrame::Offer(Box::new(offer)))
+        .into_iter()
+        .collect()
+}
+
+/// A connection has ended.
+pub async fn at_disconnect(plant: Option<Plant>, fleet: &Fleet, device: DeviceId) {
+    if plant != Some(Plant::OfflineAtDisconnect) {
+        return;
+    }
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let Some(before) = tx.get::<DeviceSummary>(device).await? else {
+            return Ok(());
+        };
+        let mut after = before.value.clone();
+        after.presence = Presence::Offline;
+        DeviceEvent::new(Some(device), DEVICE_OFFLINE, tx.now()).append_to(&mut tx)?;
+        tx.update(&before, &after)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.await;
+}

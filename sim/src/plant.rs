@@ -1,0 +1,93 @@
+//! Faults that are planted on purpose, to see whether the simulation would find them. Each is a lie of one of the simulation's own
+//! layers: of the door before the server, of the store, the disk, the executor or the network. The code under test knows none.
+
+use crate::judge::Invariant;
+
+/// A planted fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Plant {
+    /// The server says that a result is stored, and does not store it.
+    ResultNotStored,
+    /// The server says that output is stored, and does not store it.
+    OutputNotStored,
+    /// The server says that an acceptance is stored, and does not store it.
+    ReceiptNotStored,
+    /// The server says that it took a beat, and did not.
+    BeatNotTaken,
+    /// Requests to stop never reach the device.
+    CancelIgnored,
+    /// Frames of an older connection count as those of the newest.
+    OlderConnectionCounts,
+    /// A device is shown as offline as soon as its connection ends.
+    OfflineAtDisconnect,
+    /// A result that comes again is written down again.
+    ResultCountedTwice,
+    /// A late start takes a run back from its end.
+    StartUndoesEnd,
+    /// Offers do not say when they end.
+    OffersWithoutEnd,
+    /// The server offers a device work that nobody asked for.
+    WorkOfNobody,
+    /// The sweep of runs never runs.
+    WorkSweepNeverRuns,
+    /// The sweep of presence never runs.
+    PresenceSweepNeverRuns,
+    /// Leases outlive their holder for ever.
+    LeaseNeverLapses,
+    /// Moves of runs are stored without their rows.
+    MoveWithoutRow,
+    /// What a device observes is stored only half the time, though it is acknowledged.
+    IngestForgotten,
+    /// The device's journal is not synced.
+    JournalNotSynced,
+    /// The device's journal grows without bound.
+    SpoolUnbounded,
+    /// A restarted agent executes again what it had begun.
+    RunAgainAfterRestart,
+    /// The device measures time limits by a clock that is set.
+    TimeoutByWallClock,
+    /// The device is not told how long it should stay away.
+    RetryTimeIgnored,
+    /// The network loses the remark that output was lost.
+    LossNotAnnounced,
+    /// The device tells its executor nothing when a run is to stop.
+    ExecutorNeverStops,
+}
+
+impl Plant {
+    /// All of them, and the invariants one of which must find it.
+    pub const ALL: &[(Self, &[Invariant])] = &[
+        (Self::ResultNotStored, &[Invariant::AcknowledgedIsStored]),
+        (Self::OutputNotStored, &[Invariant::AcknowledgedIsStored]),
+        (Self::ReceiptNotStored, &[Invariant::AcknowledgedIsStored]),
+        (Self::BeatNotTaken, &[Invariant::NoFalseOffline]),
+        (Self::CancelIgnored, &[Invariant::CancelledInTime]),
+        (Self::OlderConnectionCounts, &[Invariant::NewerConnectionWins]),
+        (Self::OfflineAtDisconnect, &[Invariant::NoFalseOffline]),
+        (Self::ResultCountedTwice, &[Invariant::StatesMoveForward]),
+        (Self::StartUndoesEnd, &[Invariant::StatesMoveForward]),
+        (Self::OffersWithoutEnd, &[Invariant::NoExpiredWork]),
+        (Self::WorkOfNobody, &[Invariant::OnlyGenuineWork]),
+        (Self::WorkSweepNeverRuns, &[Invariant::EveryRunEnds]),
+        (Self::PresenceSweepNeverRuns, &[Invariant::OfflineInTime]),
+        (
+            Self::LeaseNeverLapses,
+            &[Invariant::EveryRunEnds, Invariant::OfflineInTime],
+        ),
+        (Self::MoveWithoutRow, &[Invariant::EveryChangeHasItsRow]),
+        (
+            Self::IngestForgotten,
+            &[Invariant::AcknowledgedIsStored, Invariant::NoFalseOffline],
+        ),
+        (
+            Self::JournalNotSynced,
+            &[Invariant::AtMostOnce, Invariant::NoResultLost],
+        ),
+        (Self::SpoolUnbounded, &[Invariant::SpoolBounded]),
+        (Self::RunAgainAfterRestart, &[Invariant::AtMostOnce]),
+        (Self::TimeoutByWallClock, &[Invariant::TimeoutsAreNotEarly]),
+        (Self::RetryTimeIgnored, &[Invariant::RetryTimeKept]),
+        (Self::LossNotAnnounced, &[Invariant::OutputWholeOrAnnounced]),
+        (Self::ExecutorNeverStops, &[Invariant::CancelledInTime]),
+    ];
+}

@@ -1,0 +1,304 @@
+//! The store of the simulated server: the reference backend, which a server that crashes does not take along. It may be slow, away for
+//! a while, or lose answers; and it is where each change is seen.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use fleet_core::{
+    devices::{DeviceId, DeviceSummary, Presence},
+    kernel::EntityId as _,
+    store::{
+        Backend, Batch, Change, Committed, Entity as _, Error, Finding, Footprint, Info, Ingest, Key, LaneRow as _,
+        Move, Name, Patch, Relocate, Result, Schema, SchemaReport, Seq, Standing, Tracked, View, Write,
+        memory::MemoryStore,
+    },
+    work::{Run, RunId, State, run::RunEvent},
+};
+use futures::{FutureExt as _, stream::BoxStream};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::{
+    clock::SimClock,
+    dice::Dice,
+    judge::{Invariant, Judge},
+    plant::Plant,
+};
+
+/// A backend with faults.
+pub struct SimStore {
+    inner: MemoryStore,
+    dice: Dice,
+    judge: Arc<Judge>,
+    plant: Option<Plant>,
+    /// Out of a thousand writes so many are slow; fail before anything happened; fail although it happened.
+    slow: AtomicU32,
+    away: AtomicU32,
+    mute: AtomicU32,
+}
+
+impl fmt::Debug for SimStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimStore").finish_non_exhaustive()
+    }
+}
+
+/// What is read of a document to judge a change.
+#[derive(Deserialize)]
+struct RunState {
+    state: State,
+}
+
+#[derive(Deserialize)]
+struct Shown {
+    presence: Presence,
+}
+
+impl SimStore {
+    /// An empty store.
+    /// Its leases lapse by a clock of its own, as those of a database do.
+    pub fn new(seed: u64, judge: Arc<Judge>, clock: Arc<SimClock>, plant: Option<Plant>) -> Self {
+        Self {
+            inner: MemoryStore::new(clock),
+            dice: Dice::new(seed, "store"),
+            judge,
+            plant,
+            slow: AtomicU32::new(0),
+            away: AtomicU32::new(0),
+            mute: AtomicU32::new(0),
+        }
+    }
+
+    /// How often, out of a thousand writes, it is slow, away, or loses its answer.
+    pub fn set_faults(&self, slow: u32, away: u32, mute: u32) {
+        self.slow.store(slow, Ordering::Relaxed);
+        self.away.store(away, Ordering::Relaxed);
+        self.mute.store(mute, Ordering::Relaxed);
+    }
+
+    async fn write<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let happens = |rate: &AtomicU32| {
+            let rate = rate.load(Ordering::Relaxed);
+            rate > 0 && self.dice.chance(rate)
+        };
+        if happens(&self.slow) {
+            self.judge.cover().fault("store slow");
+            tokio::time::sleep(self.dice.time(Duration::from_millis(1), Duration::from_secs(5))).await;
+        }
+        if happens(&self.away) {
+            self.judge.cover().fault("store away");
+            return Err(Error::Unavailable("the simulated store is away".into()));
+        }
+        let result = work.await;
+        if happens(&self.mute) {
+            self.judge.cover().fault("store's answer lost");
+            return Err(Error::Unavailable("the simulated store's answer was lost".into()));
+        }
+        result
+    }
+
+    /// The body of a document, as it is stored now.
+    fn stored<T: for<'de> Deserialize<'de>>(&self, key: Key) -> Option<T> {
+        let read = async { self.inner.view().await?.get(&[key]).await };
+        let doc = read.now_or_never()?.ok()?.pop()??;
+        serde_json::from_slice(&doc.body).ok()
+    }
+
+    /// Looks at what is about to be stored; gives back what to say once it is.
+    fn look(&self, batch: &Batch) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        let changes = batch.writes.iter().any(|write| !matches!(write, Write::Check { .. }));
+        if changes && batch.rows.is_empty() {
+            seen.push(Seen::Without(format!(
+                "a commit of {:?}",
+                batch.writes.iter().map(Write::key).collect::<Vec<_>>()
+            )));
+        }
+        for write in &batch.writes {
+            let Write::Put { key, body, .. } = write else { continue };
+            if key.kind == Run::KIND {
+                let Ok(RunState { state: to }) = serde_json::from_slice(body) else {
+                    continue;
+                };
+                let from = self.stored::<RunState>(*key).map(|run| run.state);
+                let Some(from) = from.filter(|from| *from != to) else {
+                    continue;
+                };
+                let has_row = batch
+                    .rows
+                    .iter()
+                    .any(|(lane, row)| *lane == RunEvent::LANE && row.stream == key.id);
+                seen.push(Seen::Run(RunId::from_uuid(key.id), from, to, has_row));
+            } else if key.kind == DeviceSummary::KIND {
+                let Ok(Shown { presence: to }) = serde_json::from_slice(body) else {
+                    continue;
+                };
+                let from = self.stored::<Shown>(*key).map(|shown| shown.presence);
+                if let Some(from) = from.filter(|from| *from != to) {
+                    seen.push(Seen::Presence(DeviceId::from_uuid(key.id), from, to));
+                }
+            }
+        }
+        seen
+    }
+
+    fn say(&self, seen: Vec<Seen>) {
+        for seen in seen {
+            match seen {
+                Seen::Without(what) => self.judge.violate(Invariant::EveryChangeHasItsRow, what),
+                Seen::Run(run, from, to, has_row) => {
+                    self.judge.trace.say(format_args!(
+                        "{} {} > {}",
+                        crate::judge::short(run),
+                        from.name(),
+                        to.name()
+                    ));
+                    self.judge.cover().run(from, to);
+                    if !has_row {
+                        let why = format!("{run} moved from {} to {}", from.name(), to.name());
+                        self.judge.violate(Invariant::EveryChangeHasItsRow, why);
+                    }
+                    if !crate::edges::is_allowed(from, to) {
+                        let why = format!("{run} moved from {} to {}", from.name(), to.name());
+                        self.judge.violate(Invariant::StatesMoveForward, why);
+                    }
+                }
+                Seen::Presence(device, from, to) => {
+                    self.judge.cover().presence(from.name(), to.name());
+                    if to == Presence::Offline {
+                        self.judge.shown_offline(device);
+                    } else {
+                        self.judge.trace.say(format_args!(
+                            "{} is shown as {}",
+                            crate::judge::short(device),
+                            to.name()
+                        ));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Something about a change.
+enum Seen {
+    Without(String),
+    Run(RunId, State, State, bool),
+    Presence(DeviceId, Presence, Presence),
+}
+
+#[async_trait]
+impl Backend for SimStore {
+    fn info(&self) -> Info {
+        self.inner.info()
+    }
+
+    async fn prepare(&self, schema: &Schema) -> Result<SchemaReport> {
+        self.inner.prepare(schema).await
+    }
+
+    async fn pending(&self, schema: &Schema) -> Result<SchemaReport> {
+        self.inner.pending(schema).await
+    }
+
+    async fn view(&self) -> Result<Box<dyn View>> {
+        self.inner.view().await
+    }
+
+    async fn commit(&self, mut batch: Batch) -> Result<Committed> {
+        if self.plant == Some(Plant::MoveWithoutRow) {
+            let others = |(lane, _): &(Name, _)| *lane != RunEvent::LANE;
+            batch.rows.retain(others);
+        }
+        self.write(async {
+            let seen = self.look(&batch);
+            let committed = self.inner.commit(batch).await?;
+            self.say(seen);
+            Ok(committed)
+        })
+        .await
+    }
+
+    async fn ingest(&self, ingest: Ingest) -> Result<()> {
+        if self.plant == Some(Plant::IngestForgotten) && self.dice.chance(500) {
+            return Ok(());
+        }
+        self.write(self.inner.ingest(ingest)).await
+    }
+
+    async fn trim(&self, lane: Name, before: i64) -> Result<u64> {
+        self.write(self.inner.trim(lane, before)).await
+    }
+
+    async fn changes(&self, after: Seq) -> Result<BoxStream<'static, Result<Change>>> {
+        self.inner.changes(after).await
+    }
+
+    async fn compact(&self, upto: Seq) -> Result<u64> {
+        self.write(self.inner.compact(upto)).await
+    }
+
+    async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>> {
+        match self.plant {
+            Some(Plant::WorkSweepNeverRuns) if name == "work.sweep" => return Ok(None),
+            Some(Plant::PresenceSweepNeverRuns) if name == "devices.presence" => return Ok(None),
+            Some(Plant::LeaseNeverLapses) => return self.inner.lease(name, holder, ttl * 100_000).await,
+            _ => {}
+        }
+        self.write(self.inner.lease(name, holder, ttl)).await
+    }
+
+    async fn footprint(&self) -> Result<Footprint> {
+        self.inner.footprint().await
+    }
+
+    async fn check(&self) -> Result<Vec<Finding>> {
+        self.inner.check().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+#[async_trait]
+impl Relocate for SimStore {
+    async fn standing(&self) -> Result<Standing> {
+        self.inner.standing().await
+    }
+
+    async fn freeze(&self, to: Move) -> Result<Seq> {
+        self.inner.freeze(to).await
+    }
+
+    async fn fill(&self, from: Move) -> Result<()> {
+        self.inner.fill(from).await
+    }
+
+    async fn patch(&self, patch: Patch) -> Result<()> {
+        self.inner.patch(patch).await
+    }
+
+    async fn serve(&self) -> Result<()> {
+        self.inner.serve().await
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.inner.clear().await
+    }
+
+    async fn track(&self, on: bool) -> Result<()> {
+        self.inner.track(on).await
+    }
+
+    async fn tracked(&self, after: u64) -> Result<Tracked> {
+        self.inner.tracked(after).await
+    }
+}
