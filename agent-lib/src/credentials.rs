@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fleet_core::kernel::{Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{IDENTITY_UNREADABLE, read_bounded, write_private};
+use crate::identity::{IDENTITY_UNREADABLE, read_bounded, remove, write_private};
 
 const FILE: &str = "certificate.json";
 const NEW_FILE: &str = "certificate.json.new";
@@ -77,6 +77,14 @@ impl Credentials {
                 None => None,
             },
         })
+    }
+
+    /// Removes those of a state directory; harmless when there are none.
+    ///
+    /// # Errors
+    /// When the disk does not let them go.
+    pub fn remove(state: &Path) -> Result<()> {
+        remove(&state.join(FILE))
     }
 
     /// Writes them, whole or not at all.

@@ -52,7 +52,7 @@ impl Farewell {
         write_private(state, NEW_FILE, FILE, text.as_bytes()).map_err(|error| {
             IDENTITY_UNREADABLE.error(format!("{} cannot be written: {error}", state.join(FILE).display()))
         })?;
-        Credentials::default().save(state)?;
+        Credentials::remove(state)?;
         Identity::remove(state)?;
         Ok(farewell)
     }
@@ -96,12 +96,13 @@ mod tests {
             key: SigningKey::generate(&random),
         };
         identity.save(state.path()).unwrap();
+        Credentials::default().save(state.path()).unwrap();
         assert_eq!(Farewell::load(state.path()), None);
         let left = Farewell::leave(state.path(), &identity, Standing::Rejected, Timestamp::EPOCH).unwrap();
         assert_eq!(Farewell::load(state.path()), Some(left.clone()));
         assert_eq!(left.reason(), "an operator rejected it");
         assert!(Identity::load(state.path()).is_err());
-        assert_eq!(Credentials::load(state.path()), Credentials::default());
+        assert!(!state.path().join("certificate.json").exists());
         Farewell::forget(state.path());
         assert_eq!(Farewell::load(state.path()), None);
     }

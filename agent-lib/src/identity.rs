@@ -113,12 +113,17 @@ impl Identity {
     /// # Errors
     /// [`IDENTITY_UNREADABLE`] when the disk does not let it go.
     pub fn remove(state: &Path) -> Result<()> {
-        match std::fs::remove_file(state.join(FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(IDENTITY_UNREADABLE.error(format!("{} cannot be removed: {error}", state.join(FILE).display())))
-            }
-            _ => Ok(()),
+        remove(&state.join(FILE))
+    }
+}
+
+/// Removes a file; harmless when there is none.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(IDENTITY_UNREADABLE.error(format!("{} cannot be removed: {error}", path.display())))
         }
+        _ => Ok(()),
     }
 }
 

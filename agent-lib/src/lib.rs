@@ -10,6 +10,7 @@
 //! journal/      the durable spool; state.rs holds the folder
 //! reports/      the inventory: announced by hashes, sent where wanted; collect/ reads it
 //! update/       other versions of the agent: fetched, tried, kept or left
+//! limits.rs     what each of its processes takes at most
 //! status.rs     what `fleet-agent status` reads; redact.rs takes secrets out of what people pass on
 //! gauges.rs     what travels with each beat; clock.rs corrects the device's time
 //! ```
@@ -24,6 +25,7 @@ pub mod farewell;
 mod gauges;
 pub mod identity;
 pub mod journal;
+pub mod limits;
 pub mod link;
 pub mod operations;
 pub mod policy;

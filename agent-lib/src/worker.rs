@@ -273,7 +273,7 @@ async fn after_standing(http: &Http, state: &Path) -> Option<Stopped> {
                 name: said.name,
                 ..identity.clone()
             };
-            let kept = Credentials::default().save(state).and_then(|()| renamed.save(state));
+            let kept = Credentials::remove(state).and_then(|()| renamed.save(state));
             match kept {
                 Ok(()) => return Some(Stopped::Renamed),
                 Err(error) => tracing::error!(error = error.log(), "the new identity cannot be kept"),

@@ -28,10 +28,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse, Response},
 };
-use fleet_core::{
-    kernel::{Clock, Randomness},
-    protocol::TIME_HEADER,
-};
+use fleet_core::kernel::{Clock, Randomness};
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
     sync::Semaphore,
@@ -301,24 +298,15 @@ async fn enveloped(
         // Its frames say the time; nobody will ask for its name; no browser shows it. Room for more would have to be made.
         return response;
     }
-    headers.reserve(SECURITY_HEADERS.len() + 2);
+    headers.reserve(SECURITY_HEADERS.len() + 1);
     for (name, value) in SECURITY_HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    if path.starts_with(AGENTS)
-        && let Ok(time) = HeaderValue::try_from(envelope.source.clock.now().to_string())
-    {
-        // One whose clock is off can correct itself by it, refused or not.
-        headers.insert(TIME_HEADER, time);
     }
     if let Some(request_id) = request_id.header() {
         headers.insert(REQUEST_ID, request_id);
     }
     response
 }
-
-/// The routes of agents.
-const AGENTS: &str = "/agent/";
 
 /// What comes from every device or balancer again and again: a line of the log only when it fails, or when asked for.
 const FREQUENT: [&str; 3] = ["/agent/v1/exchange", "/healthz", "/readyz"];

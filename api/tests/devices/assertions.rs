@@ -3,7 +3,7 @@ use std::time::Duration;
 use fleet_core::{
     devices::inventory::{Memory, SectionBody},
     kernel::{Clock as _, Timestamp},
-    protocol::{ASSERTION_HEADER, Assertion, TIME_HEADER},
+    protocol::{ASSERTION_HEADER, Assertion},
 };
 use serde_json::json;
 
@@ -50,7 +50,7 @@ async fn an_assertion_proves_one_device_and_one_request() {
     let sign =
         |key, id, method: &str, path: &str, body: &[u8]| Assertion::sign(key, id, now, random, method, path, body);
     let good = proof(&app, &device, now);
-    for (what, assertion) in [
+    for (_what, assertion) in [
         (
             "another device's key",
             sign(&other.key, device.id, "POST", PATH, &bytes),
@@ -73,8 +73,7 @@ async fn an_assertion_proves_one_device_and_one_request() {
         ("no text", String::new()),
         ("a long text", "A".repeat(4_000)),
     ] {
-        let answer = refused(&app, sending(&app, &assertion), 401, "assertion.invalid").await;
-        assert!(answer.header(TIME_HEADER).is_some(), "{what}");
+        refused(&app, sending(&app, &assertion), 401, "assertion.invalid").await;
     }
     let without = app.post(PATH).bytes(bytes.clone());
     refused(&app, without, 401, "assertion.invalid").await;
@@ -92,11 +91,7 @@ async fn a_clock_that_is_off_by_more_than_a_minute_proves_nothing() {
     let second = Duration::from_secs(1);
     for at in [now.minus(61 * second), now.plus(61 * second), Timestamp::EPOCH] {
         let call = sending(&app, &proof(&app, &device, at));
-        let answer = refused(&app, call, 401, "assertion.stale").await;
-        assert!(
-            answer.header(TIME_HEADER).is_some(),
-            "the agent learns the time from it"
-        );
+        refused(&app, call, 401, "assertion.stale").await;
     }
     for at in [now.minus(59 * second), now.plus(59 * second)] {
         sending(&app, &proof(&app, &device, at)).send().await.expect(204);

@@ -44,6 +44,7 @@ impl Run {
         if launched == Launched::Watched {
             launch::end_with_watcher()?;
         }
+        config.limits.apply().context("this process cannot be bounded")?;
         let policy =
             Policy::load(&config.policy, agent_user(), device_zone()).map_err(|error| anyhow::anyhow!("{error}"))?;
         let state = open_state(&config)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use fleet_agent_lib::link::Preference;
+use fleet_agent_lib::{limits::Limits, link::Preference};
 use fleet_bins_common::logging::LogFormat;
 use serde::Deserialize;
 
@@ -76,6 +76,8 @@ struct File {
     log_file: Option<PathBuf>,
     scripts: Option<PathBuf>,
     token_file: Option<PathBuf>,
+    memory_mb: Option<u64>,
+    niceness: Option<u8>,
 }
 
 /// The effective configuration.
@@ -88,6 +90,7 @@ pub(crate) struct Config {
     pub(crate) log_file: Option<PathBuf>,
     pub(crate) scripts: PathBuf,
     pub(crate) token_file: PathBuf,
+    pub(crate) limits: Limits,
 }
 
 impl Config {
@@ -110,6 +113,10 @@ impl Config {
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             scripts: file.scripts.unwrap_or_else(|| DEFAULT_SCRIPTS.into()),
             token_file: file.token_file.unwrap_or_else(|| DEFAULT_TOKEN_FILE.into()),
+            limits: Limits {
+                memory_bytes: file.memory_mb.map(|megabytes| megabytes.saturating_mul(1 << 20)),
+                niceness: file.niceness,
+            },
         }
     }
 }

@@ -67,5 +67,3 @@ pub const MAX_CHUNK: usize = 8 * 1024;
 pub const ASSERTION_HEADER: &str = "x-fleet-assertion";
 /// The header that carries a proof by a session key, in place of an assertion; only for exchanges.
 pub const PROOF_HEADER: &str = "x-fleet-proof";
-/// The header of each answer to an agent that tells the server's time (RFC 3339), for agents whose clock is off.
-pub const TIME_HEADER: &str = "x-fleet-time";
