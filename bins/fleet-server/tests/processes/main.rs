@@ -15,4 +15,5 @@ mod start;
 mod tls;
 mod upgrade;
 mod upgrades;
+#[allow(dead_code, reason = "the tests on Postgres use more of it")]
 mod world;

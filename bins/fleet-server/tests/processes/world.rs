@@ -8,13 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fleet_bins_common::storage::{self, Purpose};
 use fleet_core::{
     Fleet,
     access::{Context, Origin, bootstrap::Claim, sessions::Login, users::Password},
     devices::enrolment::{NewEnrolmentToken, TokenText},
     kernel::{MasterKey, SystemClock, SystemRandom},
 };
-use fleet_storage_sqlite::{SqliteOptions, SqliteStore};
 use serde_json::{Value, json};
 
 use crate::{
@@ -47,6 +47,7 @@ pub(crate) struct World {
     folder: tempfile::TempDir,
     transport: &'static str,
     listen: String,
+    storage: String,
     arguments: Vec<String>,
     proxy: Option<Nginx>,
     server: Server,
@@ -67,10 +68,28 @@ impl World {
 
     /// The same, for an agent that goes another way.
     pub(crate) async fn with(transport: &'static str, way: Way) -> Self {
+        Self::at(None, transport, way).await
+    }
+
+    /// On another store than usual, with a server that listens here, and an agent that finds it there.
+    pub(crate) async fn on(storage: &str, transport: &'static str, listen: String, found_at: &str) -> Self {
+        let place = (storage.to_owned(), listen, found_at.to_owned());
+        Self::at(Some(place), transport, Way::Plain).await
+    }
+
+    async fn at(place: Option<(String, String, String)>, transport: &'static str, way: Way) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let (listen, agents) = (free_address(), free_address());
-        let (address, arguments) = match way {
+        let (storage, listen, found_at) = match place {
+            Some((storage, listen, found_at)) => (storage, listen, Some(found_at)),
+            None => (
+                format!("sqlite:{}", data.join("fleet.db").display()),
+                free_address(),
+                None,
+            ),
+        };
+        let agents = free_address();
+        let (address, mut arguments) = match way {
             Way::Plain => (format!("http://{listen}"), vec![]),
             Way::OwnTls => (
                 format!("https://{agents}"),
@@ -81,7 +100,9 @@ impl World {
                 vec!["--trusted-proxy".to_owned(), "127.0.0.1".to_owned()],
             ),
         };
-        let (token, enrolment) = prepare(&data, &address, way).await;
+        arguments.extend(["--storage".to_owned(), storage.clone()]);
+        let address = found_at.unwrap_or(address);
+        let (token, enrolment) = prepare(&data, &storage, &address, way).await;
         let proxy = match way {
             Way::Nginx => Some(Nginx::start(folder.path(), &agents, &listen).await),
             Way::Plain | Way::OwnTls => None,
@@ -98,6 +119,7 @@ impl World {
             folder,
             transport,
             listen,
+            storage,
             arguments,
             proxy,
             server,
@@ -179,7 +201,13 @@ impl World {
 
     /// Asks for a script on the device; the run's id.
     pub(crate) async fn run_script(&self, script: &str, timeout_seconds: u32) -> String {
-        let body = json!({"operation": "shell", "params": {"script": script}, "targets": {"devices": [self.device]}, "timeout_seconds": timeout_seconds});
+        self.run_operation("shell", json!({"script": script}), timeout_seconds)
+            .await
+    }
+
+    /// Asks for an operation on the device; the run's id.
+    pub(crate) async fn run_operation(&self, operation: &str, params: Value, timeout_seconds: u32) -> String {
+        let body = json!({"operation": operation, "params": params, "targets": {"devices": [self.device]}, "timeout_seconds": timeout_seconds});
         let response = self
             .client
             .post(self.url("/api/v1/batches"))
@@ -196,9 +224,34 @@ impl World {
         runs["items"][0]["id"].as_str().unwrap().to_owned()
     }
 
+    /// Uploads a release of the agent for this machine.
+    pub(crate) async fn upload_agent(&self, version: &str, program: Vec<u8>) {
+        let platform = format!("linux-{}", std::env::consts::ARCH);
+        let response = self
+            .client
+            .post(self.url(&format!("/api/v1/agent-releases?version={version}&platform={platform}")))
+            .bearer_auth(&self.token)
+            .body(program)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
+    }
+
     /// Waits until a run meets a condition.
     pub(crate) async fn until(&self, run: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        self.until_within(Duration::from_secs(60), run, what, condition).await
+    }
+
+    /// The same, with more or less patience.
+    pub(crate) async fn until_within(
+        &self,
+        patience: Duration,
+        run: &str,
+        what: &str,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let deadline = Instant::now() + patience;
         loop {
             let view = self.get(&format!("/api/v1/runs/{run}")).await;
             if condition(&view) {
@@ -390,6 +443,15 @@ impl World {
         self.agent_down = false;
     }
 
+    /// Another server on the same store.
+    pub(crate) async fn second_server(&self, listen: &str) -> Server {
+        let data = self.folder.path().join("second");
+        std::fs::create_dir_all(data.join("keys")).unwrap();
+        let key = "keys/master.key";
+        std::fs::copy(self.folder.path().join("data").join(key), data.join(key)).unwrap();
+        start(&data, listen, &self.arguments).await
+    }
+
     pub(crate) async fn restart_server(&mut self) {
         self.server.kill().await;
         self.server = start(&self.folder.path().join("data"), &self.listen, &self.arguments).await;
@@ -404,7 +466,7 @@ impl World {
         }
         // Nothing that was killed at any moment has left damage behind.
         let key = std::fs::read_to_string(self.folder.path().join("data/keys/master.key")).unwrap();
-        let fleet = open(&self.folder.path().join("data"), &key).await;
+        let fleet = open(&self.storage, &key).await;
         let findings = fleet.store().backend().check().await.unwrap();
         assert!(findings.is_empty(), "{findings:?}");
         fleet.close().await.unwrap();
@@ -453,25 +515,25 @@ async fn start(data: &std::path::Path, listen: &str, arguments: &[String]) -> Se
     Server::start_with(data, listen, &arguments).await
 }
 
-async fn open(data: &std::path::Path, key: &str) -> Fleet {
-    let store = SqliteStore::open(data.join("fleet.db"), SqliteOptions::default(), Arc::new(SystemClock))
+async fn open(uri: &str, key: &str) -> Fleet {
+    let opened = storage::open(&uri.parse().unwrap(), Purpose::Serve, Arc::new(SystemClock))
         .await
         .unwrap();
-    Fleet::builder(Arc::new(store), MasterKey::from_text(key).unwrap())
+    Fleet::builder(opened.backend, MasterKey::from_text(key).unwrap())
         .open()
         .await
         .unwrap()
 }
 
 /// An administrator's session and an enrolment token, in a store that the server will find.
-async fn prepare(data: &std::path::Path, address: &str, way: Way) -> (String, String) {
+async fn prepare(data: &std::path::Path, uri: &str, address: &str, way: Way) -> (String, String) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(data.join("keys")).unwrap();
     let key = MasterKey::generate(&SystemRandom).to_text();
     let key_file = data.join("keys/master.key");
     std::fs::write(&key_file, key.as_bytes()).unwrap();
     std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let fleet = open(data, &key).await;
+    let fleet = open(uri, &key).await;
     let token = fleet
         .access()
         .bootstrap_token()
