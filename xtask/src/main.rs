@@ -6,6 +6,7 @@
 //! test     everything that has to hold before a change lands
 //! openapi  the committed description of the REST API
 //! bench    the measured targets
+//! dist     the programs that are handed out
 //! ```
 
 #![allow(
@@ -15,6 +16,7 @@
 )]
 
 mod bench;
+mod dist;
 mod openapi;
 mod postgres;
 mod process;
@@ -47,6 +49,8 @@ enum Command {
     Openapi(openapi::Arguments),
     /// Measure the targets: each prints a figure and fails when it falls short.
     Bench(bench::Arguments),
+    /// Build the programs that are handed out, for old C libraries too, into target/dist.
+    Dist(dist::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&workspace, &arguments),
         Command::Openapi(arguments) => openapi::run(&workspace, &arguments).map(|()| ExitCode::SUCCESS),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
+        Command::Dist(arguments) => dist::run(&workspace, &arguments),
     });
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
