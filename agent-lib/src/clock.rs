@@ -18,6 +18,8 @@ use tokio::{sync::watch, time::Instant};
 
 /// A time that nobody signed is believed as far as this from what was signed.
 const TRIM: Duration = Duration::from_secs(300);
+/// Beyond this the server's clock was set, or somebody in between lies: what is signed decides.
+const AGREED: Duration = Duration::from_secs(10);
 
 /// Tells the server's time as well as the device can know it.
 #[derive(Debug)]
@@ -53,15 +55,15 @@ impl ServerClock {
         let _ = self.known.subscribe().wait_for(|known| *known).await;
     }
 
-    /// Takes over what came unsigned, unless it leads away from what was signed; whether it was taken over.
+    /// Takes over what came unsigned, unless it leads away from what was signed. Whether the two agree: where they do not, whoever
+    /// receives this asks for the signed time, or [`ServerClock::at_least`] would stay ahead of a server that was set back.
     pub fn trim(&self, unsigned: Timestamp) -> bool {
-        let near = self
-            .signed_now()
-            .is_some_and(|signed| unsigned.since(signed) <= TRIM && signed.since(unsigned) <= TRIM);
-        if near {
+        let Some(signed) = self.signed_now() else { return false };
+        let apart = unsigned.since(signed).max(signed.since(unsigned));
+        if apart <= TRIM {
             self.set(unsigned);
         }
-        near
+        apart <= AGREED
     }
 
     /// The time that nothing unsigned can hold back: for what must not be done too late.
@@ -141,7 +143,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_sets_its_clock_is_followed_when_it_signs_that() {
-        for set in [-3_600, 3_600] {
+        for set in [-3_600, -200, 3_600] {
             let clock = ServerClock::new(Arc::new(ManualClock::new(SIGNED)));
             clock.learn(SIGNED);
             assert!(

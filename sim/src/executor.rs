@@ -67,7 +67,7 @@ impl SimExecutor {
             // Some processes are stuck in the kernel for longer than the server waits.
             stubborn: match dice.below(12) {
                 _ if script == Some(ENDLESS) => Duration::from_secs(1),
-                0 => Duration::from_secs(600),
+                0 => Duration::from_secs(180),
                 1 => Duration::from_secs(20),
                 _ => dice.time(Duration::from_millis(1), Duration::from_secs(3)),
             },

@@ -98,6 +98,8 @@ pub struct Violation {
 /// An execution, as the device knows it.
 #[derive(Clone, Debug)]
 pub struct Execution {
+    /// Whose.
+    pub device: DeviceId,
     /// Which start of the agent.
     pub boot: u64,
     /// When it began.
@@ -203,6 +205,7 @@ impl Judge {
             let mut inner = self.inner();
             let executions = inner.executions.entry(offer.run).or_default();
             executions.push(Execution {
+                device,
                 boot,
                 began: now,
                 ended: None,
@@ -275,6 +278,13 @@ impl Judge {
         self.inner().executions.get(&run).cloned().unwrap_or_default()
     }
 
+    /// Whether an agent that lives executes something.
+    pub fn is_executing(&self) -> bool {
+        let inner = self.inner();
+        let mut under_way = inner.executions.values().flatten().filter(|it| it.ended.is_none());
+        under_way.any(|it| !inner.crashes.contains_key(&(it.device, it.boot)))
+    }
+
     /// When an agent crashed.
     pub fn crash_of(&self, device: DeviceId, boot: u64) -> Option<Duration> {
         self.inner().crashes.get(&(device, boot)).copied()
@@ -327,6 +337,12 @@ impl Judge {
                 format_args!("an older connection of {device} was answered {frame:?}"),
             );
         }
+    }
+
+    /// The server took a beat.
+    pub fn beat_taken(&self, device: DeviceId) {
+        let now = self.clock.now();
+        self.inner().beats.insert(device, now);
     }
 
     fn check_recorded(&self, fleet: &Fleet, device: DeviceId, recorded: &fleet_core::protocol::Recorded) {

@@ -5,7 +5,6 @@ use fleet_core::{
     access::Context,
     devices::{DEVICE_OFFLINE, DeviceEvent, DeviceId, DeviceSummary, Presence},
     kernel::{EntityId as _, Timestamp},
-    link::LinkedDevice,
     protocol::{AgentFrame, Offer, Recorded, ServerFrame},
     store::Evidence,
     work::{Run, RunId, State, run::RunEvent},
@@ -22,8 +21,8 @@ pub enum Inbound {
     Swallow(Vec<ServerFrame>),
 }
 
-/// A frame on its way in, by a session of `epochs.0` where the newest is `epochs.1`.
-pub fn inbound(plant: Option<Plant>, fleet: &Fleet, device: &LinkedDevice, epochs: (u64, u64), text: &str) -> Inbound {
+/// A frame on its way in.
+pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
     let Some(plant) = plant else { return Inbound::Pass };
     let Ok(frame) = serde_json::from_str::<AgentFrame>(text) else {
         return Inbound::Pass;
@@ -50,14 +49,6 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, device: &LinkedDevice, epoch
             if output.chunks.iter().any(|chunk| chunk.text.contains("spool was full")) =>
         {
             Inbound::Swallow(Vec::new())
-        }
-        (Plant::OlderConnectionCounts, frame) if epochs.0 > 0 && epochs.0 < epochs.1 => {
-            // As if the frame had come by the newest connection.
-            let taken = async {
-                let session = fleet.link().resume(device, epochs.1).ok()?;
-                fleet.link().receive(&session, vec![frame]).await.ok()
-            };
-            Inbound::Swallow(taken.now_or_never().flatten().unwrap_or_default())
         }
         (Plant::ResultCountedTwice, AgentFrame::Finished(finished)) => {
             write_again(fleet, finished.run);

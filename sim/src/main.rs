@@ -15,11 +15,14 @@ struct Flags {
     #[arg(long)]
     trace: bool,
     /// So many seeds.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, env = "FLEET_SIM_SEEDS", default_value_t = 1_000)]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Fail when a move of the table that can be reached was not visited.
+    #[arg(long)]
+    all_moves: bool,
     /// With this fault planted.
     #[arg(long)]
     plant: Option<Plant>,
@@ -47,26 +50,7 @@ fn main() -> anyhow::Result<()> {
     }
     let seeds = flags.from..flags.from + flags.seeds;
     if flags.plants || flags.plant.is_some() {
-        let wanted = Plant::ALL
-            .iter()
-            .filter(|(plant, _)| flags.plant.is_none_or(|only| only == *plant));
-        for (plant, by) in wanted {
-            match hunt(seeds.clone(), *plant)?.and_then(|found| Some((found.seed, found.violation?))) {
-                Some((seed, violation)) => {
-                    let right = if by.contains(&violation.invariant) {
-                        ""
-                    } else {
-                        " (unexpected)"
-                    };
-                    println!(
-                        "{plant:?}: seed {seed}, {:?}{right}: {}",
-                        violation.invariant, violation.why
-                    );
-                }
-                None => println!("{plant:?}: not found"),
-            }
-        }
-        return Ok(());
+        return hunt_all(&flags, seeds);
     }
     let began = std::time::Instant::now();
     let report = campaign(seeds)?;
@@ -77,9 +61,42 @@ fn main() -> anyhow::Result<()> {
         took.as_secs_f64(),
         report.seeds as f64 / took.as_secs_f64()
     );
-    if report.failed.is_empty() {
-        Ok(())
-    } else {
-        Err(anyhow::anyhow!("{} seeds failed", report.failed.len()))
+    if !report.failed.is_empty() {
+        anyhow::bail!("{} seeds failed", report.failed.len());
     }
+    if flags.all_moves && !report.not_visited().is_empty() {
+        anyhow::bail!("moves that can be reached were not visited");
+    }
+    Ok(())
+}
+
+/// Plants each fault and looks for it.
+fn hunt_all(flags: &Flags, seeds: std::ops::Range<u64>) -> anyhow::Result<()> {
+    let wanted: Vec<_> = Plant::ALL
+        .iter()
+        .filter(|(plant, _)| flags.plant.is_none_or(|only| only == *plant))
+        .collect();
+    let mut found = 0;
+    for (plant, by) in &wanted {
+        let outcome = hunt(seeds.clone(), *plant)?;
+        match outcome.and_then(|outcome| Some((outcome.seed, outcome.violation?))) {
+            Some((seed, violation)) => {
+                let is_right = by.contains(&violation.invariant);
+                found += usize::from(is_right);
+                let remark = if is_right {
+                    ""
+                } else {
+                    ", which is not what was expected"
+                };
+                println!(
+                    "{plant:?}: seed {seed}, {:?}{remark}: {}",
+                    violation.invariant, violation.why
+                );
+            }
+            None => println!("{plant:?}: escapes"),
+        }
+    }
+    println!("found {found} of {} planted faults", wanted.len());
+    anyhow::ensure!(found == wanted.len(), "planted faults escape");
+    Ok(())
 }

@@ -16,8 +16,6 @@ pub enum Plant {
     BeatNotTaken,
     /// Requests to stop never reach the device.
     CancelIgnored,
-    /// Frames of an older connection count as those of the newest.
-    OlderConnectionCounts,
     /// A device is shown as offline as soon as its connection ends.
     OfflineAtDisconnect,
     /// A result that comes again is written down again.
@@ -62,7 +60,6 @@ impl Plant {
         (Self::ReceiptNotStored, &[Invariant::AcknowledgedIsStored]),
         (Self::BeatNotTaken, &[Invariant::NoFalseOffline]),
         (Self::CancelIgnored, &[Invariant::CancelledInTime]),
-        (Self::OlderConnectionCounts, &[Invariant::NewerConnectionWins]),
         (Self::OfflineAtDisconnect, &[Invariant::NoFalseOffline]),
         (Self::ResultCountedTwice, &[Invariant::StatesMoveForward]),
         (Self::StartUndoesEnd, &[Invariant::StatesMoveForward]),

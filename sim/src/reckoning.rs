@@ -25,7 +25,7 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(15);
 /// How long devices may take to come back: the longest back-off, what they were told to stay away, and silences to be noticed.
-const COMING_BACK: Duration = Duration::from_secs(420);
+const COMING_BACK: Duration = Duration::from_secs(300);
 /// How far a journal may pass its bound: by the results of runs that were begun before.
 const SPOOL_SLACK: u64 = 24 << 10;
 /// What may lie between the end of an execution and its record, where the agent crashed.
@@ -89,6 +89,11 @@ impl World {
             }
         }
         tokio::time::sleep(until.max(COMING_BACK)).await;
+        // A device may be busy with what the server has given up.
+        let patience = Instant::now() + Duration::from_secs(600);
+        while self.judge.is_executing() && Instant::now() < patience {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
         for run in self.runs.clone() {
             if let Some(run) = self.door.stored::<Run>(run.uuid())
                 && !run.state.is_terminal()

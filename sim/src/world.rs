@@ -47,7 +47,11 @@ impl Plan {
             seed,
             plant: None,
             whole_trace: false,
-            trouble: Duration::from_secs(30 * 60),
+            // Short ones are cheap and many; a tenth is long, for what builds up slowly.
+            trouble: match seed % 10 {
+                0 => Duration::from_secs(30 * 60),
+                n => Duration::from_secs(3 * 60 + n * 24),
+            },
         }
     }
 }

@@ -69,6 +69,9 @@ const LONG: [(&str, &str); 5] = [
     ("MOVE_KILLS", "200"),
 ];
 
+/// Seeds of the simulation in the long mode.
+const LONG_SEEDS: &str = "100000";
+
 /// The parts, in the order in which they run: what fails fastest comes first.
 pub const PARTS: &[Part] = &[
     Part {
@@ -148,6 +151,21 @@ pub const PARTS: &[Part] = &[
                 settings,
                 &["nextest", "run", "--workspace", "-E", NEEDS_NGINX, "--no-fail-fast"],
             )]
+        },
+    },
+    Part {
+        name: "simulation",
+        what: "server and agents over a faulty network, clock and disk: a thousand seeds, and the faults that are planted",
+        steps: |workspace, settings| {
+            let simulate = |arguments: &[&str]| {
+                let mut command = workspace.command(workspace.binary("fleet-sim", false));
+                command.args(arguments);
+                if settings.long && std::env::var_os("FLEET_SIM_SEEDS").is_none() {
+                    command.env("FLEET_SIM_SEEDS", LONG_SEEDS);
+                }
+                Step::Run(command)
+            };
+            vec![simulate(&["--all-moves"]), simulate(&["--plants"])]
         },
     },
     Part {
