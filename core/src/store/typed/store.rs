@@ -104,18 +104,36 @@ impl Store {
 
     /// Decides and commits a change, anew after each lost race. `decide` reads through the transaction, writes into it and
     /// ends with [`Tx::commit`]; it may run several times and must have no other effect.
-    pub async fn change<R, F, Fut>(&self, context: &Context, evidence: Evidence, mut decide: F) -> Result<R>
+    pub async fn change<R, F, Fut>(&self, context: &Context, evidence: Evidence, decide: F) -> Result<R>
     where
         F: FnMut(Tx) -> Fut,
         Fut: Future<Output = Result<R>>,
     {
+        let reader = self.reader().await?;
+        self.change_on(reader, context, evidence, decide).await
+    }
+
+    /// The same; the first decision is made on a view that is open already.
+    pub(crate) async fn change_on<R, F, Fut>(
+        &self,
+        reader: Reader,
+        context: &Context,
+        evidence: Evidence,
+        mut decide: F,
+    ) -> Result<R>
+    where
+        F: FnMut(Tx) -> Fut,
+        Fut: Future<Output = Result<R>>,
+    {
+        let mut reader = reader;
         let mut attempt = 1;
         loop {
-            let tx = Tx::begin(self.clone(), context.clone(), evidence).await?;
+            let tx = Tx::begin(self.clone(), reader, context.clone(), evidence);
             match decide(tx).await {
                 Err(error) if error.code() == STALE && attempt < ATTEMPTS => attempt += 1,
                 outcome => return outcome,
             }
+            reader = self.reader().await?;
         }
     }
 

@@ -54,11 +54,10 @@ pub struct Tx {
 }
 
 impl Tx {
-    pub(super) async fn begin(store: Store, context: Context, evidence: Evidence) -> Result<Self> {
-        let reader = store.reader().await?;
+    pub(super) fn begin(store: Store, reader: Reader, context: Context, evidence: Evidence) -> Self {
         let id = store.new_uuid();
         let now = store.clock().now();
-        Ok(Self {
+        Self {
             store,
             reader,
             context,
@@ -71,7 +70,7 @@ impl Tx {
             subject: None,
             changed: Vec::new(),
             details: BTreeMap::new(),
-        })
+        }
     }
 
     /// The time of the change: one for everything in it.
@@ -210,7 +209,7 @@ impl Tx {
     }
 
     /// Commits everything and its evidence. A change without effect is not committed and leaves no evidence.
-    pub async fn commit(mut self) -> Result<Seq> {
+    pub async fn commit(self) -> Result<Seq> {
         if self.is_empty() {
             return Ok(self.reader.seq());
         }
@@ -218,11 +217,11 @@ impl Tx {
     }
 
     /// Commits the evidence even when nothing else is written: for a sign-in or a refusal.
-    pub async fn record(mut self) -> Result<Seq> {
+    pub async fn record(self) -> Result<Seq> {
         self.commit_always().await.map(|committed| committed.seq)
     }
 
-    async fn commit_always(&mut self) -> Result<Committed> {
+    async fn commit_always(mut self) -> Result<Committed> {
         match self.evidence {
             Evidence::Audit(action) => {
                 let entry = AuditEntry {
@@ -246,17 +245,28 @@ impl Tx {
             }
             Evidence::Observed => {}
         }
+        let Self {
+            store,
+            reader,
+            id,
+            writes,
+            rows,
+            ..
+        } = self;
+        // All is decided. Views are few: one that was held here would keep others from deciding, and so from sharing the
+        // transaction that this commit waits for.
+        drop(reader);
         let batch = Batch {
-            id: self.id,
-            writes: std::mem::take(&mut self.writes).into_values().collect(),
-            rows: std::mem::take(&mut self.rows),
+            id,
+            writes: writes.into_values().collect(),
+            rows,
         };
         // Dropped with this call, before whoever waits for the commit hears of it.
-        let _announcement = self.store.announce(&batch.writes);
+        let _announcement = store.announce(&batch.writes);
         let mut attempt = 1;
         loop {
             // The batch id makes the repeat harmless: it returns the first answer if the first try did commit.
-            match self.store.backend().commit(batch.clone()).await {
+            match store.backend().commit(batch.clone()).await {
                 Err(error) if !error.certainly_not_written() && attempt < RESOLVE_ATTEMPTS => attempt += 1,
                 outcome => return Ok(outcome?),
             }
