@@ -12,8 +12,8 @@ use crate::{
     },
     kernel::{Class, Code, Error, PublicKey, Result, Timestamp},
     protocol::{
-        AgentFrame, Announce, Assertion, AssertionError, Beat, Bye, Cancel, Hello, KeyAnswer, KeyRequest, PROTOCOL,
-        PROTOCOL_MIN, Proof, Recorded, ServerFrame, Want, Welcome, WelcomeBody, agree,
+        Accepted, AgentFrame, Announce, Assertion, AssertionError, Beat, Bye, Cancel, Hello, KeyAnswer, KeyRequest,
+        PROTOCOL, PROTOCOL_MIN, Proof, Recorded, ServerFrame, Started, Want, Welcome, WelcomeBody, agree,
     },
     work::{RunId, delivery::Answer},
 };
@@ -179,12 +179,17 @@ impl<'a> LinkService<'a> {
     /// session ends, and the agent sends it again in the next.
     pub async fn receive(&self, session: &Session, frames: Vec<AgentFrame>) -> Result<Vec<ServerFrame>> {
         let mut answers = Vec::new();
-        for frame in frames {
+        let mut frames = frames.into_iter().peekable();
+        while let Some(frame) = frames.next() {
             if !self.fleet.sessions().is_current(session) {
                 return Err(SESSION_UNKNOWN.error("a newer session of this device has begun"));
             }
             if let AgentFrame::Beat(beat) = frame {
                 answers.push(self.beat(session, beat).await?);
+            } else if let AgentFrame::Accepted(Accepted { run }) = frame
+                && let Some(AgentFrame::Started(started)) = frames.next_if(|next| is_start_of(next, run))
+            {
+                answers.extend(Box::pin(self.take_start(session.device, started)).await?);
             } else if let Some(answer) = Box::pin(self.take(session, frame)).await? {
                 answers.push(answer);
             }
@@ -202,15 +207,17 @@ impl<'a> LinkService<'a> {
         Ok(ServerFrame::Beat { time })
     }
 
+    /// The acceptance of a run and its start, which came together.
+    async fn take_start(&self, device: DeviceId, started: Started) -> Result<[ServerFrame; 2]> {
+        let run = started.run;
+        let delivery = self.fleet.delivery();
+        let answers = delivery.accepted_and_started(device, run, started.at).await?;
+        Ok(answers.map(|answer| ServerFrame::Recorded(recorded(run, answer))))
+    }
+
     async fn take(&self, session: &Session, frame: AgentFrame) -> Result<Option<ServerFrame>> {
         let device = session.device;
         let delivery = self.fleet.delivery();
-        let recorded = |run: RunId, answer: Answer| Recorded {
-            run,
-            chunks: 0,
-            accepted: true,
-            finished: answer == Answer::Rejected,
-        };
         Ok(match frame {
             AgentFrame::Hello(_) => {
                 return Err(Error::invalid_field(
@@ -320,6 +327,20 @@ impl<'a> LinkService<'a> {
             .into_iter()
             .map(|run| ServerFrame::Cancel(Cancel { run }));
         Ok(offers.chain(cancels).collect())
+    }
+}
+
+fn is_start_of(frame: &AgentFrame, run: RunId) -> bool {
+    matches!(frame, AgentFrame::Started(started) if started.run == run)
+}
+
+/// A step of a run is stored; of one that is rejected no more is to be said.
+fn recorded(run: RunId, answer: Answer) -> Recorded {
+    Recorded {
+        run,
+        chunks: 0,
+        accepted: true,
+        finished: answer == Answer::Rejected,
     }
 }
 

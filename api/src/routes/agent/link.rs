@@ -17,7 +17,7 @@ use fleet_core::{
     protocol::{AgentFrame, MAX_FRAME, ServerFrame},
 };
 use futures::{
-    Sink, SinkExt as _, Stream, StreamExt as _,
+    FutureExt as _, Sink, SinkExt as _, Stream, StreamExt as _,
     stream::{SplitSink, SplitStream},
 };
 use tokio::time::{Instant, timeout};
@@ -34,6 +34,8 @@ const FRAME_INVALID: Code = Code::new("link.frame_invalid", Class::Invalid);
 const SILENCE: Duration = Duration::from_secs(95);
 /// How long a frame may take to be written.
 const WRITE: Duration = Duration::from_secs(20);
+/// Frames that are taken together at most; each may have 64 KiB.
+const TOGETHER: usize = 8;
 /// How long an agent may take to say hello.
 const HELLO: Duration = Duration::from_secs(20);
 /// Whether the certificate of a connection has ended is looked at this often.
@@ -148,8 +150,12 @@ async fn converse(
             () = signal.wait(LOOK) => look = true,
             frame = read(incoming) => {
                 heard = Instant::now();
-                let answers = fleet.link().receive(session, vec![frame?]).await?;
+                let (frames, broken) = together(frame?, incoming);
+                let answers = fleet.link().receive(session, frames).await?;
                 write(out, answers).await?;
+                if let Some(error) = broken {
+                    return Err(error);
+                }
                 look = false;
             }
             () = tokio::time::sleep_until(heard + SILENCE) => return Err(GONE.error("nothing heard for three beats")),
@@ -170,6 +176,19 @@ async fn certificate_over(fleet: &Fleet, session: &Session) -> Error {
 
 /// The other side is gone.
 const GONE: Code = Code::new("link.gone", Class::Unavailable);
+
+/// A frame and those that came with it, so that they can be stored together; and why there will be no more, if that is known.
+fn together(first: AgentFrame, incoming: &mut Incoming<impl Messages>) -> (Vec<AgentFrame>, Option<Error>) {
+    let mut frames = vec![first];
+    while frames.len() < TOGETHER {
+        match read(incoming).now_or_never() {
+            None => break,
+            Some(Ok(frame)) => frames.push(frame),
+            Some(Err(error)) => return (frames, Some(error)),
+        }
+    }
+    (frames, None)
+}
 
 /// The next frame. Pings are answered by the library.
 async fn read(incoming: &mut Incoming<impl Messages>) -> Result<AgentFrame> {

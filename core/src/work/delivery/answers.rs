@@ -6,7 +6,7 @@ use crate::{
     devices::DeviceId,
     kernel::{EntityId, Result, Timestamp},
     protocol::{Finished, Output, Refused, RunResult},
-    store::{Evidence, Versioned},
+    store::Evidence,
     work::{
         Run, RunId, State,
         output::store_chunks,
@@ -29,23 +29,24 @@ pub enum Answer {
 impl DeliveryService<'_> {
     /// The device has the run in its journal.
     pub async fn accepted(&self, device: DeviceId, run: RunId) -> Result<Answer> {
-        self.step(
-            device,
-            run,
-            Edge::Accept,
-            |run, now| run.delivery.receipt_at = Some(now),
-            None,
-        )
-        .await
+        self.step(device, run, Move::new(Edge::Accept, &receive)).await
     }
 
     /// The device has begun the run. Its clock is not trusted beyond now.
     pub async fn started(&self, device: DeviceId, run: RunId, at: Timestamp) -> Result<Answer> {
-        let set = move |run: &mut Run, now: Timestamp| {
-            run.delivery.receipt_at.get_or_insert(now);
-            run.started_at = Some(within(at, run.created_at, now));
-        };
-        self.step(device, run, Edge::Start, set, None).await
+        self.step(device, run, Move::new(Edge::Start, &begin(at))).await
+    }
+
+    /// The device has the run and has begun it, which it tells together unless others are before it: one commit, in which the run
+    /// moves twice.
+    pub async fn accepted_and_started(&self, device: DeviceId, run: RunId, at: Timestamp) -> Result<[Answer; 2]> {
+        let begin = begin(at);
+        self.steps(
+            device,
+            run,
+            [Move::new(Edge::Accept, &receive), Move::new(Edge::Start, &begin)],
+        )
+        .await
     }
 
     /// The device will never execute the run.
@@ -61,14 +62,10 @@ impl DeliveryService<'_> {
             message: Some(bounded(refused.message, 1_000)),
             ..Ending::default()
         };
-        self.step(
-            device,
-            refused.run,
-            Edge::Finish(end),
-            move |run, _| run.ending = Some(ending.clone()),
-            Some(reason),
-        )
-        .await
+        let set = move |run: &mut Run, _: Timestamp| run.ending = Some(ending.clone());
+        let mut refusal = Move::new(Edge::Finish(end), &set);
+        refusal.reason = Some(reason);
+        self.step(device, refused.run, refusal).await
     }
 
     /// The run has ended.
@@ -97,7 +94,8 @@ impl DeliveryService<'_> {
             run.finished_at = Some(within(finished_at, run.started_at.unwrap_or(run.created_at), now));
             run.ending = Some(ending.clone());
         };
-        self.step(device, finished.run, Edge::Finish(end), set, None).await
+        self.step(device, finished.run, Move::new(Edge::Finish(end), &set))
+            .await
     }
 
     /// Output of the run; returns the place after the last chunk that need not be sent again.
@@ -132,14 +130,13 @@ impl DeliveryService<'_> {
         }
     }
 
-    async fn step(
-        &self,
-        device: DeviceId,
-        id: RunId,
-        edge: Edge,
-        set: impl Fn(&mut Run, Timestamp) + Send + Sync,
-        reason: Option<String>,
-    ) -> Result<Answer> {
+    async fn step(&self, device: DeviceId, id: RunId, step: Move<'_>) -> Result<Answer> {
+        let [answer] = self.steps(device, id, [step]).await?;
+        Ok(answer)
+    }
+
+    /// Moves a run, one step after the other, in one commit.
+    async fn steps<const N: usize>(&self, device: DeviceId, id: RunId, moves: [Move<'_>; N]) -> Result<[Answer; N]> {
         let context = Context::new(
             Actor::Device {
                 id: device.uuid(),
@@ -148,37 +145,43 @@ impl DeliveryService<'_> {
             Origin::default(),
             std::sync::Arc::default(),
         );
-        let (set, reason) = (&set, &reason);
-        let answer = self
+        let moves = &moves;
+        let answers = self
             .store
             .change(&context, Evidence::Observed, |mut tx| async move {
                 let Some(before) = tx.get::<Run>(id).await?.filter(|run| run.device == device) else {
                     tracing::warn!(%device, run = %id, "an answer about a run that the device never had");
-                    return Ok(Answer::Rejected);
+                    return Ok([Answer::Rejected; N]);
                 };
-                let answer = decide(&before, edge);
-                if answer == Answer::Stored {
-                    let mut run = before.value.clone();
-                    let now = tx.now();
-                    // The step first: it keeps times that the device tells better.
-                    let Step::To(_) = run.state.after(edge) else { return Ok(Answer::Rejected) };
-                    set(&mut run, now);
-                    step_run(&mut tx, &before, &mut run, edge, reason.clone())?;
-                    tx.commit().await?;
-                } else if answer == Answer::Rejected {
-                    tracing::warn!(%device, run = %id, state = before.state.name(), ?edge, "an answer that contradicts what is stored");
+                let mut answers = [Answer::Rejected; N];
+                let (mut run, now) = (before.value.clone(), tx.now());
+                for (step, answer) in moves.iter().zip(&mut answers) {
+                    *answer = decide(run.state, step.edge);
+                    match answer {
+                        Answer::Stored => {
+                            (step.set)(&mut run, now);
+                            step_run(&mut tx, &before, &mut run, step.edge, step.reason.clone())?;
+                        }
+                        Answer::Repeat => {}
+                        Answer::Rejected => {
+                            tracing::warn!(%device, run = %id, state = run.state.name(), edge = ?step.edge, "an answer that contradicts what is stored");
+                        }
+                    }
                 }
-                Ok(answer)
+                if answers.contains(&Answer::Stored) {
+                    tx.commit().await?;
+                }
+                Ok(answers)
             })
             .await?;
-        if answer == Answer::Stored {
+        if answers.contains(&Answer::Stored) {
             self.runs.signal(id);
-            if matches!(edge, Edge::Finish(_)) {
+            if moves.iter().any(|step| matches!(step.edge, Edge::Finish(_))) {
                 // The lane is free: the next run may go.
                 self.devices.signal(device);
             }
         }
-        Ok(answer)
+        Ok(answers)
     }
 }
 
@@ -188,8 +191,40 @@ fn within(told: Timestamp, earliest: Timestamp, now: Timestamp) -> Timestamp {
     told.max(earliest).min(now)
 }
 
-fn decide(run: &Versioned<Run>, edge: Edge) -> Answer {
-    match run.state.after(edge) {
+/// What an answer changes in a run, at this time.
+type Set = dyn Fn(&mut Run, Timestamp) + Send + Sync;
+
+/// A step that an answer makes a run take.
+struct Move<'m> {
+    edge: Edge,
+    /// Before the step, which keeps times that the device tells better.
+    set: &'m Set,
+    reason: Option<String>,
+}
+
+impl<'m> Move<'m> {
+    fn new(edge: Edge, set: &'m Set) -> Self {
+        Self {
+            edge,
+            set,
+            reason: None,
+        }
+    }
+}
+
+fn receive(run: &mut Run, now: Timestamp) {
+    run.delivery.receipt_at = Some(now);
+}
+
+fn begin(at: Timestamp) -> impl Fn(&mut Run, Timestamp) + Send + Sync {
+    move |run, now| {
+        run.delivery.receipt_at.get_or_insert(now);
+        run.started_at = Some(within(at, run.created_at, now));
+    }
+}
+
+fn decide(state: State, edge: Edge) -> Answer {
+    match state.after(edge) {
         Step::To(_) => Answer::Stored,
         Step::Repeat => Answer::Repeat,
         Step::Illegal => Answer::Rejected,

@@ -66,16 +66,16 @@ impl<'a> DeliveryService<'a> {
         Ok(pending.unwrap_or_default())
     }
 
-    /// The same by a view that is open already; it is closed before anything is committed. None while the device has no open
+    /// The same by a view that is open already, on which the offers are decided as well. None while the device has no open
     /// run: then nothing becomes due before one of its runs is written.
     pub(crate) async fn pending_in(
         &self,
-        reader: Reader,
+        mut reader: Reader,
         device: DeviceId,
         epoch: u64,
         dispatch: &SigningKey,
     ) -> Result<Option<Pending>> {
-        let open = open_runs(device, reader).await?;
+        let mut open = open_runs(device, &mut reader).await?;
         if open.is_empty() {
             return Ok(None);
         }
@@ -94,20 +94,30 @@ impl<'a> DeliveryService<'a> {
             }));
         }
         let ids: &Vec<RunId> = &chosen.into_iter().map(|place| refs[place].id).collect();
+        // As they were read: who was faster makes the first try fail, and the next one reads anew.
+        open.retain(|run| ids.contains(&run.value.id));
+        let mut known = Some(open);
         let context = Context::system("delivery");
-        let offered = self
-            .store
-            .change(&context, Evidence::Observed, |mut tx| async move {
-                let runs = tx.reader().get_many::<Run>(ids).await?;
+        let decide = |mut tx: Tx| {
+            let known = known.take();
+            async move {
+                let runs = match known {
+                    Some(runs) => runs,
+                    None => tx.reader().get_many::<Run>(ids).await?.into_iter().flatten().collect(),
+                };
                 let mut offered = Vec::new();
-                for before in runs.into_iter().flatten() {
+                for before in runs {
                     if let Some(run) = offer(&mut tx, &before, epoch)? {
                         offered.push(run);
                     }
                 }
                 tx.commit().await?;
                 Ok(offered)
-            })
+            }
+        };
+        let offered = self
+            .store
+            .change_on(reader, &context, Evidence::Observed, decide)
             .await?;
         let offers = offered
             .into_iter()
@@ -135,7 +145,7 @@ impl<'a> DeliveryService<'a> {
 }
 
 /// A device's open runs, the oldest first.
-async fn open_runs(device: DeviceId, mut reader: Reader) -> Result<Vec<Versioned<Run>>> {
+async fn open_runs(device: DeviceId, reader: &mut Reader) -> Result<Vec<Versioned<Run>>> {
     let states = [State::Queued, State::Offered, State::Accepted, State::Running].map(State::name);
     let query = Query::<Run>::all()
         .filter(Run::DEVICE.eq(device.uuid()))

@@ -81,6 +81,29 @@ async fn repeated_answers_change_nothing() {
 }
 
 #[tokio::test]
+async fn an_acceptance_and_a_start_that_come_together_are_two_moves() {
+    for (from, expected) in [
+        (State::Offered, [Answer::Stored; 2]),
+        (State::Accepted, [Answer::Repeat, Answer::Stored]),
+        (State::Running, [Answer::Repeat; 2]),
+    ] {
+        let work = Work::new().await;
+        let run = work.run_in(from).await;
+        let delivery = work.test.fleet.delivery();
+        let answers = delivery.accepted_and_started(work.device, run, work.now()).await;
+        assert_eq!(answers.unwrap(), expected, "{from:?}");
+        let moves = ["queued>offered", "offered>accepted", "accepted>running"];
+        assert_eq!(work.moves(run).await, moves, "{from:?}");
+    }
+    let work = Work::new().await;
+    let queued = work.run().await;
+    let delivery = work.test.fleet.delivery();
+    let answers = delivery.accepted_and_started(work.device, queued, work.now()).await;
+    assert_eq!(answers.unwrap(), [Answer::Rejected; 2]);
+    assert_eq!(work.state(queued).await, State::Queued);
+}
+
+#[tokio::test]
 async fn an_end_that_contradicts_another_is_rejected() {
     let work = Work::new().await;
     let run = work.run_in(State::Succeeded).await;
