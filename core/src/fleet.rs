@@ -16,7 +16,8 @@ use crate::{
     certificates::CertificateService,
     devices::{
         DeviceGroupService, DeviceId, DeviceService, EnrolmentService, InventoryService, PresenceBoard,
-        PresenceService, enrolment::RefusalGate,
+        PresenceService,
+        enrolment::{EnrolmentTurns, RefusalGate},
     },
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     link::{KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
@@ -68,6 +69,7 @@ struct Inner {
     output_meter: OutputMeter,
     presence: PresenceBoard,
     refusals: RefusalGate,
+    enrolment_turns: EnrolmentTurns,
     sessions: Sessions,
     replay_guard: Mutex<ReplayGuard>,
     session_keys: SessionKeys,
@@ -230,6 +232,7 @@ impl FleetBuilder {
             output_meter: OutputMeter::default(),
             presence,
             refusals: RefusalGate::default(),
+            enrolment_turns: EnrolmentTurns::default(),
             sessions: Sessions::default(),
             replay_guard: Mutex::new(ReplayGuard::new(now)),
             session_keys: SessionKeys::default(),
@@ -369,6 +372,7 @@ impl Fleet {
             &self.inner.settings,
             &self.inner.refusals,
             self.inner.keys.tokens(),
+            &self.inner.enrolment_turns,
         )
     }
 

@@ -15,6 +15,7 @@ mod service;
 mod tests;
 mod text;
 mod tokens;
+mod turns;
 
 pub use events::*;
 pub use model::{EnrolmentToken, EnrolmentTokenId, EnrolmentTokenView, TokenState};
@@ -25,3 +26,4 @@ pub use request::{EnrolRequest, Enrolled, Machine, Previous};
 pub use service::EnrolmentService;
 pub use text::{TOKEN_PREFIX, TokenText, TokenTextError};
 pub use tokens::{NewEnrolmentToken, TokenFilter};
+pub(crate) use turns::EnrolmentTurns;

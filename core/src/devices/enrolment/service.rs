@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    DEVICE_ENROLLED, DEVICE_REKEYED, EnrolRequest, Enrolled, EnrolmentToken, KEY_IN_USE, Machine, PROOF_INVALID,
-    RefusalGate, TOKEN_REVOKED, TOKEN_UNKNOWN, TokenState,
+    DEVICE_ENROLLED, DEVICE_REKEYED, EnrolRequest, Enrolled, EnrolmentToken, EnrolmentTurns, KEY_IN_USE, Machine,
+    PROOF_INVALID, RefusalGate, TOKEN_REVOKED, TOKEN_UNKNOWN, TokenState,
 };
 use crate::{
     access::{Context, Origin, TokenKey},
@@ -28,6 +28,7 @@ pub struct EnrolmentService<'a> {
     pub(super) settings: &'a Settings,
     pub(super) refusals: &'a RefusalGate,
     pub(super) token_key: &'a TokenKey,
+    pub(super) turns: &'a EnrolmentTurns,
 }
 
 /// What an enrolment does to the devices.
@@ -53,12 +54,14 @@ impl<'a> EnrolmentService<'a> {
         settings: &'a Settings,
         refusals: &'a RefusalGate,
         token_key: &'a TokenKey,
+        turns: &'a EnrolmentTurns,
     ) -> Self {
         Self {
             store,
             settings,
             refusals,
             token_key,
+            turns,
         }
     }
 
@@ -86,6 +89,7 @@ impl<'a> EnrolmentService<'a> {
             approval_required: self.settings.get(&APPROVAL_REQUIRED),
             known_machine: self.settings.get(&KNOWN_MACHINE),
         };
+        let _turn = self.turns.take(&request.secret.hash()).await;
         let mut attempt = 1;
         loop {
             let fresh = DeviceId::new(self.store.clock().now(), self.store.random());
