@@ -1,7 +1,8 @@
 //! How long to wait before the next attempt to reach the server. Pure: state and randomness in, a delay out.
 //!
-//! Full jitter: the delay is drawn evenly between the floor and a bound that doubles with each failure. A fleet that lost
-//! its server at one moment must not come back at one moment.
+//! The delay is drawn evenly below a bound that doubles with each failure: the first from the floor on, the next ones from half
+//! of their bound on. A fleet that lost its server at one moment must not come back at one moment; no device may try more than three
+//! times in ten seconds; and however long the server was away, half a minute after its return all are back.
 
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ impl Default for BackoffLimits {
     fn default() -> Self {
         Self {
             floor: Duration::from_secs(1),
-            ceiling: Duration::from_secs(60),
+            // Less than half a minute: what is left is for the connection itself.
+            ceiling: Duration::from_secs(24),
             longest_hint: Duration::from_secs(3_600),
         }
     }
@@ -62,14 +64,19 @@ impl Backoff {
 
     /// An attempt has failed, or the session has ended: how long to wait before the next one.
     pub fn next_delay(&mut self, random: &dyn Randomness) -> Duration {
-        let factor = 2_u32.checked_pow(self.failures.saturating_add(1)).unwrap_or(u32::MAX);
-        self.failures = self.failures.saturating_add(1);
+        let factor = 2_u32.checked_pow(self.failures.saturating_add(2)).unwrap_or(u32::MAX);
         let BackoffLimits { floor, ceiling, .. } = self.limits;
         let bound = floor
             .max(Duration::from_millis(1))
             .saturating_mul(factor)
             .clamp(floor, ceiling);
-        let delay = between(floor, bound, random);
+        let low = if self.failures == 0 {
+            floor
+        } else {
+            floor.max(bound / 2)
+        };
+        self.failures = self.failures.saturating_add(1);
+        let delay = between(low, bound, random);
         match self.hint.take() {
             None => delay,
             // All devices that were told the same come after it, and not all at once.
@@ -121,11 +128,20 @@ mod tests {
     #[test]
     fn the_bound_doubles_with_each_failure_up_to_the_ceiling() {
         let mut backoff = Backoff::new(BackoffLimits::default());
-        for bound in [2, 4, 8, 16, 32, 60, 60] {
+        for (least, bound) in [(1, 4), (4, 8), (8, 16), (12, 24), (12, 24)] {
             let longest = longest_of(&backoff, 300);
             assert!(longest <= seconds(bound), "{longest:?}");
             assert!(longest > seconds(bound) * 9 / 10, "{longest:?} of {bound}");
-            assert_eq!(backoff.next_delay(&Constant(0)), seconds(1));
+            assert_eq!(backoff.next_delay(&Constant(0)), seconds(least));
+        }
+    }
+
+    #[test]
+    fn no_four_attempts_lie_within_ten_seconds_however_the_delays_are_drawn() {
+        let mut backoff = Backoff::new(BackoffLimits::default());
+        let delays: Vec<_> = (0..20).map(|_| backoff.next_delay(&Constant(0))).collect();
+        for three in delays.windows(3) {
+            assert!(three.iter().sum::<Duration>() > seconds(10), "{three:?}");
         }
     }
 
@@ -135,10 +151,10 @@ mod tests {
         for _ in 0..10 {
             backoff.next_delay(&Constant(0));
         }
-        assert!(longest_of(&backoff, 100) > seconds(30));
+        assert!(longest_of(&backoff, 100) > seconds(20));
         backoff.proved();
         assert_eq!(backoff.failures(), 0);
-        assert!(longest_of(&backoff, 100) <= seconds(2));
+        assert!(longest_of(&backoff, 100) <= seconds(4));
     }
 
     #[test]
@@ -149,11 +165,11 @@ mod tests {
         assert!(longest_of(&backoff, 100) > seconds(350));
         assert!(longest_of(&backoff, 100) <= seconds(375));
         backoff.next_delay(&Constant(0));
-        assert_eq!(backoff.next_delay(&Constant(0)), seconds(1));
+        assert_eq!(backoff.next_delay(&Constant(0)), seconds(4));
         backoff.hint(Duration::MAX);
         assert_eq!(backoff.next_delay(&Constant(0)), seconds(3_600));
         backoff.hint(Duration::ZERO);
-        assert_eq!(backoff.next_delay(&Constant(0)), seconds(1));
+        assert_eq!(backoff.next_delay(&Constant(0)), seconds(12));
         backoff.hint(seconds(300));
         backoff.proved();
         assert_eq!(backoff.next_delay(&Constant(0)), seconds(1));
