@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Then the server is killed and started again: how long until all are back
     #[arg(long, conflicts_with = "token_file")]
     pub storm: bool,
+    /// How long it stays away then
+    #[arg(long, default_value_t = 0, value_name = "SECONDS", requires = "storm", value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    pub down_seconds: u64,
     /// Agents report their inventory, with packages of a real distribution
     #[arg(long)]
     pub reports: bool,

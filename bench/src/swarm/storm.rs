@@ -35,7 +35,8 @@ pub async fn storm(swarm: &Swarm, server: &mut Server, operator: &Operator) -> R
     swarm.storming.store(true, Relaxed);
     let before: u64 = swarm.tally.troubles().values().sum();
     server.kill();
-    let killed = Instant::now();
+    sleep(Duration::from_secs(swarm.arguments.down_seconds)).await;
+    let started = Instant::now();
     server.again()?;
     let restarted = Instant::now();
     let mut shown_offline = 0;
@@ -61,7 +62,7 @@ pub async fn storm(swarm: &Swarm, server: &mut Server, operator: &Operator) -> R
     // Each agent's session broke once.
     let after: u64 = swarm.tally.troubles().values().sum();
     Ok(Storm {
-        restart_seconds: restarted.duration_since(killed).as_secs_f64(),
+        restart_seconds: restarted.duration_since(started).as_secs_f64(),
         reconnect_seconds: reconnect.as_secs_f64(),
         shown_offline,
         most_attempts_in_10_seconds: swarm.tally.most_attempts.load(Relaxed),
