@@ -7,7 +7,6 @@
 //! router.rs    the stack that every request passes; Routes in, Router out
 //! extract/     what handlers take from a request, with refusals as problem documents
 //! problem.rs   one shape for every failure, and the table from code to status
-//! binaries.rs  the agents that are handed out
 //! codes.rs     the error codes of this crate
 //! limits.rs    bounds; tries by address
 //! live/        server-sent events
@@ -18,7 +17,6 @@
 
 #![warn(missing_docs)]
 
-pub mod binaries;
 pub mod codes;
 pub mod extract;
 pub mod health;

@@ -9,7 +9,6 @@ use axum::{
 use fleet_core::{Fleet, access::Context};
 
 use crate::{
-    binaries::AgentBinaries,
     codes,
     extract::{Network, RequestContext},
     limits::RateLimiter,
@@ -26,8 +25,6 @@ pub struct ApiConfig {
     pub agents_url: Option<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
-    /// The agents that are handed out.
-    pub agent_binaries: AgentBinaries,
     /// The file with the one-time token of the first administrator; removed when the token is claimed.
     pub bootstrap_token_file: Option<PathBuf>,
 }

@@ -9,10 +9,13 @@ use std::{
 };
 
 use futures::future::{join, select};
+use object_store::ObjectStore;
 use uuid::Uuid;
 
 use crate::{
     access::{Access, PermissionEntry, audit::AuditService, server_keys::ServerKeys},
+    agents::AgentReleaseService,
+    blobs::{BlobHolder, BlobService},
     certificates::CertificateService,
     devices::{
         DeviceGroupService, DeviceId, DeviceService, EnrolmentService, InventoryService, PresenceBoard,
@@ -61,6 +64,8 @@ struct Inner {
     access: Access,
     jobs: Vec<Job>,
     retention: Vec<LaneRetention>,
+    blob_holders: Vec<BlobHolder>,
+    blob_objects: Option<Arc<dyn ObjectStore>>,
     operations: Operations,
     /// Names this process among several that share a store.
     server: Uuid,
@@ -96,6 +101,7 @@ pub struct FleetBuilder {
     backup_folder: Option<Arc<dyn BackupFolder>>,
     backup_before_upgrade: bool,
     storage_opener: Option<Arc<dyn StorageOpener>>,
+    blob_objects: Option<Arc<dyn ObjectStore>>,
 }
 
 impl FleetBuilder {
@@ -146,6 +152,13 @@ impl FleetBuilder {
     #[must_use]
     pub fn storage_opener(mut self, opener: Arc<dyn StorageOpener>) -> Self {
         self.storage_opener = Some(opener);
+        self
+    }
+
+    /// Keeps blobs here, such as the programs of agents; without it none are taken in.
+    #[must_use]
+    pub fn blobs(mut self, objects: Arc<dyn ObjectStore>) -> Self {
+        self.blob_objects = Some(objects);
         self
     }
 
@@ -204,7 +217,10 @@ impl FleetBuilder {
             .iter()
             .flat_map(|module| module.jobs.iter().cloned())
             .collect();
+        let blob_holders = self.modules.iter().flat_map(|module| module.blob_holders.clone());
+        let blob_holders = blob_holders.collect();
         let operations = Operations::new(self.modules.iter().flat_map(|module| module.operations.iter().copied()))?;
+        let operations = operations.with_gates(self.modules.iter().flat_map(|module| module.gates.iter().copied()));
         let server = store.new_uuid();
         let presence = PresenceBoard::load(&store).await?;
         let now = self.clock.now();
@@ -225,6 +241,8 @@ impl FleetBuilder {
             access,
             jobs,
             retention,
+            blob_holders,
+            blob_objects: self.blob_objects,
             operations,
             server,
             device_signals: Signals::default(),
@@ -259,6 +277,7 @@ impl Fleet {
             backup_folder: None,
             backup_before_upgrade: true,
             storage_opener: None,
+            blob_objects: None,
         }
     }
 
@@ -318,6 +337,21 @@ impl Fleet {
     /// How long rows of lanes are kept, for all modules.
     pub fn retention(&self) -> &[LaneRetention] {
         &self.inner.retention
+    }
+
+    /// The columns that hold digests of blobs, of all modules.
+    pub(crate) fn blob_holders(&self) -> impl Iterator<Item = BlobHolder> {
+        self.inner.blob_holders.iter().copied()
+    }
+
+    /// Takes blobs in and gives them out.
+    pub fn blobs(&self) -> BlobService<'_> {
+        BlobService::new(&self.inner.store, self.inner.blob_objects.as_ref())
+    }
+
+    /// The releases of the agent that are handed out.
+    pub fn agent_releases(&self) -> AgentReleaseService<'_> {
+        AgentReleaseService::new(self)
     }
 
     /// The server's own keys.
@@ -383,7 +417,12 @@ impl Fleet {
 
     /// Creates and reads batches.
     pub fn batches(&self) -> BatchService<'_> {
-        BatchService::new(&self.inner.store, &self.inner.operations, &self.inner.device_signals)
+        BatchService::new(
+            &self.inner.store,
+            &self.inner.operations,
+            &self.inner.settings,
+            &self.inner.device_signals,
+        )
     }
 
     /// Reads and cancels runs.
@@ -402,6 +441,7 @@ impl Fleet {
         DeliveryService::new(
             &inner.store,
             &inner.operations,
+            &inner.settings,
             &inner.device_signals,
             &inner.run_signals,
             &inner.output_meter,

@@ -9,6 +9,8 @@
 extern crate self as fleet_core;
 
 pub mod access;
+pub mod agents;
+pub mod blobs;
 pub mod certificates;
 pub mod devices;
 mod fleet;

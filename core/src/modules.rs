@@ -10,11 +10,12 @@ use futures::future::BoxFuture;
 use crate::{
     Fleet,
     access::{Action, PermissionEntry},
+    blobs::BlobHolder,
     kernel::{Error, Result},
     retention::LaneRetention,
     settings::SettingDefinition,
     store::{KindSchema, LaneSchema, LatestSchema, Schema},
-    work::OperationKind,
+    work::{OperationKind, operations::Gate},
 };
 
 /// What a part of the domain brings along.
@@ -34,10 +35,14 @@ pub struct Module {
     pub actions: Vec<Action>,
     /// Kinds of operation.
     pub operations: Vec<OperationKind>,
+    /// What keeps work of these kinds from devices.
+    pub gates: Vec<Gate>,
     /// Settings.
     pub settings: Vec<SettingDefinition>,
     /// How long rows of lanes are kept; their settings need not be listed again.
     pub retention: Vec<LaneRetention>,
+    /// Columns that hold digests of blobs.
+    pub blob_holders: Vec<BlobHolder>,
     /// Work in the background.
     pub jobs: Vec<Job>,
 }
@@ -71,8 +76,10 @@ pub fn built_in() -> Vec<Module> {
         crate::certificates::module(),
         crate::jobs::module(),
         crate::retention::module(),
+        crate::blobs::module(),
         crate::devices::module(),
         crate::work::module(),
+        crate::agents::module(),
     ]
 }
 

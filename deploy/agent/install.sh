@@ -115,7 +115,7 @@ install_binary() {
     # Beside its place, so that it is put there in one step; gone whatever happens.
     new="$binary.fleet-new"
     trap 'rm -f "$new"' EXIT
-    download "$server/agent/v1/binaries/$platform" "$new" || fail "the agent could not be downloaded from $server"
+    download "$server/agent/v1/binaries/$platform/$digest" "$new" || fail "the agent could not be downloaded from $server"
     found=$(sha256 "$new")
     [ "$found" = "$digest" ] || fail "the download is damaged or not what the server promised ($found instead of $digest); nothing was changed"
     chmod 755 "$new"
@@ -242,7 +242,7 @@ main() {
     state="$root/var/lib/fleet-agent"
     platform=$(platform)
     digest=$(digest_of "$platform")
-    [ -n "$digest" ] || fail "this server has no agent for $platform; its operator puts one into the server's folder for agents"
+    [ -n "$digest" ] || fail "this server has no agent for $platform; its operator uploads one: fleet agents upload"
     init=$(init_system)
     install_binary
     enrol

@@ -1,4 +1,4 @@
-//! The installer, and the agents that it fetches.
+//! The installer.
 
 use axum::{
     extract::State,
@@ -6,42 +6,27 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use fleet_core::{
-    devices::DEVICES_READ,
+    agents::AgentReleaseView,
     kernel::{Class, Code},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::NoParams;
 use crate::{
-    binaries::AgentBinary,
-    extract::{Json, List, PageParams, Path},
-    page_schema,
     problem::{ApiError, ApiResult},
     router::Routes,
-    state::{ApiState, Caller},
+    state::ApiState,
 };
 
-/// There is no agent for this platform here.
-const BINARY_NOT_FOUND: Code = Code::new("agent_binary.not_found", Class::NotFound);
 /// The server's public address cannot stand in a script.
 const ADDRESS_UNFIT: Code = Code::new("server.public_url_unfit", Class::Unavailable);
 
 const SCRIPT: &str = include_str!("../../../deploy/agent/install.sh");
 const UNIT: &str = include_str!("../../../deploy/agent/fleet-agent.service");
 
-page_schema!(
-    /// The agents that the server hands out, on one page.
-    AgentBinaryPage,
-    AgentBinary
-);
-
 /// The routes of the installer.
 pub(super) fn routes() -> Routes<ApiState> {
     Routes {
-        ordinary: OpenApiRouter::new()
-            .routes(routes!(get_installer))
-            .routes(routes!(list_agent_binaries))
-            .routes(routes!(download_agent)),
+        ordinary: OpenApiRouter::new().routes(routes!(get_installer)),
         waiting: OpenApiRouter::new(),
     }
 }
@@ -58,8 +43,8 @@ async fn get_installer(State(state): State<ApiState>) -> ApiResult<Response> {
             "the server's public address is not set, or not one that a script can name",
         ));
     }
-    let binaries = state.config.agent_binaries.list().await.map_err(ApiError::internal)?;
-    let script = script(server, &binaries);
+    let releases = state.fleet.agent_releases().newest().await?;
+    let script = script(server, &releases);
     let headers = [
         (header::CONTENT_TYPE, "text/x-shellscript; charset=utf-8"),
         // It names digests of this moment.
@@ -81,10 +66,10 @@ fn fits_script(server: &str) -> bool {
     })
 }
 
-fn script(server: &str, binaries: &[AgentBinary]) -> String {
-    let digests: Vec<_> = binaries
+fn script(server: &str, releases: &[AgentReleaseView]) -> String {
+    let digests: Vec<_> = releases
         .iter()
-        .map(|binary| format!("    {}) echo {} ;;", binary.platform, binary.sha256))
+        .map(|release| format!("    {}) echo {} ;;", release.platform, release.sha256))
         .collect();
     SCRIPT
         .replace("@SERVER@", server)
@@ -92,44 +77,13 @@ fn script(server: &str, binaries: &[AgentBinary]) -> String {
         .replace("@UNIT@", UNIT.trim_end())
 }
 
-/// List the agents that the server hands out, by platform.
-#[utoipa::path(get, path = "/api/v1/agent-binaries", operation_id = "list_agent_binaries", tag = "devices", params(PageParams),
-    responses((status = 200, description = "All of them", body = AgentBinaryPage)),
-    extensions(("x-fleet-permission" = json!("devices:read"))))]
-async fn list_agent_binaries(
-    State(state): State<ApiState>,
-    Caller(caller): Caller,
-    _list: List<NoParams>,
-) -> ApiResult<Json<AgentBinaryPage>> {
-    caller.require(DEVICES_READ)?;
-    let items = state.config.agent_binaries.list().await.map_err(ApiError::internal)?;
-    Ok(Json(fleet_core::kernel::Page { items, next: None }.into()))
-}
-
-/// Download the agent for a platform.
-#[utoipa::path(get, path = "/agent/v1/binaries/{platform}", operation_id = "download_agent", tag = "agent",
-    params(("platform" = String, Path, description = "Operating system and processor, such as linux-x86_64", example = "linux-x86_64")),
-    responses((status = 200, description = "The program", body = String, content_type = "application/octet-stream")),
-    security(()), extensions(("x-fleet-permission" = json!("public"))))]
-async fn download_agent(State(state): State<ApiState>, Path(platform): Path<String>) -> ApiResult<Response> {
-    let found = state
-        .config
-        .agent_binaries
-        .body(&platform)
-        .await
-        .map_err(ApiError::internal)?;
-    let (size, body) =
-        found.ok_or_else(|| ApiError::new(BINARY_NOT_FOUND, "this server has no agent for this platform"))?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_LENGTH, size.to_string()),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-    ];
-    Ok((headers, body).into_response())
-}
-
 #[cfg(test)]
 mod tests {
+    use fleet_core::{
+        agents::{AgentReleaseId, ReleaseSource},
+        protocol::{AgentVersion, Sha256Digest},
+    };
+
     use super::*;
 
     #[track_caller]
@@ -156,13 +110,20 @@ mod tests {
 
     #[test]
     fn the_script_names_the_server_and_what_it_hands_out() {
-        let binary = AgentBinary {
-            platform: "linux-x86_64".into(),
+        let (platform, sha256) = ("linux-x86_64", Sha256Digest::from_bytes([0xab; 32]));
+        let version = AgentVersion::new(1, 4, 0);
+        let release = AgentReleaseView {
+            id: AgentReleaseId::of(platform, &version, sha256),
+            version,
+            platform: platform.into(),
             size_bytes: 3,
-            sha256: "ab".repeat(32),
-            modified_at: fleet_core::kernel::Timestamp::EPOCH,
+            sha256,
+            source: ReleaseSource::Imported,
+            created_by: fleet_core::access::Actor::Anonymous,
+            created_at: fleet_core::kernel::Timestamp::EPOCH,
+            withdrawn_at: None,
         };
-        let script = script("https://fleet.example.org", &[binary]);
+        let script = script("https://fleet.example.org", &[release]);
         assert!(script.contains("server='https://fleet.example.org'\n"));
         assert!(script.contains(&format!("    linux-x86_64) echo {} ;;\n", "ab".repeat(32))));
         assert!(script.contains("RestartPreventExitStatus=78\n"));

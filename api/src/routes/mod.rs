@@ -3,6 +3,7 @@
 
 mod access;
 mod agent;
+mod agents;
 mod certificates;
 mod devices;
 mod document;
@@ -85,6 +86,7 @@ fn parts() -> Routes<ApiState> {
     for part in [
         access::routes(),
         agent::routes(),
+        agents::routes(),
         certificates::routes(),
         devices::routes(),
         document::routes(),

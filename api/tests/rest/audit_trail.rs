@@ -97,6 +97,7 @@ async fn every_change_leaves_the_entry_that_the_document_promises() {
     people(&mut walk, app, admin).await;
     devices(&mut walk, app, admin).await;
     authorities(&mut walk, app, admin).await;
+    releases(&mut walk, app, admin).await;
     storage(&mut walk, app, admin).await;
 
     let leaving = app.sign_in("ada").await;
@@ -129,6 +130,17 @@ async fn authorities(walk: &mut Walk<'_>, app: &App, admin: &str) {
     walk.step("promote_certificate_authority", promote).await;
     let delete = app.delete(&format!("{path}/{former}")).token(admin);
     walk.step("delete_certificate_authority", delete).await;
+}
+
+async fn releases(walk: &mut Walk<'_>, app: &App, admin: &str) {
+    let path = "/api/v1/agent-releases";
+    let upload = app
+        .post(&format!("{path}?version=1.4.0&platform=linux-x86_64"))
+        .token(admin)
+        .bytes(b"program".to_vec());
+    let made = walk.step("create_agent_release", upload).await.str("/id");
+    let withdraw = app.post(&format!("{path}/{made}/withdraw")).token(admin);
+    walk.step("withdraw_agent_release", withdraw).await;
 }
 
 async fn storage(walk: &mut Walk<'_>, app: &App, admin: &str) {

@@ -213,6 +213,7 @@ impl App {
             .clock(clock.clone())
             .random(random.clone())
             .backups(Arc::new(Nowhere))
+            .blobs(Arc::new(object_store::memory::InMemory::new()))
             .storage_opener(Arc::new(InMemory {
                 clock: clock.clone(),
                 stores: Mutex::default(),

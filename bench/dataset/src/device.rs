@@ -109,6 +109,7 @@ impl Dataset {
             groups: if self.size.groups == 0 { BTreeSet::new() } else { groups },
             disabled: dice.percent(1),
             agent_version: (*dice.pick(&AGENTS)).to_owned(),
+            agent_updates_enabled: true,
             certificate: None,
             revoked_at: None,
             pending: (self.presence(device) == Presence::Pending).then_some(Pending::New),

@@ -1,9 +1,14 @@
-//! What the server keeps for itself: when jobs are due, where the feed stood, which backups there are.
+//! What the server keeps for itself: when jobs are due, where the feed stood, which backups there are,
+//! and which releases of the agent.
 
 use std::time::Duration;
 
 use fleet_core::{
+    access::Actor,
+    agents::{AgentRelease, AgentReleaseId, ReleaseSource},
+    blobs::{Blob, BlobDigest, BlobId, BlobRef},
     jobs::{JobId, JobState},
+    protocol::{AgentVersion, Sha256Digest},
     retention::{FeedMark, FeedMarks, FeedMarksId},
     storage::{BackupOutcome, BackupTrigger, StorageBackup},
     store::Result,
@@ -14,6 +19,8 @@ use crate::{Dataset, dice::Dice, writer::Writer};
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Daily backups that are kept.
 const BACKUPS: u64 = 7;
+/// Releases of the agent, over both platforms.
+const RELEASES: u64 = 12;
 
 impl Dataset {
     pub(crate) async fn write_upkeep(&self, writer: &mut Writer<'_>) -> Result<()> {
@@ -53,6 +60,48 @@ impl Dataset {
             };
             writer.put(&backup).await?;
         }
+        self.write_releases(writer).await?;
         writer.flush().await
+    }
+
+    /// A release of the agent every month for two platforms; the programs themselves are nowhere.
+    async fn write_releases(&self, writer: &mut Writer<'_>) -> Result<()> {
+        for n in 0..RELEASES {
+            let mut dice = Dice::new(self.seed, "agent release", n);
+            let created_at = self
+                .now()
+                .minus(HOUR * 24 * 30 * u32::try_from(RELEASES - n).unwrap_or(1));
+            let platform = if n % 2 == 0 { "linux-x86_64" } else { "linux-aarch64" };
+            let (version, sha256) = (AgentVersion::new(1, n / 2, 0), Sha256Digest::from_bytes(dice.bytes()));
+            let blob = BlobRef {
+                digest: BlobDigest::from_bytes(dice.bytes()),
+                size_bytes: 5_000_000 + dice.next() % 1_000_000,
+                media_type: "application/octet-stream".to_owned(),
+            };
+            let stored = Blob {
+                id: BlobId::of(blob.digest),
+                digest: blob.digest,
+                size_bytes: blob.size_bytes,
+                stored_at: created_at,
+                unreferenced_since: None,
+                leaving_since: None,
+            };
+            let release = AgentRelease {
+                id: AgentReleaseId::of(platform, &version, sha256),
+                version,
+                platform: platform.to_owned(),
+                blob,
+                sha256,
+                source: ReleaseSource::Imported,
+                created_by: Actor::System {
+                    part: "agents".to_owned(),
+                },
+                created_at,
+                withdrawn_at: None,
+            };
+            writer.put(&stored).await?;
+            writer.put(&release).await?;
+        }
+        Ok(())
     }
 }

@@ -64,7 +64,8 @@ pub(crate) struct Flags {
     /// Addresses or networks of proxies whose X-Forwarded-For is believed; may be repeated
     #[arg(long, env = "FLEET_TRUSTED_PROXIES", value_name = "ADDRESS", value_delimiter = ',')]
     trusted_proxy: Vec<Network>,
-    /// The folder with the agents that the server hands out, as fleet-agent-linux-x86_64 [default: <data>/agents]
+    /// The folder with the agents that come with the server, as fleet-agent-linux-x86_64: those that are new become releases at
+    /// the start [default: <data>/agents]
     #[arg(long, env = "FLEET_AGENT_BINARIES", value_name = "DIR")]
     agent_binaries: Option<PathBuf>,
     /// The file of the master key [default: <data>/keys/master.key, made at the first start]
@@ -271,7 +272,7 @@ impl Config {
         &self.trusted_proxies.value
     }
 
-    /// The folder with the agents that are handed out.
+    /// The folder with the agents that come with the server.
     pub(crate) fn agent_binaries(&self) -> &Path {
         &self.agent_binaries.value
     }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod backup;
+mod blobs;
 mod config;
 mod files;
 mod open_files;

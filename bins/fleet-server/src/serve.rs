@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
-use fleet_api::{ApiConfig, ApiListener, Ports, binaries::AgentBinaries};
+use fleet_api::{ApiConfig, ApiListener, Ports};
 use fleet_bins_common::{
     logging::print,
     storage::{self, Opened, Opener, Purpose},
@@ -17,6 +17,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     backup::Folder,
+    blobs,
     config::Config,
     files::{bootstrap_token_file, master_key, private_folder, remove, write_private},
 };
@@ -36,13 +37,13 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let agents = config.tls().agents(&fleet, config.public_url()).await?;
     let (agents, agents_url) = agents.unzip();
 
+    blobs::import_agents(&fleet, config.agent_binaries()).await;
     offer_bootstrap(&fleet, config.data()).await?;
     let (stop, stopping) = watch::channel(false);
     let api = ApiConfig {
         public_url,
         agents_url: agents_url.clone(),
         trusted_proxies: config.trusted_proxies().to_vec(),
-        agent_binaries: AgentBinaries::of(config.agent_binaries().to_owned()),
         // The token is of no use any more once somebody has claimed it.
         bootstrap_token_file: Some(bootstrap_token_file(config.data())),
     };
@@ -110,6 +111,7 @@ pub(crate) async fn open(config: &Config, purpose: Purpose) -> anyhow::Result<(F
     };
     let builder = Fleet::builder(store.backend.clone(), key)
         .backups(Arc::new(backups))
+        .blobs(blobs::open(config.data())?)
         .backup_before_upgrade(config.backup_before_upgrade())
         .storage_opener(Arc::new(Opener::new(Arc::new(SystemClock))));
     match builder.open().await {

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use object_store::memory::InMemory;
+
 use super::{
     Device, DeviceId, DeviceSummary, EnrolmentTokenId,
     enrolment::{DEVICE_ENROLLED, EnrolRequest, Enrolled, EnrolmentSecret, Machine, NewEnrolmentToken},
@@ -21,20 +23,21 @@ pub(crate) struct TestFleet {
     pub clock: Arc<ManualClock>,
     pub random: Arc<SeededRandom>,
     pub backend: Arc<MemoryStore>,
+    pub objects: Arc<InMemory>,
 }
 
 impl TestFleet {
     pub async fn new() -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_800_000_000)));
         let backend = Arc::new(MemoryStore::new(clock.clone()));
-        Self::over(backend, clock).await
+        Self::over(backend, Arc::default(), clock).await
     }
 
     /// A fleet of its own randomness: other keys, other ids.
     pub async fn over_seed(seed: u64) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_800_000_000)));
         let backend = Arc::new(MemoryStore::new(clock.clone()));
-        Self::with(backend, clock, SeededRandom::new(seed)).await
+        Self::with(backend, Arc::default(), clock, SeededRandom::new(seed)).await
     }
 
     /// The time.
@@ -44,21 +47,27 @@ impl TestFleet {
 
     /// Another fleet over the same store, as after a restart.
     pub async fn restarted(&self) -> Self {
-        Self::over(self.backend.clone(), self.clock.clone()).await
+        Self::over(self.backend.clone(), self.objects.clone(), self.clock.clone()).await
     }
 
-    async fn over(backend: Arc<MemoryStore>, clock: Arc<ManualClock>) -> Self {
+    async fn over(backend: Arc<MemoryStore>, objects: Arc<InMemory>, clock: Arc<ManualClock>) -> Self {
         // Ids must differ from those of the run before.
         let random = SeededRandom::new(Arc::strong_count(&backend) as u64);
-        Self::with(backend, clock, random).await
+        Self::with(backend, objects, clock, random).await
     }
 
-    async fn with(backend: Arc<MemoryStore>, clock: Arc<ManualClock>, random: SeededRandom) -> Self {
+    async fn with(
+        backend: Arc<MemoryStore>,
+        objects: Arc<InMemory>,
+        clock: Arc<ManualClock>,
+        random: SeededRandom,
+    ) -> Self {
         let random = Arc::new(random);
         let key = MasterKey::generate(&SeededRandom::new(7));
         let fleet = Fleet::builder(backend.clone(), key)
             .clock(clock.clone())
             .random(random.clone())
+            .blobs(objects.clone())
             .open()
             .await
             .unwrap();
@@ -67,6 +76,7 @@ impl TestFleet {
             clock,
             random,
             backend,
+            objects,
         }
     }
 
@@ -143,6 +153,7 @@ impl TestFleet {
             groups: Default::default(),
             disabled: false,
             agent_version: "1.0.0".into(),
+            agent_updates_enabled: true,
             certificate: None,
             revoked_at: None,
             pending: None,

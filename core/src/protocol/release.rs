@@ -24,6 +24,13 @@ pub struct AgentVersion(semver::Version);
 #[error("a version is three numbers, such as 1.4.0, and at most {MAX_VERSION} bytes long")]
 pub struct AgentVersionError;
 
+impl AgentVersion {
+    /// The version of three numbers.
+    pub const fn new(major: u64, minor: u64, patch: u64) -> Self {
+        Self(semver::Version::new(major, minor, patch))
+    }
+}
+
 impl FromStr for AgentVersion {
     type Err = AgentVersionError;
 

@@ -34,6 +34,7 @@ pub fn device() -> Device {
         groups: BTreeSet::from([id(11)]),
         disabled: false,
         agent_version: "0.1.0".into(),
+        agent_updates_enabled: true,
         certificate: Some(DeviceCertificate {
             serial: "4f".repeat(16),
             authority: id(30),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   frames, signed, reports    the wire, a snapshot per family
-//!   access, devices, inventory, settings, work    the bodies and index values that reach the store, a snapshot per module
+//!   access, agents, devices, inventory, settings, work    the bodies and index values that reach the store, a snapshot per module
 //!   schema                     what is declared: kinds, columns, indexes, lanes, latest values
 //!   corpus                     ../corpus/v*/: examples of every body that was ever stored; all of them must stay readable
 //! ```
@@ -16,6 +16,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod access;
+mod agents;
 mod corpus;
 mod devices;
 mod frames;

@@ -112,6 +112,7 @@ pub fn all() -> Vec<Sample> {
         super::settings::samples(),
         super::storage::samples(),
         super::upkeep::samples(),
+        super::agents::samples(),
         super::devices::samples(),
         super::inventory::samples(),
         super::work::samples(),

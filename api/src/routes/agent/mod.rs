@@ -6,6 +6,7 @@ mod exchange;
 mod identity;
 mod link;
 mod pin;
+mod releases;
 mod reports;
 mod standing;
 
@@ -23,6 +24,8 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(certificate::certify_device))
             .routes(routes!(standing::get_standing))
             .routes(routes!(pin::redeem_pin))
+            .routes(routes!(releases::get_agent_manifest))
+            .routes(routes!(releases::download_agent))
             .merge(
                 OpenApiRouter::new()
                     .routes(routes!(reports::receive_report))

@@ -72,6 +72,18 @@ impl Place {
         list["items"].as_array().unwrap().len()
     }
 
+    /// Withdraws what came with the server.
+    async fn withdraw_all(&self) {
+        let path = format!("{}/api/v1/agent-releases", self.server.address);
+        let list = self.client.get(&path).bearer_auth(&self.admin).send().await.unwrap();
+        let list: Value = list.json().await.unwrap();
+        for release in list["items"].as_array().unwrap() {
+            let path = format!("{path}/{}/withdraw", release["id"].as_str().unwrap());
+            let done = self.client.post(path).bearer_auth(&self.admin).send().await.unwrap();
+            assert_eq!(done.status(), 200);
+        }
+    }
+
     /// The script as it is served, in a file.
     async fn script(&self) -> PathBuf {
         let answer = self.client.get(format!("{}/install.sh", self.server.address));
@@ -189,23 +201,36 @@ async fn what_is_not_what_the_server_promised_is_not_installed() {
     // Without a secret: neither the token of anybody nor that of the administrator.
     let secret = TokenText::decode(&token).unwrap().secret.reveal().to_string();
     assert!(!good.contains(&secret) && !good.contains(&place.admin));
-    // What is handed out changes after the script was made.
-    let handed_out = place.path(&format!("data/agents/fleet-agent-linux-{}", std::env::consts::ARCH));
-    fs::write(&handed_out, "#!/bin/sh\ntouch /tmp/never\n").unwrap();
+    // The script is not the server's: it promises another digest.
+    let digest = good
+        .lines()
+        .find_map(|line| line.split_once(") echo ")?.1.strip_suffix(" ;;"))
+        .unwrap();
+    let other = place.path("other.sh");
+    fs::write(&other, good.replacen(digest, &"0".repeat(64), 1)).unwrap();
     let environment = [
         ("FLEET_TOKEN", token.as_str()),
         ("FLEET_ENROL", "now"),
         ("FLEET_INIT", "none"),
     ];
+    let said = refused(&place.run("dash", &other, "other", &environment));
+    assert!(said.contains("could not be downloaded"), "{said}");
+    // What the server keeps is damaged after the script was made.
+    for (path, _) in files(&place.path("data/blobs")) {
+        let mut content = fs::read(&path).unwrap();
+        let last = content.len() - 1;
+        content[last] ^= 1;
+        fs::write(&path, content).unwrap();
+    }
     let said = refused(&place.run("dash", &script, "other", &environment));
-    assert!(said.contains("not what the server promised"), "{said}");
+    assert!(said.contains("could not be downloaded"), "{said}");
     // Half a script does nothing.
     let half = place.path("half.sh");
     fs::write(&half, &good[..good.rfind("main\n").unwrap()]).unwrap();
     done(&place.run("bash", &half, "other", &environment));
     assert!(files(&place.path("other")).is_empty());
     // No agent for this machine.
-    fs::remove_file(&handed_out).unwrap();
+    place.withdraw_all().await;
     let script = place.script().await;
     let said = refused(&place.run("dash", &script, "none", &environment));
     assert!(said.contains("has no agent for"), "{said}");

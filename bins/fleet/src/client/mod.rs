@@ -6,6 +6,7 @@
 //! page      lists, page by page
 //! resolve   names and last digits to ids
 //! sse       the parser of server-sent events
+//! upload    files, piece by piece
 //! follow    the output of a run, live, over broken connections
 //! ```
 
@@ -15,6 +16,7 @@ mod page;
 mod resolve;
 mod session;
 mod sse;
+mod upload;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -28,7 +30,7 @@ use serde_json::Value;
 pub use failure::{Exit, Failure, Result};
 pub use follow::{Chunk, events, follow};
 pub use page::{Pages, all};
-pub use resolve::{AUTHORITY, DEVICE, GROUP, KEY, RUN, SESSION, TOKEN, USER, id_of};
+pub use resolve::{AGENT_RELEASE, AUTHORITY, DEVICE, GROUP, KEY, RUN, SESSION, TOKEN, USER, id_of};
 pub use session::{Session, default_path};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,16 +79,9 @@ impl Client {
     /// A client of the server at `url`.
     pub fn new(url: &str, token: Option<String>) -> Result<Self> {
         let base = parse_base(url)?;
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("fleet/", env!("CARGO_PKG_VERSION")))
+        let http = builder(&base)
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(SILENCE)
-            // A redirect could lead the token elsewhere.
-            .redirect(reqwest::redirect::Policy::none());
-        if is_loopback(&base) {
-            http = http.no_proxy();
-        }
-        let http = http
             .build()
             .map_err(|error| Failure::new(Exit::Failed, "client", format!("no HTTP client: {}", chain(&error))))?;
         Ok(Self { http, base, token })
@@ -192,6 +187,10 @@ impl Client {
 
     async fn answer(&self, request: Request<'_>) -> Result<Answer> {
         let response = self.send(&request).await?;
+        self.answer_of(response).await
+    }
+
+    async fn answer_of(&self, response: Response) -> Result<Answer> {
         if !response.status().is_success() {
             return Err(self.failure(response).await);
         }
@@ -236,12 +235,7 @@ impl Client {
                 .http
                 .request(request.method.clone(), request.url.clone())
                 .headers(request.headers.clone());
-            if let Some(token) = &self.token {
-                let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                    .map_err(|_| Failure::usage("the token holds characters that no token has"))?;
-                value.set_sensitive(true);
-                builder = builder.header(AUTHORIZATION, value);
-            }
+            builder = self.authorised(builder)?;
             if let Some(body) = request.body {
                 builder = builder.json(body);
             }
@@ -262,9 +256,30 @@ impl Client {
         Err(Failure::unreachable(format!("{} does not answer", self.url())))
     }
 
+    fn authorised(&self, builder: reqwest::RequestBuilder) -> Result<reqwest::RequestBuilder> {
+        let Some(token) = &self.token else {
+            return Ok(builder);
+        };
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| Failure::usage("the token holds characters that no token has"))?;
+        value.set_sensitive(true);
+        Ok(builder.header(AUTHORIZATION, value))
+    }
+
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         Failure::unreachable(format!("{} cannot be reached: {}", self.url(), chain(error)))
             .hint("is the server running, and is the address right? `fleet login URL` sets it")
+    }
+}
+
+fn builder(base: &Url) -> reqwest::ClientBuilder {
+    let http = reqwest::Client::builder()
+        .user_agent(concat!("fleet/", env!("CARGO_PKG_VERSION")))
+        // A redirect could lead the token elsewhere.
+        .redirect(reqwest::redirect::Policy::none());
+    match is_loopback(base) {
+        true => http.no_proxy(),
+        false => http,
     }
 }
 

@@ -49,6 +49,14 @@ pub const AUTHORITY: Noun = Noun {
     search: false,
     list: "fleet authorities list",
 };
+/// Releases of the agent.
+pub const AGENT_RELEASE: Noun = Noun {
+    word: "agent release",
+    path: "agent-releases",
+    name: None,
+    search: false,
+    list: "fleet agents list",
+};
 /// Runs.
 pub const RUN: Noun = Noun {
     word: "run",

@@ -148,6 +148,17 @@ pub struct Set {
     /// Let it connect again.
     #[arg(long)]
     enable: bool,
+    /// Whether its agent may be given other versions of itself.
+    #[arg(long, value_name = "on|off", value_parser = on_or_off)]
+    agent_updates: Option<bool>,
+}
+
+fn on_or_off(text: &str) -> std::result::Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".into()),
+    }
 }
 
 /// `fleet devices packages`
@@ -331,8 +342,13 @@ impl Set {
         if self.disable || self.enable {
             change.insert("disabled".into(), json!(self.disable));
         }
+        if let Some(on) = self.agent_updates {
+            change.insert("agent_updates_enabled".into(), json!(on));
+        }
         if change.is_empty() {
-            return Err(Failure::usage("say what to change: --name, --disable or --enable"));
+            return Err(Failure::usage(
+                "say what to change: --name, --disable, --enable or --agent-updates",
+            ));
         }
         let id = id_of(&context.client, &DEVICE, &self.device).await?;
         let words = format!("{} is changed", self.device);

@@ -96,7 +96,7 @@ enum Command {
     /// Enrolment tokens, with which machines join.
     #[command(subcommand, visible_alias = "token")]
     Tokens(tokens::Command),
-    /// The agents that the server hands out to its installer.
+    /// Agents: the releases that the server hands out.
     #[command(subcommand, visible_alias = "agent")]
     Agents(agents::Command),
     /// Certificate authorities, whom devices and server trust on the agents' own TLS port.

@@ -125,7 +125,8 @@ pub async fn refresh(context: &mut Context, command: Refresh) -> Result<()> {
     work(context, &command.on, &command.how, refresh::NAME, params).await
 }
 
-async fn work(context: &mut Context, on: &On, how: &How, operation: &str, params: Value) -> Result<()> {
+/// Asks for work on devices, and follows it.
+pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &str, params: Value) -> Result<()> {
     let devices = on.devices(&context.client).await?;
     if devices.is_empty() {
         return Err(Failure::new(Exit::NotFound, "targets.none", "no device is meant"));

@@ -40,6 +40,9 @@ pub struct Device {
     pub disabled: bool,
     /// The version of its agent, as far as it is known.
     pub agent_version: String,
+    /// Whether its agent may be given other versions of itself.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub agent_updates_enabled: bool,
     /// The certificate of it that counts; none before the first, and for agents that prove themselves otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<DeviceCertificate>,
@@ -69,6 +72,15 @@ pub enum Pending {
     New,
     /// Its machine id is that of a device that is known by another key.
     Duplicate,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 impl Device {

@@ -32,6 +32,8 @@ pub struct DeviceChange {
     pub name: Option<String>,
     /// Whether it is kept from connecting.
     pub disabled: Option<bool>,
+    /// Whether its agent may be given other versions of itself.
+    pub agent_updates_enabled: Option<bool>,
     /// Labels to set; one whose value is null is removed, and those that are not named stay as they are.
     pub labels: BTreeMap<String, Option<String>>,
 }
@@ -156,10 +158,15 @@ impl<'a> DeviceService<'a> {
                 }
                 check_labels(&after.labels)?;
                 after.disabled = change.disabled.unwrap_or(after.disabled);
+                after.agent_updates_enabled = change.agent_updates_enabled.unwrap_or(after.agent_updates_enabled);
                 for (member, altered) in [
                     ("name", before.value.name != after.name),
                     ("labels", before.value.labels != after.labels),
                     ("disabled", before.value.disabled != after.disabled),
+                    (
+                        "agent_updates_enabled",
+                        before.value.agent_updates_enabled != after.agent_updates_enabled,
+                    ),
                 ] {
                     if altered {
                         tx.changed(member);
@@ -168,6 +175,9 @@ impl<'a> DeviceService<'a> {
                 tx.subject::<Device>(id, after.name.clone());
                 if before.value.disabled != after.disabled {
                     tx.detail("disabled", after.disabled);
+                }
+                if before.value.agent_updates_enabled != after.agent_updates_enabled {
+                    tx.detail("agent_updates_enabled", after.agent_updates_enabled);
                 }
                 bulk::write(&mut tx, &before, &after, summary)?;
                 tx.commit().await

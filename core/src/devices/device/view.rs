@@ -109,6 +109,8 @@ pub struct DeviceView {
     pub claimed_machine_id: Option<String>,
     /// The address that it was enrolled from last, as far as it is known.
     pub enrolled_from: Option<String>,
+    /// Whether its agent may be given other versions of itself, as far as the server's own switch allows it.
+    pub agent_updates_enabled: bool,
     /// Its state at the last heartbeat; null when there was none.
     pub state: Option<DeviceStateView>,
 }
@@ -132,6 +134,7 @@ impl DeviceView {
             duplicate_of: device.value.duplicate_of,
             claimed_machine_id: device.value.claimed_machine_id,
             enrolled_from: device.value.enrolled_from,
+            agent_updates_enabled: device.value.agent_updates_enabled,
             state,
         }
     }

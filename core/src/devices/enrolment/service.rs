@@ -226,6 +226,7 @@ async fn decide(
         groups: BTreeSet::new(),
         disabled: false,
         agent_version: machine.agent_version.clone(),
+        agent_updates_enabled: true,
         certificate: None,
         revoked_at: None,
         pending: token

@@ -8,6 +8,7 @@ use crate::{
     devices::{Device, DeviceId, device::DEVICE_PENDING},
     kernel::{Class, Code, EntityId, Result},
     live::Signals,
+    settings::Settings,
     store::{Evidence, Reader, Store, Value},
     work::{
         Operations, RUNS_READ,
@@ -34,6 +35,7 @@ const OUTPUT_LIMIT: u64 = 4 * 1024 * 1024;
 pub struct BatchService<'a> {
     store: &'a Store,
     operations: &'a Operations,
+    settings: &'a Settings,
     devices: &'a Signals<DeviceId>,
 }
 
@@ -56,10 +58,16 @@ pub fn batch_id_for_key(actor: &Actor, route: &str, key: &str) -> BatchId {
 }
 
 impl<'a> BatchService<'a> {
-    pub(crate) fn new(store: &'a Store, operations: &'a Operations, devices: &'a Signals<DeviceId>) -> Self {
+    pub(crate) fn new(
+        store: &'a Store,
+        operations: &'a Operations,
+        settings: &'a Settings,
+        devices: &'a Signals<DeviceId>,
+    ) -> Self {
         Self {
             store,
             operations,
+            settings,
             devices,
         }
     }
@@ -94,6 +102,12 @@ impl<'a> BatchService<'a> {
                         let why = format!("device {device_id} waits for an operator to approve it");
                         return Err(DEVICE_PENDING.error(why.clone()).with_field("/targets/devices", why));
                     }
+                    self.operations
+                        .check_gates(kind.name, self.settings, &device)
+                        .map_err(|refusal| {
+                            let why = refusal.message().to_owned();
+                            refusal.with_field("/targets/devices", why)
+                        })?;
                     let run = Run {
                         id: RunId::new(now, random),
                         batch: id,

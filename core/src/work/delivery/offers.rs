@@ -3,16 +3,17 @@
 use super::rules::choose;
 use crate::{
     access::Context,
-    devices::DeviceId,
+    devices::{Device, DeviceId},
     kernel::{EntityId, Error, PageRequest, Result, SigningKey},
     live::Signals,
     protocol::{Offer, OfferBody},
+    settings::Settings,
     store::{Direction, Evidence, Query, Reader, Store, Tx, Versioned},
     work::{
         Operations, Run, RunId, State,
         operations::Lane,
         output::OutputMeter,
-        run::{Edge, step_run},
+        run::{Edge, Ending, step_run},
     },
 };
 
@@ -26,6 +27,7 @@ const MAX_ATTEMPTS: u32 = 1_000;
 pub struct DeliveryService<'a> {
     pub(super) store: &'a Store,
     pub(super) operations: &'a Operations,
+    settings: &'a Settings,
     pub(super) devices: &'a Signals<DeviceId>,
     pub(super) runs: &'a Signals<RunId>,
     pub(super) meter: &'a OutputMeter,
@@ -44,6 +46,7 @@ impl<'a> DeliveryService<'a> {
     pub(crate) fn new(
         store: &'a Store,
         operations: &'a Operations,
+        settings: &'a Settings,
         devices: &'a Signals<DeviceId>,
         runs: &'a Signals<RunId>,
         meter: &'a OutputMeter,
@@ -51,6 +54,7 @@ impl<'a> DeliveryService<'a> {
         Self {
             store,
             operations,
+            settings,
             devices,
             runs,
             meter,
@@ -105,25 +109,45 @@ impl<'a> DeliveryService<'a> {
                     Some(runs) => runs,
                     None => tx.reader().get_many::<Run>(ids).await?.into_iter().flatten().collect(),
                 };
-                let mut offered = Vec::new();
+                let (mut offered, mut refused) = (Vec::new(), Vec::new());
                 for before in runs {
-                    if let Some(run) = offer(&mut tx, &before, epoch)? {
+                    if let Some(refusal) = self.refusal(&mut tx, &before).await? {
+                        let mut run = before.value.clone();
+                        refuse(&mut tx, &before, &mut run, &refusal)?;
+                        refused.push(run.id);
+                    } else if let Some(run) = offer(&mut tx, &before, epoch)? {
                         offered.push(run);
                     }
                 }
                 tx.commit().await?;
-                Ok(offered)
+                Ok((offered, refused))
             }
         };
-        let offered = self
+        let (offered, refused) = self
             .store
             .change_on(reader, &context, Evidence::Observed, decide)
             .await?;
+        for run in refused {
+            self.runs.signal(run);
+            // What waited behind it may go.
+            self.devices.signal(device);
+        }
         let offers = offered
             .into_iter()
             .map(|run| self.sign(run, device, epoch, dispatch))
             .collect::<Result<_>>()?;
         Ok(Some(Pending { offers, cancels }))
+    }
+
+    /// Why a run is not offered after all: something keeps its kind from the device by now. What was offered already may be
+    /// under way, and is offered again as it was.
+    async fn refusal(&self, tx: &mut Tx, run: &Run) -> Result<Option<Error>> {
+        if run.state != State::Queued || !self.operations.has_gate(&run.operation) {
+            return Ok(None);
+        }
+        let device = tx.get::<Device>(run.device).await?;
+        let checked = device.map(|device| self.operations.check_gates(&run.operation, self.settings, &device));
+        Ok(checked.and_then(Result::err))
     }
 
     fn sign(&self, run: Run, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Offer> {
@@ -153,6 +177,17 @@ async fn open_runs(device: DeviceId, reader: &mut Reader) -> Result<Vec<Versione
         .order(Run::CREATED_AT, Direction::Ascending);
     let page = PageRequest::new(Some(MAX_OPEN), None)?;
     Ok(reader.list(&query, &page).await?.items)
+}
+
+/// Withdraws a run that its device is kept from.
+fn refuse(tx: &mut Tx, before: &Versioned<Run>, run: &mut Run, refusal: &Error) -> Result<()> {
+    let code = refusal.code().name();
+    run.ending = Some(Ending {
+        code: Some(code.to_owned()),
+        message: Some(refusal.message().to_owned()),
+        ..Ending::default()
+    });
+    step_run(tx, before, run, Edge::Withdraw, Some(format!("not offered: {code}"))).map(drop)
 }
 
 /// Marks a run as offered in this session; none when it has moved on meanwhile.

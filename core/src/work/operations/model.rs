@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     access::Permission,
+    devices::Device,
     kernel::{Class, Code, Error, Result, canonical},
+    settings::Settings,
 };
 
 /// No module registers such a kind.
@@ -47,9 +49,19 @@ pub struct OperationKind {
     pub check: fn(serde_json::Value) -> std::result::Result<serde_json::Value, String>,
 }
 
+/// What keeps work of a kind from a device: asked when a run is created, and again before it is offered first.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// The kind of operation.
+    pub operation: &'static str,
+    /// Refuses, with a stable code.
+    pub check: fn(&Settings, &Device) -> Result<()>,
+}
+
 /// All kinds of operation.
 #[derive(Clone, Debug, Default)]
 pub struct Operations {
+    gates: Vec<Gate>,
     kinds: BTreeMap<&'static str, OperationKind>,
 }
 
@@ -63,6 +75,24 @@ impl Operations {
             }
         }
         Ok(registry)
+    }
+
+    /// Puts gates before kinds.
+    #[must_use]
+    pub fn with_gates(mut self, gates: impl IntoIterator<Item = Gate>) -> Self {
+        self.gates.extend(gates);
+        self
+    }
+
+    /// Whether a gate stands before a kind.
+    pub fn has_gate(&self, operation: &str) -> bool {
+        self.gates.iter().any(|gate| gate.operation == operation)
+    }
+
+    /// Asks the gates of a kind.
+    pub fn check_gates(&self, operation: &str, settings: &Settings, device: &Device) -> Result<()> {
+        let mut gates = self.gates.iter().filter(|gate| gate.operation == operation);
+        gates.try_for_each(|gate| (gate.check)(settings, device))
     }
 
     /// A kind by name.

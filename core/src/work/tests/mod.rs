@@ -3,10 +3,11 @@
 mod answers;
 mod batches;
 mod deadlines;
+mod gates;
 
 use std::time::Duration;
 
-use super::{BatchRequest, BatchView, Run, RunId, RunView, State, batch::Targets, delivery::Pending};
+use super::{BatchId, BatchRequest, BatchView, Run, RunId, RunView, State, batch::Targets, delivery::Pending};
 use crate::{
     devices::{DeviceId, testing::TestFleet},
     kernel::{PageRequest, Result, SigningKey, Timestamp},
@@ -64,6 +65,16 @@ impl Work {
             .await
             .unwrap();
         page.items[0].id
+    }
+
+    async fn only_run_of(&self, batch: BatchId) -> RunView {
+        let filter = RunFilter {
+            batch: Some(batch),
+            ..RunFilter::default()
+        };
+        let runs = self.test.fleet.runs();
+        let page = runs.list(&self.test.admin(), &filter, &PageRequest::default()).await;
+        page.unwrap().items.remove(0)
     }
 
     async fn pending(&self, epoch: u64) -> Pending {

@@ -1,0 +1,18 @@
+//! Audit actions and error codes of blobs.
+
+use crate::{
+    access::Action,
+    kernel::{Class, Code},
+};
+
+/// It is larger than what is taken here.
+pub const BLOB_TOO_LARGE: Code = Code::new("blob.too_large", Class::TooLarge);
+/// There is no place for blobs, or it cannot be reached.
+pub const BLOB_UNAVAILABLE: Code = Code::new("blob.unavailable", Class::Unavailable);
+/// The same content is being removed just now.
+pub const BLOB_LEAVING: Code = Code::new("blob.leaving", Class::Unavailable);
+/// What is stored is not what was stored.
+pub const BLOB_DAMAGED: Code = Code::new("blob.damaged", Class::Internal);
+
+/// It was noted which blobs nobody refers to, and those went that nobody had referred to for long.
+pub const BLOBS_CLEAN: Action = Action::new("blobs.clean");

@@ -1,0 +1,225 @@
+//! What nobody refers to goes.
+
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use object_store::{ObjectMeta, ObjectStoreExt as _, path::Path};
+
+use super::{
+    BLOBS_CLEAN, Blob, BlobDigest, BlobHolder, BlobId,
+    service::{INCOMING, unavailable},
+};
+use crate::{
+    Fleet,
+    access::Context,
+    kernel::{MAX_LIMIT, PageRequest, Result, Timestamp},
+    store::{Evidence, Filter, Query, Value, Versioned},
+};
+
+/// How long a blob stays that nobody refers to.
+pub const UNREFERENCED_LIFE: Duration = Duration::from_secs(7 * 86_400);
+/// How long a blob is leaving before its object goes: whoever took the same content in before has referred to it by then.
+const LEAVING: Duration = Duration::from_secs(600);
+/// An object without a document that is older than this is what an interrupted request left.
+const INTERRUPTED: Duration = Duration::from_secs(86_400);
+/// The most objects without a document that are looked after at once.
+const MOST_STRANGERS: usize = 1_000;
+
+/// Notes which blobs nobody refers to, and removes those that nobody has referred to for seven days.
+pub(super) async fn clean(fleet: &Fleet) -> Result<()> {
+    let mut after = None;
+    loop {
+        let page = PageRequest::new(Some(MAX_LIMIT), after.take())?;
+        let page = fleet.store().reader().await?.list(&Query::<Blob>::all(), &page).await?;
+        let mut steps = Vec::new();
+        for blob in page.items {
+            if let Some(step) = step(&blob, is_referred_to(fleet, blob.digest).await?, fleet.clock().now()) {
+                if step == Step::Remove {
+                    remove_object(fleet, blob.digest).await?;
+                }
+                steps.push((blob, step));
+            }
+        }
+        note(fleet, &steps).await?;
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// What becomes of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Nobody refers to it any more.
+    NoteUnreferenced,
+    /// Somebody refers to it again.
+    Keep,
+    /// Its time is over.
+    Leave,
+    /// It goes.
+    Remove,
+}
+
+fn step(blob: &Blob, is_referred_to: bool, now: Timestamp) -> Option<Step> {
+    match (blob.leaving_since, blob.unreferenced_since) {
+        // Nobody can have referred to it since.
+        (Some(since), _) => (now.since(since) >= LEAVING).then_some(Step::Remove),
+        (None, Some(_)) if is_referred_to => Some(Step::Keep),
+        (None, Some(since)) => (now.since(since) >= UNREFERENCED_LIFE).then_some(Step::Leave),
+        (None, None) => (!is_referred_to).then_some(Step::NoteUnreferenced),
+    }
+}
+
+/// Takes steps that were decided on what was read; where somebody was faster, the next look decides anew.
+async fn note(fleet: &Fleet, steps: &[(Versioned<Blob>, Step)]) -> Result<()> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let context = Context::system("blobs");
+    let noted = fleet
+        .store()
+        .change(&context, Evidence::Audit(BLOBS_CLEAN), |mut tx| async move {
+            let now = tx.now();
+            let ids: Vec<_> = steps.iter().map(|(blob, _)| blob.id).collect();
+            let found = tx.reader().get_many::<Blob>(&ids).await?;
+            let (mut unreferenced, mut leaving, mut removed) = (0_u64, Vec::new(), Vec::new());
+            for ((seen, step), before) in steps.iter().zip(found) {
+                let Some(before) = before.filter(|before| before.rev == seen.rev) else {
+                    continue;
+                };
+                let mut after = before.value.clone();
+                match step {
+                    Step::NoteUnreferenced => {
+                        unreferenced += 1;
+                        after.unreferenced_since = Some(now);
+                    }
+                    Step::Keep => after.unreferenced_since = None,
+                    Step::Leave => {
+                        leaving.push(after.digest.to_string());
+                        after.leaving_since = Some(now);
+                    }
+                    Step::Remove => {
+                        removed.push(after.digest.to_string());
+                        tx.delete(&before);
+                        continue;
+                    }
+                }
+                tx.update(&before, &after)?;
+            }
+            tx.detail("unreferenced", unreferenced);
+            tx.detail("leaving", leaving);
+            tx.detail("removed", removed);
+            tx.commit().await
+        })
+        .await;
+    noted.map(drop)
+}
+
+async fn is_referred_to(fleet: &Fleet, digest: BlobDigest) -> Result<bool> {
+    let mut view = fleet.store().backend().view().await?;
+    for BlobHolder { kind, column } in fleet.blob_holders() {
+        let filter = Filter::Eq(column, Value::Text(digest.to_string()));
+        if view.count(kind, &filter).await? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Before its document: what is left behind by a crash is found again.
+async fn remove_object(fleet: &Fleet, digest: BlobDigest) -> Result<()> {
+    match fleet.blobs().objects()?.delete(&digest.path()).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(unavailable(error)),
+    }
+}
+
+/// Looks for what interrupted requests left: what did not come in whole goes at once, and an object without a document gets
+/// one, by which it goes after seven days.
+pub(super) async fn adopt(fleet: &Fleet) -> Result<()> {
+    let blobs = fleet.blobs();
+    let Ok(objects) = blobs.objects() else { return Ok(()) };
+    let now = fleet.clock().now();
+    let is_old = |found: &ObjectMeta| {
+        let changed = Timestamp::from_micros(found.last_modified.timestamp_micros());
+        now > changed && now.since(changed) >= INTERRUPTED
+    };
+    let mut listed = objects.list(None);
+    let mut strangers = Vec::new();
+    while let Some(found) = listed.try_next().await.map_err(unavailable)? {
+        if !is_old(&found) || strangers.len() >= MOST_STRANGERS {
+            continue;
+        }
+        if found.location.prefix_matches(&Path::from(INCOMING)) {
+            objects.delete(&found.location).await.map_err(unavailable)?;
+        } else if let Some(digest) = found.location.filename().and_then(BlobDigest::parse)
+            && digest.path() == found.location
+            && fleet.store().get::<Blob>(BlobId::of(digest)).await?.is_none()
+        {
+            strangers.push((digest, found.size));
+        }
+    }
+    if strangers.is_empty() {
+        return Ok(());
+    }
+    let (context, strangers) = (Context::system("blobs"), &strangers);
+    let adopted = fleet
+        .store()
+        .change(&context, Evidence::Audit(BLOBS_CLEAN), |mut tx| async move {
+            let now = tx.now();
+            for (digest, size_bytes) in strangers {
+                let id = BlobId::of(*digest);
+                if tx.get::<Blob>(id).await?.is_none() {
+                    tx.create(&Blob {
+                        id,
+                        digest: *digest,
+                        size_bytes: *size_bytes,
+                        stored_at: now,
+                        unreferenced_since: Some(now),
+                        leaving_since: None,
+                    })?;
+                }
+            }
+            tx.detail("adopted", strangers.len());
+            tx.commit().await
+        })
+        .await;
+    adopted.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    /// A blob that nobody has referred to for so many seconds, and that has been leaving for so many.
+    #[track_caller]
+    fn check(unreferenced: Option<u64>, leaving: Option<u64>, is_referred_to: bool, expected: Option<Step>) {
+        let ago = |seconds: u64| NOW.minus(Duration::from_secs(seconds));
+        let digest = BlobDigest::from_bytes([7; 32]);
+        let blob = Blob {
+            id: BlobId::of(digest),
+            digest,
+            size_bytes: 1,
+            stored_at: ago(100 * 86_400),
+            unreferenced_since: unreferenced.map(ago),
+            leaving_since: leaving.map(ago),
+        };
+        assert_eq!(step(&blob, is_referred_to, NOW), expected);
+    }
+
+    #[test]
+    fn seven_days_without_a_reference_and_then_a_while_until_it_is_gone() {
+        const WEEK: u64 = 7 * 86_400;
+        check(None, None, true, None);
+        check(None, None, false, Some(Step::NoteUnreferenced));
+        check(Some(WEEK - 1), None, false, None);
+        check(Some(WEEK - 1), None, true, Some(Step::Keep));
+        check(Some(WEEK), None, true, Some(Step::Keep));
+        check(Some(WEEK), None, false, Some(Step::Leave));
+        check(Some(WEEK), Some(599), false, None);
+        check(Some(WEEK), Some(600), false, Some(Step::Remove));
+    }
+}
