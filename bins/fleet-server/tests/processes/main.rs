@@ -13,6 +13,7 @@ mod race;
 mod races;
 mod start;
 mod tls;
+mod update;
 mod upgrade;
 mod upgrades;
 #[allow(dead_code, reason = "the tests on Postgres use more of it")]

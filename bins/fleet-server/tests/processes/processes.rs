@@ -14,7 +14,7 @@ use tokio::{
 pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_fleet-server");
 
 /// The agent's binary, which stands beside the server's.
-fn agent_binary() -> PathBuf {
+pub(crate) fn agent_binary() -> PathBuf {
     let path = Path::new(SERVER).with_file_name("fleet-agent");
     assert!(
         path.exists(),
