@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use fleet_core::{
@@ -20,7 +21,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use super::{Cancellation, Ending, Execute, OutputSink, Sent};
 use crate::{
     clock::ServerClock,
-    journal::{JournalWriter, Pending, Record, Recovered, RecoveredRun, Recovery, Status, decide},
+    journal::{JOURNAL_DISK_FULL, JournalWriter, Pending, Record, Recovered, RecoveredRun, Recovery, Status, decide},
     policy::{POLICY_FORBIDS, Policy, Refusal},
 };
 
@@ -30,6 +31,9 @@ const MAX_RUNS: usize = 64;
 const SHARED: usize = 4;
 /// The most output that is sent in one go, in bytes of JSON.
 const OUTPUT_AT_ONCE: usize = 40 * 1024;
+
+/// The first and the longest pause until a full disk is tried again.
+const ROOM_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The code of runs that did not begin before their offers ended.
 const EXPIRED: &str = "offer.expired";
@@ -64,8 +68,21 @@ struct Entry {
     started_at: Option<Timestamp>,
     /// Chunks in the journal.
     chunks: u32,
+    /// Output that the journal did not take, and that no remark tells of yet, in bytes.
+    lost_bytes: u64,
     ended: Option<Finished>,
     cancel: watch::Sender<bool>,
+}
+
+impl Entry {
+    /// What stands in the output for what was lost of it.
+    fn remark(&self, run: RunId) -> Option<Record> {
+        let text = format!(
+            "[{} bytes of output were lost: the device's journal did not take them]\n",
+            self.lost_bytes
+        );
+        (self.lost_bytes > 0).then(|| output(run, self.chunks, OutputStream::Agent, text))
+    }
 }
 
 /// A chunk in the journal.
@@ -123,6 +140,7 @@ impl Runs {
                 Entry {
                     started_at: run.started_at,
                     chunks,
+                    lost_bytes: 0,
                     ended,
                     cancel: watch::channel(false).0,
                 },
@@ -180,6 +198,7 @@ impl Runs {
                 Entry {
                     started_at: None,
                     chunks,
+                    lost_bytes: 0,
                     ended,
                     cancel: watch::channel(false).0,
                 },
@@ -211,6 +230,7 @@ impl Runs {
             Entry {
                 started_at: None,
                 chunks: 0,
+                lost_bytes: 0,
                 ended: None,
                 cancel: watch::channel(false).0,
             },
@@ -413,7 +433,9 @@ impl Runs {
             };
             return self.end(run, ending).await;
         }
-        if self.inner.clock.at_least() >= offer.expires_at {
+        // What had begun in time and was interrupted may go on: the end of an offer bounds the beginning.
+        let has_begun = self.table().get(&run).is_some_and(|entry| entry.started_at.is_some());
+        if !has_begun && self.inner.clock.at_least() >= offer.expires_at {
             let why = "others took so long that its offer had ended when its turn came";
             return self.end(run, Ending::failed(EXPIRED, why)).await;
         }
@@ -425,10 +447,18 @@ impl Runs {
         }
         let at = self.inner.clock.now();
         // Synced before the first process starts: after a crash nobody may believe that it never began.
-        self.inner
-            .journal
-            .append(vec![Record::Started { run: run.uuid(), at }])
-            .await?;
+        let started = vec![Record::Started { run: run.uuid(), at }];
+        match self.inner.journal.append(started).await {
+            Err(error) if error.code() == JOURNAL_DISK_FULL => {
+                let why = "the device's disk is full; nothing was executed";
+                let ending = match has_begun {
+                    true => interrupted(),
+                    false => Ending::failed(error.code().name(), why),
+                };
+                return self.end(run, ending).await;
+            }
+            started => started?,
+        }
         if let Some(entry) = self.table().get_mut(&run) {
             entry.started_at = Some(at);
         }
@@ -451,48 +481,65 @@ impl Runs {
         self.end(run, ending).await
     }
 
-    /// Writes output into the journal. What the journal does not take is lost, and the agent says so in its log: the run
-    /// itself matters more.
+    /// Writes output into the journal. What the journal does not take is lost, and a remark in the output says how much it was: the
+    /// run itself matters more.
     async fn store(&self, run: RunId, chunks: impl Iterator<Item = (OutputStream, String)>) {
-        let mut next = self.table().get(&run).map_or(0, |entry| entry.chunks);
-        let records: Vec<_> = chunks
-            .map(|(stream, text)| {
-                let sequence = u64::from(next);
-                next = next.saturating_add(1);
-                Record::Output {
-                    run: run.uuid(),
-                    sequence,
-                    body: serde_json::to_value(StoredChunk { stream, text }).unwrap_or_default(),
-                }
-            })
-            .collect();
-        match self.inner.journal.append(records).await {
-            Ok(()) => {
-                if let Some(entry) = self.table().get_mut(&run) {
-                    entry.chunks = next;
-                }
-                self.inner.changed.notify_one();
+        let (mut next, remark) = self
+            .table()
+            .get(&run)
+            .map_or((0, None), |entry| (entry.chunks, entry.remark(run)));
+        next += u32::from(remark.is_some());
+        let mut bytes = 0;
+        let mut records = Vec::from_iter(remark);
+        for (stream, text) in chunks {
+            bytes += text.len() as u64;
+            records.push(output(run, next, stream, text));
+            next = next.saturating_add(1);
+        }
+        let stored = self.inner.journal.append(records).await;
+        if let Some(entry) = self.table().get_mut(&run) {
+            match &stored {
+                Ok(()) => (entry.chunks, entry.lost_bytes) = (next, 0),
+                Err(_) => entry.lost_bytes += bytes,
             }
-            Err(error) => tracing::error!(%run, error = error.log(), "output lost"),
+        }
+        match stored {
+            Ok(()) => self.inner.changed.notify_one(),
+            Err(error) => tracing::error!(%run, bytes, error = error.log(), "output lost"),
         }
     }
 
+    /// Writes down how a run ended. Where the disk is full, it waits until there is room: what was done is not forgotten.
     async fn end(&self, run: RunId, ending: Ending) -> Result<()> {
-        let (started_at, chunks) = self
-            .table()
-            .get(&run)
-            .map_or((None, 0), |entry| (entry.started_at, entry.chunks));
         let now = self.inner.clock.now();
-        let finished = finished(run, ending, started_at, now, chunks);
-        let body = serde_json::to_value(&finished).unwrap_or_default();
-        self.inner
-            .journal
-            .append(vec![Record::Result {
+        let mut pause = ROOM_PAUSES.0;
+        let finished = loop {
+            let (started_at, chunks, remark) = self.table().get(&run).map_or((None, 0, None), |entry| {
+                (entry.started_at, entry.chunks, entry.remark(run))
+            });
+            let chunks = chunks + u32::from(remark.is_some());
+            let finished = finished(run, ending.clone(), started_at, now, chunks);
+            let body = serde_json::to_value(&finished).unwrap_or_default();
+            let result = Record::Result {
                 run: run.uuid(),
                 at: now,
                 body,
-            }])
-            .await?;
+            };
+            match self
+                .inner
+                .journal
+                .append(remark.into_iter().chain([result]).collect())
+                .await
+            {
+                Ok(()) => break finished,
+                Err(error) if error.code() == JOURNAL_DISK_FULL => {
+                    tracing::error!(%run, "the disk is full; the run's end is written down when there is room");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ROOM_PAUSES.1);
+                }
+                Err(error) => return Err(error),
+            }
+        };
         if let Some(entry) = self.table().get_mut(&run) {
             entry.ended = Some(finished);
         }
@@ -507,6 +554,14 @@ impl Runs {
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<RunId, Entry>> {
         self.inner.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn output(run: RunId, sequence: u32, stream: OutputStream, text: String) -> Record {
+    Record::Output {
+        run: run.uuid(),
+        sequence: u64::from(sequence),
+        body: serde_json::to_value(StoredChunk { stream, text }).unwrap_or_default(),
     }
 }
 
