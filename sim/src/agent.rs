@@ -129,7 +129,13 @@ impl Agent {
             link: self.link.clone(),
             clock: self.clock.clone(),
             disk: self.disk.clone(),
-            limits: self.limits,
+            limits: match self.parts.plant {
+                Some(Plant::SpoolUnbounded) => Limits {
+                    file_bytes: u64::MAX,
+                    ..self.limits
+                },
+                _ => self.limits,
+            },
             dead: is_dead,
         };
         let mut tasks = JoinSet::new();

@@ -11,7 +11,7 @@ use std::{
 use fleet_core::{
     Fleet,
     devices::DeviceId,
-    kernel::{Clock as _, EntityId as _, Timestamp},
+    kernel::{Clock as _, EntityId as _},
     protocol::{OfferBody, RunResult, ServerFrame},
     store::LaneQuery,
     work::{Run, RunId, State, output::Chunk},
@@ -110,8 +110,10 @@ pub struct Execution {
 
 /// A device may be heard of for the last time so long before it is shown as offline.
 pub const OFFLINE_AFTER: Duration = Duration::from_secs(75);
-/// What starting late may have to do with clocks that are trimmed and frames that are under way.
-const EXPIRY_SLACK: Duration = Duration::from_secs(5);
+/// How long the server may take until what a device said is in its books.
+const UNDER_WAY: Duration = Duration::from_secs(5);
+/// A device knows the server's time as of when its welcome was sent, and that may be under way for half a minute; besides, clocks are trimmed.
+const EXPIRY_SLACK: Duration = Duration::from_secs(35);
 
 /// Watches one simulation.
 pub struct Judge {
@@ -132,9 +134,9 @@ struct Inner {
     executions: BTreeMap<RunId, Vec<Execution>>,
     crashes: BTreeMap<(DeviceId, u64), Duration>,
     epochs: BTreeMap<DeviceId, u64>,
-    /// When a beat was taken last, by the server's clock.
-    beats: BTreeMap<DeviceId, Timestamp>,
-    server_began: Option<Timestamp>,
+    /// When a beat was taken last.
+    beats: BTreeMap<DeviceId, Duration>,
+    server_began: Option<Duration>,
     /// When the server's clock was set last.
     clock_set: Option<Duration>,
     stay_away: BTreeMap<usize, Duration>,
@@ -182,7 +184,7 @@ impl Judge {
 
     /// The server was started.
     pub fn server_began(&self) {
-        let now = self.clock.now();
+        let now = self.clock.elapsed();
         self.inner().server_began = Some(now);
     }
 
@@ -228,7 +230,7 @@ impl Judge {
             Some(run) if run.device == device && run.operation == offer.kind && run.params == offer.params => {
                 let late = self.clock.now().since(run.expires_at);
                 // A device hears within two beats that the server's clock was set.
-                if late > EXPIRY_SLACK && !self.clock_set_within(Duration::from_secs(120)) {
+                if earlier == 0 && late > EXPIRY_SLACK && !self.clock_set_within(Duration::from_secs(120)) {
                     self.violate(
                         Invariant::NoExpiredWork,
                         format_args!("{} began {late:?} after its offer had ended", offer.run),
@@ -312,9 +314,7 @@ impl Judge {
                     );
                 }
             }
-            ServerFrame::Beat { time } => {
-                self.inner().beats.insert(device, *time);
-            }
+            ServerFrame::Beat { .. } => self.beat_taken(device),
             ServerFrame::Offer(offer) => {
                 self.trace
                     .say(format_args!("{} is offered {}", short(device), short(offer.body.run)))
@@ -341,7 +341,7 @@ impl Judge {
 
     /// The server took a beat.
     pub fn beat_taken(&self, device: DeviceId) {
-        let now = self.clock.now();
+        let now = self.clock.elapsed();
         self.inner().beats.insert(device, now);
     }
 
@@ -398,15 +398,17 @@ impl Judge {
         if self.clock_set_within(OFFLINE_AFTER * 2) {
             return;
         }
-        let now = self.clock.now();
+        // Not by the server's clock, which may have been set meanwhile.
+        let now = self.clock.elapsed();
         let (beat, began) = {
             let inner = self.inner();
             (inner.beats.get(&device).copied(), inner.server_began)
         };
         for (what, at) in [("heard of", beat), ("away", began)] {
             let Some(at) = at else { continue };
-            let silent = now.since(at);
-            if at <= now && silent < OFFLINE_AFTER {
+            let silent = now.saturating_sub(at);
+            // What it said was under way to the server's books for a moment.
+            if silent + UNDER_WAY < OFFLINE_AFTER {
                 self.violate(
                     Invariant::NoFalseOffline,
                     format_args!("{device} is shown as offline {silent:?} after it was last {what}"),

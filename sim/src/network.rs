@@ -244,7 +244,8 @@ async fn pump(
                 }
                 let is_output = message.as_ref().is_some_and(|message| message.starts_with(OUTPUT));
                 if message.is_some() && !is_output && link.happens(rates.overtaken, "message overtaken") {
-                    let late = at + link.dice.time(Duration::from_millis(10), Duration::from_secs(10));
+                    // Later than everything before it: what is overtaken does not itself overtake.
+                    let late = last.max(at) + link.dice.time(Duration::from_millis(10), Duration::from_secs(10));
                     under_way.insert((late, number), message);
                     continue;
                 }

@@ -81,7 +81,10 @@ impl Plant {
             &[Invariant::AtMostOnce, Invariant::NoResultLost],
         ),
         (Self::SpoolUnbounded, &[Invariant::SpoolBounded]),
-        (Self::RunAgainAfterRestart, &[Invariant::AtMostOnce]),
+        (
+            Self::RunAgainAfterRestart,
+            &[Invariant::AtMostOnce, Invariant::NoResultLost],
+        ),
         (Self::TimeoutByWallClock, &[Invariant::TimeoutsAreNotEarly]),
         (Self::RetryTimeIgnored, &[Invariant::RetryTimeKept]),
         (Self::LossNotAnnounced, &[Invariant::OutputWholeOrAnnounced]),

@@ -28,8 +28,9 @@ const SWEEP: Duration = Duration::from_secs(15);
 const COMING_BACK: Duration = Duration::from_secs(300);
 /// How far a journal may pass its bound: by the results of runs that were begun before.
 const SPOOL_SLACK: u64 = 24 << 10;
-/// What may lie between the end of an execution and its record, where the agent crashed.
-const UNRECORDED: Duration = Duration::from_secs(61);
+/// What may lie between the end of an execution and its record, where the agent crashed: a disk that is full for five minutes, and the pause
+/// until it is tried again.
+const UNRECORDED: Duration = Duration::from_secs(331);
 
 impl World {
     /// Checks what must hold in the end.
@@ -52,10 +53,7 @@ impl World {
             );
         }
         for agent in &self.agents {
-            let (largest, bound) = (
-                agent.disk.largest(),
-                agent.limits.file_bytes.min(crate::world::LARGE_SPOOL),
-            );
+            let (largest, bound) = (agent.disk.largest(), agent.limits.file_bytes);
             if largest > bound + SPOOL_SLACK {
                 self.violate(
                     Invariant::SpoolBounded,
@@ -268,8 +266,11 @@ impl World {
                     | (Some((_, RunResult::TimedOut)), State::TimedOut)
                     | (Some((_, RunResult::Cancelled)), State::Cancelled)
                     | (None, State::Indeterminate) => true,
-                    (Some((ended, _)), State::Indeterminate) => {
-                        crash.is_some_and(|crash| crash.saturating_sub(ended) <= UNRECORDED)
+                    // It was interrupted, would have run again, and was stopped before that.
+                    (None, State::Cancelled) => crash.is_some() && run.cancel_requested_at.is_some(),
+                    (Some((ended, _)), State::Indeterminate | State::Cancelled) => {
+                        let is_wanted = run.state == State::Indeterminate || run.cancel_requested_at.is_some();
+                        is_wanted && crash.is_some_and(|crash| crash.saturating_sub(ended) <= UNRECORDED)
                     }
                     _ => false,
                 }

@@ -196,11 +196,7 @@ impl World {
         };
         let small = dice.chance(500);
         let limits = Limits {
-            file_bytes: match plant {
-                Some(Plant::SpoolUnbounded) => u64::MAX,
-                _ if small => SMALL_SPOOL,
-                _ => LARGE_SPOOL,
-            },
+            file_bytes: if small { SMALL_SPOOL } else { LARGE_SPOOL },
             garbage_bytes: 16 << 10,
             ..Limits::default()
         };
