@@ -10,18 +10,16 @@ use std::{
 use fleet_core::{
     kernel::{Clock, EntityId as _, Result, Timestamp},
     protocol::{
-        Accepted, AgentFrame, Finished, OfferBody, Output, OutputChunk, OutputStream, Recorded, Refused, RunResult,
-        Started,
+        Accepted, AgentFrame, Finished, OfferBody, Output, OutputStream, Recorded, Refused, RunResult, Started,
     },
     work::RunId,
 };
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
-use super::{Cancellation, Ending, Execute, OutputSink, Sent};
+use super::{Cancellation, Ending, Execute, OutputSink, Sent, output};
 use crate::{
     clock::ServerClock,
-    journal::{JOURNAL_DISK_FULL, JournalWriter, Pending, Record, Recovered, RecoveredRun, Recovery, Status, decide},
+    journal::{JOURNAL_DISK_FULL, JournalWriter, Record, Recovered, RecoveredRun, Recovery, Status, decide},
     policy::{POLICY_FORBIDS, Policy, Refusal},
 };
 
@@ -77,19 +75,8 @@ struct Entry {
 impl Entry {
     /// What stands in the output for what was lost of it.
     fn remark(&self, run: RunId) -> Option<Record> {
-        let text = format!(
-            "[{} bytes of output were lost: the device's journal did not take them]\n",
-            self.lost_bytes
-        );
-        (self.lost_bytes > 0).then(|| output(run, self.chunks, OutputStream::Agent, text))
+        (self.lost_bytes > 0).then(|| output::remark(run, self.chunks, self.lost_bytes))
     }
-}
-
-/// A chunk in the journal.
-#[derive(Serialize, Deserialize)]
-struct StoredChunk {
-    stream: OutputStream,
-    text: String,
 }
 
 impl fmt::Debug for Runs {
@@ -347,7 +334,7 @@ impl Runs {
                 .with(move |journal| journal.pending(&uuid, from, OUTPUT_AT_ONCE))
                 .await??;
             for item in pending {
-                let chunk = chunk(item);
+                let chunk = output::chunk(item);
                 told.chunks = chunk.sequence.saturating_add(1).max(told.chunks);
                 frames.push(AgentFrame::Output(Output {
                     run,
@@ -493,7 +480,7 @@ impl Runs {
         let mut records = Vec::from_iter(remark);
         for (stream, text) in chunks {
             bytes += text.len() as u64;
-            records.push(output(run, next, stream, text));
+            records.push(output::record(run, next, stream, text));
             next = next.saturating_add(1);
         }
         let stored = self.inner.journal.append(records).await;
@@ -557,14 +544,6 @@ impl Runs {
     }
 }
 
-fn output(run: RunId, sequence: u32, stream: OutputStream, text: String) -> Record {
-    Record::Output {
-        run: run.uuid(),
-        sequence: u64::from(sequence),
-        body: serde_json::to_value(StoredChunk { stream, text }).unwrap_or_default(),
-    }
-}
-
 /// How a run ends that was under way when the agent was.
 fn interrupted() -> Ending {
     Ending {
@@ -591,31 +570,5 @@ fn finished(
         finished_at,
         chunks,
         truncated_bytes: ending.truncated_bytes,
-    }
-}
-
-/// A piece of output as it is sent. What was lost is announced in its place.
-fn chunk(pending: Pending) -> OutputChunk {
-    match pending {
-        Pending::Chunk { sequence, body } => {
-            let sequence = u32::try_from(sequence).unwrap_or(u32::MAX);
-            match serde_json::from_value::<StoredChunk>(body) {
-                Ok(stored) => OutputChunk {
-                    sequence,
-                    stream: stored.stream,
-                    text: stored.text,
-                },
-                Err(_) => OutputChunk {
-                    sequence,
-                    stream: OutputStream::Agent,
-                    text: "[output that the agent could not read back]\n".into(),
-                },
-            }
-        }
-        Pending::Lost { before, bytes, .. } => OutputChunk {
-            sequence: u32::try_from(before.saturating_sub(1)).unwrap_or(u32::MAX),
-            stream: OutputStream::Agent,
-            text: format!("[about {bytes} bytes of output were lost: the agent's spool was full]\n"),
-        },
     }
 }

@@ -2,6 +2,7 @@
 
 mod execute;
 mod manager;
+mod output;
 mod sent;
 
 pub use execute::{Cancellation, Ending, Execute, OutputSink};

@@ -15,7 +15,7 @@ use super::{
     with,
 };
 use crate::{
-    client::{AGENT_RELEASE, Exit, Failure, Query, Result, id_of},
+    client::{AGENT_RELEASE, Client, Exit, Failure, Query, Result, id_of},
     output::{Column, Show, note},
 };
 
@@ -118,7 +118,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                 ));
             }
             for file in &upload.files {
-                let release = upload.send(context, file).await?;
+                let release = upload.send(&context.client, file).await?;
                 let words = format!(
                     "{} is release {} for {}",
                     file.display(),
@@ -159,11 +159,11 @@ fn text<'v>(value: &'v Value, member: &str) -> &'v str {
 }
 
 impl Upload {
-    async fn send(&self, context: &Context, file: &Path) -> Result<Value> {
+    async fn send(&self, client: &Client, file: &Path) -> Result<Value> {
         let mut query: Query = vec![("version", self.version.clone())];
         with(&mut query, "platform", self.platform.clone());
         note(&format!("uploading {}", file.display()));
-        let answer = context.client.upload(&[PATH], &query, file).await?;
+        let answer = client.upload(&[PATH], &query, file).await?;
         if text(&answer.body, "id").is_empty() {
             return Err(Failure::new(
                 Exit::Failed,
