@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -44,10 +44,8 @@ fn tidy(incoming: &Path) {
     // No folder: nothing ever came in.
     for entry in fs::read_dir(incoming).into_iter().flatten().flatten() {
         let changed = entry.metadata().and_then(|found| found.modified());
-        let age = changed
-            .ok()
-            .and_then(|changed| SystemTime::now().duration_since(changed).ok());
-        if age.is_some_and(|age| age > LEFT) {
+        let age = changed.and_then(|changed| changed.elapsed().map_err(io::Error::other));
+        if age.is_ok_and(|age| age > LEFT) {
             remove(&entry.path());
         }
     }
@@ -135,8 +133,8 @@ mod tests {
         tidy(&folder.path().join("missing"));
         for (name, hours) in [("old#1", 25), ("new#1", 23)] {
             let file = fs::File::create(folder.path().join(name)).unwrap();
-            file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3_600))
-                .unwrap();
+            let made = file.metadata().and_then(|found| found.modified()).unwrap();
+            file.set_modified(made - Duration::from_secs(hours * 3_600)).unwrap();
         }
         tidy(folder.path());
         let left: Vec<_> = fs::read_dir(folder.path())
