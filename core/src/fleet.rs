@@ -185,6 +185,7 @@ impl FleetBuilder {
                     sealer: &sealer,
                     clock: &self.clock,
                     random: &self.random,
+                    blobs: self.blob_objects.as_ref(),
                     settings: definitions.clone(),
                     overrides: &self.overrides,
                     folder: self.backup_before_upgrade.then_some(folder),
@@ -338,6 +339,10 @@ impl Fleet {
     pub fn retention(&self) -> &[LaneRetention] {
         &self.inner.retention
     }
+    pub(crate) fn blob_objects(&self) -> Option<&Arc<dyn ObjectStore>> {
+        self.inner.blob_objects.as_ref()
+    }
+
 
     /// The columns that hold digests of blobs, of all modules.
     pub(crate) fn blob_holders(&self) -> impl Iterator<Item = BlobHolder> {

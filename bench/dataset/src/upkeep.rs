@@ -57,6 +57,11 @@ impl Dataset {
                     digest: dice.hex::<32>(),
                     key_included: true,
                 },
+                blobs: Some(BackedUpBlobs {
+                    count: RELEASES,
+                    bytes: RELEASES * 7_000_000,
+                    damaged: 0,
+                }),
             };
             writer.put(&backup).await?;
         }

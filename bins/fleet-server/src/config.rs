@@ -41,6 +41,9 @@ pub(crate) struct Flags {
     public_url: Option<String>,
     /// The address and port where agents connect by TLS and prove themselves by certificates of the fleet, such as 0.0.0.0:8443
     #[arg(long, env = "FLEET_AGENTS_LISTEN", value_name = "ADDRESS:PORT")]
+    /// The place for blobs, such as programs of agents: file:PATH [default: file:<data>/blobs]
+    #[arg(long, env = "FLEET_BLOBS", value_name = "URI")]
+    blobs: Option<String>,
     pub(crate) agents_listen: Option<SocketAddr>,
     /// The address that agents reach that port by; it goes into enrolment tokens [default: the host of the public URL]
     #[arg(long, env = "FLEET_AGENTS_URL", value_name = "URL")]
@@ -101,6 +104,7 @@ pub(crate) struct File {
     trusted_proxies: Option<Vec<String>>,
     agent_binaries: Option<PathBuf>,
     master_key_file: Option<PathBuf>,
+    blobs: Option<String>,
     backup_passphrase_file: Option<PathBuf>,
     log_format: Option<LogFormat>,
 }
@@ -167,13 +171,14 @@ pub(crate) struct Config {
 
 impl Config {
     /// Puts the sources together and checks what they say.
+    blobs: Sourced<BlobUri>,
     pub(crate) fn load(flags: &Flags) -> anyhow::Result<Self> {
         let file = match &flags.config {
             Some(path) => read(path)?,
             None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
             None => File::default(),
         };
-        Self::combine(flags.clone(), file)
+        Self::combine(flags.clone(), std::env::vars_os(), file)
     }
 
     fn combine(flags: Flags, file: File) -> anyhow::Result<Self> {
@@ -202,6 +207,10 @@ impl Config {
         let in_file = file
             .trusted_proxies
             .map(|texts| {
+        let parse = |text: Option<String>| text.map(|text| text.parse::<BlobUri>()).transpose();
+        let blobs = pick(parse(flags.blobs)?, parse(file.blobs)?, || {
+            BlobUri::File(data.value.join("blobs"))
+        });
                 texts
                     .iter()
                     .map(|text| parse_network(text))
@@ -254,6 +263,7 @@ impl Config {
     pub(crate) fn storage(&self) -> &StoreUri {
         &self.storage.value
     }
+            blobs,
 
     pub(crate) fn listen(&self) -> SocketAddr {
         self.listen.value
@@ -276,6 +286,11 @@ impl Config {
     pub(crate) fn agent_binaries(&self) -> &Path {
         &self.agent_binaries.value
     }
+    /// Where blobs are.
+    pub(crate) fn blobs(&self) -> &BlobUri {
+        &self.blobs.value
+    }
+
 
     pub(crate) fn master_key_file(&self) -> &Path {
         &self.master_key_file.value
@@ -326,6 +341,7 @@ impl Config {
                     &self.tls.files.value.as_ref().map(|files| files.certificate.display()),
                     "(the fleet's authority)",
                 ),
+            ("blobs", self.blobs.value.to_string(), self.blobs.source),
                 self.tls.files.source,
             ),
             (
@@ -451,3 +467,9 @@ mod tests {
         );
     }
 }
+        check(
+            Flags::default(),
+            "data = '/srv/fleet'",
+            Ok("blobs file:/srv/fleet/blobs default"),
+        );
+        check(Flags::default(), "blobs = '/srv/blobs'", Err("expected file:PATH"));

@@ -1,8 +1,8 @@
 //! `fleet-server`: the API server on one of the storage backends. Wiring, no rules.
 
 mod admin;
+mod agents;
 mod backup;
-mod blobs;
 mod config;
 mod files;
 mod open_files;

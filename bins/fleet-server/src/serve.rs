@@ -16,8 +16,8 @@ use fleet_core::{
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
+    agents,
     backup::Folder,
-    blobs,
     config::Config,
     files::{bootstrap_token_file, master_key, private_folder, remove, write_private},
 };
@@ -37,7 +37,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let agents = config.tls().agents(&fleet, config.public_url()).await?;
     let (agents, agents_url) = agents.unzip();
 
-    blobs::import_agents(&fleet, config.agent_binaries()).await;
+    agents::import_agents(&fleet, config.agent_binaries()).await;
     offer_bootstrap(&fleet, config.data()).await?;
     let (stop, stopping) = watch::channel(false);
     let api = ApiConfig {

@@ -6,12 +6,16 @@ use fleet_bins_common::{
     logging::{complain, print},
     storage::StoreUri,
 };
-use fleet_core::store::migration::{Activity, MigrationError, Options, Stage};
+use fleet_core::{
+    blobs::BlobTransfer,
+    store::migration::{Activity, MigrationError, Options, Stage},
+};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    Command, Run, Stores,
+    Command, Pairs, Places, Run, Stores,
+    blobs::{self, Blobs},
     exit::{Exit, Failure},
     pair::Pair,
     progress, show,
@@ -32,23 +36,29 @@ impl Answer {
             exit: Exit::Done,
         }
     }
+
+    /// With what became of the blobs, or null when they stay where they are.
+    fn with_blobs(mut self, blobs: Option<&BlobTransfer>) -> Self {
+        self.json["blobs"] = serde_json::to_value(blobs).unwrap_or_default();
+        self
+    }
 }
 
 /// Does what was asked for.
 pub(crate) async fn run(command: Command) -> Exit {
-    let (stores, result) = match &command {
-        Command::Plan(stores) => (stores, plan(stores).await),
-        Command::Status(stores) => (stores, status(stores).await),
-        Command::Verify(stores) => (stores, verify(stores).await),
-        Command::Abandon(stores) => (stores, abandon(stores).await),
-        Command::Run(run) if run.dry_run => (&run.stores, plan(&run.stores).await),
-        Command::Back(run) if run.dry_run => (&run.stores, plan(&run.stores).await),
-        Command::Run(run) => (&run.stores, go(run, false).await),
-        Command::Back(run) => (&run.stores, go(run, true).await),
+    let (json, result) = match &command {
+        Command::Plan(pairs) => (pairs.stores.json, plan(&pairs.stores, &pairs.blobs).await),
+        Command::Status(stores) => (stores.json, status(stores).await),
+        Command::Verify(pairs) => (pairs.stores.json, verify(pairs).await),
+        Command::Abandon(stores) => (stores.json, abandon(stores).await),
+        Command::Run(run) | Command::Back(run) if run.dry_run => (run.stores.json, plan(&run.stores, &run.blobs).await),
+        Command::Run(run) => (run.stores.json, go(run, false).await),
+        Command::Back(run) => (run.stores.json, go(run, true).await),
+        Command::Blobs(asked) => (asked.json, move_blobs(asked).await),
     };
     match result {
         Ok(answer) => {
-            if stores.json {
+            if json {
                 print(&answer.json.to_string());
             } else {
                 answer.lines.iter().for_each(|line| print(line));
@@ -56,7 +66,7 @@ pub(crate) async fn run(command: Command) -> Exit {
             answer.exit
         }
         Err(failure) => {
-            if stores.json {
+            if json {
                 print(&failure.json().to_string());
             } else {
                 complain(&format!("migrate-storage: {}", failure.message));
@@ -69,16 +79,28 @@ pub(crate) async fn run(command: Command) -> Exit {
     }
 }
 
-async fn plan(stores: &Stores) -> Result<Answer, Failure> {
+async fn plan(stores: &Stores, places: &Places) -> Result<Answer, Failure> {
+    let blobs = Blobs::open(places, false)?;
     let pair = Pair::open(&stores.from, &stores.to, false, Options::default()).await?;
-    let found = watched(&pair, interrupted(), pair.migration.plan()).await;
+    let found = watched(&pair, blobs.as_ref(), interrupted(), async {
+        let found = pair.migration.plan().await?;
+        let blobs = match &blobs {
+            Some(blobs) => Some(blobs.plan(&pair.source).await?),
+            None => None,
+        };
+        Ok::<_, Failure>((found, blobs))
+    })
+    .await;
     pair.close().await?;
-    let mut found = found?;
+    let (mut found, blobs) = found?;
     pair.name_target(&mut found.status.target);
-    let mut answer = Answer::of(&found, show::plan(&found));
-    answer.json["blobs"] = json!(0);
+    let mut lines = show::plan(&found);
+    lines.extend(show::planned_blobs(blobs.as_ref()));
+    let mut answer = Answer::of(&found, lines).with_blobs(blobs.as_ref());
     if !found.is_possible() {
         answer.exit = Failure::refused(found.status.problems).exit;
+    } else if blobs.is_some_and(|blobs| blobs.damaged > 0) {
+        answer.exit = Exit::Different;
     }
     Ok(answer)
 }
@@ -96,13 +118,67 @@ async fn status(stores: &Stores) -> Result<Answer, Failure> {
     Ok(answer)
 }
 
-async fn verify(stores: &Stores) -> Result<Answer, Failure> {
+async fn verify(pairs: &Pairs) -> Result<Answer, Failure> {
+    let stores = &pairs.stores;
+    let blobs = Blobs::open(&pairs.blobs, false)?;
     let pair = Pair::open(&stores.from, &stores.to, false, Options::default()).await?;
-    let found = watched(&pair, interrupted(), pair.migration.verify()).await;
+    let found = watched(&pair, blobs.as_ref(), interrupted(), async {
+        let found = pair.migration.verify().await?;
+        let blobs = match &blobs {
+            Some(blobs) => Some(blobs.prove(&pair.target).await?),
+            None => None,
+        };
+        Ok::<_, Failure>((found, blobs))
+    })
+    .await;
     pair.close().await?;
-    let found = found?;
-    let mut answer = Answer::of(&found, show::verification(&found));
-    if !found.is_equal() {
+    let (found, blobs) = found?;
+    let mut lines = show::verification(&found);
+    lines.extend(blobs.iter().flat_map(show::proved_blobs));
+    let mut answer = Answer::of(&found, lines).with_blobs(blobs.as_ref());
+    if !found.is_equal() || blobs.is_some_and(|blobs| blobs.damaged > 0) {
+        answer.exit = Exit::Different;
+    }
+    Ok(answer)
+}
+
+/// Blobs move, and their store stays.
+async fn move_blobs(asked: &crate::Blobs) -> Result<Answer, Failure> {
+    let places = Blobs::between(&asked.from, &asked.to, !asked.dry_run)?;
+    let store = blobs::store(&asked.storage).await?;
+    let goes_on = format!(
+        "migrate-storage blobs --storage {} --from {} --to {}",
+        asked.storage, asked.from, asked.to
+    );
+    let work = async {
+        if asked.dry_run {
+            return places.plan(&store).await;
+        }
+        let copied = places.copy(&store).await?;
+        places.finish(&store, &copied).await
+    };
+    let moved = tokio::select! {
+        done = work => done,
+        () = progress::show_blobs(places.progress()) => Err(interrupted_move(&goes_on)),
+        () = asked_to_stop() => Err(interrupted_move(&goes_on)),
+    };
+    let closed = store.close().await;
+    let done = moved.map_err(|failure| failure.with_command(&goes_on))?;
+    closed.map_err(|error| {
+        let message = format!("the store did not close cleanly: {error}");
+        Failure::new(
+            Exit::Failed,
+            "migration.not_closed",
+            message,
+            "run `fleet-server check`",
+        )
+    })?;
+    let lines = match asked.dry_run {
+        true => show::planned_blobs(Some(&done)),
+        false => show::moved_blobs(&done, &asked.to.to_string()),
+    };
+    let mut answer = Answer::of(&done, lines);
+    if done.damaged > 0 {
         answer.exit = Exit::Different;
     }
     Ok(answer)
@@ -126,9 +202,10 @@ async fn go(run: &Run, back: bool) -> Result<Answer, Failure> {
         pause: Duration::from_millis(run.pause),
         ..Options::default()
     };
+    let blobs = Blobs::open(&run.blobs, true)?;
     let pair = Pair::open(&run.stores.from, &run.stores.to, true, options).await?;
     let goes_on = goes_on(run, back);
-    let moved = watched(&pair, interrupted_move(&goes_on), async {
+    let moved = watched(&pair, blobs.as_ref(), interrupted_move(&goes_on), async {
         let stage = pair.migration.status().await?.stage;
         if let Some(Stage::Filling(mark) | Stage::Frozen(mark)) = stage
             && !run.resume
@@ -140,6 +217,11 @@ async fn go(run: &Run, back: bool) -> Result<Answer, Failure> {
         if !plan.is_possible() {
             return Err(Stopped::Failed(MigrationError::Refused(plan.status.problems)));
         }
+        // Most of them while the source still serves.
+        let copied = match &blobs {
+            Some(blobs) => blobs.copy(&pair.source).await?,
+            None => BlobTransfer::default(),
+        };
         let is_way_back = matches!(plan.status.stage, Some(Stage::WayBack));
         let moved = match (run.online, back) {
             // Its own refusals hold for an online move too.
@@ -147,22 +229,34 @@ async fn go(run: &Run, back: bool) -> Result<Answer, Failure> {
             (true, true) if !matches!(plan.status.stage, Some(Stage::Apart)) => pair.migration.online(None).await,
             (_, false) => pair.migration.run().await,
             (_, true) => pair.migration.back().await,
+        }?;
+        let blobs = match &blobs {
+            Some(blobs) => Some(blobs.finish(&pair.target, &copied).await?),
+            None => None,
         };
-        Ok(moved?)
+        Ok((moved, blobs))
     })
     .await;
     let closed = pair.close().await;
-    let report = moved.map_err(|failure| failure.with_command(&goes_on))?;
+    let (report, blobs) = moved.map_err(|failure| failure.with_command(&goes_on))?;
     closed?;
-    Ok(Answer::of(&report, show::report(&report)))
+    let mut lines = show::report(&report);
+    if let (Some(blobs), Some(to)) = (&blobs, &run.blobs.blobs_to) {
+        lines.extend(show::moved_blobs(blobs, &to.to_string()));
+    }
+    Ok(Answer::of(&report, lines).with_blobs(blobs.as_ref()))
 }
 
 /// The command that goes on with a move; passwords are hidden.
 fn goes_on(run: &Run, back: bool) -> String {
     let verb = if back { "back" } else { "run" };
     let online = if run.online { " --online" } else { "" };
+    let blobs = match (&run.blobs.blobs_from, &run.blobs.blobs_to) {
+        (Some(from), Some(to)) => format!(" --blobs-from {from} --blobs-to {to}"),
+        _ => String::new(),
+    };
     format!(
-        "migrate-storage {verb}{online} --resume --from {} --to {}",
+        "migrate-storage {verb}{online} --resume --from {} --to {}{blobs}",
         run.stores.from, run.stores.to
     )
 }
@@ -183,6 +277,13 @@ enum Stopped {
     /// Another call began it.
     Begun(String),
     Failed(MigrationError),
+    Blobs(Failure),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Blobs(failure)
+    }
 }
 
 impl From<MigrationError> for Stopped {
@@ -201,6 +302,7 @@ impl From<Stopped> for Failure {
                 "go on with --resume, or give it up with `migrate-storage abandon`",
             ),
             Stopped::Failed(error) => error.into(),
+            Stopped::Blobs(failure) => failure,
         }
     }
 }
@@ -209,6 +311,7 @@ impl From<Stopped> for Failure {
 /// stopped but brought to its end, a matter of a second; who asks again means it.
 async fn watched<T, E>(
     pair: &Pair,
+    blobs: Option<&Blobs>,
     interrupted: Failure,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Failure>
@@ -223,9 +326,16 @@ where
             () = asked_to_stop() => {}
         }
     };
+    let blobs_shown = async {
+        match blobs {
+            Some(blobs) => progress::show_blobs(blobs.progress()).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         done = work => Ok(done?),
         () = progress::show(pair.migration.progress()) => Err(interrupted),
+        () = blobs_shown => Err(interrupted),
         () = stopped => Err(interrupted),
     }
 }

@@ -1,5 +1,6 @@
 //! `migrate-storage`: moves what one store holds into another, and back. Wiring over core's migration engine, no rules.
 
+mod blobs;
 mod command;
 mod exit;
 mod pair;
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use fleet_bins_common::{
     logging::{self, LogFormat},
-    storage::StoreUri,
+    storage::{BlobUri, StoreUri},
 };
 use mimalloc::MiMalloc;
 
@@ -39,6 +40,7 @@ Examples:
   migrate-storage run  --from sqlite:/var/lib/fleet/fleet.db --to postgres://fleet@db/fleet
   migrate-storage back --from postgres://fleet@db/fleet --to sqlite:/var/lib/fleet/fleet.db
   migrate-storage run  --from postgres://fleet@db/fleet --to json:/var/lib/fleet/json --online
+  migrate-storage blobs --storage sqlite:/var/lib/fleet/fleet.db --from file:/var/lib/fleet/blobs --to file:/srv/blobs
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused before anything was changed, 4 the stores differ,
 5 a store cannot be reached, 6 interrupted. After 1, 4, 5 and 6 both stores are intact, and the same command with --resume
@@ -51,17 +53,19 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Say what would be moved, and what stands in the way. Changes nothing.
-    Plan(Stores),
+    Plan(Pairs),
     /// Move everything into an empty target, read it back, compare, and let the target serve.
     Run(Run),
-    /// Compare the two stores record by record. Nobody may write meanwhile.
-    Verify(Stores),
+    /// Compare the two stores record by record, and read the blobs of the target. Nobody may write meanwhile.
+    Verify(Pairs),
     /// Move back into the store that the data came from, with what was written since. --from is the store that serves now.
     Back(Run),
     /// Say how far the two stores are with each other. Reads their marks only.
     Status(Stores),
     /// Give up a move that is not complete: the target is emptied, the source serves again.
     Abandon(Stores),
+    /// Copy the blobs of a store to another place and read them back; the store stays as it is.
+    Blobs(Blobs),
 }
 
 /// The two stores.
@@ -78,11 +82,63 @@ struct Stores {
     json: bool,
 }
 
+/// The two stores, and the two places of their blobs where those change as well.
+#[derive(Debug, Args)]
+struct Pairs {
+    #[command(flatten)]
+    stores: Stores,
+    #[command(flatten)]
+    blobs: Places,
+}
+
+/// Two places of blobs.
+#[derive(Debug, Args)]
+struct Places {
+    /// Where the blobs are, as file:PATH; without it they stay where they are
+    #[arg(
+        long = "blobs-from",
+        env = "FLEET_MOVE_BLOBS_FROM",
+        value_name = "URI",
+        requires = "blobs_to"
+    )]
+    blobs_from: Option<BlobUri>,
+    /// Where the blobs go
+    #[arg(
+        long = "blobs-to",
+        env = "FLEET_MOVE_BLOBS_TO",
+        value_name = "URI",
+        requires = "blobs_from"
+    )]
+    blobs_to: Option<BlobUri>,
+}
+
+/// Blobs that move without their store.
+#[derive(Debug, Args)]
+struct Blobs {
+    /// The store that refers to the blobs
+    #[arg(long, env = "FLEET_STORAGE", hide_env_values = true, value_name = "URI")]
+    storage: StoreUri,
+    /// Where the blobs are, as file:PATH
+    #[arg(long, value_name = "URI")]
+    from: BlobUri,
+    /// Where they go
+    #[arg(long, value_name = "URI")]
+    to: BlobUri,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Answer with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 /// A move.
 #[derive(Debug, Args)]
 struct Run {
     #[command(flatten)]
     stores: Stores,
+    #[command(flatten)]
+    blobs: Places,
     /// Go on with a move that was interrupted
     #[arg(long)]
     resume: bool,

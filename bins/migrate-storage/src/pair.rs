@@ -17,8 +17,8 @@ use crate::exit::{Exit, Failure};
 
 /// Two open stores.
 pub(crate) struct Pair {
-    source: Arc<dyn Backend>,
-    target: Arc<dyn Backend>,
+    pub(crate) source: Arc<dyn Backend>,
+    pub(crate) target: Arc<dyn Backend>,
     pub(crate) migration: Arc<Migration>,
     /// The target is not there yet, and an empty store in memory stands in for it.
     absent: Option<String>,

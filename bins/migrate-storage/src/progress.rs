@@ -10,6 +10,8 @@ use fleet_core::store::migration::{Activity, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
+use crate::blobs::{self, Doing};
+
 /// The time between two lines in a log.
 const LINE: Duration = Duration::from_secs(5);
 
@@ -62,6 +64,37 @@ async fn lines(progress: &mut watch::Receiver<Progress>) {
             message(&now)
         ));
     }
+}
+
+/// Shows how far blobs are until its future is dropped.
+pub(crate) async fn show_blobs(mut progress: watch::Receiver<blobs::Progress>) {
+    let style = ProgressStyle::with_template("{prefix:>12} [{bar:30}] {human_pos}/{human_len}  {msg}");
+    let bar = std::io::stderr()
+        .is_terminal()
+        .then(|| ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())));
+    let mut shown: Option<(Doing, Instant)> = None;
+    while progress.changed().await.is_ok() {
+        let (doing, now) = progress.borrow_and_update().clone();
+        let name = match doing {
+            Doing::Nothing => {
+                bar.iter().for_each(ProgressBar::finish_and_clear);
+                continue;
+            }
+            Doing::Copying => "blobs",
+            Doing::Proving => "blobs back",
+        };
+        if let Some(bar) = &bar {
+            bar.set_prefix(name);
+            bar.set_length(now.blobs);
+            bar.set_position(now.done());
+            bar.set_message(format!("{} bytes copied", now.copied_bytes));
+        } else if shown.is_none_or(|(before, at)| before != doing || at.elapsed() >= LINE) {
+            shown = Some((doing, Instant::now()));
+            complain(&format!("{name}: {} of {}", now.done(), now.blobs));
+        }
+    }
+    // Whoever shows it goes on until the work is done.
+    std::future::pending().await
 }
 
 /// Rate, and how long it takes still.

@@ -1,8 +1,11 @@
 //! Answers for people.
 
-use fleet_core::store::{
-    Phase,
-    migration::{Contents, Facts, Outcome, Plan, Report, Stage, Status, Verification},
+use fleet_core::{
+    blobs::BlobTransfer,
+    store::{
+        Phase,
+        migration::{Contents, Facts, Outcome, Plan, Report, Stage, Status, Verification},
+    },
 };
 
 /// How far two stores are.
@@ -52,8 +55,55 @@ pub(crate) fn plan(plan: &Plan) -> Vec<String> {
     if let Some(contents) = &plan.contents {
         lines.extend(self::contents(contents));
     }
-    lines.push("blobs   none: this version keeps none beside the store".to_owned());
     lines
+}
+
+/// What would be copied of blobs; none when they stay where they are.
+pub(crate) fn planned_blobs(blobs: Option<&BlobTransfer>) -> Vec<String> {
+    let Some(blobs) = blobs else {
+        return vec!["blobs   stay where they are; --blobs-from and --blobs-to move them too".to_owned()];
+    };
+    let mut lines = vec![format!(
+        "blobs   {} of {}: {} to copy ({}), {} there already",
+        blobs.blobs,
+        size(blobs.bytes),
+        blobs.copied,
+        size(blobs.copied_bytes),
+        blobs.present
+    )];
+    lines.extend(problems(blobs));
+    lines
+}
+
+/// What became of the blobs of a move.
+pub(crate) fn moved_blobs(blobs: &BlobTransfer, to: &str) -> Vec<String> {
+    let mut lines = vec![format!(
+        "blobs   {} copied ({}), {} were there already",
+        blobs.copied,
+        size(blobs.copied_bytes),
+        blobs.present
+    )];
+    lines.extend(proved_blobs(blobs));
+    lines.push(format!("        start the server with --blobs {to}"));
+    lines
+}
+
+/// What was read of blobs.
+pub(crate) fn proved_blobs(blobs: &BlobTransfer) -> Vec<String> {
+    let mut lines = vec![format!(
+        "blobs   {} of {} read back and right, {}",
+        blobs.proved,
+        blobs.blobs,
+        size(blobs.bytes)
+    )];
+    lines.extend(problems(blobs));
+    lines
+}
+
+fn problems(blobs: &BlobTransfer) -> Vec<String> {
+    let named = blobs.problems.iter().map(|problem| format!("        {problem}"));
+    let head = (blobs.damaged > 0).then(|| format!("problem {} blobs are damaged or missing:", blobs.damaged));
+    head.into_iter().chain(named).collect()
 }
 
 fn contents(contents: &Contents) -> Vec<String> {

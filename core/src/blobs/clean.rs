@@ -1,14 +1,11 @@
 //! What nobody refers to goes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::TryStreamExt as _;
-use object_store::{ObjectMeta, ObjectStoreExt as _, path::Path};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, path::Path};
 
-use super::{
-    BLOBS_CLEAN, Blob, BlobDigest, BlobHolder, BlobId,
-    service::{INCOMING, unavailable},
-};
+use super::{BLOBS_CLEAN, Blob, BlobDigest, BlobHolder, BlobId, incoming::INCOMING, service::unavailable};
 use crate::{
     Fleet,
     access::Context,
@@ -35,7 +32,7 @@ pub(super) async fn clean(fleet: &Fleet) -> Result<()> {
         for blob in page.items {
             if let Some(step) = step(&blob, is_referred_to(fleet, blob.digest).await?, fleet.clock().now()) {
                 if step == Step::Remove {
-                    remove_object(fleet, blob.digest).await?;
+                    remove_blob(fleet.blobs().objects()?, blob.digest).await?;
                 }
                 steps.push((blob, step));
             }
@@ -127,9 +124,9 @@ async fn is_referred_to(fleet: &Fleet, digest: BlobDigest) -> Result<bool> {
     Ok(false)
 }
 
-/// Before its document: what is left behind by a crash is found again.
-async fn remove_object(fleet: &Fleet, digest: BlobDigest) -> Result<()> {
-    match fleet.blobs().objects()?.delete(&digest.path()).await {
+/// Removes an object, if it is there. Before its document: what is left behind by a crash is found again.
+pub(crate) async fn remove_blob(objects: &Arc<dyn ObjectStore>, digest: BlobDigest) -> Result<()> {
+    match objects.delete(&digest.path()).await {
         Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
         Err(error) => Err(unavailable(error)),
     }

@@ -3,7 +3,8 @@
 //! ```text
 //!   model    BlobRef: what documents hold    Blob: what is known of one    BlobHolder: a kind that refers to blobs
 //!   service  BlobService: take one in, give one out, refer to one
-//!   stream   a blob on its way out, checked
+//!   incoming, stream   a blob on its way in, and on its way out, checked
+//!   transfer all blobs of a store, copied to another place and proved to be there
 //!   clean    those that nobody refers to go after seven days
 //! ```
 //!
@@ -19,16 +20,21 @@
 
 mod actions;
 mod clean;
+mod incoming;
 mod model;
 mod module;
 mod service;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use actions::{BLOB_DAMAGED, BLOB_LEAVING, BLOB_TOO_LARGE, BLOB_UNAVAILABLE, BLOBS_CLEAN};
 pub use clean::UNREFERENCED_LIFE;
+pub(crate) use clean::remove_blob;
+pub(crate) use incoming::Incoming;
 pub use model::{Blob, BlobDigest, BlobHolder, BlobId, BlobRef};
 pub use module::module;
 pub use service::BlobService;
 pub use stream::BlobStream;
+pub use transfer::{BlobTransfer, HeldBlob, Told, copy_blobs, held_blobs, plan_blobs, prove_blobs};

@@ -2,22 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, path::Path};
+use object_store::ObjectStore;
 
 use super::{
     BLOB_DAMAGED, BLOB_LEAVING, BLOB_TOO_LARGE, BLOB_UNAVAILABLE, Blob, BlobDigest, BlobId, BlobRef, BlobStream,
+    incoming::Incoming,
 };
 use crate::{
     kernel::{Error, Result},
     store::{Store, Tx},
 };
-
-/// What is sent to the store at once, in bytes: the least that object stores by HTTP take.
-const PART: usize = 5 << 20;
-/// Where what is not complete yet is.
-pub(super) const INCOMING: &str = "incoming";
 
 /// Takes blobs in and gives them out.
 #[derive(Debug)]
@@ -48,23 +44,19 @@ impl<'a> BlobService<'a> {
         body: impl Stream<Item = Result<Bytes>> + Send,
     ) -> Result<BlobRef> {
         let objects = self.objects()?;
-        let incoming = Path::from_iter([INCOMING.to_owned(), self.store.new_uuid().to_string()]);
-        let mut upload = objects.put_multipart(&incoming).await.map_err(unavailable)?;
-        let (digest, size_bytes) = match write(&mut *upload, limit, body).await {
-            Ok(written) => written,
-            Err(error) => {
-                let _ = upload.abort().await;
-                return Err(error);
-            }
-        };
-        upload.complete().await.map_err(unavailable)?;
-        let known = self.store.get::<Blob>(BlobId::of(digest)).await;
-        if let Err(error) = known.and_then(|known| known.map_or(Ok(()), |known| check_stays(&known))) {
-            let _ = objects.delete(&incoming).await;
+        let mut incoming = Incoming::begin(objects, &self.store.new_uuid().to_string()).await?;
+        if let Err(error) = write(&mut incoming, limit, body).await {
+            incoming.abort().await;
             return Err(error);
         }
-        // Also where it is already: what was damaged there is mended by it.
-        objects.rename(&incoming, &digest.path()).await.map_err(unavailable)?;
+        let received = incoming.complete().await?;
+        let (digest, size_bytes) = (received.digest, received.size_bytes);
+        let known = self.store.get::<Blob>(BlobId::of(digest)).await;
+        if let Err(error) = known.and_then(|known| known.map_or(Ok(()), |known| check_stays(&known))) {
+            received.discard().await;
+            return Err(error);
+        }
+        received.place().await?;
         Ok(BlobRef {
             digest,
             size_bytes,
@@ -99,17 +91,7 @@ impl<'a> BlobService<'a> {
     /// Gives a blob out, part by part. What is missing or of another size is refused at once; other damage ends the stream with an
     /// error before its last part.
     pub async fn open(&self, blob: &BlobRef) -> Result<BlobStream> {
-        let objects = self.objects()?;
-        let path = blob.digest.path();
-        match objects.head(&path).await {
-            Ok(found) if found.size == blob.size_bytes => Ok(BlobStream::new(objects.clone(), blob, path)),
-            Ok(found) => Err(damaged(
-                blob.digest,
-                format!("{} bytes instead of {}", found.size, blob.size_bytes),
-            )),
-            Err(error @ object_store::Error::NotFound { .. }) => Err(damaged(blob.digest, error.to_string())),
-            Err(error) => Err(unavailable(error)),
-        }
+        BlobStream::open(self.objects()?, blob.digest, blob.size_bytes).await
     }
 }
 
@@ -123,35 +105,16 @@ fn check_stays(blob: &Blob) -> Result<()> {
     }
 }
 
-async fn write(
-    upload: &mut dyn MultipartUpload,
-    limit: u64,
-    body: impl Stream<Item = Result<Bytes>> + Send,
-) -> Result<(BlobDigest, u64)> {
+async fn write(incoming: &mut Incoming, limit: u64, body: impl Stream<Item = Result<Bytes>> + Send) -> Result<()> {
     let mut body = std::pin::pin!(body);
-    let (mut hasher, mut size) = (blake3::Hasher::new(), 0_u64);
-    let mut part = BytesMut::new();
     while let Some(bytes) = body.next().await {
-        let mut bytes = bytes?;
-        size += bytes.len() as u64;
-        if size > limit {
+        let bytes = bytes?;
+        if incoming.size_bytes() + bytes.len() as u64 > limit {
             return Err(BLOB_TOO_LARGE.error(format!("it is larger than {limit} bytes")));
         }
-        hasher.update(&bytes);
-        while !bytes.is_empty() {
-            let fits = bytes.len().min(PART - part.len());
-            part.extend_from_slice(&bytes.split_to(fits));
-            if part.len() == PART {
-                let full = PutPayload::from_bytes(part.split().freeze());
-                upload.put_part(full).await.map_err(unavailable)?;
-            }
-        }
+        incoming.write(bytes).await?;
     }
-    if !part.is_empty() || size == 0 {
-        let last = PutPayload::from_bytes(part.freeze());
-        upload.put_part(last).await.map_err(unavailable)?;
-    }
-    Ok((BlobDigest::from_bytes(*hasher.finalize().as_bytes()), size))
+    Ok(())
 }
 
 pub(super) fn unavailable(error: object_store::Error) -> Error {

@@ -11,10 +11,10 @@ use futures::{
     Stream,
     stream::{self, BoxStream, StreamExt as _},
 };
-use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
+use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::{
-    BlobRef,
+    BlobDigest,
     service::{damaged, unavailable},
 };
 use crate::kernel::Result;
@@ -35,8 +35,18 @@ impl std::fmt::Debug for BlobStream {
 }
 
 impl BlobStream {
-    pub(super) fn new(objects: Arc<dyn ObjectStore>, blob: &BlobRef, path: Path) -> Self {
-        let (digest, size_bytes) = (blob.digest, blob.size_bytes);
+    /// What is missing or of another size is refused at once.
+    pub(crate) async fn open(objects: &Arc<dyn ObjectStore>, digest: BlobDigest, size_bytes: u64) -> Result<Self> {
+        match objects.head(&digest.path()).await {
+            Ok(found) if found.size == size_bytes => Ok(Self::new(objects.clone(), digest, size_bytes)),
+            Ok(found) => Err(damaged(digest, format!("{} bytes instead of {size_bytes}", found.size))),
+            Err(error @ object_store::Error::NotFound { .. }) => Err(damaged(digest, error.to_string())),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    fn new(objects: Arc<dyn ObjectStore>, digest: BlobDigest, size_bytes: u64) -> Self {
+        let path = digest.path();
         let start = (0, blake3::Hasher::new());
         let parts = stream::try_unfold(start, move |(at, mut hasher)| {
             let (objects, path) = (objects.clone(), path.clone());
@@ -50,7 +60,7 @@ impl BlobStream {
                     return Err(damaged(digest, format!("it ends before byte {end}")));
                 }
                 hasher.update(&part);
-                if end == size_bytes && super::BlobDigest::from_bytes(*hasher.finalize().as_bytes()) != digest {
+                if end == size_bytes && BlobDigest::from_bytes(*hasher.finalize().as_bytes()) != digest {
                     return Err(damaged(digest, "its content is another".into()));
                 }
                 Ok(Some((part, (end, hasher))))

@@ -26,11 +26,12 @@ mod restore;
 mod service;
 mod settings;
 
+mod unpack;
 pub use actions::{
     BACKUP, BACKUP_FAILED, BACKUP_FINISH, BACKUP_UNAVAILABLE, BUSY, CHECK, MOVE_CANCEL, MOVE_FINISH, MOVE_NOT_FOUND,
     MOVE_START, MOVE_UNAVAILABLE, PLAN, REPAIR, RESTORE, STORAGE_MANAGE, STORAGE_READ,
 };
-pub use backup::{BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
+pub use backup::{BackedUpBlobs, BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
 pub(crate) use backup::{Upgrade, note_upgrade};
 pub(crate) use desk::Desk;
 pub use model::{
@@ -39,10 +40,11 @@ pub use model::{
 pub use module::module;
 pub use moves::{MovePlan, MoveRequest, MoveState, StorageMove};
 pub use repair::repair_entry;
-pub use restore::{Restored, read_through, record_restore, restore};
+pub use restore::{Filling, Restored, read_through, record_restore, restore};
 pub use service::StorageService;
 pub(crate) use service::drive;
-pub use settings::{BACKUP_EVERY, BACKUP_FOLDER, BACKUP_KEEP};
+pub use settings::{BACKUP_BLOBS, BACKUP_EVERY, BACKUP_FOLDER, BACKUP_KEEP};
+pub use unpack::UnpackedBlobs;
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,7 @@ pub fn module() -> Module {
             BACKUP_FOLDER.definition(),
             BACKUP_EVERY.definition(),
             BACKUP_KEEP.definition(),
+            BACKUP_BLOBS.definition(),
         ],
         jobs: vec![Job {
             name: "storage.backup",

@@ -1,10 +1,14 @@
 //! Reading backups without a server: verifying one, and filling an empty store from one.
 
+use std::sync::Arc;
+
+use object_store::ObjectStore;
 use uuid::Uuid;
 
 use super::{
     RESTORE,
-    archive::{ArchiveReader, Damage, Header},
+    archive::{ArchiveReader, Header},
+    unpack::{UnpackedBlobs, Unpacking, records},
 };
 use crate::{
     access::Context,
@@ -23,68 +27,94 @@ pub struct Restored {
     pub seq: Seq,
     /// The digest over them.
     pub digest: Digest,
+    /// The blobs.
+    pub blobs: UnpackedBlobs,
 }
 
-/// Reads a backup to its end and compares every check and the digest. Nothing is stored.
+/// Reads a backup to its end and compares every check, the digest, and those of its blobs. Nothing is stored.
 ///
 /// # Errors
-/// Where and how it is damaged.
-pub async fn read_through(mut reader: ArchiveReader, schema: &Schema) -> Result<Restored, Damage> {
+/// [`store::Error::Corrupt`] with where and how it is damaged.
+pub async fn read_through(reader: ArchiveReader, schema: &Schema) -> store::Result<Restored> {
+    let mut unpacking = Unpacking::new(reader, schema.clone());
     let mut digest = ExportDigest::default();
-    let mut end = None;
-    while let Some(record) = reader.next(schema).await? {
-        if end.is_some() {
-            return Err(reader.damaged("records follow the last one"));
-        }
-        if let Record::End { seq, .. } = record {
-            end = Some((std::mem::take(&mut digest).end(seq), record));
-        } else {
+    while let Some(record) = unpacking.next().await? {
+        let Record::End { seq, .. } = record else {
             digest.add(&record);
+            continue;
+        };
+        if std::mem::take(&mut digest).end(seq) != record {
+            let problem = "the records of the backup are not those of its digest";
+            return Err(store::Error::Corrupt(problem.to_owned()));
         }
+        return restored(&unpacking, record);
     }
-    match end {
-        Some((own, said)) if own == said => match said {
-            Record::End { seq, count, digest } => Ok(Restored {
-                header: reader.header().clone(),
-                records: count,
-                seq,
-                digest,
-            }),
-            _ => Err(reader.damaged("it has no last record")),
-        },
-        Some(_) => Err(reader.damaged("the records are not those of the digest")),
-        None => Err(reader.damaged("it has no last record")),
+    Err(no_end())
+}
+
+/// What a store is filled with, and where the blobs go.
+#[derive(Debug)]
+pub struct Filling<'a> {
+    /// The empty store.
+    pub store: &'a dyn Backend,
+    /// What it is prepared for.
+    pub schema: &'a Schema,
+    /// Where blobs go; without it they are left out.
+    pub blobs: Option<&'a Arc<dyn ObjectStore>>,
+    /// Names the restore in the store.
+    pub id: Uuid,
+    /// What it is filled from.
+    pub from: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Fills an empty store from a backup, reads it back and lets it serve. The blobs of the backup are in their places before it serves.
+///
+/// # Errors
+/// [`store::Error::Refused`] when the store is not empty, [`store::Error::Corrupt`] with the place when the backup is damaged, and
+/// [`store::Error::Unavailable`] when blobs cannot be put into their place; the store is empty again then, and of the blobs
+/// nothing stays that was not there before.
+pub async fn restore(reader: ArchiveReader, filling: Filling<'_>) -> store::Result<Restored> {
+    let Filling {
+        store,
+        schema,
+        blobs,
+        id,
+        from,
+        at,
+    } = filling;
+    let mut unpacking = Unpacking::new(reader, schema.clone());
+    if let Some(objects) = blobs {
+        unpacking = unpacking.into_place(objects, id.to_string());
+    }
+    let unpacking = Arc::new(tokio::sync::Mutex::new(unpacking));
+    let imported = store.import(Move { id, peer: from, at }, records(&unpacking)).await;
+    let mut unpacking = unpacking.lock().await;
+    match imported {
+        Ok(end) => restored(&unpacking, end),
+        Err(error) => {
+            unpacking.undo().await;
+            Err(error)
+        }
     }
 }
 
-/// Fills an empty store from a backup, reads it back and lets it serve. `id` and `from` name the restore in the store.
-///
-/// # Errors
-/// [`store::Error::Refused`] when the store is not empty, and [`store::Error::Corrupt`] with the place when the backup is
-/// damaged; the store is empty again then.
-pub async fn restore(
-    reader: ArchiveReader,
-    store: &dyn Backend,
-    schema: &Schema,
-    id: Uuid,
-    from: &str,
-    now: Timestamp,
-) -> store::Result<Restored> {
-    let header = reader.header().clone();
-    let origin = Move {
-        id,
-        peer: from.to_owned(),
-        at: now,
-    };
-    match store.import(origin, reader.records(schema.clone())).await? {
+fn restored(unpacking: &Unpacking, end: Record) -> store::Result<Restored> {
+    match end {
         Record::End { seq, count, digest } => Ok(Restored {
-            header,
+            header: unpacking.header().clone(),
             records: count,
             seq,
             digest,
+            blobs: unpacking.blobs().clone(),
         }),
-        _ => Err(store::Error::Corrupt("the backup has no last record".to_owned())),
+        _ => Err(no_end()),
     }
+}
+
+fn no_end() -> store::Error {
+    store::Error::Corrupt("the backup has no last record".to_owned())
 }
 
 /// Leaves the audit entry of a restore in the store that was filled.
@@ -94,6 +124,7 @@ pub async fn record_restore(store: &Store, file: &str, restored: &Restored) -> R
         tx.detail("file", file);
         tx.detail("made_at", restored.header.made_at.to_string());
         tx.detail("digest", restored.digest.to_string());
+        tx.detail("blobs", restored.blobs.blobs);
         tx.record().await
     });
     change.await.map(drop)

@@ -118,17 +118,21 @@ impl<'a> StorageService<'a> {
     }
 
     /// Writes a backup into a sink while nothing else uses the store, and leaves an audit entry. The master key goes in under a
-    /// passphrase, or is left out.
+    /// passphrase, or is left out; so are blobs, if that is asked for.
     pub async fn back_up_to(
         &self,
         context: &Context,
         file: &str,
         sink: Box<dyn BackupSink>,
         passphrase: Option<SecretString>,
+        with_blobs: bool,
         told: &(dyn Fn(u64) + Sync),
     ) -> Result<Archived> {
         context.require(STORAGE_MANAGE)?.require_all(STORAGE_MANAGE)?;
-        let (archived, key_included) = backup::Writing::of(self.fleet).write_to(passphrase, sink, told).await?;
+        let mut writing = backup::Writing::of(self.fleet);
+        writing.blobs = writing.blobs.filter(|_| with_blobs);
+        let written = writing.write_to(passphrase, sink, told).await?;
+        let archived = written.archived;
         let change = self
             .fleet
             .store()
@@ -136,7 +140,8 @@ impl<'a> StorageService<'a> {
                 tx.subject::<StorageBackup>(BackupId::next(self.fleet), file);
                 tx.detail("digest", archived.digest.to_string());
                 tx.detail("bytes", archived.bytes);
-                tx.detail("key_included", key_included);
+                tx.detail("key_included", written.key_included);
+                tx.detail("blobs", archived.blobs);
                 tx.record().await
             });
         change.await?;

@@ -47,3 +47,11 @@ pub const BACKUP_KEEP: SettingKey<u32> = SettingKey::new(
         Err("1 to 400".to_owned())
     }
 });
+
+/// Whether blobs are in backups.
+pub const BACKUP_BLOBS: SettingKey<bool> = SettingKey::new(
+    "storage.backup_blobs",
+    "Whether backups of this server hold the blobs that the store refers to, such as programs of agents. Without them, their place \
+     needs a backup of its own.",
+    || true,
+);

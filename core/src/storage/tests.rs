@@ -23,7 +23,7 @@ use crate::{
     access::{Actor, Context, DENIED, Grants, Origin, Role, audit::AuditFilter},
     kernel::{Clock as _, Code, ManualClock, MasterKey, PageRequest, SeededRandom, Timestamp},
     settings::SettingValue,
-    store::{Backend, Move, Phase, SchemaReport, memory::MemoryStore},
+    store::{Backend, Move, Phase, Schema, SchemaReport, memory::MemoryStore},
 };
 
 /// Files in memory.
@@ -172,6 +172,18 @@ fn check_code<T: std::fmt::Debug>(result: crate::kernel::Result<T>, code: Code) 
     assert_eq!(result.unwrap_err().code(), code);
 }
 
+/// A store to be filled from a backup without blobs.
+fn filling<'a>(store: &'a dyn Backend, schema: &'a Schema, id: Uuid, at: Timestamp) -> Filling<'a> {
+    Filling {
+        store,
+        schema,
+        blobs: None,
+        id,
+        from: "a backup".into(),
+        at,
+    }
+}
+
 #[tokio::test]
 async fn a_backup_is_restored_into_a_fresh_store_that_a_fleet_opens() {
     let world = World::new(Some("a long passphrase")).await;
@@ -195,12 +207,11 @@ async fn a_backup_is_restored_into_a_fresh_store_that_a_fleet_opens() {
     fresh.prepare(schema).await.unwrap();
     let now = Timestamp::from_seconds(1_800_001_000);
     let id = Uuid::from_u128(5);
-    let restored = restore(world.reader(&backup).await, &*fresh, schema, id, "a backup", now)
-        .await
-        .unwrap();
+    let filling = || filling(&*fresh, schema, id, now);
+    let restored = restore(world.reader(&backup).await, filling()).await.unwrap();
     assert_eq!(restored.digest.to_string(), digest);
     // Again, into what is not empty any more.
-    let again = restore(world.reader(&backup).await, &*fresh, schema, id, "a backup", now).await;
+    let again = restore(world.reader(&backup).await, filling()).await;
     assert!(again.unwrap_err().to_string().contains("not empty"));
 
     let KeyPart::Wrapped(wrapped) = &restored.header.key else {
@@ -417,9 +428,8 @@ async fn a_store_of_an_older_version_is_backed_up_before_it_is_changed() {
     let restored = Arc::new(MemoryStore::new(clock.clone()));
     restored.prepare(&older).await.unwrap();
     let reader = world.reader(&made[0]).await;
-    let held = restore(reader, &*restored, &older, Uuid::from_u128(2), "a backup", clock.now())
-        .await
-        .unwrap();
+    let filling = filling(&*restored, &older, Uuid::from_u128(2), clock.now());
+    let held = restore(reader, filling).await.unwrap();
     assert_eq!(held.digest.to_string(), *digest, "the older version can take it");
 
     // Another start changes nothing; the rule for other backups leaves this one alone.

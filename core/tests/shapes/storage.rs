@@ -8,7 +8,7 @@ use crate::{
 };
 
 pub fn samples() -> Vec<Sample> {
-    let backup = |trigger, outcome| StorageBackup {
+    let backup = |trigger, outcome, blobs| StorageBackup {
         id: "019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41".parse::<BackupId>().unwrap(),
         made_at: at(0),
         took_seconds: 3,
@@ -48,6 +48,11 @@ pub fn samples() -> Vec<Sample> {
             "that failed",
             &backup(
                 BackupTrigger::Schedule,
+                Some(BackedUpBlobs {
+                    count: 3,
+                    bytes: 20_000_000,
+                    damaged: 1,
+                }),
                 BackupOutcome::Failed {
                     problem: "the backup could not be written: no storage space".into(),
                 },
@@ -60,3 +65,5 @@ pub fn samples() -> Vec<Sample> {
 fn what_is_stored_of_backups_of_the_server() {
     insta::assert_snapshot!(show(&samples()));
 }
+                None,
+                None,

@@ -18,7 +18,7 @@ use fleet_core::{
     kernel::{Clock as _, MasterKey, SystemClock, SystemRandom, random_uuid},
     modules,
     storage::{
-        Restored,
+        Filling, Restored,
         archive::{ArchiveReader, KeyPart, unwrap_key},
         read_through, record_restore, restore as fill,
     },
@@ -47,6 +47,9 @@ pub(crate) struct Backup {
     /// Leave the master key out: without its file, the backup opens no secrets
     #[arg(long)]
     without_key: bool,
+    /// Leave blobs out, such as programs of agents: their place needs a backup of its own
+    #[arg(long)]
+    without_blobs: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,28 +97,49 @@ pub(crate) async fn backup(config: &Config, asked: &Backup) -> anyhow::Result<()
         let without_key = secret.is_none();
         let archived = fleet
             .storage()
-            .back_up_to(&context, &path.display().to_string(), Box::new(sink), secret, &|_| {})
+            .back_up_to(
+                &context,
+                &path.display().to_string(),
+                Box::new(sink),
+                secret,
+                !asked.without_blobs,
+                &|_| {},
+            )
             .await
             .map_err(|error| anyhow::anyhow!(error.log()))?;
         print(&format!(
-            "{}: {} records, {} bytes, digest {}",
+            "{}: {} records, {} blobs, {} bytes, digest {}",
             path.display(),
             archived.records,
+            archived.blobs,
             archived.bytes,
             archived.digest
         ));
+        if asked.without_blobs {
+            complain(&format!(
+                "blobs are not in it; {} needs a backup of its own",
+                config.blobs()
+            ));
+        }
         if without_key {
             complain(&format!(
                 "the master key is not in it; keep {} apart from it: without that file the backup opens no secrets",
                 config.master_key_file().display()
             ));
         }
-        anyhow::Ok(())
+        anyhow::Ok(archived.blobs_damaged)
     }
     .await;
     let closed = fleet.close().await;
-    made?;
-    closed.context("the store did not close cleanly")
+    let damaged = made?;
+    closed.context("the store did not close cleanly")?;
+    if damaged > 0 {
+        bail!(
+            "the backup is complete but for {damaged} blobs, which are damaged or missing in {}; the log says which",
+            config.blobs()
+        );
+    }
+    Ok(())
 }
 
 /// Reads a backup to its end.
@@ -140,10 +164,18 @@ pub(crate) async fn restore(config: &Config, asked: &Restore) -> anyhow::Result<
     let schema = schema()?;
     let file = asked.from.display().to_string();
     let done = async {
+        let blobs = config.blobs().open(true)?;
         store.backend.prepare(&schema).await?;
         let now = SystemClock.now();
-        let id = random_uuid(now, &SystemRandom);
-        fill(reader, &*store.backend, &schema, id, &format!("the backup {file}"), now).await
+        let filling = Filling {
+            store: &*store.backend,
+            schema: &schema,
+            blobs: Some(&blobs),
+            id: random_uuid(now, &SystemRandom),
+            from: format!("the backup {file}"),
+            at: now,
+        };
+        anyhow::Ok(fill(reader, filling).await?)
     }
     .await
     .with_context(|| format!("the store {uri} was not filled"));
@@ -157,6 +189,13 @@ pub(crate) async fn restore(config: &Config, asked: &Restore) -> anyhow::Result<
     closed.context("the store did not close cleanly")?;
     print(&format!("{uri} holds what {file} held"));
     describe(&restored);
+    match restored.header.blobs {
+        true => print(&format!("the blobs are in {}", config.blobs())),
+        false => complain(&format!(
+            "blobs are not in the backup: bring their folder back to {}",
+            config.blobs()
+        )),
+    }
     match key {
         Key::Here => {}
         Key::Unwrapped(key) => {
@@ -240,12 +279,24 @@ fn describe(found: &Restored) {
     print(&format!("  records   {}", found.records));
     print(&format!("  commits   up to {}", found.seq));
     print(&format!("  digest    {}", found.digest));
+    let blobs = &found.blobs;
+    print(&match header.blobs {
+        true => format!("  blobs     {} of {} bytes", blobs.blobs, blobs.bytes),
+        false => "  blobs     left out".to_owned(),
+    });
     let key = if header.key.is_in() {
         "inside, under a passphrase"
     } else {
         "left out"
     };
     print(&format!("  key       {} ({key})", header.key.id()));
+    if blobs.damaged > 0 {
+        complain(&format!(
+            "{} blobs were damaged or missing when the backup was made, and are not in it:",
+            blobs.damaged
+        ));
+        blobs.named.iter().for_each(|digest| complain(&format!("  {digest}")));
+    }
 }
 
 async fn open(file: &Path) -> anyhow::Result<ArchiveReader> {

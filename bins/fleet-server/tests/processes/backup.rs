@@ -304,12 +304,144 @@ async fn audit_entries_that_a_repair_went_on_without_are_told_for_good_in_every_
     assert_eq!(said(&[&["check"], &fresh[..]].concat()).await, told);
 }
 
+/// A program that is uploaded; its file among the blobs.
+async fn upload(server: &Server, token: &str, blobs: &Path, program: &[u8]) -> PathBuf {
+    let request = reqwest::Client::new()
+        .post(format!(
+            "{}/api/v1/agent-releases?version=1.2.3&platform=linux-x86_64",
+            server.address
+        ))
+        .bearer_auth(token)
+        .body(program.to_vec());
+    let response = request.send().await.unwrap();
+    // 200 where it is known already.
+    assert!(response.status().is_success(), "{}", response.text().await.unwrap());
+    let of_program = |path: &PathBuf| fs::read(path).unwrap() == program;
+    files(blobs).into_iter().find(of_program).expect("it is kept")
+}
+
+/// Two megabytes that do not get smaller.
+fn program() -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(2 << 20).collect()
+}
+
+#[tokio::test]
+async fn programs_of_agents_are_in_a_backup_and_come_back_to_where_they_are_told() {
+    let drill = Drill::new().await;
+    let (data, passphrase) = (drill.path("data"), drill.path("passphrase"));
+    let mut server = Server::start(&data, "127.0.0.1:0").await;
+    let token = sign_in(&server, "ada", PASSWORD).await.unwrap();
+    let kept = upload(&server, &token, &data.join("blobs"), &program()).await;
+    server.kill().await;
+    let (file, _) = drill.backed_up().await;
+    let verified = said(&["backup", "verify", text(&file)]).await;
+    assert!(verified.contains("1 of 2097152 bytes"), "{verified}");
+
+    let open = ["--backup-passphrase-file", text(&passphrase)];
+    let (fresh, elsewhere) = (drill.path("fresh"), drill.path("elsewhere"));
+    let place = format!("file:{}", elsewhere.display());
+    let restore = [
+        &["restore", "--data", text(&fresh), "--blobs", &place, "--from"][..],
+        &[text(&file)],
+        &open,
+    ]
+    .concat();
+    // Where it goes stands something else: nothing is restored, and what is there stays.
+    let digits = kept.parent().unwrap().file_name().unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join(digits), "in the way").unwrap();
+    check_refused(&restore, "was not filled").await;
+    assert_eq!(files(&elsewhere), [elsewhere.join(digits)]);
+    fs::remove_file(elsewhere.join(digits)).unwrap();
+    // A byte of the program is another in the backup.
+    let damaged = drill.path("damaged.backup");
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.len() - 100_000;
+    bytes[at] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
+    let of_damaged: Vec<&str> = restore
+        .iter()
+        .map(|word| if *word == text(&file) { text(&damaged) } else { word })
+        .collect();
+    check_refused(&of_damaged, "damaged at byte").await;
+    check_refused(&["backup", "verify", text(&damaged)], "damaged at byte").await;
+    assert!(files(&elsewhere).is_empty(), "{:?}", files(&elsewhere));
+
+    said(&restore).await;
+    let [restored] = &files(&elsewhere)[..] else {
+        panic!("one blob: {:?}", files(&elsewhere));
+    };
+    assert_eq!(fs::read(restored).unwrap(), program());
+    let mut server = Server::start_with(&fresh, "127.0.0.1:0", &["--blobs", &place]).await;
+    let token = sign_in(&server, "ada", PASSWORD).await.unwrap();
+    // The same again, which changes nothing.
+    upload(&server, &token, &elsewhere, &program()).await;
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn a_damaged_program_is_told_and_keeps_nothing_else_from_being_backed_up() {
+    let drill = Drill::new().await;
+    let (data, file) = (drill.path("data"), drill.path("x.backup"));
+    let mut server = Server::start(&data, "127.0.0.1:0").await;
+    let token = sign_in(&server, "ada", PASSWORD).await.unwrap();
+    let kept = upload(&server, &token, &data.join("blobs"), &program()).await;
+    server.kill().await;
+    let mut bytes = fs::read(&kept).unwrap();
+    bytes[1_000_000] ^= 1;
+    fs::write(&kept, bytes).unwrap();
+    let backup = ["backup", "--data", text(&data), "--without-key", "--to", text(&file)];
+    check_refused(&backup, "complete but for 1 blobs").await;
+    let fresh = drill.path("fresh");
+    let restore = [
+        "restore",
+        "--data",
+        text(&fresh),
+        "--without-key",
+        "--from",
+        text(&file),
+    ];
+    let output = fleet_server(&restore).await;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let digest = kept.file_name().unwrap().to_str().unwrap();
+    assert!(errors.contains(digest), "{errors}");
+
+    // Without its blobs a backup says so.
+    let (without, other) = (drill.path("without.backup"), drill.path("other"));
+    let backup = [
+        "backup",
+        "--data",
+        text(&data),
+        "--without-key",
+        "--without-blobs",
+        "--to",
+    ];
+    said(&[&backup[..], &[text(&without)]].concat()).await;
+    assert!(said(&["backup", "verify", text(&without)]).await.contains("left out"));
+    let restore = [
+        "restore",
+        "--data",
+        text(&other),
+        "--without-key",
+        "--from",
+        text(&without),
+    ];
+    said(&restore).await;
+}
+
 #[tokio::test]
 async fn a_running_server_backs_itself_up_and_refuses_offline_tools() {
     let drill = Drill::new().await;
     let data = drill.path("data");
     let mut server = Server::start(&data, "127.0.0.1:0").await;
     let token = sign_in(&server, "ada", PASSWORD).await.unwrap();
+    upload(&server, &token, &data.join("blobs"), &program()).await;
     let (status, activity) = post(&server, "/api/v1/storage/backups", &json!({}), Some(&token)).await;
     assert_eq!(status, 202, "{activity}");
     let client = reqwest::Client::new();
@@ -324,6 +456,11 @@ async fn a_running_server_backs_itself_up_and_refuses_offline_tools() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
     assert_eq!(backup["outcome"]["is"], "done", "{backup}");
+    assert_eq!(
+        backup["blobs"],
+        json!({"count": 1, "bytes": 2 << 20, "damaged": 0}),
+        "{backup}"
+    );
     let file = data.join("backups").join(backup["file"].as_str().unwrap());
     let verified = said(&["backup", "verify", text(&file)]).await;
     assert!(

@@ -70,12 +70,14 @@ const COLUMNS: &[Column] = &[
     Column::new("OUTCOME", "/outcome/is", Show::State),
     Column::new("SIZE", "/outcome/bytes", Show::Size),
     Column::new("RECORDS", "/outcome/records", Show::Text),
+    Column::new("BLOBS", "/blobs/count", Show::Text),
     Column::new("KEY INSIDE", "/outcome/key_included", Show::Text),
     Column::new("WHY", "/trigger", Show::Text),
     Column::new("FILE", "/file", Show::Text),
     Column::new("FOLDER", "/folder", Show::Text).wide(),
     Column::new("DIGEST", "/outcome/digest", Show::Text).wide(),
     Column::new("PROBLEM", "/outcome/problem", Show::Text).wide(),
+    Column::new("BLOBS DAMAGED", "/blobs/damaged", Show::Text).wide(),
 ];
 
 const MOVES: &[Column] = &[

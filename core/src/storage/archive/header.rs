@@ -18,6 +18,9 @@ pub struct Header {
     pub seq: Seq,
     /// Where the master key is.
     pub key: KeyPart,
+    /// Whether the blobs that the store refers to are in it.
+    #[serde(default)]
+    pub blobs: bool,
 }
 
 /// Where the master key of a backup is.

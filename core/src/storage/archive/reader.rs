@@ -1,14 +1,10 @@
 //! Reads a backup, and trusts nothing in it.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use futures::stream::{self, BoxStream, StreamExt as _};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation as _, OutBuffer};
 
-use super::{CHECK, DATA, Damage, END, FORMAT, FRAME, HEADER, Header, MAGIC, check, record};
-use crate::{
-    storage::ports::BackupSource,
-    store::{self, Record, Schema},
-};
+use super::{CHECK, DATA, Damage, END, FORMAT, FRAME, HEADER, Header, Item, MAGIC, check, record};
+use crate::{storage::ports::BackupSource, store::Schema};
 
 /// Bytes that are unpacked at once.
 const ROOM: usize = 128 * 1024;
@@ -52,6 +48,7 @@ impl ArchiveReader {
                 backend: String::new(),
                 seq: 0,
                 key: super::KeyPart::LeftOut { id: String::new() },
+                blobs: false,
             },
             decoder,
             hasher: blake3::Hasher::new(),
@@ -87,13 +84,13 @@ impl ArchiveReader {
         &self.header
     }
 
-    /// The next record; none after the end, which was then compared with all that was read.
-    pub async fn next(&mut self, schema: &Schema) -> Result<Option<Record>, Damage> {
+    /// The next item; none after the end, which was then compared with all that was read.
+    pub async fn next(&mut self, schema: &Schema) -> Result<Option<Item>, Damage> {
         loop {
             match record::decode(&self.plain, schema) {
-                Ok(Some((record, length))) => {
+                Ok(Some((item, length))) => {
                     self.plain.advance(length);
-                    return Ok(Some(record));
+                    return Ok(Some(item));
                 }
                 Ok(None) => {}
                 Err(problem) => {
@@ -113,19 +110,6 @@ impl ArchiveReader {
                 };
             }
         }
-    }
-
-    /// All records, as an import takes them; the last one is followed by nothing but the end of the file.
-    pub fn records(self, schema: Schema) -> BoxStream<'static, store::Result<Record>> {
-        stream::unfold(Some((self, schema)), |state| async move {
-            let (mut reader, schema) = state?;
-            match reader.next(&schema).await {
-                Ok(Some(record)) => Some((Ok(record), Some((reader, schema)))),
-                Ok(None) => None,
-                Err(damage) => Some((Err(damage.into()), None)),
-            }
-        })
-        .boxed()
     }
 
     fn unpack(&mut self) -> Result<(), Damage> {

@@ -1,17 +1,55 @@
-//! Records as bytes.
+//! Records as bytes, and what follows them: blobs.
 
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::blobs::BlobDigest;
 use crate::store::{Digest, Doc, Key, Latest, Link, Name, Record, Row, Schema, StoredRow, limits};
 
 const DOC: u8 = b'd';
 const LATEST: u8 = b'l';
 const ROW: u8 = b'r';
 const END: u8 = b'e';
+const BLOB: u8 = b'b';
+const PART: u8 = b'p';
+const BROKEN: u8 = b'x';
 
-/// Appends a record.
-pub(super) fn encode(record: &Record, out: &mut Vec<u8>) {
+/// What stands in a backup, one after another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A record of the store; the `End` is the last.
+    Record(Record),
+    /// A blob begins; its parts follow until there are as many bytes.
+    Blob {
+        /// Its content.
+        digest: BlobDigest,
+        /// Its size, in bytes.
+        size_bytes: u64,
+    },
+    /// Bytes of the blob that began last.
+    Part(Bytes),
+    /// The blob that began last was damaged or missing when the backup was made; there is no more of it.
+    Broken,
+}
+
+/// Appends an item.
+pub(super) fn encode(item: &Item, out: &mut Vec<u8>) {
+    match item {
+        Item::Record(record) => encode_record(record, out),
+        Item::Blob { digest, size_bytes } => {
+            out.push(BLOB);
+            out.extend_from_slice(digest.as_bytes());
+            out.extend_from_slice(&size_bytes.to_le_bytes());
+        }
+        Item::Part(part) => {
+            out.push(PART);
+            body(out, part);
+        }
+        Item::Broken => out.push(BROKEN),
+    }
+}
+
+fn encode_record(record: &Record, out: &mut Vec<u8>) {
     match record {
         Record::Doc(doc) => {
             out.push(DOC);
@@ -61,14 +99,14 @@ fn body(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// The first record of `bytes` and its length; none when it is not there in full yet.
+/// The first item of `bytes` and its length; none when it is not there in full yet.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn decode(bytes: &[u8], schema: &Schema) -> Result<Option<(Record, usize)>, String> {
+pub(super) fn decode(bytes: &[u8], schema: &Schema) -> Result<Option<(Item, usize)>, String> {
     let mut cursor = Cursor { bytes, at: 0 };
-    let record = cursor.record(schema)?;
-    Ok(record.map(|record| (record, cursor.at)))
+    let item = cursor.item(schema)?;
+    Ok(item.map(|item| (item, cursor.at)))
 }
 
 struct Cursor<'b> {
@@ -87,8 +125,20 @@ macro_rules! some {
 }
 
 impl<'b> Cursor<'b> {
-    fn record(&mut self, schema: &Schema) -> Result<Option<Record>, String> {
-        match some!(self.array::<1>())[0] {
+    fn item(&mut self, schema: &Schema) -> Result<Option<Item>, String> {
+        Ok(Some(match some!(self.array::<1>())[0] {
+            BLOB => Item::Blob {
+                digest: BlobDigest::from_bytes(some!(self.array())),
+                size_bytes: u64::from_le_bytes(some!(self.array())),
+            },
+            PART => Item::Part(some!(self.body()?)),
+            BROKEN => Item::Broken,
+            kind => Item::Record(some!(self.record(kind, schema)?)),
+        }))
+    }
+
+    fn record(&mut self, kind: u8, schema: &Schema) -> Result<Option<Record>, String> {
+        match kind {
             DOC => {
                 let kind = some!(self.name(|name| schema.kind(name).ok().map(|kind| kind.name))?);
                 let id = Uuid::from_bytes(some!(self.array()));

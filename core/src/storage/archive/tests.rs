@@ -6,15 +6,21 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt as _;
+use object_store::{ObjectStore, ObjectStoreExt as _, memory::InMemory};
 
 use super::*;
 use crate::{
     access::Context,
+    blobs::{BLOBS_CLEAN, BlobRef, BlobService},
     devices::testing::TestFleet,
     kernel::{ManualClock, Timestamp},
     modules,
-    storage::ports::{BackupSink, BackupSource},
-    store::{self, Backend, Move, Phase, Schema, memory::MemoryStore},
+    storage::{
+        Filling, Restored,
+        ports::{BackupSink, BackupSource},
+    },
+    store::{self, Backend, Evidence, Phase, Schema, memory::MemoryStore},
 };
 
 #[derive(Clone, Default)]
@@ -59,7 +65,31 @@ fn header() -> Header {
         backend: "memory".into(),
         seq: 0,
         key: KeyPart::LeftOut { id: "k".into() },
+        blobs: true,
     }
+}
+
+/// What the blobs of the backup hold: the second comes in several parts.
+fn contents() -> [Vec<u8>; 2] {
+    [
+        b"a small one".to_vec(),
+        (0..700_000_u32).flat_map(|n| n.to_le_bytes()).collect(),
+    ]
+}
+
+async fn keep(test: &TestFleet, content: &[u8]) -> BlobRef {
+    let part = futures::stream::iter([Ok(Bytes::copy_from_slice(content))]);
+    let blob = test.fleet.blobs().take("text/plain", 10 << 20, part).await.unwrap();
+    let (context, kept) = (Context::system("test"), &blob);
+    let change = test
+        .fleet
+        .store()
+        .change(&context, Evidence::Audit(BLOBS_CLEAN), |mut tx| async move {
+            BlobService::refer(&mut tx, kept).await?;
+            tx.commit().await
+        });
+    change.await.unwrap();
+    blob
 }
 
 /// The backup of a fleet with some devices, and what is in it.
@@ -78,20 +108,24 @@ async fn backup() -> (Vec<u8>, Archived) {
             .await
             .unwrap();
     }
-    let mut shelf = Shelf::default();
-    let view = test.fleet.store().backend().view().await.unwrap();
-    let archived = write_archive(view, &header(), &mut shelf, &|_| {}).await.unwrap();
-    let bytes = shelf.0.lock().unwrap().clone();
-    assert_eq!(archived.bytes, bytes.len() as u64);
+    for content in contents() {
+        keep(&test, &content).await;
+    }
+    let (bytes, archived) = write(&test).await;
+    assert_eq!((archived.blobs, archived.blobs_damaged), (2, 0));
     (bytes, archived)
 }
 
-fn a_move() -> Move {
-    Move {
-        id: uuid::Uuid::from_u128(1),
-        peer: "a backup".into(),
-        at: Timestamp::EPOCH,
-    }
+async fn write(test: &TestFleet) -> (Vec<u8>, Archived) {
+    let mut shelf = Shelf::default();
+    let view = test.fleet.store().backend().view().await.unwrap();
+    let blobs = test.fleet.blob_objects();
+    let archived = write_archive(Content { view, blobs }, &header(), &mut shelf, &|_| {})
+        .await
+        .unwrap();
+    let bytes = shelf.0.lock().unwrap().clone();
+    assert_eq!(archived.bytes, bytes.len() as u64);
+    (bytes, archived)
 }
 
 async fn empty() -> Arc<dyn Backend> {
@@ -100,11 +134,19 @@ async fn empty() -> Arc<dyn Backend> {
     store
 }
 
-/// Restores bytes into an empty store; what came of it.
-async fn restore(bytes: &[u8], piece: usize) -> Result<store::Record, store::Error> {
-    let store = empty().await;
+/// Restores bytes into an empty store; what came of it, and the blobs.
+async fn restore_into(bytes: &[u8], piece: usize, objects: &Arc<dyn ObjectStore>) -> Result<Restored, store::Error> {
+    let (store, schema) = (empty().await, schema());
+    let filling = Filling {
+        store: &*store,
+        schema: &schema,
+        blobs: Some(objects),
+        id: uuid::Uuid::from_u128(1),
+        from: "a backup".into(),
+        at: Timestamp::EPOCH,
+    };
     let result = match ArchiveReader::open(Pieces::of(bytes, piece)).await {
-        Ok(reader) => store.import(a_move(), reader.records(schema())).await,
+        Ok(reader) => crate::storage::restore(reader, filling).await,
         Err(damage) => Err(damage.into()),
     };
     if result.is_err() {
@@ -118,18 +160,38 @@ async fn restore(bytes: &[u8], piece: usize) -> Result<store::Record, store::Err
     result
 }
 
-#[tokio::test]
-async fn what_was_backed_up_is_restored_to_the_byte_in_pieces_of_any_size() {
-    let (bytes, archived) = backup().await;
-    for piece in [1, 7, 4096, usize::MAX] {
-        let end = restore(&bytes, piece).await.unwrap();
-        let expected = store::Record::End {
-            seq: archived.seq,
-            count: archived.records,
-            digest: archived.digest,
-        };
-        assert_eq!(end, expected, "pieces of {piece}");
+async fn objects_in(objects: &Arc<dyn ObjectStore>) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let listed: Vec<_> = objects.list(None).try_collect().await.unwrap();
+    for object in listed {
+        found.push(
+            objects
+                .get(&object.location)
+                .await
+                .unwrap()
+                .bytes()
+                .await
+                .unwrap()
+                .to_vec(),
+        );
     }
+    found.sort_by_key(Vec::len);
+    found
+}
+
+fn nowhere() -> Arc<dyn ObjectStore> {
+    Arc::new(InMemory::new())
+}
+
+async fn restore(bytes: &[u8], piece: usize) -> Result<Restored, store::Error> {
+    let objects = nowhere();
+    let result = restore_into(bytes, piece, &objects).await;
+    let found = objects_in(&objects).await;
+    match &result {
+        Ok(_) => assert_eq!(found, contents()),
+        Err(error) => assert!(found.is_empty(), "{error}"),
+    }
+    result
 }
 
 /// That an altered backup is refused with these words.
@@ -168,8 +230,8 @@ async fn what_follows_the_end_a_newer_format_and_other_files_are_refused() {
     let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
     check_refused(&longer, "goes on after its end").await;
     let mut newer = bytes.clone();
-    newer[MAGIC.len()] = 2;
-    check_refused(&newer, "format 2").await;
+    newer[MAGIC.len()] = 3;
+    check_refused(&newer, "format 3").await;
     check_refused(b"PK\x03\x04 something else entirely", "no backup").await;
     check_refused(b"", "no backup").await;
 }
@@ -180,6 +242,56 @@ async fn a_damaged_backup_says_where() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
     check_refused(&bytes, "damaged at byte").await;
+}
+
+#[tokio::test]
+async fn a_damaged_blob_is_left_out_and_named_and_the_rest_is_there() {
+    let test = TestFleet::new().await;
+    let [small, large] = contents();
+    keep(&test, &small).await;
+    let damaged = keep(&test, &large).await;
+    let digits = damaged.digest.to_string();
+    let path = object_store::path::Path::from_iter([&digits[..2], digits.as_str()]);
+    let objects = test.fleet.blob_objects().unwrap();
+    // Its last byte is another; and it is not there at all.
+    let mut other = large.clone();
+    *other.last_mut().unwrap() ^= 1;
+    objects.put(&path, other.into()).await.unwrap();
+    for missing in [false, true] {
+        if missing {
+            objects.delete(&path).await.unwrap();
+        }
+        let (bytes, archived) = write(&test).await;
+        assert_eq!((archived.blobs, archived.blobs_damaged), (1, 1));
+        let target = nowhere();
+        let restored = restore_into(&bytes, 65_536, &target).await.unwrap();
+        assert_eq!((restored.blobs.blobs, restored.blobs.named), (1, vec![damaged.digest]));
+        assert_eq!(objects_in(&target).await, [small.clone()]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_there_before_a_backup_was_refused_stays() {
+    let (bytes, _) = backup().await;
+    let target = nowhere();
+    restore_into(&bytes, 65_536, &target).await.unwrap();
+    restore_into(&bytes[..bytes.len() - 1], 65_536, &target)
+        .await
+        .unwrap_err();
+    assert_eq!(objects_in(&target).await, contents());
+}
+
+#[tokio::test]
+async fn a_backup_without_the_blob_that_a_document_names_is_refused() {
+    let test = TestFleet::new().await;
+    keep(&test, b"content").await;
+    let mut shelf = Shelf::default();
+    let view = test.fleet.store().backend().view().await.unwrap();
+    // It says that blobs are in it.
+    let written = write_archive(Content { view, blobs: None }, &header(), &mut shelf, &|_| {}).await;
+    written.unwrap();
+    let bytes = shelf.0.lock().unwrap().clone();
+    check_refused(&bytes, "is not in it").await;
 }
 
 #[tokio::test]

@@ -1,14 +1,18 @@
 //! Writes a backup.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore;
 use zstd::stream::raw::{Encoder, InBuffer, Operation as _, OutBuffer};
 
-use super::{CHECK, DATA, Damage, END, FORMAT, HEADER, Header, MAGIC, check, record};
+use super::{CHECK, DATA, Damage, END, FORMAT, HEADER, Header, Item, MAGIC, check, record};
 use crate::{
+    blobs::{BLOB_DAMAGED, Blob, BlobStream, HeldBlob},
     kernel::{Error, Result},
     storage::ports::BackupSink,
-    store::{Digest, Record, Seq, View},
+    store::{self, Digest, Entity as _, Record, Seq, Versioned, View},
 };
 
 /// Bytes of records that are compressed at once.
@@ -44,6 +48,12 @@ pub struct Archived {
     pub seq: Seq,
     /// The digest over the records; equal to that of any store that holds the same.
     pub digest: Digest,
+    /// How many blobs there are.
+    pub blobs: u64,
+    /// Their size, in bytes.
+    pub blob_bytes: u64,
+    /// How many blobs are not in it, because they are damaged or missing.
+    pub blobs_damaged: u64,
 }
 
 impl ArchiveWriter {
@@ -68,9 +78,9 @@ impl ArchiveWriter {
         Ok((writer, out.into()))
     }
 
-    /// Adds a record; returns bytes to be written, often none.
-    pub fn add(&mut self, record: &Record) -> Result<Option<Bytes>, Damage> {
-        record::encode(record, &mut self.plain);
+    /// Adds an item; returns bytes to be written, often none.
+    pub fn add(&mut self, item: &Item) -> Result<Option<Bytes>, Damage> {
+        record::encode(item, &mut self.plain);
         if self.plain.len() >= PLAIN {
             self.pack()?;
         }
@@ -136,44 +146,142 @@ fn length(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-/// Writes everything that a view shows. `told` hears how many records there are so far, now and then.
+/// What a backup is written from.
+pub struct Content<'a> {
+    /// The records.
+    pub view: Box<dyn View>,
+    /// Where the blobs are; none when they are left out.
+    pub blobs: Option<&'a Arc<dyn ObjectStore>>,
+}
+
+impl std::fmt::Debug for Content<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Content(commit {})", self.view.seq())
+    }
+}
+
+/// Writes everything that a view shows, then the blobs that it refers to. `told` hears how many records there are so far, now and
+/// then. A blob that is damaged does not keep the rest from being backed up: it is left out and counted.
 ///
 /// # Errors
-/// [`super::super::BACKUP_FAILED`] when the file cannot be written, and what reading the store fails with.
+/// [`super::super::BACKUP_FAILED`] when the file cannot be written, and what reading the store or the place of the blobs fails with.
 pub async fn write_archive(
-    view: Box<dyn View>,
+    content: Content<'_>,
     header: &Header,
     sink: &mut dyn BackupSink,
     told: &(dyn Fn(u64) + Sync),
 ) -> Result<Archived> {
-    let failed = |damage: Damage| failure(&damage);
-    let (mut writer, first) = ArchiveWriter::begin(header).map_err(failed)?;
-    let mut bytes = Some(first);
-    let mut records = view.export();
-    let mut so_far = 0;
-    loop {
-        if let Some(bytes) = bytes.take() {
-            sink.write(bytes).await.map_err(|error| failure(&error.into()))?;
-            told(so_far);
-        }
+    let (writer, first) = ArchiveWriter::begin(header).map_err(|damage| failure(&damage))?;
+    let mut out = Out {
+        writer,
+        sink,
+        told,
+        records: 0,
+    };
+    out.write(first).await?;
+    let mut records = content.view.export();
+    let mut held = Vec::new();
+    let (seq, count, digest) = loop {
         let Some(record) = records.next().await.transpose()? else {
             return Err(Error::internal("an export without an end"));
         };
-        bytes = writer.add(&record).map_err(failed)?;
-        so_far += 1;
-        if let Record::End { seq, count, digest } = record {
-            if let Some(bytes) = bytes {
-                sink.write(bytes).await.map_err(|error| failure(&error.into()))?;
-            }
-            let (last, bytes) = writer.finish().map_err(failed)?;
-            sink.write(last).await.map_err(|error| failure(&error.into()))?;
-            return Ok(Archived {
-                bytes,
-                records: count,
-                seq,
-                digest,
-            });
+        if content.blobs.is_some()
+            && let Record::Doc(doc) = &record
+            && doc.key.kind == Blob::KIND
+        {
+            let blob: Versioned<Blob> = store::decode(doc)?;
+            held.extend(HeldBlob::of(&blob.value));
         }
+        out.records += 1;
+        let end = match record {
+            Record::End { seq, count, digest } => Some((seq, count, digest)),
+            _ => None,
+        };
+        out.add(&Item::Record(record)).await?;
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    // The view ends here: what a blob holds never changes, and what is referred to stays for days after it is not any more.
+    drop(records);
+    let mut archived = Archived {
+        bytes: 0,
+        records: count,
+        seq,
+        digest,
+        blobs: 0,
+        blob_bytes: 0,
+        blobs_damaged: 0,
+    };
+    if let Some(objects) = content.blobs {
+        for blob in &held {
+            out.blob(blob, objects, &mut archived).await?;
+        }
+    }
+    let Out { writer, sink, .. } = out;
+    let (last, bytes) = writer.finish().map_err(|damage| failure(&damage))?;
+    sink.write(last).await.map_err(|error| failure(&error.into()))?;
+    Ok(Archived { bytes, ..archived })
+}
+
+/// A backup that is being written.
+struct Out<'a> {
+    writer: ArchiveWriter,
+    sink: &'a mut dyn BackupSink,
+    told: &'a (dyn Fn(u64) + Sync),
+    records: u64,
+}
+
+impl Out<'_> {
+    async fn add(&mut self, item: &Item) -> Result<()> {
+        match self.writer.add(item).map_err(|damage| failure(&damage))? {
+            Some(bytes) => self.write(bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.sink.write(bytes).await.map_err(|error| failure(&error.into()))?;
+        (self.told)(self.records);
+        Ok(())
+    }
+
+    async fn blob(&mut self, blob: &HeldBlob, objects: &Arc<dyn ObjectStore>, archived: &mut Archived) -> Result<()> {
+        let parts = match BlobStream::open(objects, blob.digest, blob.size_bytes).await {
+            // Nobody needs it, and its time was over meanwhile.
+            Err(error) if error.code() == BLOB_DAMAGED && !blob.needed => return Ok(()),
+            opened => opened,
+        };
+        let (digest, size_bytes) = (blob.digest, blob.size_bytes);
+        self.add(&Item::Blob { digest, size_bytes }).await?;
+        let copied = match parts {
+            Ok(mut parts) => self.parts(&mut parts).await,
+            Err(error) => Err(error),
+        };
+        match copied {
+            Ok(()) => {
+                archived.blobs += 1;
+                archived.blob_bytes += size_bytes;
+                Ok(())
+            }
+            Err(error) if error.code() == BLOB_DAMAGED => {
+                tracing::error!(error = error.log(), "a blob is not in the backup");
+                archived.blobs_damaged += u64::from(blob.needed);
+                self.add(&Item::Broken).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn parts(&mut self, parts: &mut BlobStream) -> Result<()> {
+        while let Some(mut part) = parts.try_next().await? {
+            while !part.is_empty() {
+                // Frames stay small.
+                let next = part.split_to(part.len().min(PLAIN));
+                self.add(&Item::Part(next)).await?;
+            }
+        }
+        Ok(())
     }
 }
 

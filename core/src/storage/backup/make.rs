@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use object_store::ObjectStore;
 use secrecy::SecretString;
 
 use super::{
-    BackupId, BackupOutcome, BackupTrigger, StorageBackup,
+    BackedUpBlobs, BackupId, BackupOutcome, BackupTrigger, StorageBackup,
     rules::{Ended, expired, file_name, is_due},
     upgrade::KEPT,
 };
@@ -14,8 +15,8 @@ use crate::{
     access::Context,
     kernel::{Clock, EntityId as _, Error, MAX_LIMIT, PageRequest, Randomness, Result, Sealer},
     storage::{
-        BACKUP_EVERY, BACKUP_FAILED, BACKUP_FINISH, BACKUP_FOLDER, BACKUP_KEEP, BACKUP_UNAVAILABLE,
-        archive::{Archived, Header, KeyPart, wrap_key, write_archive},
+        BACKUP_BLOBS, BACKUP_EVERY, BACKUP_FAILED, BACKUP_FINISH, BACKUP_FOLDER, BACKUP_KEEP, BACKUP_UNAVAILABLE,
+        archive::{Archived, Content, Header, KeyPart, wrap_key, write_archive},
         ports::{BackupFolder, BackupSink},
     },
     store::{Backend, Direction, Evidence, Query, Reader, Versioned},
@@ -62,17 +63,12 @@ pub(in crate::storage) async fn make(
         folder,
         file,
         outcome: match &written {
-            Ok((archived, key_included)) => BackupOutcome::Done {
-                bytes: archived.bytes,
-                records: archived.records,
-                seq: archived.seq,
-                digest: archived.digest.to_string(),
-                key_included: *key_included,
-            },
+            Ok(written) => written.outcome(),
             Err(error) => BackupOutcome::Failed {
                 problem: error.message().to_owned(),
             },
         },
+        blobs: written.as_ref().ok().and_then(Written::blobs),
     };
     let gone = account(fleet, backup).await?;
     remove(shelf, gone).await;
@@ -85,12 +81,44 @@ async fn write(
     folder: &str,
     file: &str,
     told: &(dyn Fn(u64) + Sync),
-) -> Result<(Archived, bool)> {
+) -> Result<Written> {
     let passphrase = shelf
         .passphrase()
         .map_err(|error| BACKUP_FAILED.error(format!("the passphrase for backups cannot be read: {error}")))?;
     let sink = shelf.create(folder, file).await.map_err(|error| failure(&error))?;
-    Writing::of(fleet).write_to(passphrase, sink, told).await
+    let mut writing = Writing::of(fleet);
+    if !fleet.settings().get(&BACKUP_BLOBS) {
+        writing.blobs = None;
+    }
+    writing.write_to(passphrase, sink, told).await
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::storage) struct Written {
+    pub(in crate::storage) archived: Archived,
+    pub(in crate::storage) key_included: bool,
+    blobs_included: bool,
+}
+
+impl Written {
+    pub(super) fn outcome(&self) -> BackupOutcome {
+        BackupOutcome::Done {
+            bytes: self.archived.bytes,
+            records: self.archived.records,
+            seq: self.archived.seq,
+            digest: self.archived.digest.to_string(),
+            key_included: self.key_included,
+        }
+    }
+
+    pub(super) fn blobs(&self) -> Option<BackedUpBlobs> {
+        self.blobs_included.then_some(BackedUpBlobs {
+            count: self.archived.blobs,
+            bytes: self.archived.blob_bytes,
+            damaged: self.archived.blobs_damaged,
+        })
+    }
 }
 
 /// What a backup is written from.
@@ -99,6 +127,8 @@ pub(in crate::storage) struct Writing<'a> {
     pub(in crate::storage) sealer: &'a Sealer,
     pub(in crate::storage) clock: &'a dyn Clock,
     pub(in crate::storage) random: Arc<dyn Randomness>,
+    /// Where the blobs are; none when they are left out.
+    pub(in crate::storage) blobs: Option<&'a Arc<dyn ObjectStore>>,
 }
 
 impl<'a> Writing<'a> {
@@ -108,10 +138,11 @@ impl<'a> Writing<'a> {
             sealer: fleet.sealer(),
             clock: fleet.clock(),
             random: fleet.shared_random(),
+            blobs: fleet.blob_objects(),
         }
     }
 
-    /// Writes everything into a sink; says whether the master key is in it.
+    /// Writes everything into a sink.
     ///
     /// **One consistent state.** All of it comes from one view, whatever is written meanwhile. A view may be held for a minute,
     /// and a backup takes as long as it takes: it renews the view with each page that it reads, so one that gets on is never
@@ -124,7 +155,7 @@ impl<'a> Writing<'a> {
         passphrase: Option<SecretString>,
         mut sink: Box<dyn BackupSink>,
         told: &(dyn Fn(u64) + Sync),
-    ) -> Result<(Archived, bool)> {
+    ) -> Result<Written> {
         let key = self.key_part(passphrase).await?;
         let view = self.backend.view().await?;
         let header = Header {
@@ -133,10 +164,16 @@ impl<'a> Writing<'a> {
             backend: self.backend.info().backend.to_owned(),
             seq: view.seq(),
             key,
+            blobs: self.blobs.is_some(),
         };
-        let archived = write_archive(view, &header, &mut *sink, told).await?;
+        let blobs = self.blobs;
+        let archived = write_archive(Content { view, blobs }, &header, &mut *sink, told).await?;
         sink.finish().await.map_err(|error| failure(&error))?;
-        Ok((archived, header.key.is_in()))
+        Ok(Written {
+            archived,
+            key_included: header.key.is_in(),
+            blobs_included: header.blobs,
+        })
     }
 
     /// The master key under a passphrase, or its name.
@@ -198,6 +235,10 @@ pub(super) async fn account(fleet: &Fleet, backup: &StorageBackup) -> Result<Vec
                 BackupOutcome::Done { digest, bytes, .. } => {
                     tx.detail("digest", digest.clone());
                     tx.detail("bytes", *bytes);
+                    if let Some(blobs) = backup.blobs {
+                        tx.detail("blobs", blobs.count);
+                        tx.detail("blobs_damaged", blobs.damaged);
+                    }
                 }
                 BackupOutcome::Failed { problem } => tx.detail("problem", problem.clone()),
             }

@@ -6,6 +6,6 @@ mod rules;
 mod upgrade;
 
 pub(super) use make::{Writing, due, make};
-pub use model::{BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
+pub use model::{BackedUpBlobs, BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
 pub(super) use rules::file_name;
 pub(crate) use upgrade::{Upgrade, note as note_upgrade};

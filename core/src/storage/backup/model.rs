@@ -48,6 +48,18 @@ pub enum BackupOutcome {
     },
 }
 
+/// The blobs in a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BackedUpBlobs {
+    /// How many.
+    pub count: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+    /// How many are not in it, because they are damaged or missing.
+    pub damaged: u64,
+}
+
 /// A backup of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Entity)]
 #[entity(kind = "storage_backup", version = 1)]
@@ -68,6 +80,9 @@ pub struct StorageBackup {
     pub file: String,
     /// How it ended.
     pub outcome: BackupOutcome,
+    /// The blobs in it; none when they were left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blobs: Option<BackedUpBlobs>,
 }
 
 /// A backup of the server.
@@ -88,6 +103,9 @@ pub struct BackupView {
     pub file: String,
     /// How it ended.
     pub outcome: BackupOutcome,
+    /// The blobs in it; none when they were left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blobs: Option<BackedUpBlobs>,
 }
 
 impl From<StorageBackup> for BackupView {
@@ -100,6 +118,7 @@ impl From<StorageBackup> for BackupView {
             folder,
             file,
             outcome,
+            blobs,
         } = backup;
         Self {
             id,
@@ -109,6 +128,7 @@ impl From<StorageBackup> for BackupView {
             folder,
             file,
             outcome,
+            blobs,
         }
     }
 }

@@ -94,6 +94,7 @@ mod tests {
                     problem: "no room".into(),
                 }
             },
+            blobs: None,
         }
     }
 

@@ -9,8 +9,10 @@
 
 use std::sync::Arc;
 
+use object_store::ObjectStore;
+
 use super::{
-    BackupId, BackupOutcome, BackupTrigger, StorageBackup,
+    BackupId, BackupTrigger, StorageBackup,
     make::{Writing, account, failure},
     rules::upgrade_file_name,
 };
@@ -19,7 +21,7 @@ use crate::{
     access::server_keys::ServerKeys,
     kernel::{Clock, EntityId as _, Randomness, Result, Sealer},
     settings::{Overrides, SettingDefinition, Settings, StoredSetting},
-    storage::{BACKUP_FAILED, BACKUP_FOLDER, ports::BackupFolder},
+    storage::{BACKUP_BLOBS, BACKUP_FAILED, BACKUP_FOLDER, ports::BackupFolder},
     store::{Backend, Entity as _, Schema, SchemaReport, Store},
 };
 
@@ -36,6 +38,8 @@ pub(crate) struct Upgrade<'a> {
     pub(crate) random: &'a Arc<dyn Randomness>,
     pub(crate) settings: Vec<SettingDefinition>,
     pub(crate) overrides: &'a Overrides,
+    /// Where blobs are.
+    pub(crate) blobs: Option<&'a Arc<dyn ObjectStore>>,
     /// None when whoever starts it said aloud that no backup is wanted.
     pub(crate) folder: Option<&'a Arc<dyn BackupFolder>>,
 }
@@ -65,11 +69,12 @@ impl Upgrade<'_> {
         drop(view);
         // A wrong key is refused before anything is written.
         ServerKeys::check(&store, self.sealer).await?;
-        let folder = match before.kind(StoredSetting::KIND) {
-            Ok(_) => Settings::open(store.clone(), self.settings, self.overrides)
-                .await?
-                .get(&BACKUP_FOLDER),
-            Err(_) => BACKUP_FOLDER.default_value(),
+        let (folder, with_blobs) = match before.kind(StoredSetting::KIND) {
+            Ok(_) => {
+                let settings = Settings::open(store.clone(), self.settings, self.overrides).await?;
+                (settings.get(&BACKUP_FOLDER), settings.get(&BACKUP_BLOBS))
+            }
+            Err(_) => (BACKUP_FOLDER.default_value(), BACKUP_BLOBS.default_value()),
         };
         let (made_at, id) = (self.clock.now(), BackupId::from_uuid(store.new_uuid()));
         let file = upgrade_file_name(made_at, id);
@@ -83,6 +88,7 @@ impl Upgrade<'_> {
             sealer: self.sealer,
             clock: &**self.clock,
             random: self.random.clone(),
+            blobs: self.blobs.filter(|_| with_blobs),
         };
         let written = async {
             let passphrase = shelf
@@ -91,7 +97,7 @@ impl Upgrade<'_> {
             let sink = shelf.create(&folder, &file).await.map_err(|error| failure(&error))?;
             writing.write_to(passphrase, sink, &|_| {}).await
         };
-        let (archived, key_included) = written.await.map_err(|error| {
+        let written = written.await.map_err(|error| {
             let text = format!(
                 "the store would be changed for this version ({changes}), and the backup before that failed: {}. Make room for \
                  it, or say --no-backup-before-upgrade; nothing was changed",
@@ -106,13 +112,8 @@ impl Upgrade<'_> {
             trigger: BackupTrigger::Upgrade,
             folder,
             file,
-            outcome: BackupOutcome::Done {
-                bytes: archived.bytes,
-                records: archived.records,
-                seq: archived.seq,
-                digest: archived.digest.to_string(),
-                key_included,
-            },
+            outcome: written.outcome(),
+            blobs: written.blobs(),
         }))
     }
 }

@@ -20,7 +20,7 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(super) fn new(view: Box<dyn View>) -> Self {
+    pub(crate) fn new(view: Box<dyn View>) -> Self {
         Self { view }
     }
 

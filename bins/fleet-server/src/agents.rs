@@ -1,15 +1,12 @@
-//! The folder for blobs, and the agents that come with the server.
+//! The agents that come with the server.
 
 use std::{
     fs,
     io::{self, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
-    sync::Arc,
-    time::Duration,
 };
 
-use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use fleet_core::{
     Fleet,
@@ -18,38 +15,11 @@ use fleet_core::{
     protocol::{AgentVersion, MAX_AGENT, Sha256Digest},
 };
 use futures::stream;
-use object_store::{ObjectStore, local::LocalFileSystem};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 
-use crate::files::{private_folder, remove};
-
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
-/// What did not come in whole and is older than this was left by a crash.
-const LEFT: Duration = Duration::from_secs(86_400);
-
-/// Opens `<data>/blobs`. What is put there is synced before it counts.
-pub(crate) fn open(data: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
-    let folder = data.join("blobs");
-    private_folder(&folder)?;
-    tidy(&folder.join("incoming"));
-    let opened = LocalFileSystem::new_with_prefix(&folder)
-        .with_context(|| format!("the folder {} cannot be opened", folder.display()))?;
-    Ok(Arc::new(opened.with_fsync(true)))
-}
-
-/// Removes files that were begun and never ended: the store itself does not show them.
-fn tidy(incoming: &Path) {
-    // No folder: nothing ever came in.
-    for entry in fs::read_dir(incoming).into_iter().flatten().flatten() {
-        let changed = entry.metadata().and_then(|found| found.modified());
-        let age = changed.and_then(|changed| changed.elapsed().map_err(io::Error::other));
-        if age.is_ok_and(|age| age > LEFT) {
-            remove(&entry.path());
-        }
-    }
-}
 
 /// Makes the agents of a folder (`fleet-agent-<platform>`, of the server's own version) releases, where they are not yet. One that
 /// cannot be taken in keeps the server from nothing.
@@ -126,23 +96,6 @@ fn digest(path: &Path) -> io::Result<Option<Sha256Digest>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_a_crash_left_long_ago_is_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        tidy(&folder.path().join("missing"));
-        for (name, hours) in [("old#1", 25), ("new#1", 23)] {
-            let file = fs::File::create(folder.path().join(name)).unwrap();
-            let made = file.metadata().and_then(|found| found.modified()).unwrap();
-            file.set_modified(made - Duration::from_secs(hours * 3_600)).unwrap();
-        }
-        tidy(folder.path());
-        let left: Vec<_> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(left, ["new#1"]);
-    }
 
     #[test]
     fn a_digest_is_of_a_file_and_of_nothing_else() {
