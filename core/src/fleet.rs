@@ -171,9 +171,7 @@ impl FleetBuilder {
             .iter()
             .flat_map(|module| module.retention.clone())
             .collect();
-        let definitions = self.modules.iter().flat_map(|module| module.settings.iter().cloned());
-        let definitions = definitions.chain(retention.iter().map(|retention| retention.days.definition()));
-        let definitions: Vec<_> = definitions.collect();
+        let definitions = modules::settings(&self.modules);
         let sealer = Sealer::new(self.master_key);
         // Embedders that keep no backups look after their stores themselves.
         let backup = match &self.backup_folder {
@@ -185,9 +183,9 @@ impl FleetBuilder {
                     sealer: &sealer,
                     clock: &self.clock,
                     random: &self.random,
-                    blobs: self.blob_objects.as_ref(),
                     settings: definitions.clone(),
                     overrides: &self.overrides,
+                    blobs: self.blob_objects.as_ref(),
                     folder: self.backup_before_upgrade.then_some(folder),
                 };
                 upgrade.back_up().await?
@@ -339,12 +337,12 @@ impl Fleet {
     pub fn retention(&self) -> &[LaneRetention] {
         &self.inner.retention
     }
+
+    /// The columns that hold digests of blobs, of all modules.
     pub(crate) fn blob_objects(&self) -> Option<&Arc<dyn ObjectStore>> {
         self.inner.blob_objects.as_ref()
     }
 
-
-    /// The columns that hold digests of blobs, of all modules.
     pub(crate) fn blob_holders(&self) -> impl Iterator<Item = BlobHolder> {
         self.inner.blob_holders.iter().copied()
     }

@@ -100,6 +100,15 @@ pub fn schema(modules: &[Module]) -> Result<Schema> {
     Ok(schema)
 }
 
+/// The settings of all modules, with those of how long rows are kept.
+pub fn settings(modules: &[Module]) -> Vec<SettingDefinition> {
+    let of_retention = modules.iter().flat_map(|module| &module.retention);
+    let declared = modules.iter().flat_map(|module| module.settings.iter().cloned());
+    declared
+        .chain(of_retention.map(|retention| retention.days.definition()))
+        .collect()
+}
+
 /// The permission table of all modules, in the order of the modules. Fails on a permission that is declared twice.
 pub fn permissions(modules: &[Module]) -> Result<Vec<PermissionEntry>> {
     let mut seen = BTreeSet::new();

@@ -1,6 +1,7 @@
 //! The configuration (what concerns TLS is in `tls`): flag > environment > file > default, and for each value, where it came from.
 
 use std::{
+    ffi::OsString,
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -9,10 +10,17 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 use fleet_api::extract::Network;
-use fleet_bins_common::{logging::LogFormat, storage::StoreUri};
+use fleet_bins_common::{
+    logging::LogFormat,
+    storage::{BlobUri, StoreUri},
+};
+use fleet_core::settings::Overrides;
 use serde::Deserialize;
 
-use crate::tls::Tls;
+use crate::{
+    settings::{self, HandedIn, InFile},
+    tls::Tls,
+};
 
 /// Where the configuration file is when nobody says; it need not exist.
 const DEFAULT_FILE: &str = "/etc/fleet/server.toml";
@@ -33,6 +41,9 @@ pub(crate) struct Flags {
     /// The store: sqlite:PATH, json:PATH or postgres://… [default: sqlite:<data>/fleet.db]
     #[arg(long, env = "FLEET_STORAGE", hide_env_values = true, value_name = "URI")]
     storage: Option<String>,
+    /// The place for blobs, such as programs of agents: file:PATH [default: file:<data>/blobs]
+    #[arg(long, env = "FLEET_BLOBS", value_name = "URI")]
+    blobs: Option<String>,
     /// The address and port of the API; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, env = "FLEET_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
@@ -41,9 +52,6 @@ pub(crate) struct Flags {
     public_url: Option<String>,
     /// The address and port where agents connect by TLS and prove themselves by certificates of the fleet, such as 0.0.0.0:8443
     #[arg(long, env = "FLEET_AGENTS_LISTEN", value_name = "ADDRESS:PORT")]
-    /// The place for blobs, such as programs of agents: file:PATH [default: file:<data>/blobs]
-    #[arg(long, env = "FLEET_BLOBS", value_name = "URI")]
-    blobs: Option<String>,
     pub(crate) agents_listen: Option<SocketAddr>,
     /// The address that agents reach that port by; it goes into enrolment tokens [default: the host of the public URL]
     #[arg(long, env = "FLEET_AGENTS_URL", value_name = "URL")]
@@ -81,6 +89,10 @@ pub(crate) struct Flags {
     /// Change a store of an older version without a backup first
     #[arg(long, env = "FLEET_NO_BACKUP_BEFORE_UPGRADE")]
     no_backup_before_upgrade: bool,
+    /// A setting of the fleet that stands above the stored one, until the next start; may be repeated. The environment has
+    /// FLEET_SETTING_<SECTION>_<KEY>, the file [settings]
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
     /// How the log looks [default: text]
     #[arg(long, env = "FLEET_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -92,6 +104,7 @@ pub(crate) struct Flags {
 pub(crate) struct File {
     data: Option<PathBuf>,
     storage: Option<String>,
+    blobs: Option<String>,
     listen: Option<SocketAddr>,
     public_url: Option<String>,
     pub(crate) agents_listen: Option<SocketAddr>,
@@ -104,9 +117,10 @@ pub(crate) struct File {
     trusted_proxies: Option<Vec<String>>,
     agent_binaries: Option<PathBuf>,
     master_key_file: Option<PathBuf>,
-    blobs: Option<String>,
     backup_passphrase_file: Option<PathBuf>,
     log_format: Option<LogFormat>,
+    /// By section and key: `storage.backup_keep = 14`.
+    settings: InFile,
 }
 
 /// Where a value came from.
@@ -157,6 +171,7 @@ pub(crate) fn pick<T>(flag: Option<T>, file: Option<T>, default: impl FnOnce() -
 pub(crate) struct Config {
     data: Sourced<PathBuf>,
     storage: Sourced<StoreUri>,
+    blobs: Sourced<BlobUri>,
     listen: Sourced<SocketAddr>,
     public_url: Sourced<Option<String>>,
     tls: Tls,
@@ -167,11 +182,11 @@ pub(crate) struct Config {
     backup_passphrase_file: Sourced<Option<PathBuf>>,
     backup_before_upgrade: bool,
     log_format: Sourced<LogFormat>,
+    settings: HandedIn,
 }
 
 impl Config {
     /// Puts the sources together and checks what they say.
-    blobs: Sourced<BlobUri>,
     pub(crate) fn load(flags: &Flags) -> anyhow::Result<Self> {
         let file = match &flags.config {
             Some(path) => read(path)?,
@@ -181,12 +196,20 @@ impl Config {
         Self::combine(flags.clone(), std::env::vars_os(), file)
     }
 
-    fn combine(flags: Flags, file: File) -> anyhow::Result<Self> {
+    fn combine(
+        flags: Flags,
+        environment: impl Iterator<Item = (OsString, OsString)>,
+        file: File,
+    ) -> anyhow::Result<Self> {
         let tls = Tls::combine(&flags, &file)?;
         let data = pick(flags.data, file.data, || DEFAULT_DATA.into());
         let parse = |text: Option<String>| text.map(|text| text.parse::<StoreUri>()).transpose();
         let storage = pick(parse(flags.storage)?, parse(file.storage)?, || {
             StoreUri::Sqlite(data.value.join("fleet.db"))
+        });
+        let parse = |text: Option<String>| text.map(|text| text.parse::<BlobUri>()).transpose();
+        let blobs = pick(parse(flags.blobs)?, parse(file.blobs)?, || {
+            BlobUri::File(data.value.join("blobs"))
         });
         let listen = pick(flags.listen, file.listen, || SocketAddr::from(DEFAULT_LISTEN));
         let public_url = match (flags.public_url, file.public_url) {
@@ -207,10 +230,6 @@ impl Config {
         let in_file = file
             .trusted_proxies
             .map(|texts| {
-        let parse = |text: Option<String>| text.map(|text| text.parse::<BlobUri>()).transpose();
-        let blobs = pick(parse(flags.blobs)?, parse(file.blobs)?, || {
-            BlobUri::File(data.value.join("blobs"))
-        });
                 texts
                     .iter()
                     .map(|text| parse_network(text))
@@ -227,6 +246,7 @@ impl Config {
             file.backup_passphrase_file.map(Some),
             || None,
         );
+        let settings = settings::collect(&flags.set, environment, file.settings)?;
         let log_format = pick(flags.log_format, file.log_format, LogFormat::default);
         if !listen.value.ip().is_loopback() && !behind_proxy.value && !tls.api.value {
             bail!(
@@ -243,6 +263,7 @@ impl Config {
         Ok(Self {
             data,
             storage,
+            blobs,
             listen,
             public_url,
             tls,
@@ -253,6 +274,7 @@ impl Config {
             backup_passphrase_file,
             backup_before_upgrade: !flags.no_backup_before_upgrade,
             log_format,
+            settings,
         })
     }
 
@@ -263,7 +285,11 @@ impl Config {
     pub(crate) fn storage(&self) -> &StoreUri {
         &self.storage.value
     }
-            blobs,
+
+    /// Where blobs are.
+    pub(crate) fn blobs(&self) -> &BlobUri {
+        &self.blobs.value
+    }
 
     pub(crate) fn listen(&self) -> SocketAddr {
         self.listen.value
@@ -286,11 +312,6 @@ impl Config {
     pub(crate) fn agent_binaries(&self) -> &Path {
         &self.agent_binaries.value
     }
-    /// Where blobs are.
-    pub(crate) fn blobs(&self) -> &BlobUri {
-        &self.blobs.value
-    }
-
 
     pub(crate) fn master_key_file(&self) -> &Path {
         &self.master_key_file.value
@@ -305,6 +326,11 @@ impl Config {
         self.backup_before_upgrade
     }
 
+    /// Settings of the fleet that stand above the stored ones.
+    pub(crate) fn settings(&self) -> &Overrides {
+        &self.settings.overrides
+    }
+
     pub(crate) fn log_format(&self) -> LogFormat {
         self.log_format.value
     }
@@ -315,6 +341,7 @@ impl Config {
         let rows = [
             ("data", self.data.value.display().to_string(), self.data.source),
             ("storage", self.storage.value.to_string(), self.storage.source),
+            ("blobs", self.blobs.value.to_string(), self.blobs.source),
             ("listen", self.listen.value.to_string(), self.listen.source),
             (
                 "public_url",
@@ -341,7 +368,6 @@ impl Config {
                     &self.tls.files.value.as_ref().map(|files| files.certificate.display()),
                     "(the fleet's authority)",
                 ),
-            ("blobs", self.blobs.value.to_string(), self.blobs.source),
                 self.tls.files.source,
             ),
             (
@@ -379,11 +405,14 @@ impl Config {
             ),
             ("log_format", self.log_format.value.to_string(), self.log_format.source),
         ];
-        let lines: Vec<_> = rows
+        let own = rows
             .iter()
-            .map(|(name, value, source)| format!("{name:<22} {value:<40} {source}"))
-            .collect();
-        lines.join("\n")
+            .map(|(name, value, source)| format!("{name:<22} {value:<40} {source}"));
+        let settings = self.settings.effective.iter().map(|(name, (source, value))| {
+            let source = settings::source_name(*source);
+            format!("{name:<22} {:<40} {source}", value.to_string())
+        });
+        own.chain(settings).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -410,7 +439,7 @@ mod tests {
     fn check(flags: Flags, file: &str, expected: Result<&str, &str>) {
         let config = toml::from_str(file)
             .map_err(anyhow::Error::from)
-            .and_then(|file| Config::combine(flags, file));
+            .and_then(|file| Config::combine(flags, std::iter::empty(), file));
         match (config, expected) {
             (Ok(config), Ok(line)) => {
                 let explained = config.explain();
@@ -447,12 +476,18 @@ mod tests {
             "data = '/srv/fleet'",
             Ok("master_key_file /srv/fleet/keys/master.key default"),
         );
+        check(
+            Flags::default(),
+            "data = '/srv/fleet'",
+            Ok("blobs file:/srv/fleet/blobs default"),
+        );
     }
 
     #[test]
     fn what_is_not_understood_is_an_error() {
         check(Flags::default(), "datta = '/srv'", Err("unknown field `datta`"));
         check(Flags::default(), "storage = 'oracle:x'", Err("expected sqlite:PATH"));
+        check(Flags::default(), "blobs = '/srv/blobs'", Err("expected file:PATH"));
         check(Flags::default(), "listen = 'everywhere'", Err("listen"));
         check(Flags::default(), "public_url = 'ftp://x'", Err("https://"));
     }
@@ -467,9 +502,3 @@ mod tests {
         );
     }
 }
-        check(
-            Flags::default(),
-            "data = '/srv/fleet'",
-            Ok("blobs file:/srv/fleet/blobs default"),
-        );
-        check(Flags::default(), "blobs = '/srv/blobs'", Err("expected file:PATH"));

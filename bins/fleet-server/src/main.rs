@@ -8,6 +8,7 @@ mod files;
 mod open_files;
 mod repair;
 mod serve;
+mod settings;
 mod tls;
 
 use std::process::ExitCode;

@@ -111,7 +111,8 @@ pub(crate) async fn open(config: &Config, purpose: Purpose) -> anyhow::Result<(F
     };
     let builder = Fleet::builder(store.backend.clone(), key)
         .backups(Arc::new(backups))
-        .blobs(blobs::open(config.data())?)
+        .settings(config.settings().clone())
+        .blobs(config.blobs().open(true)?)
         .backup_before_upgrade(config.backup_before_upgrade())
         .storage_opener(Arc::new(Opener::new(Arc::new(SystemClock))));
     match builder.open().await {

@@ -19,7 +19,7 @@ pub use actions::{RESET, SET, SETTINGS_READ, SETTINGS_WRITE};
 pub use key::{Seconds, SettingDefinition, SettingKey, SettingValue};
 pub use model::{SettingId, SettingSource, SettingView, StoredSetting};
 pub use module::module;
-pub use rules::{INVALID, NOT_FOUND, Override, Overrides};
+pub use rules::{INVALID, NOT_FOUND, Override, Overrides, handed_in};
 pub use service::Settings;
 
 #[cfg(test)]

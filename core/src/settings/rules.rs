@@ -31,6 +31,14 @@ impl Override {
             Self::File(_) => SettingSource::File,
         }
     }
+
+    fn place(&self) -> &'static str {
+        match self {
+            Self::Flag(_) => "the command line",
+            Self::Environment(_) => "the environment",
+            Self::File(_) => "the configuration file",
+        }
+    }
 }
 
 /// What the binary hands in: for each name the values that were found, in any order.
@@ -71,22 +79,16 @@ pub(super) fn resolve(
 ) -> Result<BTreeMap<&'static str, (SettingSource, Parsed)>> {
     let mut resolved = BTreeMap::new();
     for (name, values) in overrides {
-        let definition = definitions
-            .get(name.as_str())
-            .ok_or_else(|| NOT_FOUND.error(format!("there is no setting {name}")))?;
+        let definition = definitions.get(name.as_str()).ok_or_else(|| {
+            let place = values.first().map_or("nowhere", Override::place);
+            NOT_FOUND.error(format!("there is no setting {name}, which {place} names"))
+        })?;
         for value in values {
             let parsed = match value {
                 Override::Flag(text) | Override::Environment(text) => definition.parse_text(text),
                 Override::File(json) => (definition.parse)(json),
             }
-            .map_err(|why| {
-                let source = match value {
-                    Override::Flag(_) => "the command line",
-                    Override::Environment(_) => "the environment",
-                    Override::File(_) => "the configuration file",
-                };
-                INVALID.error(format!("{name} from {source} is not allowed: {why}"))
-            })?;
+            .map_err(|why| INVALID.error(format!("{name} from {} is not allowed: {why}", value.place())))?;
             let foremost = resolved
                 .get(definition.name)
                 .is_none_or(|(source, _)| value.source() < *source);
@@ -96,6 +98,19 @@ pub(super) fn resolve(
         }
     }
     Ok(resolved)
+}
+
+/// What is handed in and stands above the stored values, by name, each with its source.
+///
+/// # Errors
+/// [`NOT_FOUND`] and [`INVALID`]: a mistake in a configuration, which is found before a store is opened.
+pub fn handed_in(
+    definitions: Vec<SettingDefinition>,
+    overrides: &Overrides,
+) -> Result<BTreeMap<&'static str, (SettingSource, Json)>> {
+    let resolved = resolve(&by_name(definitions)?, overrides)?;
+    let shown = |(name, (source, parsed)): (_, (_, Parsed))| (name, (source, parsed.json));
+    Ok(resolved.into_iter().map(shown).collect())
 }
 
 /// What holds for one key.

@@ -194,3 +194,87 @@ async fn a_server_takes_as_many_open_files_as_the_system_allows() {
     assert_ne!(numbers[0], "256", "{files}");
     server.kill().await.unwrap();
 }
+
+/// What `fleet-server config` says, with a file, variables and flags.
+async fn explained(folder: &Path, file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Output {
+    let path = folder.join("server.toml");
+    fs::write(&path, file).unwrap();
+    let mut command = Command::new(SERVER);
+    command.arg("config").arg("--config").arg(path).args(flags);
+    command.envs(variables.iter().copied()).output().await.unwrap()
+}
+
+#[tokio::test]
+async fn settings_come_from_flag_variable_and_file_and_say_which() {
+    let data = tempfile::tempdir().unwrap();
+    let file = "[settings]\nstorage.backup_keep = 3\nstorage.backup_every_hours = 6\nstorage.backup_folder = 'kept'\n";
+    let variables = [
+        ("FLEET_SETTING_STORAGE_BACKUP_KEEP", "4"),
+        ("FLEET_SETTING_STORAGE_BACKUP_EVERY_HOURS", "7"),
+    ];
+    let flags = ["--set", "storage.backup_keep=5"];
+    let output = explained(data.path(), file, &variables, &flags).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    let words: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for line in [
+        ["storage.backup_keep", "5", "flag"],
+        ["storage.backup_every_hours", "7", "environment"],
+        ["storage.backup_folder", "\"kept\"", "file"],
+    ] {
+        assert!(words.contains(&line.to_vec()), "{line:?} is not in {text}");
+    }
+
+    // The same in the server, above what is stored.
+    let file = data.path().join("server.toml");
+    let more = ["--set", "storage.backup_keep=5", "--config", file.to_str().unwrap()];
+    let mut server = Server::start_with(data.path(), "127.0.0.1:0", &more).await;
+    let token = fs::read_to_string(data.path().join("bootstrap-token")).unwrap();
+    let claim = serde_json::json!({"token": token, "name": "ada", "password": "a perfectly fine password"});
+    let login = serde_json::json!({"name": "ada", "password": "a perfectly fine password"});
+    let client = reqwest::Client::new();
+    let post = async |path: &str, body: &serde_json::Value| -> serde_json::Value {
+        let request = client.post(format!("{}/api/v1/{path}", server.address));
+        request.json(body).send().await.unwrap().json().await.unwrap()
+    };
+    post("bootstrap", &claim).await;
+    let session = post("sessions", &login).await;
+    let setting = async |name: &str| -> serde_json::Value {
+        let request = client.get(format!("{}/api/v1/settings/{name}", server.address));
+        let request = request.bearer_auth(session["token"].as_str().unwrap());
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let keep = setting("storage.backup_keep").await;
+    assert_eq!((&keep["value"], &keep["source"]), (&5.into(), &"flag".into()), "{keep}");
+    let every = setting("storage.backup_every_hours").await;
+    assert_eq!(
+        (&every["value"], &every["source"]),
+        (&6.into(), &"file".into()),
+        "{every}"
+    );
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn settings_that_are_none_or_are_not_allowed_are_refused_before_a_store_is_made() {
+    let data = tempfile::tempdir().unwrap();
+    for (flag, said) in [
+        (
+            "storage.keep=5",
+            "there is no setting storage.keep, which the command line names",
+        ),
+        (
+            "storage.backup_keep=many",
+            "storage.backup_keep from the command line is not allowed",
+        ),
+        ("storage.backup_keep", "expected NAME=VALUE"),
+    ] {
+        check_refused(data.path(), &["--set", flag], &[said]).await;
+    }
+    let unknown = explained(data.path(), "[settings]\nstorage.keep = 5\n", &[], &[]).await;
+    let errors = String::from_utf8_lossy(&unknown.stderr);
+    assert!(errors.contains("which the configuration file names"), "{errors}");
+    let variable = explained(data.path(), "", &[("FLEET_SETTING_KEEP", "5")], &[]).await;
+    let errors = String::from_utf8_lossy(&variable.stderr);
+    assert!(errors.contains("FLEET_SETTING_KEEP names no setting"), "{errors}");
+    assert!(!data.path().join("fleet.db").exists());
+}

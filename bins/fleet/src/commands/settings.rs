@@ -55,7 +55,13 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                 .put(&["settings", &name], &json!({"value": value}))
                 .await?
                 .body;
-            context.output.done(&format!("{name} is set"), &setting)
+            let said = match setting["source"].as_str() {
+                Some(source) if source != "stored" => {
+                    format!("{name} is stored; the value from the server's {source} holds")
+                }
+                _ => format!("{name} is set"),
+            };
+            context.output.done(&said, &setting)
         }
         Command::Unset { name } => {
             let setting = context.client.delete(&["settings", &name]).await?.body;
