@@ -10,7 +10,7 @@ use fleet_core::{
     jobs::{JobId, JobState},
     protocol::{AgentVersion, Sha256Digest},
     retention::{FeedMark, FeedMarks, FeedMarksId},
-    storage::{BackupOutcome, BackupTrigger, StorageBackup},
+    storage::{BackedUpBlobs, BackupOutcome, BackupTrigger, EndedMove, MoveState, StorageBackup},
     store::Result,
 };
 
@@ -65,6 +65,20 @@ impl Dataset {
             };
             writer.put(&backup).await?;
         }
+        let mut dice = Dice::new(self.seed, "move", 0);
+        let began_at = now.minus(HOUR * 24 * 300);
+        let ended = EndedMove {
+            id: dice.id(began_at),
+            from: "sqlite:/var/lib/fleet/first.db".to_owned(),
+            to: "sqlite:/var/lib/fleet/fleet.db".to_owned(),
+            state: MoveState::Done,
+            began_at,
+            ended_at: began_at.plus(HOUR),
+            records: dice.next() % 1_000_000,
+            pause_ms: Some(dice.next() % 1_000),
+            problem: None,
+        };
+        writer.put(&ended).await?;
         self.write_releases(writer).await?;
         writer.flush().await
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Activity, ActivityKind, BUSY, BackupId, CheckResult, StorageMove,
+    ended_move::MOVES,
     moves::Destination,
     ports::{BackupFolder, StorageOpener},
 };
@@ -75,9 +76,6 @@ impl MoveEntry {
         }
     }
 }
-
-/// Moves that are remembered.
-const MOVES: usize = 16;
 
 /// Holds the desk for one thing; given up when dropped without having been handed over.
 #[derive(Debug)]

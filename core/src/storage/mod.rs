@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   service   StorageService: show, check, back up
-//!   restore   without a server: read a backup through, fill a store from it
-//!   moves     to another backend while writers go on, and back
+//!   restore   without a server: read a backup through, fill a store from it; unpack: records and blobs of a backup
+//!   moves     to another backend while writers go on, and back; ended_move: what is remembered of them
 //!   backup/   backups of this server: what is remembered of each, when one is due, which go
 //!   archive/  the file: format, writer, reader, wrapped key
 //!   desk      what is under way: one thing at a time, done by the loop of Fleet::run
@@ -17,6 +17,7 @@ mod actions;
 pub mod archive;
 mod backup;
 mod desk;
+mod ended_move;
 mod model;
 mod module;
 mod moves;
@@ -25,8 +26,8 @@ mod repair;
 mod restore;
 mod service;
 mod settings;
-
 mod unpack;
+
 pub use actions::{
     BACKUP, BACKUP_FAILED, BACKUP_FINISH, BACKUP_UNAVAILABLE, BUSY, CHECK, MOVE_CANCEL, MOVE_FINISH, MOVE_NOT_FOUND,
     MOVE_START, MOVE_UNAVAILABLE, PLAN, REPAIR, RESTORE, STORAGE_MANAGE, STORAGE_READ,
@@ -34,6 +35,7 @@ pub use actions::{
 pub use backup::{BackedUpBlobs, BackupId, BackupOutcome, BackupTrigger, BackupView, StorageBackup};
 pub(crate) use backup::{Upgrade, note_upgrade};
 pub(crate) use desk::Desk;
+pub use ended_move::{EndedMove, MoveId};
 pub use model::{
     Activity, ActivityKind, CheckResult, FindingView, MoveMark, PhaseName, StorageCount, StorageSize, StorageView,
 };

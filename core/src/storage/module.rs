@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    BACKUP, BACKUP_EVERY, BACKUP_FINISH, BACKUP_FOLDER, BACKUP_KEEP, CHECK, MOVE_CANCEL, MOVE_FINISH, MOVE_START, PLAN,
-    REPAIR, RESTORE, STORAGE_MANAGE, STORAGE_READ, StorageBackup,
+    BACKUP, BACKUP_BLOBS, BACKUP_EVERY, BACKUP_FINISH, BACKUP_FOLDER, BACKUP_KEEP, CHECK, EndedMove, MOVE_CANCEL,
+    MOVE_FINISH, MOVE_START, PLAN, REPAIR, RESTORE, STORAGE_MANAGE, STORAGE_READ, StorageBackup,
 };
 use crate::{
     access::{PermissionEntry, Role},
@@ -24,7 +24,7 @@ pub fn module() -> Module {
     };
     Module {
         name: "storage",
-        kinds: vec![kind_schema::<StorageBackup>()],
+        kinds: vec![kind_schema::<StorageBackup>(), kind_schema::<EndedMove>()],
         permissions: vec![
             admin(STORAGE_READ, "see the store: backend, contents, health, backups, moves"),
             admin(STORAGE_MANAGE, "check, back up and move the store"),

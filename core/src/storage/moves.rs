@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    MOVE_CANCEL, MOVE_FINISH, MOVE_NOT_FOUND, MOVE_START, MOVE_UNAVAILABLE, PLAN, STORAGE_MANAGE, STORAGE_READ,
+    EndedMove, MOVE_CANCEL, MOVE_FINISH, MOVE_START, MOVE_UNAVAILABLE, MoveId, PLAN, STORAGE_MANAGE, STORAGE_READ,
     StorageService,
     desk::{MoveEntry, Work},
+    ended_move::{self, no_way_back, not_found},
     model::ActivityKind,
 };
 use crate::{
     access::Context,
-    kernel::{Error, Result, Timestamp},
+    kernel::{EntityId as _, Error, Result, Timestamp},
     store::{
         Backend, Evidence,
         memory::MemoryStore,
@@ -36,7 +37,7 @@ pub enum MoveState {
     Cancelled,
 }
 
-/// A move of the store. The server that makes it remembers it until it is restarted; the audit remembers it for good.
+/// A move of the store. The newest sixteen that are over are remembered in the store that serves; the audit remembers all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StorageMove {
@@ -181,27 +182,50 @@ impl StorageService<'_> {
     /// Begins to move back to where the data was before a move that this process made. What was written since is carried.
     pub async fn move_back(&self, context: &Context, id: Uuid) -> Result<StorageMove> {
         context.require(STORAGE_MANAGE)?.require_all(STORAGE_MANAGE)?;
-        let former = self.desk().former(id).ok_or_else(not_found)?;
+        let Some(former) = self.desk().former(id) else {
+            let ended = ended_move::find(&mut self.fleet.store().reader().await?, id).await?;
+            return Err(no_way_back(&ended));
+        };
         let to = former.info().location;
         self.begin(context, to, Destination::Former(former)).await
     }
 
-    /// A move that this process made or makes.
+    /// A move that this process makes, or that is over.
     pub async fn show_move(&self, context: &Context, id: Uuid) -> Result<StorageMove> {
         context.require(STORAGE_READ)?.require_all(STORAGE_READ)?;
-        self.desk().shown(id).ok_or_else(not_found)
+        self.shown(id).await
     }
 
-    /// The moves that this process made, newest first.
+    /// The move that this process makes, and those that are over, newest first.
     pub async fn moves(&self, context: &Context) -> Result<Vec<StorageMove>> {
         context.require(STORAGE_READ)?.require_all(STORAGE_READ)?;
-        Ok(self.desk().moves())
+        let mut moves = self.desk().moves();
+        let ended = ended_move::newest_first(&mut self.fleet.store().reader().await?).await?;
+        for ended in ended {
+            if moves.iter().all(|shown| shown.id != ended.id.uuid()) {
+                moves.push(ended.value.into());
+            }
+        }
+        moves.sort_by_key(|shown| std::cmp::Reverse(shown.began_at));
+        Ok(moves)
+    }
+
+    async fn shown(&self, id: Uuid) -> Result<StorageMove> {
+        match self.desk().shown(id) {
+            Some(shown) => Ok(shown),
+            None => Ok(ended_move::find(&mut self.fleet.store().reader().await?, id)
+                .await?
+                .into()),
+        }
     }
 
     /// Gives up a move that is under way: the target is emptied again. One that is over stays as it is.
     pub async fn cancel_move(&self, context: &Context, id: Uuid) -> Result<StorageMove> {
         context.require(STORAGE_MANAGE)?.require_all(STORAGE_MANAGE)?;
-        let shown = self.desk().shown(id).ok_or_else(not_found)?;
+        let shown = self.shown(id).await?;
+        if shown.state != MoveState::Running {
+            return Ok(shown);
+        }
         let change = self
             .fleet
             .store()
@@ -264,6 +288,7 @@ impl StorageService<'_> {
     /// Makes a move to its end.
     pub(super) async fn make_move(&self, id: Uuid, destination: Destination) {
         let source = self.fleet.switch().active();
+        let from = source.info().location;
         let made = self.try_move(id, destination).await;
         let state = match &made {
             Ok(Some(_)) => MoveState::Done,
@@ -288,11 +313,22 @@ impl StorageService<'_> {
             entry.former = (state == MoveState::Done).then_some(source);
         });
         let context = Context::system("storage.move");
+        let ended = &self.desk().shown(id).map(|shown| EndedMove {
+            id: MoveId::from_uuid(id),
+            from,
+            to: shown.to,
+            state,
+            began_at: shown.began_at,
+            ended_at,
+            records: shown.records,
+            pause_ms: shown.pause_ms,
+            problem: shown.problem,
+        });
         let problem = &problem;
         let change = self
             .fleet
             .store()
-            .change(&context, Evidence::Audit(MOVE_FINISH), |mut tx| {
+            .change(&context, Evidence::Audit(MOVE_FINISH), |mut tx| async move {
                 tx.detail("move", id.to_string());
                 if let Some(problem) = problem {
                     tx.detail("problem", problem.clone());
@@ -300,7 +336,10 @@ impl StorageService<'_> {
                 if state != MoveState::Done {
                     tx.refused();
                 }
-                tx.record()
+                if let Some(ended) = ended {
+                    ended_move::remember(&mut tx, ended).await?;
+                }
+                tx.record().await
             });
         if let Err(error) = change.await {
             tracing::error!(%id, error = error.log(), "the end of a move left no audit entry");
@@ -346,10 +385,6 @@ impl StorageService<'_> {
         }
         result.map_err(|error: MigrationError| error.into())
     }
-}
-
-fn not_found() -> Error {
-    MOVE_NOT_FOUND.error("this server remembers no such move; the audit does")
 }
 
 /// Whoever moves a store is its operator, and may read why it does not open; the edge shows no passwords.

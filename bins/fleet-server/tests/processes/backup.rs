@@ -520,7 +520,20 @@ async fn a_running_server_moves_to_another_backend_and_back_and_says_where_its_d
     let mut server = Server::start_with(&data, "127.0.0.1:0", &["--storage", &json]).await;
     let keys = get(&server, "/api/v1/keys", &token).await;
     assert_eq!(keys["items"][0]["name"], "made after the move", "{keys}");
-    // The way back, online too, from a process that knows of no move.
+    // The next process knows how it went, and how to go back.
+    let id = begun["id"].as_str().unwrap();
+    let remembered = get(&server, &format!("/api/v1/storage/moves/{id}"), &token).await;
+    assert_eq!(remembered["state"], "done", "{remembered}");
+    assert_eq!(remembered["pause_ms"], moved["pause_ms"], "{remembered}");
+    let (status, refused) = post(
+        &server,
+        &format!("/api/v1/storage/moves/{id}/back"),
+        &json!({}),
+        Some(&token),
+    )
+    .await;
+    let way = refused["detail"].as_str().unwrap_or_default();
+    assert!(status == 409 && way.contains("fleet.db"), "{status} {refused}");
     let back = json!({"to": format!("sqlite:{}", data.join("fleet.db").display())});
     let (status, begun) = post(&server, "/api/v1/storage/moves", &back, Some(&token)).await;
     assert_eq!(status, 202, "{begun}");
