@@ -1,8 +1,7 @@
 //! Blobs that move with their store, or without it: killed in the middle, damaged, refused.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
-#[allow(dead_code, reason = "each test uses its part")]
 mod common;
 
 use std::{

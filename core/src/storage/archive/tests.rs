@@ -73,7 +73,7 @@ fn header() -> Header {
 fn contents() -> [Vec<u8>; 2] {
     [
         b"a small one".to_vec(),
-        (0..700_000_u32).flat_map(|n| n.to_le_bytes()).collect(),
+        (0..150_000_u32).flat_map(|n| n.to_le_bytes()).collect(),
     ]
 }
 
@@ -266,7 +266,7 @@ async fn a_damaged_blob_is_left_out_and_named_and_the_rest_is_there() {
         let target = nowhere();
         let restored = restore_into(&bytes, 65_536, &target).await.unwrap();
         assert_eq!((restored.blobs.blobs, restored.blobs.named), (1, vec![damaged.digest]));
-        assert_eq!(objects_in(&target).await, [small.clone()]);
+        assert_eq!(objects_in(&target).await, std::slice::from_ref(&small));
     }
 }
 
