@@ -105,6 +105,9 @@ async fn write(file: &Path, first: u128) {
     tasks.join_all().await;
 }
 
+/// After so many kills everything that was ever acknowledged is looked for.
+const WHOLE: u128 = 25;
+
 /// How often the process is killed; `CRASH_KILLS` asks for more.
 fn kills() -> u128 {
     let asked = std::env::vars().find(|(name, _)| name == "CRASH_KILLS");
@@ -114,6 +117,8 @@ fn kills() -> u128 {
 async fn killed_again_and_again() {
     let folder = Folder::new();
     let (mut commits, mut ingests) = (BTreeSet::new(), BTreeSet::new());
+    // What was acknowledged since the last kill; all of it is looked at now and then, and at the end: else it takes hours.
+    let (mut new_commits, mut new_ingests) = (BTreeSet::new(), BTreeSet::new());
     for kill in 0..kills() {
         let mut child = Command::new(std::env::current_exe().expect("a path"))
             .args([
@@ -131,9 +136,9 @@ async fn killed_again_and_again() {
             if let [what, n, _] = fields[..] {
                 let n: u128 = n.parse().expect("a number");
                 if what == "c" {
-                    commits.insert(n)
+                    new_commits.insert(n)
                 } else {
-                    ingests.insert(n)
+                    new_ingests.insert(n)
                 };
             }
         };
@@ -144,7 +149,15 @@ async fn killed_again_and_again() {
         child.kill().expect("SIGKILL is sent");
         lines.map_while(Result::ok).for_each(take);
         child.wait().expect("the child ends");
-        check(&folder.path(), &commits, &ingests).await;
+        let is_whole = (kill + 1).is_multiple_of(WHOLE) || kill + 1 == kills();
+        if !is_whole {
+            check(&folder.path(), &new_commits, &new_ingests).await;
+        }
+        commits.append(&mut new_commits);
+        ingests.append(&mut new_ingests);
+        if is_whole {
+            check(&folder.path(), &commits, &ingests).await;
+        }
     }
     say(&format!(
         "test killed_again_and_again ... ok ({} kills; {} commits and {} ingests were acknowledged)\n",
