@@ -10,6 +10,7 @@ use std::{
 
 use futures::future::{join, select};
 use object_store::ObjectStore;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::{
@@ -35,13 +36,16 @@ use crate::{
     store::{Backend, Schema, Store, Switch},
     work::{
         BatchService, Operations, RunId, RunService,
-        delivery::DeliveryService,
+        delivery::{Deliveries, DeliveryService},
         output::{OutputMeter, OutputService},
     },
 };
 
 /// How long a write waits while the store is exchanged: ten times the pause that a move may make.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Tasks that work off what devices ask and tell: while one waits for its commit, the other reads and decides.
+const DELIVERIES: usize = 2;
 
 /// A fleet: its store, its clock, its secrets and its services. Cheap to clone.
 #[derive(Clone)]
@@ -72,6 +76,7 @@ struct Inner {
     device_signals: Signals<DeviceId>,
     run_signals: Signals<RunId>,
     output_meter: OutputMeter,
+    deliveries: Deliveries,
     presence: PresenceBoard,
     refusals: RefusalGate,
     enrolment_turns: EnrolmentTurns,
@@ -247,6 +252,7 @@ impl FleetBuilder {
             device_signals: Signals::default(),
             run_signals: Signals::default(),
             output_meter: OutputMeter::default(),
+            deliveries: Deliveries::default(),
             presence,
             refusals: RefusalGate::default(),
             enrolment_turns: EnrolmentTurns::default(),
@@ -441,14 +447,15 @@ impl Fleet {
     /// Hands work to devices and takes their answers.
     pub fn delivery(&self) -> DeliveryService<'_> {
         let inner = &self.inner;
-        DeliveryService::new(
-            &inner.store,
-            &inner.operations,
-            &inner.settings,
-            &inner.device_signals,
-            &inner.run_signals,
-            &inner.output_meter,
-        )
+        DeliveryService {
+            store: &inner.store,
+            operations: &inner.operations,
+            settings: &inner.settings,
+            devices: &inner.device_signals,
+            runs: &inner.run_signals,
+            meter: &inner.output_meter,
+            deliveries: &inner.deliveries,
+        }
     }
 
     /// Serves agents.
@@ -494,9 +501,16 @@ impl Fleet {
     /// Drives the jobs of all modules until `stop` completes, and follows what other servers change. Several servers may do so
     /// at once: each job has a lease.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
+        // On tasks of their own: they have work for more than one core, and a job that takes its time must not keep devices waiting.
+        let mut deliveries = JoinSet::new();
+        for _ in 0..DELIVERIES {
+            let fleet = self.clone();
+            deliveries.spawn(async move { fleet.delivery().drive().await });
+        }
         // The second never ends, so that only the jobs do.
         let beside = pin!(join(crate::link::follow(self), crate::storage::drive(self)));
         select(pin!(crate::jobs::run(self, stop)), beside).await;
+        deliveries.shutdown().await;
     }
 
     /// Finishes what was accepted and closes the store.

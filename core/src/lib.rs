@@ -14,6 +14,7 @@ pub mod blobs;
 pub mod certificates;
 pub mod devices;
 mod fleet;
+mod gathering;
 pub mod jobs;
 pub mod kernel;
 pub mod link;

@@ -148,6 +148,25 @@ impl Error {
         self
     }
 
+    /// The same for another caller: the cause stays with the one whose error is logged.
+    #[must_use]
+    pub(crate) fn without_cause(&self) -> Self {
+        let Inner {
+            code,
+            message,
+            fields,
+            retry_after_seconds,
+            cause: _,
+        } = &*self.0;
+        Self(Box::new(Inner {
+            code: *code,
+            message: message.clone(),
+            fields: fields.clone(),
+            retry_after_seconds: *retry_after_seconds,
+            cause: None,
+        }))
+    }
+
     /// After how many seconds the same request may succeed, where that is known.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.0.retry_after_seconds

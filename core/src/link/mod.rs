@@ -11,6 +11,7 @@
 //! session.rs       which session of a device counts here
 //! standing.rs      what is said to agents that are let in no more, or not yet
 //! replay.rs        assertions that were used
+//! reports.rs       which frames tell of a run, and what is said to that
 //! session_keys.rs  keys that agents which poll prove exchanges by, for some minutes
 //! known.rs         what is remembered of devices, so that an idle beat reads nothing; follow.rs drops it
 //! ```
@@ -19,6 +20,7 @@ mod certificates;
 mod follow;
 mod known;
 mod replay;
+mod reports;
 mod service;
 mod session;
 mod session_keys;

@@ -2,20 +2,27 @@
 
 use std::sync::Arc;
 
-use super::{Session, known::KnownDevice};
+use super::{
+    Session,
+    known::KnownDevice,
+    reports::{recorded, run_of, told},
+};
 use crate::{
     Fleet,
     devices::{
         Device, DeviceId,
-        device::{DEVICE_DISABLED, DEVICE_REVOKED, of_agent_in, pending_error},
+        device::{DEVICE_DISABLED, DEVICE_REVOKED, pending_error},
         presence::{BEAT_INTERVAL, DeviceBeat},
     },
     kernel::{Class, Code, Error, PublicKey, Result, Timestamp},
     protocol::{
-        Accepted, AgentFrame, Announce, Assertion, AssertionError, Beat, Bye, Cancel, Hello, KeyAnswer, KeyRequest,
-        PROTOCOL, PROTOCOL_MIN, Proof, Recorded, ServerFrame, Started, Want, Welcome, WelcomeBody, agree,
+        AgentFrame, Announce, Assertion, AssertionError, Beat, Bye, Cancel, Hello, KeyAnswer, KeyRequest, PROTOCOL,
+        PROTOCOL_MIN, Proof, ServerFrame, Want, Welcome, WelcomeBody, agree,
     },
-    work::{RunId, delivery::Answer},
+    work::{
+        RunId,
+        delivery::{Answer, Told},
+    },
 };
 
 /// The assertion proves nothing.
@@ -186,12 +193,16 @@ impl<'a> LinkService<'a> {
             }
             if let AgentFrame::Beat(beat) = frame {
                 answers.push(self.beat(session, beat).await?);
-            } else if let AgentFrame::Accepted(Accepted { run }) = frame
-                && let Some(AgentFrame::Started(started)) = frames.next_if(|next| is_start_of(next, run))
-            {
-                answers.extend(Box::pin(self.take_start(session.device, started)).await?);
-            } else if let Some(answer) = Box::pin(self.take(session, frame)).await? {
-                answers.push(answer);
+                continue;
+            }
+            match run_of(&frame) {
+                Some(run) => {
+                    // What came together is stored together.
+                    let rest = std::iter::from_fn(|| frames.next_if(|next| run_of(next) == Some(run)));
+                    let told: Vec<_> = std::iter::once(frame).chain(rest).filter_map(told).collect();
+                    answers.extend(Box::pin(self.take_report(session.device, run, &told)).await?);
+                }
+                None => answers.extend(Box::pin(self.take(session, frame)).await?),
             }
         }
         Ok(answers)
@@ -207,12 +218,24 @@ impl<'a> LinkService<'a> {
         Ok(ServerFrame::Beat { time })
     }
 
-    /// The acceptance of a run and its start, which came together.
-    async fn take_start(&self, device: DeviceId, started: Started) -> Result<[ServerFrame; 2]> {
-        let run = started.run;
+    /// What a device tells of one run, which came together.
+    async fn take_report(&self, device: DeviceId, run: RunId, told: &[Told]) -> Result<Vec<ServerFrame>> {
         let delivery = self.fleet.delivery();
-        let answers = delivery.accepted_and_started(device, run, started.at).await?;
-        Ok(answers.map(|answer| ServerFrame::Recorded(recorded(run, answer))))
+        let answers = if told.iter().all(|told| matches!(told, Told::Output(_))) {
+            // Nothing moves: it needs no commit.
+            for told in told {
+                if let Told::Output(output) = told {
+                    delivery.output(device, output).await?;
+                }
+            }
+            vec![Answer::Stored; told.len()]
+        } else {
+            delivery.tell(device, run, told).await?
+        };
+        let said = told.iter().zip(answers);
+        Ok(said
+            .map(|(told, answer)| ServerFrame::Recorded(recorded(run, told, answer)))
+            .collect())
     }
 
     async fn take(&self, session: &Session, frame: AgentFrame) -> Result<Option<ServerFrame>> {
@@ -234,44 +257,12 @@ impl<'a> LinkService<'a> {
                     refresh: false,
                 }))
             }
-            AgentFrame::Accepted(accepted) => {
-                let answer = delivery.accepted(device, accepted.run).await?;
-                Some(ServerFrame::Recorded(recorded(accepted.run, answer)))
-            }
-            AgentFrame::Started(started) => {
-                let answer = delivery.started(device, started.run, started.at).await?;
-                Some(ServerFrame::Recorded(recorded(started.run, answer)))
-            }
-            AgentFrame::Refused(refused) => {
-                let run = refused.run;
-                delivery.refused(device, refused).await?;
-                Some(ServerFrame::Recorded(Recorded {
-                    run,
-                    chunks: 0,
-                    accepted: true,
-                    finished: true,
-                }))
-            }
             AgentFrame::Output(output) => {
-                let run = output.run;
-                let chunks = delivery.output(device, output).await?;
-                Some(ServerFrame::Recorded(Recorded {
-                    run,
-                    chunks,
-                    accepted: true,
-                    finished: false,
-                }))
+                delivery.output(device, &output).await?;
+                let (run, told) = (output.run, Told::Output(output));
+                Some(ServerFrame::Recorded(recorded(run, &told, Answer::Stored)))
             }
-            AgentFrame::Finished(finished) => {
-                let (run, chunks) = (finished.run, finished.chunks);
-                delivery.finished(device, finished).await?;
-                Some(ServerFrame::Recorded(Recorded {
-                    run,
-                    chunks,
-                    accepted: true,
-                    finished: true,
-                }))
-            }
+            AgentFrame::Accepted(_) | AgentFrame::Started(_) | AgentFrame::Refused(_) | AgentFrame::Finished(_) => None,
             AgentFrame::Unknown => {
                 tracing::debug!(%device, "a frame of an unknown kind");
                 None
@@ -304,20 +295,16 @@ impl<'a> LinkService<'a> {
         }
         let known = self.fleet.known_devices();
         let ticket = known.ticket(session.device);
-        let mut reader = self.fleet.store().reader().await?;
-        let device = match of_agent_in(&mut reader, session.device).await {
-            Ok(device) => Arc::new(KnownDevice::from(&device.value)),
+        let delivery = self.fleet.delivery();
+        let due = match delivery.due(session.device, session.epoch).await {
+            Ok(due) => due,
             Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => return Err(error),
             // Deleted, disabled, or enrolled after the time that this server was set back to.
             Err(error) => return Ok(vec![bye(&error)]),
         };
-        let pending = self
-            .fleet
-            .delivery()
-            .pending_in(reader, session.device, session.epoch, &dispatch.key)
-            .await?;
-        known.remember(ticket, device, Some(pending.is_none()), now);
-        let pending = pending.unwrap_or_default();
+        let device = Arc::new(KnownDevice::from(&due.device.value));
+        known.remember(ticket, device, Some(due.is_idle), now);
+        let pending = delivery.sign(due, session.device, session.epoch, &dispatch.key)?;
         let offers = pending
             .offers
             .into_iter()
@@ -327,20 +314,6 @@ impl<'a> LinkService<'a> {
             .into_iter()
             .map(|run| ServerFrame::Cancel(Cancel { run }));
         Ok(offers.chain(cancels).collect())
-    }
-}
-
-fn is_start_of(frame: &AgentFrame, run: RunId) -> bool {
-    matches!(frame, AgentFrame::Started(started) if started.run == run)
-}
-
-/// A step of a run is stored; of one that is rejected no more is to be said.
-fn recorded(run: RunId, answer: Answer) -> Recorded {
-    Recorded {
-        run,
-        chunks: 0,
-        accepted: true,
-        finished: answer == Answer::Rejected,
     }
 }
 

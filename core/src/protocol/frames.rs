@@ -170,6 +170,14 @@ pub struct Output {
     pub chunks: Vec<OutputChunk>,
 }
 
+impl Output {
+    /// The place after its last chunk.
+    pub fn after(&self) -> u32 {
+        let places = self.chunks.iter().map(|chunk| chunk.sequence.saturating_add(1));
+        places.max().unwrap_or(0)
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,16 +1,18 @@
-//! What devices answer about their runs.
+//! What devices answer about their runs: the answers of many, in one commit.
 
-use super::offers::DeliveryService;
+use std::collections::HashMap;
+
+use super::{DeliveryService, Told};
 use crate::{
-    access::{Actor, Context, Origin},
+    access::{Actor, Context},
     devices::DeviceId,
     kernel::{EntityId, Result, Timestamp},
-    protocol::{Finished, Output, Refused, RunResult},
-    store::Evidence,
+    protocol::{Finished, Output, Refused},
+    store::{Evidence, ROW_CONFLICT, Tx, Versioned},
     work::{
         Run, RunId, State,
-        output::store_chunks,
-        run::{Edge, Ending, Step, step_run},
+        output::{append_chunks, bytes_of, store_chunks},
+        run::{Edge, Step, step_run},
     },
 };
 
@@ -26,201 +28,201 @@ pub enum Answer {
     Rejected,
 }
 
+/// What a device tells of one run.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    device: DeviceId,
+    run: RunId,
+    told: Vec<Told>,
+}
+
+/// A run while a commit is decided: as it was read, and as the answers so far have moved it.
+struct Moving {
+    before: Versioned<Run>,
+    run: Run,
+}
+
 impl DeliveryService<'_> {
     /// The device has the run in its journal.
     pub async fn accepted(&self, device: DeviceId, run: RunId) -> Result<Answer> {
-        self.step(device, run, Move::new(Edge::Accept, &receive)).await
+        self.tell_one(device, run, Told::Accepted).await
     }
 
     /// The device has begun the run. Its clock is not trusted beyond now.
     pub async fn started(&self, device: DeviceId, run: RunId, at: Timestamp) -> Result<Answer> {
-        self.step(device, run, Move::new(Edge::Start, &begin(at))).await
-    }
-
-    /// The device has the run and has begun it, which it tells together unless others are before it: one commit, in which the run
-    /// moves twice.
-    pub async fn accepted_and_started(&self, device: DeviceId, run: RunId, at: Timestamp) -> Result<[Answer; 2]> {
-        let begin = begin(at);
-        self.steps(
-            device,
-            run,
-            [Move::new(Edge::Accept, &receive), Move::new(Edge::Start, &begin)],
-        )
-        .await
+        self.tell_one(device, run, Told::Started(at)).await
     }
 
     /// The device will never execute the run.
     pub async fn refused(&self, device: DeviceId, refused: Refused) -> Result<Answer> {
-        let end = if refused.code == "offer.expired" {
-            State::Expired
-        } else {
-            State::Failed
-        };
-        let reason = format!("refused by the device: {}", refused.code);
-        let ending = Ending {
-            code: Some(bounded(refused.code, 64)),
-            message: Some(bounded(refused.message, 1_000)),
-            ..Ending::default()
-        };
-        let set = move |run: &mut Run, _: Timestamp| run.ending = Some(ending.clone());
-        let mut refusal = Move::new(Edge::Finish(end), &set);
-        refusal.reason = Some(reason);
-        self.step(device, refused.run, refusal).await
+        self.tell_one(device, refused.run, Told::Refused(refused)).await
     }
 
     /// The run has ended.
     pub async fn finished(&self, device: DeviceId, finished: Finished) -> Result<Answer> {
-        let end = match finished.result {
-            RunResult::Succeeded => State::Succeeded,
-            RunResult::Failed => State::Failed,
-            RunResult::TimedOut => State::TimedOut,
-            RunResult::Cancelled => State::Cancelled,
-            RunResult::Indeterminate => State::Indeterminate,
-        };
-        let ending = Ending {
-            exit_code: finished.exit_code,
-            signal: finished.signal,
-            code: finished.code.map(|code| bounded(code, 64)),
-            message: finished.message.map(|message| bounded(message, 1_000)),
-            chunks: finished.chunks,
-            truncated_bytes: finished.truncated_bytes,
-        };
-        let (started_at, finished_at) = (finished.started_at, finished.finished_at);
-        let set = move |run: &mut Run, now: Timestamp| {
-            run.delivery.receipt_at.get_or_insert(now);
-            if run.started_at.is_none() {
-                run.started_at = started_at.map(|at| within(at, run.created_at, now));
-            }
-            run.finished_at = Some(within(finished_at, run.started_at.unwrap_or(run.created_at), now));
-            run.ending = Some(ending.clone());
-        };
-        self.step(device, finished.run, Move::new(Edge::Finish(end), &set))
-            .await
+        self.tell_one(device, finished.run, Told::Finished(finished)).await
     }
 
-    /// Output of the run; returns the place after the last chunk that need not be sent again.
-    pub async fn output(&self, device: DeviceId, output: Output) -> Result<u32> {
-        let after = output
-            .chunks
-            .iter()
-            .map(|chunk| chunk.sequence.saturating_add(1))
-            .max()
-            .unwrap_or(0);
-        match self.store.get::<Run>(output.run).await? {
-            Some(run)
-                if run.device == device
-                    && !matches!(
-                        run.state,
-                        State::Draft | State::AwaitingApproval | State::Scheduled | State::Queued
-                    ) =>
-            {
-                match store_chunks(self.store, self.meter, self.runs, &run.value, output.chunks).await {
-                    // The device sent other bytes for a chunk that is stored: what is stored stays.
-                    Err(error) if error.code() == crate::store::ROW_CONFLICT => {
-                        tracing::warn!(%device, run = %output.run, "a chunk of output came again with other contents");
-                        Ok(after)
-                    }
-                    outcome => outcome,
-                }
+    async fn tell_one(&self, device: DeviceId, run: RunId, told: Told) -> Result<Answer> {
+        let answers = self.tell(device, run, &[told]).await?;
+        Ok(answers.first().copied().unwrap_or(Answer::Rejected))
+    }
+
+    /// Takes in what a device tells of a run, in order and in one commit; what became of each.
+    pub async fn tell(&self, device: DeviceId, run: RunId, told: &[Told]) -> Result<Vec<Answer>> {
+        let told = told.to_vec();
+        let report = Report { device, run, told };
+        let answers = self
+            .deliveries
+            .reports
+            .ask(report.clone(), |reports| self.answer(reports));
+        match answers.await {
+            // The device sent other bytes for a chunk that is stored: what is stored stays.
+            Err(error) if error.code() == ROW_CONFLICT => {
+                tracing::warn!(%device, %run, "a chunk of output came again with other contents");
+                let rest: Vec<_> = report
+                    .told
+                    .iter()
+                    .filter(|told| told.edge().is_some())
+                    .cloned()
+                    .collect();
+                let rest = Report {
+                    told: rest,
+                    ..report.clone()
+                };
+                let moved = Box::pin(self.deliveries.reports.ask(rest, |reports| self.answer(reports))).await?;
+                let mut moved = moved.into_iter();
+                let answer = |told: &Told| match told.edge() {
+                    Some(_) => moved.next().unwrap_or(Answer::Rejected),
+                    None => Answer::Stored,
+                };
+                Ok(report.told.iter().map(answer).collect())
             }
-            _ => {
-                tracing::warn!(%device, run = %output.run, "output of a run that the device never had");
-                Ok(after)
-            }
+            outcome => outcome,
         }
     }
 
-    async fn step(&self, device: DeviceId, id: RunId, step: Move<'_>) -> Result<Answer> {
-        let [answer] = self.steps(device, id, [step]).await?;
-        Ok(answer)
+    /// Answers the reports of many devices.
+    pub(super) async fn answer(&self, reports: Vec<Report>) -> Vec<Result<Vec<Answer>>> {
+        crate::gathering::together(reports, async |reports| self.answer_in_one_commit(&reports).await).await
     }
 
-    /// Moves a run, one step after the other, in one commit.
-    async fn steps<const N: usize>(&self, device: DeviceId, id: RunId, moves: [Move<'_>; N]) -> Result<[Answer; N]> {
-        let context = Context::new(
-            Actor::Device {
-                id: device.uuid(),
-                name: String::new(),
-            },
-            Origin::default(),
-            std::sync::Arc::default(),
-        );
-        let moves = &moves;
+    async fn answer_in_one_commit(&self, reports: &[Report]) -> Result<Vec<Result<Vec<Answer>>>> {
+        let mut ids: Vec<_> = reports.iter().map(|report| report.run).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let ids = &ids;
+        let context = Context::system("delivery");
         let answers = self
             .store
             .change(&context, Evidence::Observed, |mut tx| async move {
-                let Some(before) = tx.get::<Run>(id).await?.filter(|run| run.device == device) else {
-                    tracing::warn!(%device, run = %id, "an answer about a run that the device never had");
-                    return Ok([Answer::Rejected; N]);
-                };
-                let mut answers = [Answer::Rejected; N];
-                let (mut run, now) = (before.value.clone(), tx.now());
-                for (step, answer) in moves.iter().zip(&mut answers) {
-                    *answer = decide(run.state, step.edge);
-                    match answer {
-                        Answer::Stored => {
-                            (step.set)(&mut run, now);
-                            step_run(&mut tx, &before, &mut run, step.edge, step.reason.clone())?;
-                        }
-                        Answer::Repeat => {}
-                        Answer::Rejected => {
-                            tracing::warn!(%device, run = %id, state = run.state.name(), edge = ?step.edge, "an answer that contradicts what is stored");
-                        }
-                    }
-                }
-                if answers.contains(&Answer::Stored) {
-                    tx.commit().await?;
-                }
+                let found = tx.reader().get_many::<Run>(ids).await?.into_iter().flatten();
+                let mut runs: HashMap<_, _> = found
+                    .map(|before| {
+                        let run = before.value.clone();
+                        (run.id, Moving { before, run })
+                    })
+                    .collect();
+                let answers = reports
+                    .iter()
+                    .map(|report| self.take(&mut tx, runs.get_mut(&report.run), report))
+                    .collect::<Result<Vec<_>>>()?;
+                tx.commit().await?;
                 Ok(answers)
             })
             .await?;
-        if answers.contains(&Answer::Stored) {
-            self.runs.signal(id);
-            if moves.iter().any(|step| matches!(step.edge, Edge::Finish(_))) {
-                // The lane is free: the next run may go.
-                self.devices.signal(device);
+        for (report, answers) in reports.iter().zip(&answers) {
+            self.stored(report, answers);
+        }
+        Ok(answers.into_iter().map(Ok).collect())
+    }
+
+    /// What is decided of one report.
+    fn take(&self, tx: &mut Tx, moving: Option<&mut Moving>, report: &Report) -> Result<Vec<Answer>> {
+        let (device, id) = (report.device, report.run);
+        let Some(Moving { before, run }) = moving.filter(|moving| moving.run.device == device) else {
+            tracing::warn!(%device, run = %id, "an answer about a run that the device never had");
+            return Ok(vec![Answer::Rejected; report.told.len()]);
+        };
+        let actor = Actor::Device {
+            id: device.uuid(),
+            name: String::new(),
+        };
+        let mut answers = Vec::with_capacity(report.told.len());
+        for told in &report.told {
+            let answer = match (told, told.edge()) {
+                (Told::Output(output), _) if may_print(run.state) => {
+                    if self.meter.has_room(run, bytes_of(&output.chunks)) {
+                        append_chunks(run, &output.chunks, |at, n, chunk| {
+                            tx.append(run.id.uuid(), at, n, chunk)
+                        })?;
+                    }
+                    Answer::Stored
+                }
+                (_, None) => Answer::Rejected,
+                (_, Some(edge)) => decide(run.state, edge),
+            };
+            match (answer, told.edge()) {
+                (Answer::Stored, Some(edge)) => {
+                    told.note(run, tx.now());
+                    step_run(tx, before, run, &actor, edge, told.reason())?;
+                }
+                (Answer::Rejected, edge) => {
+                    tracing::warn!(%device, run = %id, state = run.state.name(), ?edge, "an answer that contradicts what is stored");
+                }
+                _ => {}
             }
+            answers.push(answer);
         }
         Ok(answers)
     }
-}
 
-/// A time that a device tells, not before `earliest` and never after now. `earliest` may itself be after now: another server wrote it
-/// by its own clock, or this one's was set back.
-fn within(told: Timestamp, earliest: Timestamp, now: Timestamp) -> Timestamp {
-    told.max(earliest).min(now)
-}
-
-/// What an answer changes in a run, at this time.
-type Set = dyn Fn(&mut Run, Timestamp) + Send + Sync;
-
-/// A step that an answer makes a run take.
-struct Move<'m> {
-    edge: Edge,
-    /// Before the step, which keeps times that the device tells better.
-    set: &'m Set,
-    reason: Option<String>,
-}
-
-impl<'m> Move<'m> {
-    fn new(edge: Edge, set: &'m Set) -> Self {
-        Self {
-            edge,
-            set,
-            reason: None,
+    /// Wakes whoever waits for what is stored now.
+    fn stored(&self, report: &Report, answers: &[Answer]) {
+        let stored = || {
+            let pairs = report.told.iter().zip(answers);
+            pairs
+                .filter(|(_, answer)| **answer == Answer::Stored)
+                .map(|(told, _)| told)
+        };
+        for told in stored() {
+            if let Told::Output(output) = told {
+                self.meter.count(report.run, bytes_of(&output.chunks));
+            }
+        }
+        if stored().next().is_some() {
+            self.runs.signal(report.run);
+        }
+        if stored().any(|told| matches!(told.edge(), Some(Edge::Finish(_)))) {
+            // The lane is free: the next run may go.
+            self.devices.signal(report.device);
         }
     }
-}
 
-fn receive(run: &mut Run, now: Timestamp) {
-    run.delivery.receipt_at = Some(now);
-}
-
-fn begin(at: Timestamp) -> impl Fn(&mut Run, Timestamp) + Send + Sync {
-    move |run, now| {
-        run.delivery.receipt_at.get_or_insert(now);
-        run.started_at = Some(within(at, run.created_at, now));
+    /// Output of the run; returns the place after the last chunk that need not be sent again.
+    pub async fn output(&self, device: DeviceId, output: &Output) -> Result<u32> {
+        match self.store.get::<Run>(output.run).await? {
+            Some(run) if run.device == device && may_print(run.state) => {
+                match store_chunks(self.store, self.meter, self.runs, &run.value, &output.chunks).await {
+                    // The device sent other bytes for a chunk that is stored: what is stored stays.
+                    Err(error) if error.code() == ROW_CONFLICT => {
+                        tracing::warn!(%device, run = %output.run, "a chunk of output came again with other contents");
+                    }
+                    outcome => outcome?,
+                }
+            }
+            _ => tracing::warn!(%device, run = %output.run, "output of a run that the device never had"),
+        }
+        Ok(output.after())
     }
+}
+
+/// Whether the device may have begun it.
+fn may_print(state: State) -> bool {
+    !matches!(
+        state,
+        State::Draft | State::AwaitingApproval | State::Scheduled | State::Queued
+    )
 }
 
 fn decide(state: State, edge: Edge) -> Answer {
@@ -229,13 +231,4 @@ fn decide(state: State, edge: Edge) -> Answer {
         Step::Repeat => Answer::Repeat,
         Step::Illegal => Answer::Rejected,
     }
-}
-
-/// Foreign text, cut to a bound and without what cannot be stored.
-fn bounded(text: String, limit: usize) -> String {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].replace('\0', "\u{fffd}")
 }

@@ -1,10 +1,21 @@
 //! Between storage and devices: what is offered, what devices answer, and the sweep that makes it right.
+//!
+//! ```text
+//!   service   who asks and tells; many at once share a commit
+//!   offers    devices that ask ──▶ what is due for each
+//!   told      what a device says of a run ──▶ answers: what becomes of it
+//!   rules     which runs a device is offered next
+//!   sweep     ends what is overdue
+//! ```
 
 mod answers;
 mod offers;
 mod rules;
+mod service;
 mod sweep;
+mod told;
 
 pub use answers::Answer;
-pub use offers::{DeliveryService, Pending};
+pub use service::{Deliveries, DeliveryService, Pending};
 pub(crate) use sweep::sweep;
+pub use told::Told;

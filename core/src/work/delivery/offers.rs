@@ -1,19 +1,19 @@
-//! Offers and requests to stop, for one device in one session.
+//! What devices are to do: the offers of many, decided on one view and made durable by one commit.
 
-use super::rules::choose;
+use std::collections::HashMap;
+
+use super::{DeliveryService, rules::choose};
 use crate::{
     access::Context,
-    devices::{Device, DeviceId},
-    kernel::{EntityId, Error, PageRequest, Result, SigningKey},
-    live::Signals,
-    protocol::{Offer, OfferBody},
-    settings::Settings,
-    store::{Direction, Evidence, Query, Reader, Store, Tx, Versioned},
+    devices::{
+        Device, DeviceId,
+        device::{check_not_kept_out, of_agent_in},
+    },
+    kernel::{Class, EntityId, Error, MAX_LIMIT, PageRequest, Result},
+    store::{Direction, Evidence, Query, Reader, Tx, Versioned},
     work::{
-        Operations, Run, RunId, State,
-        operations::Lane,
-        output::OutputMeter,
-        run::{Edge, Ending, step_run},
+        Run, RunId, State,
+        run::{Edge, Ending, event, step_run},
     },
 };
 
@@ -22,121 +22,116 @@ const MAX_OPEN: usize = 100;
 /// How many times the edge of being offered again may be repeated.
 const MAX_ATTEMPTS: u32 = 1_000;
 
-/// Hands work to devices and takes their answers. Used by the link, never by people.
-#[derive(Debug)]
-pub struct DeliveryService<'a> {
-    pub(super) store: &'a Store,
-    pub(super) operations: &'a Operations,
-    settings: &'a Settings,
-    pub(super) devices: &'a Signals<DeviceId>,
-    pub(super) runs: &'a Signals<RunId>,
-    pub(super) meter: &'a OutputMeter,
+/// A device that asks what it is to do, in a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub device: DeviceId,
+    pub epoch: u64,
 }
 
-/// What a device is to do now.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pending {
-    /// Work, signed, in due order. Each offer is committed before it stands here.
-    pub offers: Vec<Offer>,
+/// What is due for a device.
+#[derive(Debug)]
+pub(crate) struct Due {
+    /// The device as of then.
+    pub device: Versioned<Device>,
+    /// Runs that are offered to it now, in due order.
+    pub offered: Vec<Run>,
     /// Runs to stop.
     pub cancels: Vec<RunId>,
+    /// Whether it has no open run: then nothing becomes due before one of its runs is written.
+    pub is_idle: bool,
 }
 
-impl<'a> DeliveryService<'a> {
-    pub(crate) fn new(
-        store: &'a Store,
-        operations: &'a Operations,
-        settings: &'a Settings,
-        devices: &'a Signals<DeviceId>,
-        runs: &'a Signals<RunId>,
-        meter: &'a OutputMeter,
-    ) -> Self {
-        Self {
-            store,
-            operations,
-            settings,
-            devices,
-            runs,
-            meter,
-        }
+/// What became of the runs that were chosen for offering.
+#[derive(Default)]
+struct Offered {
+    offered: Vec<Run>,
+    refused: Vec<Run>,
+}
+
+impl DeliveryService<'_> {
+    /// What is due for many devices.
+    pub(super) async fn offer(&self, asks: Vec<Ask>) -> Vec<Result<Due>> {
+        crate::gathering::together(asks, async |asks| self.offer_in_one_commit(&asks).await).await
     }
 
-    /// What a device is to do, as of now. Offers are committed before they are returned; a crash between commit and sending
-    /// is mended by the next session, which offers them again.
-    pub async fn pending(&self, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
-        let pending = self
-            .pending_in(self.store.reader().await?, device, epoch, dispatch)
-            .await?;
-        Ok(pending.unwrap_or_default())
-    }
-
-    /// The same by a view that is open already, on which the offers are decided as well. None while the device has no open
-    /// run: then nothing becomes due before one of its runs is written.
-    pub(crate) async fn pending_in(
-        &self,
-        mut reader: Reader,
-        device: DeviceId,
-        epoch: u64,
-        dispatch: &SigningKey,
-    ) -> Result<Option<Pending>> {
-        let mut open = open_runs(device, &mut reader).await?;
-        if open.is_empty() {
-            return Ok(None);
-        }
+    async fn offer_in_one_commit(&self, asks: &[Ask]) -> Result<Vec<Result<Due>>> {
+        let mut reader = self.store.reader().await?;
+        let devices = devices(asks, &mut reader).await?;
+        let there: Vec<_> = devices.iter().flatten().map(|device| device.id).collect();
+        let mut open = open_runs(&there, &mut reader).await?;
         let now = self.store.clock().now();
-        let refs: Vec<_> = open.iter().map(|run| &run.value).collect();
-        let cancels = refs
-            .iter()
-            .filter(|run| run.state.is_with_device() && run.cancel_requested_at.is_some())
-            .map(|run| run.id)
-            .collect();
-        let chosen = choose(&refs, self.operations, epoch, now);
-        if chosen.is_empty() {
-            return Ok(Some(Pending {
-                offers: Vec::new(),
-                cancels,
+        let (mut dues, mut chosen) = (Vec::with_capacity(asks.len()), Vec::new());
+        for (ask, device) in asks.iter().zip(devices) {
+            dues.push(device.map(|device| {
+                // Of two sessions of a device that ask at once one is over: the other hears all.
+                let runs = open.remove(&ask.device);
+                let mut due = Due {
+                    device,
+                    offered: Vec::new(),
+                    cancels: Vec::new(),
+                    is_idle: runs.as_ref().is_some_and(Vec::is_empty),
+                };
+                let runs = runs.unwrap_or_default();
+                let refs: Vec<_> = runs.iter().map(|run| &run.value).collect();
+                let cancelled = |run: &&&Run| run.state.is_with_device() && run.cancel_requested_at.is_some();
+                due.cancels = refs.iter().filter(cancelled).map(|run| run.id).collect();
+                let places = choose(&refs, self.operations, ask.epoch, now);
+                let runs = runs.into_iter().enumerate();
+                let taken = runs.filter(|(place, _)| places.contains(place));
+                chosen.extend(taken.map(|(_, run)| (ask.epoch, run)));
+                due
             }));
         }
-        let ids: &Vec<RunId> = &chosen.into_iter().map(|place| refs[place].id).collect();
+        if chosen.is_empty() {
+            return Ok(dues);
+        }
+        let Offered { offered, refused } = self.commit(reader, chosen).await?;
+        for run in refused {
+            self.runs.signal(run.id);
+            // What waited behind it may go.
+            self.devices.signal(run.device);
+        }
+        let mut by_device: HashMap<_, Vec<_>> = HashMap::new();
+        for run in offered {
+            by_device.entry(run.device).or_default().push(run);
+        }
+        for due in dues.iter_mut().flatten() {
+            due.offered = by_device.remove(&due.device.id).unwrap_or_default();
+        }
+        Ok(dues)
+    }
+
+    /// Offers runs, each in the session of this number, as far as they still are to be offered.
+    async fn commit(&self, reader: Reader, chosen: Vec<(u64, Versioned<Run>)>) -> Result<Offered> {
+        let places: &Vec<_> = &chosen.iter().map(|(epoch, run)| (*epoch, run.id)).collect();
         // As they were read: who was faster makes the first try fail, and the next one reads anew.
-        open.retain(|run| ids.contains(&run.value.id));
-        let mut known = Some(open);
+        let mut known = Some(chosen.into_iter().map(|(_, run)| Some(run)).collect::<Vec<_>>());
         let context = Context::system("delivery");
         let decide = |mut tx: Tx| {
             let known = known.take();
             async move {
                 let runs = match known {
                     Some(runs) => runs,
-                    None => tx.reader().get_many::<Run>(ids).await?.into_iter().flatten().collect(),
+                    None => {
+                        let ids: Vec<_> = places.iter().map(|(_, run)| *run).collect();
+                        tx.reader().get_many::<Run>(&ids).await?
+                    }
                 };
-                let (mut offered, mut refused) = (Vec::new(), Vec::new());
-                for before in runs {
+                let mut outcome = Offered::default();
+                for ((epoch, _), before) in places.iter().zip(runs) {
+                    let Some(before) = before else { continue };
                     if let Some(refusal) = self.refusal(&mut tx, &before).await? {
-                        let mut run = before.value.clone();
-                        refuse(&mut tx, &before, &mut run, &refusal)?;
-                        refused.push(run.id);
-                    } else if let Some(run) = offer(&mut tx, &before, epoch)? {
-                        offered.push(run);
+                        outcome.refused.push(refuse(&mut tx, &before, &refusal)?);
+                    } else if let Some(run) = offer(&mut tx, &before, *epoch)? {
+                        outcome.offered.push(run);
                     }
                 }
                 tx.commit().await?;
-                Ok((offered, refused))
+                Ok(outcome)
             }
         };
-        let (offered, refused) = self
-            .store
-            .change_on(reader, &context, Evidence::Observed, decide)
-            .await?;
-        for run in refused {
-            self.runs.signal(run);
-            // What waited behind it may go.
-            self.devices.signal(device);
-        }
-        let offers = offered
-            .into_iter()
-            .map(|run| self.sign(run, device, epoch, dispatch))
-            .collect::<Result<_>>()?;
-        Ok(Some(Pending { offers, cancels }))
+        self.store.change_on(reader, &context, Evidence::Observed, decide).await
     }
 
     /// Why a run is not offered after all: something keeps its kind from the device by now. What was offered already may be
@@ -149,51 +144,68 @@ impl<'a> DeliveryService<'a> {
         let checked = device.map(|device| self.operations.check_gates(&run.operation, self.settings, &device));
         Ok(checked.and_then(Result::err))
     }
-
-    fn sign(&self, run: Run, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Offer> {
-        let kind = self.operations.kind(&run.operation)?;
-        let body = OfferBody {
-            run: run.id,
-            device,
-            epoch,
-            kind: run.operation,
-            params: run.params,
-            expires_at: run.expires_at,
-            timeout_seconds: run.timeout_seconds,
-            output_limit_bytes: run.output_limit_bytes,
-            idempotent: kind.idempotent,
-            exclusive: kind.lane == Lane::Exclusive,
-        };
-        Offer::sign(body, dispatch).map_err(Error::internal)
-    }
 }
 
-/// A device's open runs, the oldest first.
-async fn open_runs(device: DeviceId, reader: &mut Reader) -> Result<Vec<Versioned<Run>>> {
-    let states = [State::Queued, State::Offered, State::Accepted, State::Running].map(State::name);
-    let query = Query::<Run>::all()
-        .filter(Run::DEVICE.eq(device.uuid()))
-        .filter(Run::STATE.one_of(states))
-        .order(Run::CREATED_AT, Direction::Ascending);
-    let page = PageRequest::new(Some(MAX_OPEN), None)?;
-    Ok(reader.list(&query, &page).await?.items)
+/// The devices that ask; an error each for those that are gone or kept out.
+async fn devices(asks: &[Ask], reader: &mut Reader) -> Result<Vec<Result<Versioned<Device>>>> {
+    let ids: Vec<_> = asks.iter().map(|ask| ask.device).collect();
+    let mut devices = Vec::with_capacity(asks.len());
+    for (id, device) in ids.iter().zip(reader.get_many::<Device>(&ids).await?) {
+        devices.push(match device {
+            Some(device) => check_not_kept_out(&device).map(|()| device),
+            None => match of_agent_in(reader, *id).await {
+                Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => return Err(error),
+                outcome => outcome,
+            },
+        });
+    }
+    Ok(devices)
+}
+
+/// The open runs of devices, the oldest first.
+async fn open_runs(devices: &[DeviceId], reader: &mut Reader) -> Result<HashMap<DeviceId, Vec<Versioned<Run>>>> {
+    let mut open: HashMap<_, Vec<_>> = devices.iter().map(|device| (*device, Vec::new())).collect();
+    let page = reader
+        .list(&open_runs_of(devices), &PageRequest::new(Some(MAX_LIMIT), None)?)
+        .await?;
+    if page.next.is_none() {
+        for run in page.items {
+            open.entry(run.device).or_default().push(run);
+        }
+        return Ok(open);
+    }
+    // Somebody has very many.
+    for device in devices {
+        let page = PageRequest::new(Some(MAX_OPEN), None)?;
+        open.insert(*device, reader.list(&open_runs_of(&[*device]), &page).await?.items);
+    }
+    Ok(open)
+}
+
+fn open_runs_of(devices: &[DeviceId]) -> Query<Run> {
+    Query::all()
+        .filter(Run::OPEN_ON.one_of(devices.iter().map(|device| device.uuid())))
+        .order(Run::CREATED_AT, Direction::Ascending)
 }
 
 /// Withdraws a run that its device is kept from.
-fn refuse(tx: &mut Tx, before: &Versioned<Run>, run: &mut Run, refusal: &Error) -> Result<()> {
+fn refuse(tx: &mut Tx, before: &Versioned<Run>, refusal: &Error) -> Result<Run> {
+    let (mut run, actor) = (before.value.clone(), tx.context().actor().clone());
     let code = refusal.code().name();
     run.ending = Some(Ending {
         code: Some(code.to_owned()),
         message: Some(refusal.message().to_owned()),
         ..Ending::default()
     });
-    step_run(tx, before, run, Edge::Withdraw, Some(format!("not offered: {code}"))).map(drop)
+    let reason = Some(format!("not offered: {code}"));
+    step_run(tx, before, &mut run, &actor, Edge::Withdraw, reason)?;
+    Ok(run)
 }
 
 /// Marks a run as offered in this session; none when it has moved on meanwhile.
 fn offer(tx: &mut Tx, before: &Versioned<Run>, epoch: u64) -> Result<Option<Run>> {
-    let mut run = before.value.clone();
-    let (now, from) = (tx.now(), run.state);
+    let (mut run, actor) = (before.value.clone(), tx.context().actor().clone());
+    let from = run.state;
     if !matches!(from, State::Queued | State::Offered)
         || run.cancel_requested_at.is_some()
         || run.delivery.attempts >= MAX_ATTEMPTS
@@ -202,11 +214,11 @@ fn offer(tx: &mut Tx, before: &Versioned<Run>, epoch: u64) -> Result<Option<Run>
     }
     run.delivery.epoch = Some(epoch);
     run.delivery.attempts += 1;
-    run.delivery.offered_at = Some(now);
+    run.delivery.offered_at = Some(tx.now());
     if from == State::Queued {
-        step_run(tx, before, &mut run, Edge::Offer, None)?;
+        step_run(tx, before, &mut run, &actor, Edge::Offer, None)?;
     } else {
-        crate::work::run::event(tx, &run, from, from, now, Some("offered again".into()))?;
+        event(tx, &run, &actor, from, from, Some("offered again".into()))?;
         tx.update(before, &run)?;
     }
     Ok(Some(run))

@@ -72,7 +72,8 @@ fn end(tx: &mut Tx, before: &Versioned<Run>, online: bool) -> Result<Option<Run>
         State::Accepted | State::Running => (Edge::Lose, "its device vanished"),
         _ => return Ok(None),
     };
-    step_run(tx, before, &mut run, edge, Some(reason.into()))?;
+    let actor = tx.context().actor().clone();
+    step_run(tx, before, &mut run, &actor, edge, Some(reason.into()))?;
     Ok(Some(run))
 }
 

@@ -4,5 +4,5 @@ mod model;
 mod service;
 
 pub use model::{Chunk, ChunkView};
-pub(crate) use service::store_chunks;
 pub use service::{OutputMeter, OutputService, OutputWatch, Seen};
+pub(crate) use service::{append_chunks, bytes_of, store_chunks};

@@ -1,11 +1,15 @@
 //! Storing, reading and watching output.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::{Chunk, ChunkView};
 use crate::{
     access::Context,
-    kernel::{EntityId, MAX_LIMIT, Page, PageRequest, Result},
+    kernel::{EntityId, MAX_LIMIT, Page, PageRequest, Result, Timestamp},
     live::{Signals, Subscription},
     protocol::{MAX_CHUNK, OutputChunk},
     store::{Ingest, LaneQuery, LaneRow, Reader, Store},
@@ -30,57 +34,71 @@ pub struct OutputMeter {
 impl OutputMeter {
     const RUNS: usize = 20_000;
 
-    fn admit(&self, run: &Run, bytes: u64) -> bool {
-        let mut all = self.bytes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if all.len() >= Self::RUNS && !all.contains_key(&run.id) {
+    /// Whether a run may print so many bytes more.
+    pub(crate) fn has_room(&self, run: &Run, bytes: u64) -> bool {
+        let sum = self.bytes().get(&run.id).copied().unwrap_or(0);
+        // The agent's marker of what it cut comes on top of the limit, and replacement characters make text longer.
+        let has_room = sum + bytes <= run.output_limit_bytes.saturating_mul(3) + 65_536;
+        if !has_room {
+            tracing::warn!(run = %run.id, "output beyond the limit dropped");
+        }
+        has_room
+    }
+
+    /// Counts what a run has printed.
+    pub(crate) fn count(&self, run: RunId, bytes: u64) {
+        let mut all = self.bytes();
+        if all.len() >= Self::RUNS && !all.contains_key(&run) {
             all.clear();
         }
-        let sum = all.entry(run.id).or_default();
-        // The agent's marker of what it cut comes on top of the limit, and replacement characters make text longer.
-        if *sum + bytes > run.output_limit_bytes.saturating_mul(3) + 65_536 {
-            return false;
-        }
-        *sum += bytes;
-        true
+        *all.entry(run).or_default() += bytes;
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, HashMap<RunId, u64>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Stores chunks as a device sent them; returns the place after the last one that need not be sent again.
+/// How much text chunks hold, in bytes.
+pub(crate) fn bytes_of(chunks: &[OutputChunk]) -> u64 {
+    chunks.iter().map(|chunk| chunk.text.len() as u64).sum()
+}
+
+/// Appends chunks as a device sent them, each at its time and number.
+pub(crate) fn append_chunks(
+    run: &Run,
+    chunks: &[OutputChunk],
+    mut append: impl FnMut(Timestamp, u32, &Chunk) -> Result<()>,
+) -> Result<()> {
+    for chunk in chunks {
+        if chunk.sequence < MAX_CHUNKS && chunk.text.len() <= MAX_CHUNK {
+            let text = chunk.text.replace('\0', "\u{fffd}");
+            let stream = chunk.stream;
+            append(run.created_at, chunk.sequence, &Chunk { stream, text })?;
+        }
+    }
+    Ok(())
+}
+
+/// Stores chunks as a device sent them, without a commit of their own.
 pub(crate) async fn store_chunks(
     store: &Store,
     meter: &OutputMeter,
     runs: &Signals<RunId>,
     run: &Run,
-    chunks: Vec<OutputChunk>,
-) -> Result<u32> {
-    let after = chunks
-        .iter()
-        .map(|chunk| chunk.sequence.saturating_add(1))
-        .max()
-        .unwrap_or(0);
-    let bytes = chunks.iter().map(|chunk| chunk.text.len() as u64).sum();
-    if !meter.admit(run, bytes) {
-        tracing::warn!(run = %run.id, "output beyond the limit dropped");
-        return Ok(after);
+    chunks: &[OutputChunk],
+) -> Result<()> {
+    let bytes = bytes_of(chunks);
+    if meter.has_room(run, bytes) {
+        let mut ingest = Ingest::default();
+        append_chunks(run, chunks, |at, n, chunk| {
+            ingest.append(run.id.uuid(), at, n, chunk).map(drop)
+        })?;
+        store.ingest(ingest).await?;
+        meter.count(run.id, bytes);
+        runs.signal(run.id);
     }
-    let mut ingest = Ingest::default();
-    for chunk in chunks {
-        if chunk.sequence < MAX_CHUNKS && chunk.text.len() <= MAX_CHUNK {
-            let text = chunk.text.replace('\0', "\u{fffd}");
-            ingest.append(
-                run.id.uuid(),
-                run.created_at,
-                chunk.sequence,
-                &Chunk {
-                    stream: chunk.stream,
-                    text,
-                },
-            )?;
-        }
-    }
-    store.ingest(ingest).await?;
-    runs.signal(run.id);
-    Ok(after)
+    Ok(())
 }
 
 /// Reads output.

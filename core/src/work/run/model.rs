@@ -10,7 +10,7 @@ use crate::{
     access::Actor,
     devices::DeviceId,
     kernel::Timestamp,
-    store::{Column, ColumnType, LaneRow, Name, Value},
+    store::{Column, LaneRow, Name, Value},
     work::BatchId,
 };
 
@@ -55,8 +55,9 @@ pub struct Ending {
 /// One operation on one device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "run", version = 1)]
-#[entity(index = "device, state")]
+#[entity(index = "device, created_at")]
 #[entity(index = "batch, state")]
+#[entity(computed(open_on, reference, with = Run::open_on))]
 #[entity(computed(attention_at, int, with = Run::attention_at))]
 pub struct Run {
     /// Its id.
@@ -103,6 +104,12 @@ pub struct Run {
 pub(crate) const GRACE: Duration = Duration::from_secs(60);
 
 impl Run {
+    /// The device that it waits for or is with. However many runs a device had, those that concern it now are found at once.
+    pub fn open_on(&self) -> Option<DeviceId> {
+        let is_open = self.state == State::Queued || self.state.is_with_device();
+        is_open.then_some(self.device)
+    }
+
     /// When the sweep has to look at the run, if nothing happens before.
     pub fn attention_at(&self) -> Option<Timestamp> {
         match self.state {
@@ -165,15 +172,11 @@ impl LaneRow for RunEvent {
     const VERSION: u32 = 1;
 
     fn columns() -> Vec<Column> {
-        vec![
-            Column::one("device", ColumnType::Id),
-            Column::one("batch", ColumnType::Id),
-        ]
+        Vec::new()
     }
 
     fn index(&self) -> Vec<Value> {
-        use crate::kernel::EntityId as _;
-        vec![self.device.uuid().into(), self.batch.uuid().into()]
+        Vec::new()
     }
 }
 

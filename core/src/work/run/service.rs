@@ -6,7 +6,7 @@ use super::{Edge, Run, RunEvent, RunId, RunView, State, Step};
 use crate::{
     access::{Action, Actor, Context},
     devices::DeviceId,
-    kernel::{Class, Code, EntityId, Error, Page, PageRequest, Result, Timestamp},
+    kernel::{Class, Code, EntityId, Error, Page, PageRequest, Result},
     live::Signals,
     store::{Direction, Evidence, LaneQuery, Query, Store, Tx, Versioned},
     work::{BatchId, RUNS_CANCEL, RUNS_READ},
@@ -113,7 +113,8 @@ impl<'a> RunService<'a> {
                     if run.state.is_with_device() {
                         tx.update(&before, &run)?;
                     } else {
-                        step_run(&mut tx, &before, &mut run, Edge::Withdraw, None)?;
+                        let actor = tx.context().actor().clone();
+                        step_run(&mut tx, &before, &mut run, &actor, Edge::Withdraw, None)?;
                     }
                 }
                 tx.commit().await?;
@@ -153,13 +154,14 @@ pub(crate) fn step_run(
     tx: &mut Tx,
     before: &Versioned<Run>,
     run: &mut Run,
+    actor: &Actor,
     edge: Edge,
     reason: Option<String>,
 ) -> Result<Step> {
-    let (from, now) = (run.state, tx.now());
-    let step = run.step(edge, now);
+    let from = run.state;
+    let step = run.step(edge, tx.now());
     if let Step::To(to) = step {
-        event(tx, run, from, to, now, reason)?;
+        event(tx, run, actor, from, to, reason)?;
         tx.update(before, run)?;
     }
     Ok(step)
@@ -169,12 +171,12 @@ pub(crate) fn step_run(
 pub(crate) fn event(
     tx: &mut Tx,
     run: &Run,
+    actor: &Actor,
     from: State,
     to: State,
-    at: Timestamp,
     reason: Option<String>,
 ) -> Result<()> {
-    let actor: Actor = tx.context().actor().clone();
+    let at = tx.now();
     let event = RunEvent {
         run: run.id,
         device: run.device,
@@ -182,7 +184,7 @@ pub(crate) fn event(
         from,
         to,
         at,
-        actor,
+        actor: actor.clone(),
         reason,
     };
     // Moves and repeated offers of one moment stand in the order in which they happen.

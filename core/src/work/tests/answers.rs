@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     protocol::Refused,
-    work::{delivery::Answer, output::Seen},
+    work::{
+        delivery::{Answer, Told},
+        output::Seen,
+    },
 };
 
 #[tokio::test]
@@ -90,7 +93,8 @@ async fn an_acceptance_and_a_start_that_come_together_are_two_moves() {
         let work = Work::new().await;
         let run = work.run_in(from).await;
         let delivery = work.test.fleet.delivery();
-        let answers = delivery.accepted_and_started(work.device, run, work.now()).await;
+        let told = [Told::Accepted, Told::Started(work.now())];
+        let answers = delivery.tell(work.device, run, &told).await;
         assert_eq!(answers.unwrap(), expected, "{from:?}");
         let moves = ["queued>offered", "offered>accepted", "accepted>running"];
         assert_eq!(work.moves(run).await, moves, "{from:?}");
@@ -98,7 +102,8 @@ async fn an_acceptance_and_a_start_that_come_together_are_two_moves() {
     let work = Work::new().await;
     let queued = work.run().await;
     let delivery = work.test.fleet.delivery();
-    let answers = delivery.accepted_and_started(work.device, queued, work.now()).await;
+    let told = [Told::Accepted, Told::Started(work.now())];
+    let answers = delivery.tell(work.device, queued, &told).await;
     assert_eq!(answers.unwrap(), [Answer::Rejected; 2]);
     assert_eq!(work.state(queued).await, State::Queued);
 }
@@ -153,7 +158,7 @@ async fn another_devices_run_cannot_be_touched() {
         Answer::Rejected
     );
     delivery
-        .output(other, output(run, vec![chunk(0, "lies")]))
+        .output(other, &output(run, vec![chunk(0, "lies")]))
         .await
         .unwrap();
     assert_eq!(work.state(run).await, State::Running);
@@ -253,20 +258,20 @@ async fn output_is_kept_in_order_and_repeats_are_absorbed() {
     let delivery = work.test.fleet.delivery();
     assert_eq!(
         delivery
-            .output(work.device, output(run, vec![chunk(1, "b"), chunk(2, "c")]))
+            .output(work.device, &output(run, vec![chunk(1, "b"), chunk(2, "c")]))
             .await
             .unwrap(),
         3
     );
     assert_eq!(
         delivery
-            .output(work.device, output(run, vec![chunk(0, "a"), chunk(1, "b")]))
+            .output(work.device, &output(run, vec![chunk(0, "a"), chunk(1, "b")]))
             .await
             .unwrap(),
         2
     );
     delivery
-        .output(work.device, output(run, vec![chunk(1, "X")]))
+        .output(work.device, &output(run, vec![chunk(1, "X")]))
         .await
         .unwrap();
     assert_eq!(text(&work, run).await, "abc", "what is stored stays");
@@ -280,27 +285,27 @@ async fn hostile_output_is_bounded() {
     delivery
         .output(
             work.device,
-            output(run, vec![chunk(u32::MAX, "far"), chunk(70_000, "far")]),
+            &output(run, vec![chunk(u32::MAX, "far"), chunk(70_000, "far")]),
         )
         .await
         .unwrap();
     delivery
         .output(
             work.device,
-            output(run, vec![chunk(0, &"x".repeat(crate::protocol::MAX_CHUNK + 1))]),
+            &output(run, vec![chunk(0, &"x".repeat(crate::protocol::MAX_CHUNK + 1))]),
         )
         .await
         .unwrap();
     assert_eq!(text(&work, run).await, "");
     delivery
-        .output(work.device, output(run, vec![chunk(0, "nul\u{0}")]))
+        .output(work.device, &output(run, vec![chunk(0, "nul\u{0}")]))
         .await
         .unwrap();
     assert_eq!(text(&work, run).await, "nul\u{fffd}");
     let piece = "y".repeat(crate::protocol::MAX_CHUNK);
     for sequence in 1..3_000 {
         delivery
-            .output(work.device, output(run, vec![chunk(sequence, &piece)]))
+            .output(work.device, &output(run, vec![chunk(sequence, &piece)]))
             .await
             .unwrap();
     }
@@ -340,7 +345,7 @@ async fn a_watch_sees_everything_once_and_then_the_end() {
     let run = work.run_in(State::Running).await;
     let delivery = work.test.fleet.delivery();
     delivery
-        .output(work.device, output(run, vec![chunk(0, "early ")]))
+        .output(work.device, &output(run, vec![chunk(0, "early ")]))
         .await
         .unwrap();
     let mut watch = work
@@ -363,7 +368,7 @@ async fn a_watch_sees_everything_once_and_then_the_end() {
     let telling = async {
         for sequence in 1..1_200 {
             delivery
-                .output(work.device, output(run, vec![chunk(sequence, "x")]))
+                .output(work.device, &output(run, vec![chunk(sequence, "x")]))
                 .await
                 .unwrap();
         }

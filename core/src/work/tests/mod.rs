@@ -4,6 +4,7 @@ mod answers;
 mod batches;
 mod deadlines;
 mod gates;
+mod together;
 
 use std::time::Duration;
 

@@ -1,0 +1,106 @@
+//! The use case: what devices are to do, and what they answer.
+
+use super::{
+    answers::{Answer, Report},
+    offers::{Ask, Due},
+};
+use crate::{
+    devices::DeviceId,
+    gathering::Gathering,
+    kernel::{Error, Result, SigningKey},
+    live::Signals,
+    protocol::{Offer, OfferBody},
+    settings::Settings,
+    store::Store,
+    work::{Operations, Run, RunId, operations::Lane, output::OutputMeter},
+};
+
+/// Devices whose offers or answers share a commit.
+const TOGETHER: usize = 64;
+
+/// What devices ask and tell at the same moment.
+#[derive(Debug)]
+pub struct Deliveries {
+    pub(super) asks: Gathering<Ask, Due>,
+    pub(super) reports: Gathering<Report, Vec<Answer>>,
+}
+
+impl Default for Deliveries {
+    fn default() -> Self {
+        Self {
+            asks: Gathering::new(TOGETHER),
+            reports: Gathering::new(TOGETHER),
+        }
+    }
+}
+
+/// Hands work to devices and takes their answers. Used by the link, never by people.
+#[derive(Debug)]
+pub struct DeliveryService<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) operations: &'a Operations,
+    pub(crate) settings: &'a Settings,
+    pub(crate) devices: &'a Signals<DeviceId>,
+    pub(crate) runs: &'a Signals<RunId>,
+    pub(crate) meter: &'a OutputMeter,
+    pub(crate) deliveries: &'a Deliveries,
+}
+
+/// What a device is to do now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pending {
+    /// Work, signed, in due order. Each offer is committed before it stands here.
+    pub offers: Vec<Offer>,
+    /// Runs to stop.
+    pub cancels: Vec<RunId>,
+}
+
+impl DeliveryService<'_> {
+    /// What a device is to do, as of now. Offers are committed before they are returned; a crash between commit and sending
+    /// is mended by the next session, which offers them again.
+    pub async fn pending(&self, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
+        let due = self.due(device, epoch).await?;
+        self.sign(due, device, epoch, dispatch)
+    }
+
+    /// The same, not signed yet, and how the device stands. Fails when the device is gone or kept out.
+    pub(crate) async fn due(&self, device: DeviceId, epoch: u64) -> Result<Due> {
+        let ask = Ask { device, epoch };
+        self.deliveries.asks.ask(ask, |asks| self.offer(asks)).await
+    }
+
+    /// Signs what is due for a device in this session.
+    pub(crate) fn sign(&self, due: Due, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
+        let offers = due.offered.into_iter().map(|run| {
+            let body = self.body(run, device, epoch)?;
+            Offer::sign(body, dispatch).map_err(Error::internal)
+        });
+        Ok(Pending {
+            offers: offers.collect::<Result<_>>()?,
+            cancels: due.cancels,
+        })
+    }
+
+    fn body(&self, run: Run, device: DeviceId, epoch: u64) -> Result<OfferBody> {
+        let kind = self.operations.kind(&run.operation)?;
+        Ok(OfferBody {
+            run: run.id,
+            device,
+            epoch,
+            kind: run.operation,
+            params: run.params,
+            expires_at: run.expires_at,
+            timeout_seconds: run.timeout_seconds,
+            output_limit_bytes: run.output_limit_bytes,
+            idempotent: kind.idempotent,
+            exclusive: kind.lane == Lane::Exclusive,
+        })
+    }
+
+    /// Works off what devices ask and tell, until it is dropped.
+    pub(crate) async fn drive(&self) {
+        let asks = self.deliveries.asks.drive(|asks| self.offer(asks));
+        let reports = self.deliveries.reports.drive(|reports| self.answer(reports));
+        tokio::join!(asks, reports);
+    }
+}
