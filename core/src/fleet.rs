@@ -21,7 +21,7 @@ use crate::{
     devices::{
         DeviceGroupService, DeviceId, DeviceService, EnrolmentService, InventoryService, PresenceBoard,
         PresenceService,
-        enrolment::{EnrolmentTurns, RefusalGate},
+        enrolment::{Enrolments, RefusalGate},
     },
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     link::{KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
@@ -79,7 +79,7 @@ struct Inner {
     deliveries: Deliveries,
     presence: PresenceBoard,
     refusals: RefusalGate,
-    enrolment_turns: EnrolmentTurns,
+    enrolments: Enrolments,
     sessions: Sessions,
     replay_guard: Mutex<ReplayGuard>,
     session_keys: SessionKeys,
@@ -255,7 +255,7 @@ impl FleetBuilder {
             deliveries: Deliveries::default(),
             presence,
             refusals: RefusalGate::default(),
-            enrolment_turns: EnrolmentTurns::default(),
+            enrolments: Enrolments::default(),
             sessions: Sessions::default(),
             replay_guard: Mutex::new(ReplayGuard::new(now)),
             session_keys: SessionKeys::default(),
@@ -410,13 +410,13 @@ impl Fleet {
 
     /// Enrolment and its tokens.
     pub fn enrolment(&self) -> EnrolmentService<'_> {
-        EnrolmentService::new(
-            &self.inner.store,
-            &self.inner.settings,
-            &self.inner.refusals,
-            self.inner.keys.tokens(),
-            &self.inner.enrolment_turns,
-        )
+        EnrolmentService {
+            store: &self.inner.store,
+            settings: &self.inner.settings,
+            refusals: &self.inner.refusals,
+            token_key: self.inner.keys.tokens(),
+            gathering: &self.inner.enrolments,
+        }
     }
 
     /// The kinds of operation.
@@ -502,15 +502,17 @@ impl Fleet {
     /// at once: each job has a lease.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         // On tasks of their own: they have work for more than one core, and a job that takes its time must not keep devices waiting.
-        let mut deliveries = JoinSet::new();
+        let mut gatherings = JoinSet::new();
         for _ in 0..DELIVERIES {
             let fleet = self.clone();
-            deliveries.spawn(async move { fleet.delivery().drive().await });
+            gatherings.spawn(async move { fleet.delivery().drive().await });
         }
+        let fleet = self.clone();
+        gatherings.spawn(async move { fleet.enrolment().drive().await });
         // The second never ends, so that only the jobs do.
         let beside = pin!(join(crate::link::follow(self), crate::storage::drive(self)));
         select(pin!(crate::jobs::run(self, stop)), beside).await;
-        deliveries.shutdown().await;
+        gatherings.shutdown().await;
     }
 
     /// Finishes what was accepted and closes the store.

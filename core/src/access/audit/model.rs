@@ -64,7 +64,7 @@ pub struct Subject {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
-    /// The id of the commit.
+    /// Its id: that of the commit, unless several decisions share one.
     pub id: Uuid,
     /// When.
     pub at: Timestamp,

@@ -4,6 +4,7 @@
 //! proves that it has it ([`proof_message`]) and presents the token's secret; in one commit the token's use is counted and
 //! the device is there. The server keeps a hash of the secret, never the secret.
 
+mod decision;
 mod events;
 mod model;
 mod pins;
@@ -15,7 +16,6 @@ mod service;
 mod tests;
 mod text;
 mod tokens;
-mod turns;
 
 pub use events::*;
 pub use model::{EnrolmentToken, EnrolmentTokenId, EnrolmentTokenView, TokenState};
@@ -24,6 +24,6 @@ pub use proof::{EnrolmentSecret, PREVIOUS_TAG, PROOF_TAG, proof_message};
 pub(crate) use refusals::RefusalGate;
 pub use request::{EnrolRequest, Enrolled, Machine, Previous};
 pub use service::EnrolmentService;
+pub(crate) use service::Enrolments;
 pub use text::{TOKEN_PREFIX, TokenText, TokenTextError};
 pub use tokens::{NewEnrolmentToken, TokenFilter};
-pub(crate) use turns::EnrolmentTurns;

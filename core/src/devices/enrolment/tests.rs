@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use tokio::task::JoinSet;
+
 use super::*;
 use crate::{
     access::{Actor, DENIED, Origin, Outcome, Role},
@@ -153,8 +155,9 @@ async fn a_proof_holds_for_one_key_one_token_and_one_nonce() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_agents_that_race_for_the_last_uses_exactly_as_many_win() {
-    for max_uses in [1, 3] {
+    for (max_uses, driven) in [(1, false), (3, false), (1, true), (3, true)] {
         let test = TestFleet::new().await;
+        let _drivers = drivers(&test, driven).await;
         let secret = test.token(uses(max_uses)).await;
         let racing: Vec<_> = (0..16)
             .map(|n| {
@@ -180,7 +183,14 @@ async fn of_agents_that_race_for_the_last_uses_exactly_as_many_win() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_machine_that_asks_many_times_at_once_is_one_device() {
+    for driven in [false, true] {
+        ask_many_times(driven).await;
+    }
+}
+
+async fn ask_many_times(driven: bool) {
     let test = TestFleet::new().await;
+    let _drivers = drivers(&test, driven).await;
     let secret = test.token(uses(100)).await;
     let key = test.key();
     let asking: Vec<_> = (0..16)
@@ -209,6 +219,86 @@ async fn one_machine_that_asks_many_times_at_once_is_one_device() {
     }
     // Whoever came first has the machine id; each other key is somebody whom an operator has to look at.
     assert_eq!((one.len(), all.len(), waiting), (1, 9, 8));
+}
+
+/// Somebody who works off enrolments together, or nobody.
+async fn drivers(test: &TestFleet, driven: bool) -> JoinSet<()> {
+    let mut drivers = JoinSet::new();
+    if driven {
+        let fleet = test.fleet.clone();
+        drivers.spawn(async move { fleet.enrolment().drive().await });
+        tokio::task::yield_now().await;
+    }
+    drivers
+}
+
+#[tokio::test]
+async fn machines_that_come_at_once_share_a_commit_and_each_is_accounted_for() {
+    let test = TestFleet::new().await;
+    let _drivers = drivers(&test, true).await;
+    let (used, unused) = (test.token(uses(3)).await, test.token(uses(100)).await);
+    let requests: Vec<_> = (0..30)
+        .map(|n: u8| {
+            // Six have a token with three uses; two of the others are one machine.
+            let secret = if n < 6 { &used } else { &unused };
+            let machine = Machine {
+                hostname: format!("machine {n}"),
+                machine_id: (n >= 28).then(|| "twins".into()),
+                agent_version: "1".into(),
+            };
+            EnrolRequest::prove(secret.clone(), &test.key(), [n; 32], machine)
+        })
+        .collect();
+    let before = test.fleet.store().reader().await.unwrap().seq();
+    let enrolment = test.fleet.enrolment();
+    let asks = requests.iter().enumerate().map(|(n, request)| {
+        let address = Some(format!("192.0.2.{n}"));
+        let origin = Origin {
+            address,
+            ..Origin::default()
+        };
+        enrolment.enrol(request, origin)
+    });
+    let outcomes = futures::future::join_all(asks).await;
+    let refused: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    assert_eq!(
+        refused.iter().map(|error| error.code()).collect::<Vec<_>>(),
+        [TOKEN_USED; 3]
+    );
+    assert_eq!(
+        outcomes.iter().flatten().filter(|enrolled| enrolled.pending).count(),
+        1,
+        "one of the twins waits"
+    );
+    let commits = test.fleet.store().reader().await.unwrap().seq() - before;
+    assert_eq!(
+        commits,
+        2 + 3,
+        "all at once, then the second twin; and each refusal in the audit"
+    );
+    let entries = test.audit().await;
+    let mut accounted: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.action == DEVICE_ENROLLED.name())
+        .map(|entry| {
+            let enrolled = outcomes.iter().flatten().find(|enrolled| {
+                entry
+                    .subject
+                    .as_ref()
+                    .is_some_and(|subject| subject.id == enrolled.device_id.uuid())
+            });
+            let address = entry.origin.address.clone().unwrap();
+            assert_eq!(
+                enrolled.unwrap().name,
+                format!("machine {}", address.rsplit_once('.').unwrap().1)
+            );
+            assert_eq!(entry.actor, Actor::Anonymous);
+            entry.id
+        })
+        .collect();
+    accounted.sort_unstable();
+    accounted.dedup();
+    assert_eq!(accounted.len(), 27, "each in an entry of its own");
 }
 
 #[tokio::test]

@@ -203,6 +203,29 @@ impl Tx {
         self.details.insert(name.into(), value.into());
     }
 
+    /// Accounts for one of several decisions that share this commit, each by an actor of its own: what was said of it since the last
+    /// one is in an entry of its own. For changes that are begun with [`Evidence::Observed`].
+    pub fn account(&mut self, context: &Context, action: Action) -> Result<()> {
+        let id = self.store.new_uuid();
+        self.push_account(id, context, action)
+    }
+
+    fn push_account(&mut self, id: Uuid, context: &Context, action: Action) -> Result<()> {
+        let entry = AuditEntry {
+            id,
+            at: self.now,
+            actor: context.actor().clone(),
+            origin: context.origin().clone(),
+            action: action.name().to_owned(),
+            outcome: std::mem::replace(&mut self.outcome, Outcome::Done),
+            subject: self.subject.take(),
+            changed: std::mem::take(&mut self.changed),
+            details: std::mem::take(&mut self.details),
+        };
+        self.rows.push((AuditEntry::LANE, entry.row(id, self.now, 0)?));
+        Ok(())
+    }
+
     /// Whether nothing would be written.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.writes.values().all(|write| matches!(write, Write::Check { .. }))
@@ -224,19 +247,8 @@ impl Tx {
     async fn commit_always(mut self) -> Result<Committed> {
         match self.evidence {
             Evidence::Audit(action) => {
-                let entry = AuditEntry {
-                    id: self.id,
-                    at: self.now,
-                    actor: self.context.actor().clone(),
-                    origin: self.context.origin().clone(),
-                    action: action.name().to_owned(),
-                    outcome: self.outcome,
-                    subject: self.subject.take(),
-                    changed: std::mem::take(&mut self.changed),
-                    details: std::mem::take(&mut self.details),
-                };
-                let row = entry.row(self.id, self.now, 0)?;
-                self.rows.push((AuditEntry::LANE, row));
+                let (id, context) = (self.id, self.context.clone());
+                self.push_account(id, &context, action)?;
             }
             Evidence::Observed if self.rows.is_empty() => {
                 return Err(Error::internal(
