@@ -35,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
         delivery.accepted(device, run).await?;
         delivery.started(device, run, now).await?;
         let output = json!({"run": run, "chunks": [{"sequence": 0, "stream": "stdout", "text": "Linux web-01\n"}]});
-        delivery.output(device, from_value(output)?).await?;
+        delivery.output(device, &from_value(output)?).await?;
         let end = json!({"run": run, "result": "succeeded", "finished_at": now, "chunks": 1, "truncated_bytes": 0});
         delivery.finished(device, from_value(end)?).await?;
     }

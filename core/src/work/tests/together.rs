@@ -65,7 +65,7 @@ impl Crowd {
     }
 
     /// All devices tell something of their runs at once.
-    async fn tell(&self, runs: &[RunId], told: impl Fn(usize, RunId) -> Vec<Told>) -> Vec<Result<Vec<Answer>>> {
+    async fn tell(&self, runs: &[RunId], told: impl Fn(usize, RunId) -> Vec<Told> + Sync) -> Vec<Result<Vec<Answer>>> {
         let pairs = self.devices.iter().zip(runs).enumerate();
         let fleet = &self.work.test.fleet;
         let told =
