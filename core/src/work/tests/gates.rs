@@ -66,6 +66,8 @@ async fn a_switch_that_is_turned_off_later_stops_what_was_not_offered() {
     for switch in [Switch::Server, Switch::Device] {
         let work = Work::new().await;
         let batch = work.create(&work.update()).await.unwrap();
+        // Of one moment either could be first.
+        work.advance(1);
         let behind = work.create(&work.request("true")).await.unwrap();
         work.turn(switch, false).await;
         assert!(work.pending(1).await.offers.is_empty());
