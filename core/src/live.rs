@@ -67,8 +67,13 @@ pub struct Subscription<K: Eq + Hash + Copy> {
 impl<K: Eq + Hash + Copy> Subscription<K> {
     /// Returns at the next signal, or after `patience` without one. Signals that came since the last call count.
     pub async fn wait(&mut self, patience: Duration) {
+        let _ = tokio::time::timeout(patience, self.signalled()).await;
+    }
+
+    /// Returns at the next signal. Signals that came since the last call count.
+    pub async fn signalled(&mut self) {
         // An error means that the sender is gone, which it is not while this subscription lives.
-        let _ = tokio::time::timeout(patience, self.receiver.changed()).await;
+        let _ = self.receiver.changed().await;
     }
 }
 

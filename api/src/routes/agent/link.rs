@@ -16,11 +16,8 @@ use fleet_core::{
     link::{LinkedDevice, Session},
     protocol::{AgentFrame, MAX_FRAME, ServerFrame},
 };
-use futures::{
-    FutureExt as _, Sink, SinkExt as _, Stream, StreamExt as _,
-    stream::{SplitSink, SplitStream},
-};
-use tokio::time::{Instant, timeout};
+use futures::{FutureExt as _, Sink, SinkExt as _, Stream, StreamExt as _};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::identity::{Head, authenticate};
 use crate::{
@@ -43,6 +40,9 @@ const CERTIFICATE: Duration = Duration::from_secs(60);
 /// What is due is looked for this often even without a signal.
 const LOOK: Duration = Duration::from_secs(300);
 
+/// What a socket reads and writes at once. The first is kept for each connection; larger frames take several steps.
+const BUFFER: usize = 1024;
+
 /// Open the link of an agent, as a WebSocket.
 ///
 /// One frame, one text message. The session begins with `hello`.
@@ -64,8 +64,8 @@ pub(super) async fn open_link(State(state): State<ApiState>, request: Request) -
         })?;
     // The defaults hold 128 KiB for each connection; frames are small and connections many.
     let upgrade = upgrade
-        .read_buffer_size(4 * 1024)
-        .write_buffer_size(4 * 1024)
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
         .max_write_buffer_size(4 * MAX_FRAME)
         .max_message_size(MAX_FRAME)
         .max_frame_size(MAX_FRAME);
@@ -86,91 +86,129 @@ impl<S> Messages for S where
 }
 
 /// Serves the socket of a device that has proved itself (`certified`: by its certificate) until it ends.
-pub async fn serve_agent(fleet: Fleet, device: LinkedDevice, certified: bool, socket: impl Messages) {
-    let (mut out, mut incoming) = socket.split();
-    let session = match timeout(HELLO, hello(&fleet, &device, &mut incoming, &mut out)).await {
-        Ok(Ok(session)) => session,
-        Ok(Err(error)) => return end(&fleet, &mut out, &error).await,
-        Err(_) => return,
-    };
-    tracing::info!(device = %session.device, name = &*session.name, epoch = session.epoch, "agent connected");
-    let ended = tokio::select! {
-        biased;
-        ended = converse(&fleet, &session, &mut incoming, &mut out) => ended,
-        over = certificate_over(&fleet, &session), if certified => Err(over),
-    };
-    fleet.sessions().close(&session);
-    if let Err(error) = ended {
-        tracing::info!(device = %session.device, epoch = session.epoch, reason = error.message(), "agent disconnected");
-        end(&fleet, &mut out, &error).await;
+///
+/// There are thousands of these, and they wait: what is needed for moments only is on the heap for just so long.
+pub fn serve_agent(
+    fleet: Fleet,
+    device: LinkedDevice,
+    certified: bool,
+    socket: impl Messages,
+) -> impl Future<Output = ()> + Send {
+    let mut socket = Box::new(socket);
+    async move {
+        let session = match Box::pin(timeout(HELLO, hello(&fleet, device, &mut *socket))).await {
+            Ok(Ok(session)) => session,
+            Ok(Err(error)) => return Box::pin(end(&fleet, &mut *socket, &error)).await,
+            Err(_) => return,
+        };
+        let ended = converse(&fleet, &session, certified, &mut *socket).await;
+        fleet.sessions().close(&session);
+        if let Err(error) = ended {
+            tracing::info!(device = %session.device, epoch = session.epoch, reason = error.message(), "agent disconnected");
+            Box::pin(end(&fleet, &mut *socket, &error)).await;
+        }
     }
 }
 
-type Outgoing<S> = SplitSink<S, Message>;
-type Incoming<S> = SplitStream<S>;
-
-async fn hello(
-    fleet: &Fleet,
-    device: &LinkedDevice,
-    incoming: &mut Incoming<impl Messages>,
-    out: &mut Outgoing<impl Messages>,
-) -> Result<Session> {
-    match read(incoming).await? {
+async fn hello(fleet: &Fleet, device: LinkedDevice, socket: &mut impl Messages) -> Result<Session> {
+    match read(socket).await? {
         AgentFrame::Hello(hello) => {
-            let (session, welcome) = fleet.link().open(device, hello).await?;
-            write(out, vec![ServerFrame::Welcome(Box::new(welcome))]).await?;
+            let (session, welcome) = fleet.link().open(&device, hello).await?;
+            write(socket, vec![ServerFrame::Welcome(Box::new(welcome))]).await?;
+            tracing::info!(device = %session.device, name = &*session.name, epoch = session.epoch, "agent connected");
             Ok(session)
         }
         _ => Err(FRAME_INVALID.error("a session begins with hello")),
     }
 }
 
-async fn converse(
-    fleet: &Fleet,
-    session: &Session,
-    incoming: &mut Incoming<impl Messages>,
-    out: &mut Outgoing<impl Messages>,
-) -> Result<()> {
+/// When something is to be done although nothing is heard.
+struct Due {
+    /// The agent is gone.
+    gone: Instant,
+    /// What is due for it is looked for.
+    look: Instant,
+    /// Its certificate is looked at; without one never.
+    certificate: Option<Instant>,
+}
+
+impl Due {
+    fn next(&self) -> Instant {
+        let next = self.gone.min(self.look);
+        self.certificate.map_or(next, |certificate| next.min(certificate))
+    }
+}
+
+async fn converse(fleet: &Fleet, session: &Session, certified: bool, socket: &mut impl Messages) -> Result<()> {
     let mut signal = fleet.device_signals().subscribe(session.device);
-    let mut heard = Instant::now();
-    let mut look = true;
+    if Box::pin(offer(fleet, session, socket)).await? {
+        return Ok(());
+    }
+    let now = Instant::now();
+    let mut due = Due {
+        gone: now + SILENCE,
+        look: now + LOOK,
+        certificate: certified.then(|| now + CERTIFICATE),
+    };
+    // One timer for all, which is not set anew by each frame: when it ends too early it is set again.
+    let timer = sleep_until(due.next());
+    tokio::pin!(timer);
     loop {
-        if look {
-            let frames = fleet.link().pending(session).await?;
-            let over = frames.iter().any(|frame| matches!(frame, ServerFrame::Bye(_)));
-            write(out, frames).await?;
-            if over {
-                let _ = out.close().await;
-                return Ok(());
-            }
-        }
         tokio::select! {
             // In this order, so that equal causes have equal effects. What is due is seldom.
             biased;
-            () = signal.wait(LOOK) => look = true,
-            frame = read(incoming) => {
-                heard = Instant::now();
-                let (frames, broken) = together(frame?, incoming);
-                let answers = fleet.link().receive(session, frames).await?;
-                write(out, answers).await?;
-                if let Some(error) = broken {
-                    return Err(error);
-                }
-                look = false;
+            () = signal.signalled() => due.look = Instant::now(),
+            frame = read(socket) => {
+                due.gone = Instant::now() + SILENCE;
+                Box::pin(take(fleet, session, frame?, socket)).await?;
             }
-            () = tokio::time::sleep_until(heard + SILENCE) => return Err(GONE.error("nothing heard for three beats")),
+            // Only where nothing is there to be read: it may have been us who were away.
+            () = &mut timer => if due.gone <= Instant::now() {
+                return Err(GONE.error("nothing heard for three beats"));
+            }
+        }
+        // After each frame as well: whoever never stops sending is looked at all the same.
+        let now = Instant::now();
+        if due.look <= now {
+            due.look = now + LOOK;
+            if Box::pin(offer(fleet, session, socket)).await? {
+                return Ok(());
+            }
+        }
+        if due.certificate.is_some_and(|at| at <= now) {
+            due.certificate = Some(now + CERTIFICATE);
+            Box::pin(check_certified(fleet, session)).await?;
+        }
+        if timer.deadline() <= now {
+            timer.as_mut().reset(due.next());
         }
     }
 }
 
-/// Returns when the certificates of a device have ended although it is connected: it does not renew them.
-async fn certificate_over(fleet: &Fleet, session: &Session) -> Error {
-    loop {
-        tokio::time::sleep(CERTIFICATE).await;
-        match fleet.link().check_certified(session.device).await {
-            Err(error) if !matches!(error.class(), Class::Internal | Class::Unavailable) => return error,
-            _ => {}
-        }
+/// Sends what is due; whether the session is over.
+async fn offer(fleet: &Fleet, session: &Session, socket: &mut impl Messages) -> Result<bool> {
+    let frames = fleet.link().pending(session).await?;
+    let over = frames.iter().any(|frame| matches!(frame, ServerFrame::Bye(_)));
+    write(socket, frames).await?;
+    if over {
+        let _ = socket.close().await;
+    }
+    Ok(over)
+}
+
+/// Takes a frame, and those that came with it.
+async fn take(fleet: &Fleet, session: &Session, first: AgentFrame, socket: &mut impl Messages) -> Result<()> {
+    let (frames, broken) = together(first, socket);
+    let answers = fleet.link().receive(session, frames).await?;
+    write(socket, answers).await?;
+    broken.map_or(Ok(()), Err)
+}
+
+/// Fails when the certificates of a device have ended although it is connected: it does not renew them.
+async fn check_certified(fleet: &Fleet, session: &Session) -> Result<()> {
+    match fleet.link().check_certified(session.device).await {
+        Err(error) if !matches!(error.class(), Class::Internal | Class::Unavailable) => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -178,10 +216,10 @@ async fn certificate_over(fleet: &Fleet, session: &Session) -> Error {
 const GONE: Code = Code::new("link.gone", Class::Unavailable);
 
 /// A frame and those that came with it, so that they can be stored together; and why there will be no more, if that is known.
-fn together(first: AgentFrame, incoming: &mut Incoming<impl Messages>) -> (Vec<AgentFrame>, Option<Error>) {
+fn together(first: AgentFrame, socket: &mut impl Messages) -> (Vec<AgentFrame>, Option<Error>) {
     let mut frames = vec![first];
     while frames.len() < TOGETHER {
-        match read(incoming).now_or_never() {
+        match read(socket).now_or_never() {
             None => break,
             Some(Ok(frame)) => frames.push(frame),
             Some(Err(error)) => return (frames, Some(error)),
@@ -191,9 +229,9 @@ fn together(first: AgentFrame, incoming: &mut Incoming<impl Messages>) -> (Vec<A
 }
 
 /// The next frame. Pings are answered by the library.
-async fn read(incoming: &mut Incoming<impl Messages>) -> Result<AgentFrame> {
+async fn read(socket: &mut impl Messages) -> Result<AgentFrame> {
     loop {
-        match incoming.next().await {
+        match socket.next().await {
             None | Some(Ok(Message::Close(_))) => return Err(GONE.error("the agent closed the connection")),
             Some(Err(error)) => return Err(GONE.error("the connection broke").caused_by(error)),
             Some(Ok(Message::Text(text))) => {
@@ -206,18 +244,20 @@ async fn read(incoming: &mut Incoming<impl Messages>) -> Result<AgentFrame> {
     }
 }
 
-async fn write(out: &mut Outgoing<impl Messages>, frames: Vec<ServerFrame>) -> Result<()> {
+async fn write(socket: &mut impl Messages, frames: Vec<ServerFrame>) -> Result<()> {
     if frames.is_empty() {
         return Ok(());
     }
     let send = async {
         for frame in frames {
             let text = serde_json::to_string(&frame).map_err(Error::internal)?;
-            out.feed(Message::Text(Utf8Bytes::from(text)))
+            socket
+                .feed(Message::Text(Utf8Bytes::from(text)))
                 .await
                 .map_err(|error| GONE.error("the connection broke").caused_by(error))?;
         }
-        out.flush()
+        socket
+            .flush()
             .await
             .map_err(|error| GONE.error("the connection broke").caused_by(error))
     };
@@ -227,9 +267,9 @@ async fn write(out: &mut Outgoing<impl Messages>, frames: Vec<ServerFrame>) -> R
 }
 
 /// Says why, as far as the agent still listens.
-async fn end(fleet: &Fleet, out: &mut Outgoing<impl Messages>, error: &Error) {
+async fn end(fleet: &Fleet, socket: &mut impl Messages, error: &Error) {
     if error.code() != GONE {
-        let _ = write(out, vec![fleet.link().bye(error)]).await;
+        let _ = write(socket, vec![fleet.link().bye(error)]).await;
     }
-    let _ = timeout(Duration::from_secs(1), out.close()).await;
+    let _ = timeout(Duration::from_secs(1), socket.close()).await;
 }
