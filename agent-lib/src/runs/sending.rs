@@ -1,0 +1,110 @@
+//! What a session tells the server of runs, and what the server has stored of them.
+
+use fleet_core::{
+    kernel::{Clock as _, EntityId as _, Result, Timestamp},
+    protocol::{Accepted, AgentFrame, Finished, Output, Recorded, Started},
+    work::RunId,
+};
+
+use super::{Sent, manager::Runs, output};
+use crate::journal::Record;
+
+/// The most output that is sent in one go, in bytes of JSON.
+const OUTPUT_AT_ONCE: usize = 40 * 1024;
+
+impl Runs {
+    /// Takes over what the server has stored.
+    ///
+    /// # Errors
+    /// When the journal takes nothing any more.
+    pub async fn recorded(&self, recorded: &Recorded) -> Result<()> {
+        let run = recorded.run.uuid();
+        let ended = match self.table().get(&recorded.run) {
+            None => return Ok(()),
+            Some(entry) => entry.ended.is_some(),
+        };
+        let mut records = Vec::new();
+        if recorded.chunks > 0 {
+            records.push(Record::OutputAcknowledged {
+                run,
+                before: u64::from(recorded.chunks),
+            });
+        }
+        let over = recorded.finished && ended;
+        if over {
+            records.push(Record::ResultAcknowledged {
+                run,
+                at: self.inner.clock.now(),
+            });
+        }
+        if !records.is_empty() {
+            self.inner.journal.append(records).await?;
+        }
+        if over {
+            self.table().remove(&recorded.run);
+        }
+        Ok(())
+    }
+
+    /// The next frames that a session has to send, in order: for each run its acceptance, its start, its output, its end.
+    ///
+    /// # Errors
+    /// When the journal cannot be read any more.
+    pub async fn due(&self, sent: &mut Sent) -> Result<Vec<AgentFrame>> {
+        let mut frames = Vec::new();
+        sent.runs.retain(|run, _| self.table().contains_key(run));
+        let runs: Vec<(RunId, Option<Timestamp>, Option<Finished>)> = self
+            .table()
+            .iter()
+            .map(|(run, entry)| (*run, entry.started_at, entry.ended.clone()))
+            .collect();
+        for (run, started_at, ended) in runs {
+            let told = sent.runs.entry(run).or_default();
+            if !told.accepted {
+                told.accepted = true;
+                frames.push(AgentFrame::Accepted(Accepted { run }));
+            }
+            if let Some(at) = started_at
+                && !told.started
+            {
+                told.started = true;
+                frames.push(AgentFrame::Started(Started { run, at }));
+            }
+            let (uuid, from) = (run.uuid(), u64::from(told.chunks));
+            let pending = self
+                .inner
+                .journal
+                .with(move |journal| journal.pending(&uuid, from, OUTPUT_AT_ONCE))
+                .await??;
+            for item in pending {
+                let chunk = output::chunk(item);
+                told.chunks = chunk.sequence.saturating_add(1).max(told.chunks);
+                frames.push(AgentFrame::Output(Output {
+                    run,
+                    chunks: vec![chunk],
+                }));
+            }
+            if let Some(ended) = ended
+                && !told.finished
+                && self.output_is_told(run, told.chunks).await?
+            {
+                told.finished = true;
+                frames.push(AgentFrame::Finished(ended));
+            }
+        }
+        if frames.iter().any(|frame| matches!(frame, AgentFrame::Output(_))) {
+            // There may be more than fits one go.
+            self.inner.changed.notify_one();
+        }
+        Ok(frames)
+    }
+
+    /// Whether the journal has no output of a run beyond what was told.
+    async fn output_is_told(&self, run: RunId, chunks: u32) -> Result<bool> {
+        let uuid = run.uuid();
+        self.inner
+            .journal
+            .with(move |journal| journal.pending(&uuid, u64::from(chunks), 1).map(|rest| rest.is_empty()))
+            .await?
+    }
+}

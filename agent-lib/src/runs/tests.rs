@@ -1,0 +1,308 @@
+//! Runs on a disk without room, and runs from before a restart whose device does not know the time.
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use fleet_core::{
+    devices::DeviceId,
+    kernel::{EntityId as _, ManualClock, Timestamp},
+    protocol::{AgentFrame, Finished, OfferBody, OutputStream, RunResult},
+    work::RunId,
+};
+use uuid::Uuid;
+
+use super::{Cancellation, Ending, Execute, OutputSink, Runs, Sent, Taken};
+use crate::{
+    clock::ServerClock,
+    journal::{Disk, DiskFile, JOURNAL_DISK_FULL, Journal, JournalWriter, Limits, Record},
+    policy::Policy,
+    state::StateDirectory,
+};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+/// What the server holds for now where a device's clock is years behind.
+const YEARS_LATER: Timestamp = Timestamp::from_seconds(1_900_000_000);
+
+/// A disk that takes nothing while it is full.
+#[derive(Debug)]
+struct Filling {
+    disk: StateDirectory,
+    full: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct FillingFile {
+    file: Box<dyn DiskFile>,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk for Filling {
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(FillingFile {
+            file: Disk::open(&self.disk, name)?,
+            full: self.full.clone(),
+        }))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        Disk::remove(&self.disk, name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Disk::rename(&self.disk, from, to)
+    }
+
+    fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        Disk::link(&self.disk, from, to)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Disk::sync(&self.disk)
+    }
+}
+
+impl DiskFile for FillingFile {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(offset, buffer)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write(offset, bytes)
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.file.cut(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+/// Prints `during` while the disk is full, if it is to fill, and succeeds.
+#[derive(Debug, Default)]
+struct Printing {
+    executed: AtomicUsize,
+    fills: Option<Arc<AtomicBool>>,
+    during: &'static [&'static str],
+}
+
+#[async_trait]
+impl Execute for Printing {
+    fn kinds(&self) -> Vec<String> {
+        vec!["shell".into()]
+    }
+
+    async fn execute(&self, _: &OfferBody, output: OutputSink, _: Cancellation) -> Ending {
+        self.executed.fetch_add(1, Ordering::SeqCst);
+        output.write(OutputStream::Stdout, "before\n").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if let Some(full) = &self.fills {
+            full.store(true, Ordering::SeqCst);
+        }
+        for text in self.during {
+            output.write(OutputStream::Stdout, text).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Ending::of(RunResult::Succeeded)
+    }
+}
+
+/// An offer that ends an hour after [`NOW`].
+fn offer(idempotent: bool) -> OfferBody {
+    OfferBody {
+        run: RunId::from_uuid(Uuid::from_u128(1)),
+        device: DeviceId::from_uuid(Uuid::nil()),
+        epoch: 1,
+        kind: "shell".into(),
+        params: serde_json::json!({"script": "true"}),
+        expires_at: NOW.plus(Duration::from_secs(3_600)),
+        timeout_seconds: 60,
+        output_limit_bytes: 1_000,
+        idempotent,
+        exclusive: true,
+    }
+}
+
+/// An agent as it starts on a folder, with what its device holds for now.
+async fn start(folder: &Path, full: &Arc<AtomicBool>, execute: Arc<Printing>) -> (Runs, Arc<ServerClock>) {
+    let disk = Filling {
+        disk: StateDirectory::open(folder).unwrap(),
+        full: full.clone(),
+    };
+    let clock = Arc::new(ServerClock::new(Arc::new(ManualClock::new(NOW))));
+    let (journal, recovered) = Journal::open(Arc::new(disk), Limits::default(), NOW).unwrap();
+    let (writer, keeper) = JournalWriter::new(journal);
+    tokio::spawn(keeper.keep());
+    let policy = Policy::permissive("root");
+    let runs = Runs::recover(writer, recovered, clock.clone(), policy, execute);
+    (runs.await.unwrap(), clock)
+}
+
+/// What a session tells within this time: the texts of output, and the end.
+async fn told(runs: &Runs, within: Duration) -> (Vec<String>, Option<Finished>) {
+    let (mut sent, mut texts, mut end) = (Sent::default(), Vec::new(), None);
+    let collect = async {
+        while end.is_none() {
+            for frame in runs.due(&mut sent).await.unwrap() {
+                match frame {
+                    AgentFrame::Output(output) => texts.extend(output.chunks.into_iter().map(|chunk| chunk.text)),
+                    AgentFrame::Finished(finished) => end = Some(finished),
+                    _ => {}
+                }
+            }
+            runs.changed().await;
+        }
+    };
+    // Time is paused: it passes when nobody has anything to do.
+    let _ = tokio::time::timeout(within, collect).await;
+    (texts, end)
+}
+
+/// A run prints `during` on a disk that fills, and ends. Nothing is told of its end before there is room; then `expected` was printed.
+async fn check_full(during: &'static [&'static str], expected: &[&str]) {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::new(AtomicBool::new(false)));
+    let execute = Arc::new(Printing {
+        fills: Some(full.clone()),
+        during,
+        ..Printing::default()
+    });
+    let (runs, _) = start(folder.path(), &full, execute).await;
+    assert_eq!(runs.take(offer(false)).await.unwrap(), Taken::Accepted);
+    let (_, end) = told(&runs, Duration::from_secs(24 * 3_600)).await;
+    assert_eq!(end, None);
+    assert!(runs.holds(offer(false).run));
+
+    full.store(false, Ordering::SeqCst);
+    let (texts, end) = told(&runs, Duration::from_secs(60)).await;
+    let end = end.unwrap();
+    assert_eq!(texts, expected);
+    assert_eq!(
+        (end.result, end.chunks as usize),
+        (RunResult::Succeeded, expected.len())
+    );
+
+    // It is on the disk now: the next start knows it.
+    let (again, _) = start(folder.path(), &full, Arc::default()).await;
+    assert_eq!(told(&again, Duration::from_secs(60)).await.1, Some(end));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_waits_for_room_for_as_long_as_it_takes() {
+    check_full(&[], &["before\n"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_that_found_no_room_is_counted_in_a_remark() {
+    let remark = "[10 bytes of output were lost: the device's journal did not take them]\n";
+    check_full(&["1234\n", "6789\n"], &["before\n", remark]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_start_found_no_room_is_not_executed_and_says_so_when_there_is_room() {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::new(AtomicBool::new(false)));
+    let execute = Arc::new(Printing::default());
+    let (runs, _) = start(folder.path(), &full, execute.clone()).await;
+    assert_eq!(runs.take(offer(false)).await.unwrap(), Taken::Accepted);
+    full.store(true, Ordering::SeqCst);
+    assert_eq!(told(&runs, Duration::from_secs(3_600)).await.1, None);
+    full.store(false, Ordering::SeqCst);
+    let end = told(&runs, Duration::from_secs(60)).await.1.unwrap();
+    assert_eq!(end.result, RunResult::Failed);
+    assert_eq!(end.code.as_deref(), Some(JOURNAL_DISK_FULL.name()));
+    assert_eq!(execute.executed.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_that_finds_no_room_is_neither_accepted_nor_refused() {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::new(AtomicBool::new(false)));
+    let (runs, _) = start(folder.path(), &full, Arc::default()).await;
+    full.store(true, Ordering::SeqCst);
+    let error = runs.take(offer(false)).await.unwrap_err();
+    assert_eq!(error.code(), JOURNAL_DISK_FULL);
+    assert!(!runs.holds(offer(false).run));
+}
+
+/// What became of a run that the journal remembers: nothing before the server has signed what time it is, and then this.
+async fn check_recovered(idempotent: bool, was_started: bool, server: Timestamp, expected: (RunResult, usize)) {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::default());
+    {
+        let disk = Arc::new(StateDirectory::open(folder.path()).unwrap());
+        let (mut journal, _) = Journal::open(disk, Limits::default(), NOW).unwrap();
+        let run = offer(idempotent).run.uuid();
+        let mut records = vec![Record::Receipt {
+            run,
+            at: NOW,
+            expires_at: Some(offer(idempotent).expires_at),
+            idempotent,
+            offer: serde_json::to_value(offer(idempotent)).unwrap(),
+        }];
+        if was_started {
+            records.push(Record::Started { run, at: NOW });
+        }
+        journal.append(&records).unwrap();
+    }
+    let execute = Arc::new(Printing::default());
+    let (runs, clock) = start(folder.path(), &full, execute.clone()).await;
+    let (_, end) = told(&runs, Duration::from_secs(24 * 3_600)).await;
+    assert_eq!((end, execute.executed.load(Ordering::SeqCst)), (None, 0));
+
+    clock.learn(server);
+    let end = told(&runs, Duration::from_secs(60)).await.1.unwrap();
+    assert_eq!(
+        (end.result, execute.executed.load(Ordering::SeqCst)),
+        expected,
+        "{end:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_never_began_waits_for_the_time_and_begins_while_its_offer_is_valid() {
+    check_recovered(false, false, NOW, (RunResult::Succeeded, 1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_offer_has_long_ended_for_the_server_does_not_begin() {
+    check_recovered(false, false, YEARS_LATER, (RunResult::Failed, 0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_may_be_done_again_waits_for_the_time_too() {
+    check_recovered(true, true, NOW, (RunResult::Succeeded, 1)).await;
+    check_recovered(true, true, YEARS_LATER, (RunResult::Indeterminate, 0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_knows_the_end_of_needs_no_time_to_say_so() {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::default());
+    let before = Arc::new(Printing::default());
+    let (runs, _) = start(folder.path(), &full, before.clone()).await;
+    runs.take(offer(false)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(before.executed.load(Ordering::SeqCst), 1);
+    // Another start on what is on the disk by now.
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(folder.path().join("journal"), copy.path().join("journal")).unwrap();
+    let (again, _) = start(copy.path(), &full, Arc::default()).await;
+    let end = told(&again, Duration::from_secs(60)).await.1.unwrap();
+    assert_eq!(end.result, RunResult::Indeterminate);
+}
