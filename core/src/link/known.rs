@@ -82,6 +82,12 @@ struct Entry {
     read_at: Timestamp,
 }
 
+impl Entry {
+    fn is_let_in(&self) -> bool {
+        !self.device.disabled && !self.device.revoked && !self.device.pending
+    }
+}
+
 /// Says what was dropped so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
@@ -129,7 +135,26 @@ impl KnownDevices {
     pub(super) fn is_idle(&self, device: DeviceId, now: Timestamp) -> bool {
         self.memory()
             .find(device, now)
-            .is_some_and(|entry| entry.idle && !entry.device.disabled && !entry.device.revoked && !entry.device.pending)
+            .is_some_and(|entry| entry.idle && entry.is_let_in())
+    }
+
+    /// Whether it is remembered that a device is there and that it is not kept out.
+    pub(super) fn is_let_in(&self, device: DeviceId, now: Timestamp) -> bool {
+        self.memory().find(device, now).is_some_and(Entry::is_let_in)
+    }
+
+    /// Notes whether nothing is due for a device that is remembered.
+    pub(super) fn note(&self, ticket: Ticket, idle: bool) {
+        let mut memory = self.memory();
+        if memory.dropped[counter(ticket.device)] != ticket.dropped {
+            return;
+        }
+        let Memory { young, old, .. } = &mut *memory;
+        let entries = young
+            .get_mut(&ticket.device)
+            .into_iter()
+            .chain(old.get_mut(&ticket.device));
+        entries.for_each(|entry| entry.idle = idle);
     }
 
     /// Remembers what was read of a device, and whether nothing is due for it; where that was not read, what was remembered
@@ -322,6 +347,26 @@ mod tests {
         assert!(known.is_idle(id(1), NOW));
         known.remember(known.ticket(id(1)), device(1, false), Some(false), NOW);
         assert!(!known.is_idle(id(1), NOW));
+    }
+
+    #[test]
+    fn what_is_noted_of_work_holds_as_long_as_what_is_known_of_the_device() {
+        let known = following(10);
+        known.note(known.ticket(id(1)), true);
+        assert!(
+            !known.is_idle(id(1), NOW) && !known.is_let_in(id(1), NOW),
+            "nothing is known of it"
+        );
+        known.remember(known.ticket(id(1)), device(1, false), Some(false), NOW);
+        assert!(known.is_let_in(id(1), NOW));
+        let ticket = known.ticket(id(1));
+        known.note(ticket, true);
+        assert!(known.is_idle(id(1), NOW) && !known.is_idle(id(1), NOW.plus(MAX_AGE + Duration::from_secs(1))));
+        known.wake(id(1));
+        known.note(ticket, true);
+        assert!(!known.is_idle(id(1), NOW), "one of its runs was written meanwhile");
+        known.remember(known.ticket(id(2)), device(2, true), Some(false), NOW);
+        assert!(!known.is_let_in(id(2), NOW), "it is kept out");
     }
 
     #[test]

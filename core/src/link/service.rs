@@ -296,14 +296,22 @@ impl<'a> LinkService<'a> {
         let known = self.fleet.known_devices();
         let ticket = known.ticket(session.device);
         let delivery = self.fleet.delivery();
-        let due = match delivery.due(session.device, session.epoch).await {
+        let is_known = known.is_let_in(session.device, now);
+        let due = match delivery.due(session.device, session.epoch, is_known).await {
             Ok(due) => due,
             Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => return Err(error),
             // Deleted, disabled, or enrolled after the time that this server was set back to.
             Err(error) => return Ok(vec![bye(&error)]),
         };
-        let device = Arc::new(KnownDevice::from(&due.device.value));
-        known.remember(ticket, device, Some(due.is_idle), now);
+        match &due.device {
+            Some(device) => known.remember(
+                ticket,
+                Arc::new(KnownDevice::from(&device.value)),
+                Some(due.is_idle),
+                now,
+            ),
+            None => known.note(ticket, due.is_idle),
+        }
         let pending = delivery.sign(due, session.device, session.epoch, &dispatch.key)?;
         let offers = pending
             .offers

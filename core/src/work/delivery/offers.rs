@@ -27,13 +27,15 @@ const MAX_ATTEMPTS: u32 = 1_000;
 pub(super) struct Ask {
     pub device: DeviceId,
     pub epoch: u64,
+    /// Whether it is known that the device is there and not kept out.
+    pub is_known: bool,
 }
 
 /// What is due for a device.
 #[derive(Debug)]
 pub(crate) struct Due {
-    /// The device as of then.
-    pub device: Versioned<Device>,
+    /// The device as of then, unless it was known.
+    pub device: Option<Versioned<Device>>,
     /// Runs that are offered to it now, in due order.
     pub offered: Vec<Run>,
     /// Runs to stop.
@@ -58,7 +60,8 @@ impl DeliveryService<'_> {
     async fn offer_in_one_commit(&self, asks: &[Ask]) -> Result<Vec<Result<Due>>> {
         let mut reader = self.store.reader().await?;
         let devices = devices(asks, &mut reader).await?;
-        let there: Vec<_> = devices.iter().flatten().map(|device| device.id).collect();
+        let there = asks.iter().zip(&devices).filter(|(_, device)| device.is_ok());
+        let there: Vec<_> = there.map(|(ask, _)| ask.device).collect();
         let mut open = open_runs(&there, &mut reader).await?;
         let now = self.store.clock().now();
         let (mut dues, mut chosen) = (Vec::with_capacity(asks.len()), Vec::new());
@@ -96,8 +99,10 @@ impl DeliveryService<'_> {
         for run in offered {
             by_device.entry(run.device).or_default().push(run);
         }
-        for due in dues.iter_mut().flatten() {
-            due.offered = by_device.remove(&due.device.id).unwrap_or_default();
+        for (ask, due) in asks.iter().zip(&mut dues) {
+            if let Ok(due) = due {
+                due.offered = by_device.remove(&ask.device).unwrap_or_default();
+            }
         }
         Ok(dues)
     }
@@ -146,16 +151,26 @@ impl DeliveryService<'_> {
     }
 }
 
-/// The devices that ask; an error each for those that are gone or kept out.
-async fn devices(asks: &[Ask], reader: &mut Reader) -> Result<Vec<Result<Versioned<Device>>>> {
-    let ids: Vec<_> = asks.iter().map(|ask| ask.device).collect();
+/// The devices that ask, as far as they are not known; an error each for those that are gone or kept out.
+async fn devices(asks: &[Ask], reader: &mut Reader) -> Result<Vec<Result<Option<Versioned<Device>>>>> {
+    let unknown = asks.iter().filter(|ask| !ask.is_known);
+    let ids: Vec<_> = unknown.map(|ask| ask.device).collect();
+    let mut read = match ids.is_empty() {
+        true => Vec::new(),
+        false => reader.get_many::<Device>(&ids).await?,
+    }
+    .into_iter();
     let mut devices = Vec::with_capacity(asks.len());
-    for (id, device) in ids.iter().zip(reader.get_many::<Device>(&ids).await?) {
-        devices.push(match device {
-            Some(device) => check_not_kept_out(&device).map(|()| device),
-            None => match of_agent_in(reader, *id).await {
+    for ask in asks {
+        if ask.is_known {
+            devices.push(Ok(None));
+            continue;
+        }
+        devices.push(match read.next().flatten() {
+            Some(device) => check_not_kept_out(&device).map(|()| Some(device)),
+            None => match of_agent_in(reader, ask.device).await {
                 Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => return Err(error),
-                outcome => outcome,
+                outcome => outcome.map(Some),
             },
         });
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Devices whose offers or answers share a commit.
-const TOGETHER: usize = 64;
+const TOGETHER: usize = 256;
 
 /// What devices ask and tell at the same moment.
 #[derive(Debug)]
@@ -59,13 +59,17 @@ impl DeliveryService<'_> {
     /// What a device is to do, as of now. Offers are committed before they are returned; a crash between commit and sending
     /// is mended by the next session, which offers them again.
     pub async fn pending(&self, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
-        let due = self.due(device, epoch).await?;
+        let due = self.due(device, epoch, false).await?;
         self.sign(due, device, epoch, dispatch)
     }
 
-    /// The same, not signed yet, and how the device stands. Fails when the device is gone or kept out.
-    pub(crate) async fn due(&self, device: DeviceId, epoch: u64) -> Result<Due> {
-        let ask = Ask { device, epoch };
+    /// The same, not signed yet, and how the device stands where that is not known. Fails when the device is gone or kept out.
+    pub(crate) async fn due(&self, device: DeviceId, epoch: u64, is_known: bool) -> Result<Due> {
+        let ask = Ask {
+            device,
+            epoch,
+            is_known,
+        };
         self.deliveries.asks.ask(ask, |asks| self.offer(asks)).await
     }
 
