@@ -9,6 +9,7 @@ use std::{
 };
 
 use fleet_core::{
+    devices::inventory::Section,
     kernel::{Clock, Error, Randomness, Result, Timestamp},
     protocol::Standing,
 };
@@ -50,6 +51,8 @@ pub struct WorkerConfig {
     pub preference: Preference,
     /// What this device lets be done to it.
     pub policy: Policy,
+    /// Sections of the inventory that this device does not tell.
+    pub without_sections: Vec<Section>,
     /// Where scripts of other users are kept while they run.
     pub shared_scripts: PathBuf,
     /// The agent's environment; only the harmless part of it reaches scripts.
@@ -87,7 +90,8 @@ pub async fn run(
     }
     // The thread ends with the last writer; nothing waits for it.
     let (journal, _thread) = JournalWriter::start(journal)?;
-    let reports = Reports::new(Collectors::default(), CollectContext::device(clock.clone()));
+    let collectors = Collectors::default().without(&config.without_sections);
+    let reports = Reports::new(collectors, CollectContext::device(clock.clone()));
     let executor = Executor::new(
         ExecutorConfig {
             scripts: config.state.path().join("scripts"),

@@ -89,6 +89,13 @@ impl Collectors {
         Self { slots: slots.collect() }
     }
 
+    /// The same without these sections: what an operator leaves out is not even read.
+    #[must_use]
+    pub fn without(mut self, sections: &[Section]) -> Self {
+        self.slots.retain(|slot| !sections.contains(&slot.collector.section()));
+        self
+    }
+
     /// Collects `sections` one after the other and hands out each as it is ready, so that only one is in memory at a time.
     pub async fn collect(
         &self,
@@ -176,10 +183,11 @@ fn run_here(
     Ok(SectionReport::new(body, context.now())?)
 }
 
-/// Collects every section once, in sequence.
-pub async fn collect_all(context: &CollectContext) -> Vec<SectionOutcome> {
+/// Collects every section but these once, in sequence.
+pub async fn collect_all(context: &CollectContext, without: &[Section]) -> Vec<SectionOutcome> {
     let mut outcomes = Vec::with_capacity(Section::ALL.len());
     Collectors::default()
+        .without(without)
         .collect(context, &Section::ALL, |outcome| outcomes.push(outcome))
         .await;
     outcomes

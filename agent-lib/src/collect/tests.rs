@@ -20,7 +20,7 @@ fn clock() -> Arc<ManualClock> {
 
 #[tokio::test]
 async fn this_device_gives_every_section() {
-    let outcomes = collect_all(&CollectContext::device(clock())).await;
+    let outcomes = collect_all(&CollectContext::device(clock()), &[]).await;
     let sections: Vec<_> = outcomes.iter().map(|outcome| outcome.section).collect();
     assert_eq!(sections, Section::ALL);
     for outcome in outcomes {
@@ -59,7 +59,7 @@ async fn what_is_missing_costs_only_its_section() {
     std::fs::create_dir(&proc).unwrap();
     std::fs::write(proc.join("meminfo"), "MemTotal: 2 kB\n").unwrap();
     std::fs::write(proc.join("cpuinfo"), "processor: 0\n").unwrap();
-    let report = report(collect_all(&CollectContext::below(folder.path(), clock())).await);
+    let report = report(collect_all(&CollectContext::below(folder.path(), clock()), &[]).await);
     let text = serde_json::to_string_pretty(&report)
         .unwrap()
         .replace(&*folder.path().to_string_lossy(), "ROOT");
@@ -178,4 +178,15 @@ async fn only_the_sections_that_were_asked_for_are_collected() {
         .collect(&CollectContext::device(clock()), &asked, each)
         .await;
     assert_eq!(sections, [Section::Cpu, Section::Memory]);
+}
+
+#[tokio::test]
+async fn sections_that_are_left_out_are_not_even_asked_for() {
+    let without: Vec<_> = Section::ALL
+        .into_iter()
+        .filter(|section| *section != Section::Cpu)
+        .collect();
+    let outcomes = collect_all(&CollectContext::device(clock()), &without).await;
+    let sections: Vec<_> = outcomes.iter().map(|outcome| outcome.section).collect();
+    assert_eq!(sections, [Section::Cpu]);
 }

@@ -62,6 +62,7 @@ impl Run {
             state: Arc::new(state),
             preference: config.transport.into(),
             policy,
+            without_sections: config.without_sections.clone(),
             shared_scripts: config.scripts.clone(),
             environment: std::env::vars().collect(),
         };
@@ -124,7 +125,7 @@ impl Report {
         let config = Config::load(&self.flags)?;
         logging::start(config.log_format);
         let context = CollectContext::device(Arc::new(SystemClock));
-        let outcomes = runtime()?.block_on(collect_all(&context));
+        let outcomes = runtime()?.block_on(collect_all(&context, &config.without_sections));
         let failed = outcomes.iter().any(|outcome| outcome.result.is_err());
         let report = report(outcomes);
         print(&if self.json {

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use fleet_agent_lib::{limits::Limits, link::Preference};
 use fleet_bins_common::logging::LogFormat;
+use fleet_core::devices::inventory::Section;
 use serde::Deserialize;
 
 /// Where the configuration file is when nobody says; it need not exist.
@@ -57,6 +58,15 @@ pub(crate) struct Flags {
     /// How to connect [default: auto]
     #[arg(long, env = "FLEET_AGENT_TRANSPORT", value_name = "HOW")]
     transport: Option<Transport>,
+    /// Sections of the inventory that this device does not tell, such as users,ports [default: none]
+    #[arg(
+        long,
+        env = "FLEET_AGENT_WITHOUT_SECTIONS",
+        value_name = "SECTIONS",
+        value_delimiter = ',',
+        value_parser = section
+    )]
+    without_sections: Option<Vec<Section>>,
     /// A file for the log, where no journal keeps it: 10 MB, and three before it [default: standard error]
     #[arg(long, env = "FLEET_AGENT_LOG_FILE", value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -72,6 +82,7 @@ struct File {
     state: Option<PathBuf>,
     policy: Option<PathBuf>,
     transport: Option<Transport>,
+    without_sections: Option<Vec<Section>>,
     log_format: Option<LogFormat>,
     log_file: Option<PathBuf>,
     scripts: Option<PathBuf>,
@@ -86,6 +97,7 @@ pub(crate) struct Config {
     pub(crate) state: PathBuf,
     pub(crate) policy: PathBuf,
     pub(crate) transport: Transport,
+    pub(crate) without_sections: Vec<Section>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_file: Option<PathBuf>,
     pub(crate) scripts: PathBuf,
@@ -109,6 +121,7 @@ impl Config {
             state: flags.state.or(file.state).unwrap_or_else(|| DEFAULT_STATE.into()),
             policy: flags.policy.or(file.policy).unwrap_or_else(|| DEFAULT_POLICY.into()),
             transport: flags.transport.or(file.transport).unwrap_or_default(),
+            without_sections: flags.without_sections.or(file.without_sections).unwrap_or_default(),
             log_file: flags.log_file.or(file.log_file),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             scripts: file.scripts.unwrap_or_else(|| DEFAULT_SCRIPTS.into()),
@@ -119,6 +132,13 @@ impl Config {
             },
         }
     }
+}
+
+fn section(name: &str) -> Result<Section, String> {
+    name.parse().map_err(|error| {
+        let names: Vec<_> = Section::ALL.iter().map(|section| section.name()).collect();
+        format!("{error}; there are {}", names.join(", "))
+    })
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {
@@ -143,6 +163,16 @@ mod tests {
             (config.state, config.transport, config.policy),
             ("/srv/agent".into(), Transport::Socket, DEFAULT_POLICY.into())
         );
+    }
+
+    #[test]
+    fn sections_that_are_left_out_are_known_ones() {
+        let file: File = toml::from_str("without_sections = ['users', 'ports']").unwrap();
+        assert_eq!(
+            Config::combine(Flags::default(), file).without_sections,
+            [Section::Users, Section::Ports]
+        );
+        assert!(toml::from_str::<File>("without_sections = ['user']").is_err());
     }
 
     #[test]

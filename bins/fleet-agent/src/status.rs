@@ -206,7 +206,7 @@ pub(crate) struct Diagnostics {
 impl Diagnostics {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.flags)?;
-        let text = serde_json::to_string_pretty(&bundle(&config, &collectors()?))?;
+        let text = serde_json::to_string_pretty(&bundle(&config, &collectors(&config)?))?;
         match &self.output {
             Some(path) => {
                 fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -222,9 +222,9 @@ impl Diagnostics {
 }
 
 /// What each collector makes of this device, in a word.
-fn collectors() -> anyhow::Result<Value> {
+fn collectors(config: &Config) -> anyhow::Result<Value> {
     let context = CollectContext::device(std::sync::Arc::new(SystemClock));
-    let outcomes = runtime()?.block_on(collect_all(&context));
+    let outcomes = runtime()?.block_on(collect_all(&context, &config.without_sections));
     let verdicts: serde_json::Map<_, _> = outcomes
         .into_iter()
         .map(|outcome| {
