@@ -24,7 +24,7 @@ use crate::{
         enrolment::{Enrolments, RefusalGate},
     },
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
-    link::{KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
+    link::{DirectOffers, Inboxes, KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
     live::Signals,
     modules::{self, Job, Module},
     retention::LaneRetention,
@@ -81,6 +81,7 @@ struct Inner {
     refusals: RefusalGate,
     enrolments: Enrolments,
     sessions: Sessions,
+    inboxes: Inboxes,
     replay_guard: Mutex<ReplayGuard>,
     session_keys: SessionKeys,
     known_devices: Arc<KnownDevices>,
@@ -257,6 +258,7 @@ impl FleetBuilder {
             refusals: RefusalGate::default(),
             enrolments: Enrolments::default(),
             sessions: Sessions::default(),
+            inboxes: Inboxes::default(),
             replay_guard: Mutex::new(ReplayGuard::new(now)),
             session_keys: SessionKeys::default(),
             known_devices,
@@ -430,7 +432,7 @@ impl Fleet {
             &self.inner.store,
             &self.inner.operations,
             &self.inner.settings,
-            &self.inner.device_signals,
+            self.direct_offers(),
         )
     }
 
@@ -481,6 +483,21 @@ impl Fleet {
     /// What is remembered of devices between two requests.
     pub(crate) fn known_devices(&self) -> &KnownDevices {
         &self.inner.known_devices
+    }
+
+    pub(crate) fn inboxes(&self) -> &Inboxes {
+        &self.inner.inboxes
+    }
+
+    pub(crate) fn direct_offers(&self) -> DirectOffers<'_> {
+        DirectOffers {
+            known: &self.inner.known_devices,
+            inboxes: &self.inner.inboxes,
+            sessions: &self.inner.sessions,
+            keys: &self.inner.keys,
+            devices: &self.inner.device_signals,
+            clock: &*self.inner.clock,
+        }
     }
 
     /// Wakes whoever waits for work of a device.

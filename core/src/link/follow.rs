@@ -53,16 +53,20 @@ async fn try_follow(fleet: &Fleet) -> Result<()> {
     fleet.certificates().refresh().await?;
     fleet.keys().refresh().await?;
     while let Some(chunk) = changes.next().await {
+        let known = fleet.known_devices();
         let (mut devices, mut runs) = (BTreeSet::new(), BTreeSet::new());
         let (mut authorities, mut keys) = (false, false);
         for change in chunk {
-            let Touched::Document { key, .. } = change?.touched else {
+            let Touched::Document { key, rev, .. } = change?.touched else {
                 continue;
             };
             if key.kind == Device::KIND {
                 devices.insert(DeviceId::from_uuid(key.id));
             } else if key.kind == Run::KIND {
-                runs.insert(RunId::from_uuid(key.id));
+                let run = RunId::from_uuid(key.id);
+                if !known.is_own(run, rev) {
+                    runs.insert(run);
+                }
             } else if key.kind == CertificateAuthority::KIND {
                 authorities = true;
             } else if key.kind == ServerKey::KIND {
@@ -97,7 +101,8 @@ async fn take(fleet: &Fleet, devices: BTreeSet<DeviceId>, runs: BTreeSet<RunId>)
     // A change names the run and not its device.
     let runs: Vec<_> = runs.into_iter().collect();
     for run in reader.get_many::<Run>(&runs).await?.into_iter().flatten() {
-        let is_news = run.state == State::Queued || run.cancel_requested_at.is_some();
+        // What was offered here while nobody waited for it is news as well.
+        let is_news = matches!(run.state, State::Queued | State::Offered) || run.cancel_requested_at.is_some();
         if known.wake(run.device) || is_news {
             signals.signal(run.device);
         }

@@ -13,10 +13,12 @@
 //! replay.rs        assertions that were used
 //! reports.rs       which frames tell of a run, and what is said to that
 //! session_keys.rs  keys that agents which poll prove exchanges by, for some minutes
-//! known.rs         what is remembered of devices, so that an idle beat reads nothing; follow.rs drops it
+//! known/           what is remembered of devices, so that an idle beat reads nothing; follow.rs drops it
+//! direct.rs        runs that are offered as they are made
 //! ```
 
 mod certificates;
+mod direct;
 mod follow;
 mod known;
 mod replay;
@@ -29,6 +31,8 @@ mod standing;
 mod tests;
 
 pub use certificates::{CERTIFICATE_EXPIRED, CERTIFICATE_OF_OTHER_CLASS, CERTIFICATE_REQUIRED, CERTIFICATE_SUPERSEDED};
+pub use direct::Listening;
+pub(crate) use direct::{DirectOffers, Inboxes};
 pub(crate) use follow::follow;
 pub(crate) use known::KnownDevices;
 pub use replay::ReplayGuard;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Session,
+    Listening, Session,
     known::KnownDevice,
     reports::{recorded, run_of, told},
 };
@@ -21,7 +21,7 @@ use crate::{
     },
     work::{
         RunId,
-        delivery::{Answer, Told},
+        delivery::{Answer, Ask, Told},
     },
 };
 
@@ -278,26 +278,54 @@ impl<'a> LinkService<'a> {
                 &SESSION_UNKNOWN.error("a newer session of this device has begun")
             )]);
         }
+        let mut frames = self.handed(session)?;
         let (known, now) = (self.fleet.known_devices(), self.fleet.clock().now());
-        if known.is_idle(session.device, now) {
-            return Ok(Vec::new());
+        // Whoever claimed it wakes the session when that is over.
+        if !known.is_claimed(session.device) && !known.is_settled(session.device, session.epoch, now) {
+            frames.extend(Box::pin(self.read_pending(session, now)).await?);
         }
-        Box::pin(self.read_pending(session, now)).await
+        Ok(frames)
+    }
+
+    /// As long as what this returns lives, work may be handed to the session as it is made: it must be asked for what is
+    /// [pending](Self::pending) whenever its device is signalled.
+    pub fn listen<'s>(&self, session: &'s Session) -> Listening<'s>
+    where
+        'a: 's,
+    {
+        Listening::begin(self.fleet.inboxes(), session)
+    }
+
+    /// What was handed to the session, signed.
+    fn handed(&self, session: &Session) -> Result<Vec<ServerFrame>> {
+        let Some(run) = self.fleet.inboxes().take(session) else {
+            return Ok(Vec::new());
+        };
+        let dispatch = self.fleet.keys().dispatch();
+        if dispatch.public != session.dispatch {
+            return Err(key_changed());
+        }
+        let delivery = self.fleet.delivery();
+        let offer = delivery.sign(*run, session.device, session.epoch, &dispatch.key)?;
+        Ok(vec![ServerFrame::Offer(Box::new(offer))])
     }
 
     async fn read_pending(&self, session: &Session, now: Timestamp) -> Result<Vec<ServerFrame>> {
         let dispatch = self.fleet.keys().dispatch();
         if dispatch.public != session.dispatch {
             // Found within minutes: nothing is remembered for longer. So not all devices come back at once.
-            return Ok(vec![bye(
-                &SESSION_UNKNOWN.error("work is signed with another key from now on; say hello again")
-            )]);
+            return Ok(vec![bye(&key_changed())]);
         }
         let known = self.fleet.known_devices();
         let ticket = known.ticket(session.device);
         let delivery = self.fleet.delivery();
-        let is_known = known.is_let_in(session.device, now);
-        let due = match delivery.due(session.device, session.epoch, is_known).await {
+        let ask = Ask {
+            device: session.device,
+            epoch: session.epoch,
+            is_known: known.is_let_in(session.device, now),
+            in_doubt: self.fleet.inboxes().is_in_doubt(session),
+        };
+        let due = match delivery.due(ask).await {
             Ok(due) => due,
             Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => return Err(error),
             // Deleted, disabled, or enrolled after the time that this server was set back to.
@@ -312,7 +340,10 @@ impl<'a> LinkService<'a> {
             ),
             None => known.note(ticket, due.is_idle),
         }
-        let pending = delivery.sign(due, session.device, session.epoch, &dispatch.key)?;
+        if ask.in_doubt && !due.offered.is_empty() {
+            self.fleet.inboxes().settle(session);
+        }
+        let pending = delivery.sign_all(due, session.device, session.epoch, &dispatch.key)?;
         let offers = pending
             .offers
             .into_iter()
@@ -344,6 +375,10 @@ impl LinkService<'_> {
         }
         bye(error)
     }
+}
+
+fn key_changed() -> Error {
+    SESSION_UNKNOWN.error("work is signed with another key from now on; say hello again")
 }
 
 fn refuse(error: AssertionError) -> Error {

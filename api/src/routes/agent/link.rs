@@ -141,6 +141,8 @@ impl Due {
 
 async fn converse(fleet: &Fleet, session: &Session, certified: bool, socket: &mut impl Messages) -> Result<()> {
     let mut signal = fleet.device_signals().subscribe(session.device);
+    // From here on each signal is followed by a look.
+    let _listening = fleet.link().listen(session);
     if Box::pin(offer(fleet, session, socket)).await? {
         return Ok(());
     }

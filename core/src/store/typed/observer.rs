@@ -16,8 +16,9 @@ pub trait CommitObserver: fmt::Debug + Send + Sync {
     /// Whether it is to hear of writes of this kind of document.
     fn watches(&self, kind: Name) -> bool;
 
-    /// These writes were committed, or may have been. Called before the commit is answered; must neither wait nor fail.
-    fn written(&self, writes: &[Write]);
+    /// These writes were committed, or may have been, where `is_committed` does not say that they were. Called before the commit is
+    /// answered; must neither wait nor fail.
+    fn written(&self, writes: &[Write], is_committed: bool);
 }
 
 /// The observers of a store.
@@ -39,17 +40,30 @@ impl Observers {
             let writes: Vec<_> = writes.iter().filter(watched).cloned().collect();
             (!writes.is_empty()).then(|| (observer.clone(), writes))
         };
-        Announcement(observers.iter().filter_map(of).collect())
+        Announcement {
+            heard_by: observers.iter().filter_map(of).collect(),
+            is_committed: false,
+        }
     }
 }
 
 /// Tells the observers when it is dropped.
-pub(super) struct Announcement(Vec<(Arc<dyn CommitObserver>, Vec<Write>)>);
+pub(super) struct Announcement {
+    heard_by: Vec<(Arc<dyn CommitObserver>, Vec<Write>)>,
+    is_committed: bool,
+}
+
+impl Announcement {
+    /// The commit is known to have been made.
+    pub(super) fn committed(mut self) {
+        self.is_committed = true;
+    }
+}
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        for (observer, writes) in &self.0 {
-            observer.written(writes);
+        for (observer, writes) in &self.heard_by {
+            observer.written(writes, self.is_committed);
         }
     }
 }
@@ -64,15 +78,16 @@ mod tests {
     use crate::store::{Expect, Key};
 
     #[derive(Debug, Default)]
-    struct Heard(Mutex<Vec<Key>>);
+    struct Heard(Mutex<Vec<(Key, bool)>>);
 
     impl CommitObserver for Heard {
         fn watches(&self, kind: Name) -> bool {
             kind == "watched"
         }
 
-        fn written(&self, writes: &[Write]) {
-            self.0.lock().unwrap().extend(writes.iter().map(Write::key));
+        fn written(&self, writes: &[Write], is_committed: bool) {
+            let keys = writes.iter().map(|write| (write.key(), is_committed));
+            self.0.lock().unwrap().extend(keys);
         }
     }
 
@@ -92,6 +107,8 @@ mod tests {
         let announcement = observers.announce(&[delete("other"), check, delete("watched")]);
         assert_eq!(*heard.0.lock().unwrap(), []);
         drop(announcement);
-        assert_eq!(*heard.0.lock().unwrap(), [key("watched")]);
+        assert_eq!(*heard.0.lock().unwrap(), [(key("watched"), false)]);
+        observers.announce(&[delete("watched")]).committed();
+        assert_eq!(heard.0.lock().unwrap()[1..], [(key("watched"), true)]);
     }
 }

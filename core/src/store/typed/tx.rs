@@ -274,13 +274,17 @@ impl Tx {
             rows,
         };
         // Dropped with this call, before whoever waits for the commit hears of it.
-        let _announcement = store.announce(&batch.writes);
+        let announcement = store.announce(&batch.writes);
         let mut attempt = 1;
         loop {
             // The batch id makes the repeat harmless: it returns the first answer if the first try did commit.
             match store.backend().commit(batch.clone()).await {
                 Err(error) if !error.certainly_not_written() && attempt < RESOLVE_ATTEMPTS => attempt += 1,
-                outcome => return Ok(outcome?),
+                outcome => {
+                    let committed = outcome?;
+                    announcement.committed();
+                    return Ok(committed);
+                }
             }
         }
     }

@@ -5,13 +5,14 @@ use uuid::Uuid;
 use super::{Batch, BatchId, BatchRequest, BatchView, Cause, Plan, PlanId, PlannedTargets, rules::check_request};
 use crate::{
     access::{Action, Actor, Context},
-    devices::{Device, DeviceId, device::DEVICE_PENDING},
+    devices::{Device, device::DEVICE_PENDING},
     kernel::{Class, Code, EntityId, Result},
-    live::Signals,
+    link::DirectOffers,
     settings::Settings,
     store::{Evidence, Reader, Store, Value},
     work::{
         Operations, RUNS_READ,
+        delivery::offer_first,
         run::{Delivery, Run, RunId, State, StateCount},
     },
 };
@@ -36,7 +37,7 @@ pub struct BatchService<'a> {
     store: &'a Store,
     operations: &'a Operations,
     settings: &'a Settings,
-    devices: &'a Signals<DeviceId>,
+    direct: DirectOffers<'a>,
 }
 
 /// The id of the batch that a key makes: the same actor, route and key always name the same batch.
@@ -62,36 +63,39 @@ impl<'a> BatchService<'a> {
         store: &'a Store,
         operations: &'a Operations,
         settings: &'a Settings,
-        devices: &'a Signals<DeviceId>,
+        direct: DirectOffers<'a>,
     ) -> Self {
         Self {
             store,
             operations,
             settings,
-            devices,
+            direct,
         }
     }
 
-    /// Creates plan, batch and runs in one commit and wakes the devices. With a key, a repeat of the same request returns the
+    /// Creates plan, batch and runs in one commit and wakes the devices. Where a device is connected here and has nothing else to do,
+    /// its run is offered by the same commit. With a key, a repeat of the same request returns the
     /// batch that the first one made.
     pub async fn create(&self, context: &Context, request: &BatchRequest, key: Option<BatchId>) -> Result<BatchView> {
         let kind = self.operations.kind(&request.operation)?;
         context.require(kind.permission)?;
         let checked = &check_request(kind, request)?;
         let id = key.unwrap_or_else(|| BatchId::from_uuid(self.store.new_uuid()));
-        let view = self
+        let (view, made) = self
             .store
             .change(context, Evidence::Audit(BATCH_CREATE), |mut tx| async move {
                 if let Some(existing) = tx.get::<Batch>(id).await? {
                     if existing.request_digest != checked.digest {
                         return Err(KEY_REUSED.error("this idempotency key was used for another request"));
                     }
-                    return view(tx.reader(), existing.value).await;
+                    return Ok((view(tx.reader(), existing.value).await?, None));
                 }
                 let (now, created_by) = (tx.now(), tx.context().actor().clone());
                 let random = self.store.random();
                 let devices = tx.reader().get_many::<Device>(&checked.devices).await?;
                 let mut hasher = blake3::Hasher::new();
+                let mut claims = self.direct.begin();
+                let mut runs = Vec::with_capacity(checked.devices.len());
                 for (device_id, device) in checked.devices.iter().zip(devices) {
                     let device = device.ok_or_else(|| {
                         TARGET_NOT_FOUND
@@ -108,7 +112,7 @@ impl<'a> BatchService<'a> {
                             let why = refusal.message().to_owned();
                             refusal.with_field("/targets/devices", why)
                         })?;
-                    let run = Run {
+                    let mut run = Run {
                         id: RunId::new(now, random),
                         batch: id,
                         device: *device_id,
@@ -128,7 +132,11 @@ impl<'a> BatchService<'a> {
                         ending: None,
                     };
                     hasher.update(run.id.uuid().as_bytes());
+                    if let Some(epoch) = claims.claim(run.device, run.id) {
+                        offer_first(&mut tx, &mut run, epoch)?;
+                    }
                     tx.create(&run)?;
+                    runs.push(run);
                 }
                 let plan = Plan {
                     id: PlanId::new(now, random),
@@ -159,15 +167,12 @@ impl<'a> BatchService<'a> {
                 tx.detail("runs_digest", batch.runs_digest.as_str());
                 tx.detail("request_digest", batch.request_digest.as_str());
                 tx.commit().await?;
-                let states = vec![StateCount {
-                    state: State::Queued,
-                    runs: batch.runs,
-                }];
-                Ok(batch_view(batch, states))
+                let view = batch_view(batch, count_states(&runs));
+                Ok((view, Some((claims, runs))))
             })
             .await?;
-        for device in &checked.devices {
-            self.devices.signal(*device);
+        if let Some((claims, runs)) = made {
+            claims.hand_over(runs);
         }
         Ok(view)
     }
@@ -192,6 +197,16 @@ async fn view(reader: &mut Reader, batch: Batch) -> Result<BatchView> {
     });
     let states: Vec<_> = states.collect();
     Ok(batch_view(batch, states))
+}
+
+/// How runs that were just made stand.
+fn count_states(runs: &[Run]) -> Vec<StateCount> {
+    let count = |state| StateCount {
+        state,
+        runs: runs.iter().filter(|run| run.state == state).count() as u64,
+    };
+    let counts = [count(State::Queued), count(State::Offered)];
+    counts.into_iter().filter(|count| count.runs > 0).collect()
 }
 
 fn batch_view(batch: Batch, states: Vec<StateCount>) -> BatchView {

@@ -16,6 +16,7 @@ mod sweep;
 mod told;
 
 pub use answers::Answer;
+pub(crate) use offers::{Ask, offer_first};
 pub use service::{Deliveries, DeliveryService, Pending};
 pub(crate) use sweep::sweep;
 pub use told::Told;

@@ -9,14 +9,16 @@ use crate::{
         Device, DeviceId,
         device::{check_not_kept_out, of_agent_in},
     },
-    kernel::{Class, EntityId, Error, MAX_LIMIT, PageRequest, Result},
+    kernel::{Class, EntityId, Error, MAX_LIMIT, PageRequest, Result, Timestamp},
     store::{Direction, Evidence, Query, Reader, Tx, Versioned},
     work::{
         Run, RunId, State,
-        run::{Edge, Ending, event, step_run},
+        run::{Edge, Ending, Step, event, step_run},
     },
 };
 
+/// Who offers, in the events of runs.
+const DELIVERY: &str = "delivery";
 /// The most open runs of a device that are looked at in one go.
 const MAX_OPEN: usize = 100;
 /// How many times the edge of being offered again may be repeated.
@@ -24,11 +26,13 @@ const MAX_ATTEMPTS: u32 = 1_000;
 
 /// A device that asks what it is to do, in a session.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ask {
+pub(crate) struct Ask {
     pub device: DeviceId,
     pub epoch: u64,
     /// Whether it is known that the device is there and not kept out.
     pub is_known: bool,
+    /// Whether what was offered in this very session may not have been sent.
+    pub in_doubt: bool,
 }
 
 /// What is due for a device.
@@ -79,7 +83,7 @@ impl DeliveryService<'_> {
                 let refs: Vec<_> = runs.iter().map(|run| &run.value).collect();
                 let cancelled = |run: &&&Run| run.state.is_with_device() && run.cancel_requested_at.is_some();
                 due.cancels = refs.iter().filter(cancelled).map(|run| run.id).collect();
-                let places = choose(&refs, self.operations, ask.epoch, now);
+                let places = choose(&refs, self.operations, (!ask.in_doubt).then_some(ask.epoch), now);
                 let runs = runs.into_iter().enumerate();
                 let taken = runs.filter(|(place, _)| places.contains(place));
                 chosen.extend(taken.map(|(_, run)| (ask.epoch, run)));
@@ -112,7 +116,7 @@ impl DeliveryService<'_> {
         let places: &Vec<_> = &chosen.iter().map(|(epoch, run)| (*epoch, run.id)).collect();
         // As they were read: who was faster makes the first try fail, and the next one reads anew.
         let mut known = Some(chosen.into_iter().map(|(_, run)| Some(run)).collect::<Vec<_>>());
-        let context = Context::system("delivery");
+        let context = Context::system(DELIVERY);
         let decide = |mut tx: Tx| {
             let known = known.take();
             async move {
@@ -217,6 +221,22 @@ fn refuse(tx: &mut Tx, before: &Versioned<Run>, refusal: &Error) -> Result<Run> 
     Ok(run)
 }
 
+/// Marks a run that is being made as offered in this session.
+pub(crate) fn offer_first(tx: &mut Tx, run: &mut Run, epoch: u64) -> Result<()> {
+    let from = run.state;
+    note_offer(run, epoch, tx.now());
+    if let Step::To(to) = run.step(Edge::Offer, tx.now()) {
+        event(tx, run, Context::system(DELIVERY).actor(), from, to, None)?;
+    }
+    Ok(())
+}
+
+fn note_offer(run: &mut Run, epoch: u64, now: Timestamp) {
+    run.delivery.epoch = Some(epoch);
+    run.delivery.attempts += 1;
+    run.delivery.offered_at = Some(now);
+}
+
 /// Marks a run as offered in this session; none when it has moved on meanwhile.
 fn offer(tx: &mut Tx, before: &Versioned<Run>, epoch: u64) -> Result<Option<Run>> {
     let (mut run, actor) = (before.value.clone(), tx.context().actor().clone());
@@ -227,9 +247,7 @@ fn offer(tx: &mut Tx, before: &Versioned<Run>, epoch: u64) -> Result<Option<Run>
     {
         return Ok(None);
     }
-    run.delivery.epoch = Some(epoch);
-    run.delivery.attempts += 1;
-    run.delivery.offered_at = Some(tx.now());
+    note_offer(&mut run, epoch, tx.now());
     if from == State::Queued {
         step_run(tx, before, &mut run, &actor, Edge::Offer, None)?;
     } else {

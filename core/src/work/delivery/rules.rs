@@ -8,11 +8,12 @@ use crate::{
 /// The most runs that are with one device at once.
 pub(super) const MAX_WITH_DEVICE: usize = 8;
 
-/// The places of the runs to offer in this session, out of a device's open runs in due order.
+/// The places of the runs to offer, out of a device's open runs in due order. What was offered in the session of number `sent_in` is
+/// known to have been sent.
 ///
 /// One exclusive run is with the device at a time, so that a run's time begins when it is sent. What was offered in an older
 /// session and not confirmed is offered again: the agent absorbs what it has already.
-pub(super) fn choose(runs: &[&Run], operations: &Operations, epoch: u64, now: Timestamp) -> Vec<usize> {
+pub(super) fn choose(runs: &[&Run], operations: &Operations, sent_in: Option<u64>, now: Timestamp) -> Vec<usize> {
     let exclusive = |run: &Run| {
         operations
             .kind(&run.operation)
@@ -25,7 +26,7 @@ pub(super) fn choose(runs: &[&Run], operations: &Operations, epoch: u64, now: Ti
     for (place, run) in runs.iter().enumerate() {
         let waits = now < run.expires_at && run.cancel_requested_at.is_none();
         match run.state {
-            State::Offered if waits && run.delivery.epoch != Some(epoch) => chosen.push(place),
+            State::Offered if waits && (sent_in.is_none() || run.delivery.epoch != sent_in) => chosen.push(place),
             State::Queued if waits && with_device < MAX_WITH_DEVICE && !(lane_taken && exclusive(run)) => {
                 lane_taken |= exclusive(run);
                 with_device += 1;
@@ -101,7 +102,7 @@ mod tests {
             .collect();
         let operations = Operations::new([shell::KIND, refresh::KIND]).unwrap();
         let runs: Vec<_> = runs.iter().collect();
-        assert_eq!(choose(&runs, &operations, 7, now), expected);
+        assert_eq!(choose(&runs, &operations, Some(7), now), expected);
     }
 
     #[test]

@@ -59,30 +59,35 @@ impl DeliveryService<'_> {
     /// What a device is to do, as of now. Offers are committed before they are returned; a crash between commit and sending
     /// is mended by the next session, which offers them again.
     pub async fn pending(&self, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
-        let due = self.due(device, epoch, false).await?;
-        self.sign(due, device, epoch, dispatch)
-    }
-
-    /// The same, not signed yet, and how the device stands where that is not known. Fails when the device is gone or kept out.
-    pub(crate) async fn due(&self, device: DeviceId, epoch: u64, is_known: bool) -> Result<Due> {
         let ask = Ask {
             device,
             epoch,
-            is_known,
+            is_known: false,
+            in_doubt: false,
         };
+        let due = self.due(ask).await?;
+        self.sign_all(due, device, epoch, dispatch)
+    }
+
+    /// The same, not signed yet, and how the device stands where that is not known. Fails when the device is gone or kept out.
+    pub(crate) async fn due(&self, ask: Ask) -> Result<Due> {
         self.deliveries.asks.ask(ask, |asks| self.offer(asks)).await
     }
 
     /// Signs what is due for a device in this session.
-    pub(crate) fn sign(&self, due: Due, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
-        let offers = due.offered.into_iter().map(|run| {
-            let body = self.body(run, device, epoch)?;
-            Offer::sign(body, dispatch).map_err(Error::internal)
-        });
+    pub(crate) fn sign_all(&self, due: Due, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
+        let offers = due.offered.into_iter();
+        let offers = offers.map(|run| self.sign(run, device, epoch, dispatch));
         Ok(Pending {
             offers: offers.collect::<Result<_>>()?,
             cancels: due.cancels,
         })
+    }
+
+    /// Signs a run that is offered to a device in this session.
+    pub(crate) fn sign(&self, run: Run, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Offer> {
+        let body = self.body(run, device, epoch)?;
+        Offer::sign(body, dispatch).map_err(Error::internal)
     }
 
     fn body(&self, run: Run, device: DeviceId, epoch: u64) -> Result<OfferBody> {

@@ -1,5 +1,7 @@
 //! What a server remembers of a device between two requests, and when it no longer does; session keys and their proofs.
 
+mod direct;
+
 use std::{future::Future, time::Duration};
 
 use tokio::{task::JoinHandle, time::timeout};
@@ -72,7 +74,7 @@ impl World {
 
     fn is_idle(&self) -> bool {
         let now = self.here.clock.now();
-        self.here.fleet.known_devices().is_idle(self.device, now)
+        self.here.fleet.known_devices().is_settled(self.device, 0, now)
     }
 
     async fn linked(&self, key: &SigningKey) -> Result<LinkedDevice> {

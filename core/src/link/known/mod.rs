@@ -1,14 +1,17 @@
 //! What is remembered of devices, so that a request of an idle agent reads nothing from the store.
 //!
-//! Two facts of a device: how it proves itself, and whether nothing is due for it. Both are dropped by the commits of this
+//! Two facts of a device: how it proves itself, and what is open on it ([`Open`]). Both are dropped by the commits of this
 //! process before those are answered ([`CommitObserver`]), by the feed of changes for the commits of other servers
 //! ([`super::follow()`]), and by age. While nobody follows the feed nothing is remembered.
 //!
 //! Whoever fills in takes a [`Ticket`] *before* it opens its view, and what it read is kept only if nothing was dropped in
 //! between: what was committed after the view is never hidden by what was read before it.
+//!
+//! Whoever offers a run as it makes it *claims* its device first ([`KnownDevices::claim`]): until the claim is given back nobody
+//! else claims the device, and nobody looks for what is due on it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,9 +23,13 @@ use crate::{
     certificates::DeviceCertificate,
     devices::{Device, DeviceId},
     kernel::{EntityId as _, PublicKey, Timestamp, Verifier},
-    store::{CommitObserver, Entity as _, Name, Write},
-    work::Run,
+    store::{CommitObserver, Entity as _, Expect, Name, Rev, Write},
+    work::{Run, RunId, State},
 };
+
+mod own_commits;
+
+use own_commits::OwnCommits;
 
 /// Devices that are remembered; each takes about 400 bytes. Twice as many just before the older half is forgotten.
 const CAPACITY: usize = 50_000;
@@ -67,6 +74,9 @@ pub(crate) struct KnownDevices(Mutex<Memory>);
 struct Memory {
     /// Whether the feed is followed.
     following: bool,
+    /// Devices for which a run is being made. Bounded by the requests under way.
+    claimed: HashSet<DeviceId>,
+    own_commits: OwnCommits,
     /// How often something was dropped, by device.
     dropped: Box<[u64]>,
     capacity: usize,
@@ -78,8 +88,21 @@ struct Memory {
 #[derive(Clone)]
 struct Entry {
     device: Arc<KnownDevice>,
-    idle: bool,
+    open: Open,
     read_at: Timestamp,
+}
+
+/// What is open on a device, as far as that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    /// Not known: what is due has to be looked for.
+    Unknown,
+    /// Nothing: nothing becomes due before one of its runs is written.
+    Nothing,
+    /// This run alone, which is being made.
+    Made(RunId),
+    /// This run alone, which was handed to the device's session of this number.
+    Handed(RunId, u64),
 }
 
 impl Entry {
@@ -111,6 +134,8 @@ impl KnownDevices {
     fn new(capacity: usize) -> Self {
         Self(Mutex::new(Memory {
             following: false,
+            claimed: HashSet::new(),
+            own_commits: OwnCommits::default(),
             dropped: vec![0; COUNTERS].into(),
             capacity,
             young: HashMap::new(),
@@ -131,11 +156,47 @@ impl KnownDevices {
         self.memory().find(device, now).map(|entry| entry.device.clone())
     }
 
-    /// Whether it is remembered that nothing is due for a device, that it is there, and that it is not kept out.
-    pub(super) fn is_idle(&self, device: DeviceId, now: Timestamp) -> bool {
-        self.memory()
-            .find(device, now)
-            .is_some_and(|entry| entry.idle && entry.is_let_in())
+    /// Whether there is nothing to look for in this session of a device: nothing is open on it but what the session was handed, and
+    /// it is there and not kept out.
+    pub(super) fn is_settled(&self, device: DeviceId, epoch: u64, now: Timestamp) -> bool {
+        self.memory().find(device, now).is_some_and(|entry| {
+            let is_settled = match entry.open {
+                Open::Nothing => true,
+                Open::Handed(_, handed_in) => handed_in == epoch,
+                Open::Unknown | Open::Made(_) => false,
+            };
+            is_settled && entry.is_let_in()
+        })
+    }
+
+    /// Claims a device for a run that is about to be made, if it is remembered that nothing is open on it and that it is not kept
+    /// out. To be given back by [`KnownDevices::release`], whatever comes of the run.
+    pub(super) fn claim(&self, device: DeviceId, run: RunId, now: Timestamp) -> bool {
+        let mut memory = self.memory();
+        let is_idle = |entry: &Entry| entry.open == Open::Nothing && entry.is_let_in();
+        if memory.claimed.contains(&device) || !memory.find(device, now).is_some_and(is_idle) {
+            return false;
+        }
+        memory.claimed.insert(device);
+        memory.drop_open(device, Open::Made(run));
+        true
+    }
+
+    /// Gives a claim back. `handed`: the run was made, and handed to the session of this number.
+    pub(super) fn release(&self, device: DeviceId, run: RunId, handed: Option<u64>) {
+        let mut memory = self.memory();
+        memory.claimed.remove(&device);
+        let open = handed.map_or(Open::Unknown, |epoch| Open::Handed(run, epoch));
+        memory.each_entry(device, |entry| {
+            if entry.open == Open::Made(run) {
+                entry.open = open;
+            }
+        });
+    }
+
+    /// Whether a run is being made for a device: then nobody looks for what is due on it, until the claim was given back.
+    pub(super) fn is_claimed(&self, device: DeviceId) -> bool {
+        self.memory().claimed.contains(&device)
     }
 
     /// Whether it is remembered that a device is there and that it is not kept out.
@@ -149,12 +210,7 @@ impl KnownDevices {
         if memory.dropped[counter(ticket.device)] != ticket.dropped {
             return;
         }
-        let Memory { young, old, .. } = &mut *memory;
-        let entries = young
-            .get_mut(&ticket.device)
-            .into_iter()
-            .chain(old.get_mut(&ticket.device));
-        entries.for_each(|entry| entry.idle = idle);
+        memory.each_entry(ticket.device, |entry| entry.open = open(idle));
     }
 
     /// Remembers what was read of a device, and whether nothing is due for it; where that was not read, what was remembered
@@ -164,12 +220,14 @@ impl KnownDevices {
         if !memory.following || memory.dropped[counter(ticket.device)] != ticket.dropped {
             return;
         }
-        let before = memory.find(ticket.device, now).is_some_and(|entry| entry.idle);
+        let before = memory
+            .find(ticket.device, now)
+            .map_or(Open::Unknown, |entry| entry.open);
         memory.insert(
             ticket.device,
             Entry {
                 device,
-                idle: idle.unwrap_or(before),
+                open: idle.map_or(before, open),
                 read_at: now,
             },
         );
@@ -183,18 +241,22 @@ impl KnownDevices {
         memory.old.remove(&device);
     }
 
-    /// Drops that nothing is due for a device; returns whether that was remembered.
+    /// Drops what is open on a device; returns whether that was remembered.
     pub(crate) fn wake(&self, device: DeviceId) -> bool {
-        let mut memory = self.memory();
-        memory.dropped[counter(device)] += 1;
-        let Memory { young, old, .. } = &mut *memory;
-        let entries = young.get_mut(&device).into_iter().chain(old.get_mut(&device));
-        entries.fold(false, |was, entry| was | std::mem::take(&mut entry.idle))
+        self.memory().drop_open(device, Open::Unknown)
+    }
+
+    /// Whether a change of a run that the feed tells of is one of this process, which has heard of it already. Asked once.
+    pub(super) fn is_own(&self, run: RunId, rev: Rev) -> bool {
+        self.memory().own_commits.take(run, rev)
     }
 
     /// Drops everything, and says whether anything may be remembered from now on.
     pub(super) fn begin_anew(&self, following: bool) {
-        self.memory().following = following;
+        let mut memory = self.memory();
+        memory.following = following;
+        memory.own_commits = OwnCommits::default();
+        drop(memory);
         self.forget_all();
     }
 
@@ -210,6 +272,12 @@ impl KnownDevices {
     #[cfg(test)]
     pub(super) fn is_following(&self) -> bool {
         self.memory().following
+    }
+
+    /// Own writes that the feed has not told of yet.
+    #[cfg(test)]
+    pub(super) fn untold(&self) -> usize {
+        self.memory().own_commits.len()
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -229,12 +297,59 @@ impl Memory {
         self.young.get(&device).filter(is_fresh)
     }
 
+    fn each_entry(&mut self, device: DeviceId, change: impl FnMut(&mut Entry)) {
+        let Self { young, old, .. } = self;
+        let entries = young.get_mut(&device).into_iter().chain(old.get_mut(&device));
+        entries.for_each(change);
+    }
+
+    /// Notes that what was read of a device until now counts no more, and what is open on it instead; whether something was known of
+    /// that.
+    fn drop_open(&mut self, device: DeviceId, open: Open) -> bool {
+        self.dropped[counter(device)] += 1;
+        let mut was_known = false;
+        self.each_entry(device, |entry| {
+            was_known |= std::mem::replace(&mut entry.open, open) != Open::Unknown;
+        });
+        was_known
+    }
+
+    /// A run was written here.
+    fn run_written(&mut self, id: RunId, run: &Written, is_committed: bool) {
+        let mut before = Open::Unknown;
+        self.each_entry(run.device, |entry| before = entry.open);
+        let is_handed = matches!(before, Open::Handed(handed, _) if handed == id);
+        let after = match before {
+            // Whoever made it says what became of it.
+            Open::Made(made) if made == id => before,
+            Open::Handed(..) if is_handed && is_committed && run.state.is_terminal() => Open::Nothing,
+            Open::Handed(..) if is_handed && is_committed && run.cancel_requested_at.is_none() => before,
+            _ => Open::Unknown,
+        };
+        self.drop_open(run.device, after);
+    }
+
     fn insert(&mut self, device: DeviceId, entry: Entry) {
         if self.young.len() >= self.capacity && !self.young.contains_key(&device) {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(device, entry);
     }
+}
+
+fn open(idle: bool) -> Open {
+    match idle {
+        true => Open::Nothing,
+        false => Open::Unknown,
+    }
+}
+
+/// What is read of a run that was written.
+#[derive(Deserialize)]
+struct Written {
+    device: DeviceId,
+    state: State,
+    cancel_requested_at: Option<Timestamp>,
 }
 
 fn counter(device: DeviceId) -> usize {
@@ -247,153 +362,36 @@ impl CommitObserver for KnownDevices {
         kind == Device::KIND || kind == Run::KIND
     }
 
-    fn written(&self, writes: &[Write]) {
-        #[derive(Deserialize)]
-        struct OfDevice {
-            device: DeviceId,
-        }
+    fn written(&self, writes: &[Write], is_committed: bool) {
         for write in writes {
             let key = write.key();
             if key.kind == Device::KIND {
                 self.forget(DeviceId::from_uuid(key.id));
-            } else if let Write::Put { body, .. } = write {
+            } else if let Write::Put { body, expect, .. } = write {
                 // A run that is removed makes nothing due: where one was open, nothing was remembered.
-                match serde_json::from_slice::<OfDevice>(body) {
-                    Ok(run) => {
-                        self.wake(run.device);
-                    }
-                    Err(_) => self.forget_all(),
+                let Ok(run) = serde_json::from_slice::<Written>(body) else {
+                    self.forget_all();
+                    continue;
+                };
+                let id = RunId::from_uuid(key.id);
+                let mut memory = self.memory();
+                if let Some(rev) = rev_after(*expect).filter(|_| is_committed && memory.following) {
+                    memory.own_commits.add(id, rev);
                 }
+                memory.run_written(id, &run, is_committed);
             }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::{SeededRandom, SigningKey};
-
-    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-
-    fn id(seed: u64) -> DeviceId {
-        DeviceId::new(NOW, &SeededRandom::new(seed))
-    }
-
-    fn device(seed: u64, disabled: bool) -> Arc<KnownDevice> {
-        let key = SigningKey::generate(&SeededRandom::new(seed)).public();
-        Arc::new(KnownDevice {
-            id: id(seed),
-            name: "web".into(),
-            key,
-            verifier: key.verifier(),
-            disabled,
-            revoked: false,
-            pending: false,
-            certificate: None,
-        })
-    }
-
-    fn following(capacity: usize) -> KnownDevices {
-        let known = KnownDevices::new(capacity);
-        known.begin_anew(true);
-        known
-    }
-
-    /// What is remembered of device 1 after it was read, with nothing due, and `between` happened since the ticket: whether it
-    /// is known, whether it is idle.
-    #[track_caller]
-    fn check(between: impl FnOnce(&KnownDevices), after: impl FnOnce(&KnownDevices), expected: (bool, bool)) {
-        let known = following(10);
-        let ticket = known.ticket(id(1));
-        between(&known);
-        known.remember(ticket, device(1, false), Some(true), NOW);
-        after(&known);
-        let got = (known.find(id(1), NOW).is_some(), known.is_idle(id(1), NOW));
-        assert_eq!(got, expected);
-    }
-
-    #[test]
-    fn what_was_read_is_remembered_until_it_is_dropped() {
-        check(|_| {}, |_| {}, (true, true));
-        check(|_| {}, |known| assert!(known.wake(id(1))), (true, false));
-        check(|_| {}, |known| known.forget(id(1)), (false, false));
-        check(|_| {}, |known| known.begin_anew(true), (false, false));
-        check(|_| {}, |known| known.forget(id(2)), (true, true));
-    }
-
-    #[test]
-    fn what_was_dropped_while_it_was_read_is_not_remembered() {
-        check(|known| assert!(!known.wake(id(1))), |_| {}, (false, false));
-        check(|known| known.forget(id(1)), |_| {}, (false, false));
-        check(|known| known.begin_anew(true), |_| {}, (false, false));
-    }
-
-    #[test]
-    fn nothing_is_remembered_while_nobody_follows_the_feed() {
-        check(|_| {}, |known| known.begin_anew(false), (false, false));
-        let known = KnownDevices::new(10);
-        known.remember(known.ticket(id(1)), device(1, false), Some(true), NOW);
-        assert!(known.find(id(1), NOW).is_none());
-    }
-
-    #[test]
-    fn reading_the_device_alone_says_nothing_of_what_is_due() {
-        let known = following(10);
-        known.remember(known.ticket(id(1)), device(1, false), None, NOW);
-        assert!(!known.is_idle(id(1), NOW));
-        known.remember(known.ticket(id(1)), device(1, false), Some(true), NOW);
-        known.remember(known.ticket(id(1)), device(1, false), None, NOW);
-        assert!(known.is_idle(id(1), NOW));
-        known.remember(known.ticket(id(1)), device(1, false), Some(false), NOW);
-        assert!(!known.is_idle(id(1), NOW));
-    }
-
-    #[test]
-    fn what_is_noted_of_work_holds_as_long_as_what_is_known_of_the_device() {
-        let known = following(10);
-        known.note(known.ticket(id(1)), true);
-        assert!(
-            !known.is_idle(id(1), NOW) && !known.is_let_in(id(1), NOW),
-            "nothing is known of it"
-        );
-        known.remember(known.ticket(id(1)), device(1, false), Some(false), NOW);
-        assert!(known.is_let_in(id(1), NOW));
-        let ticket = known.ticket(id(1));
-        known.note(ticket, true);
-        assert!(known.is_idle(id(1), NOW) && !known.is_idle(id(1), NOW.plus(MAX_AGE + Duration::from_secs(1))));
-        known.wake(id(1));
-        known.note(ticket, true);
-        assert!(!known.is_idle(id(1), NOW), "one of its runs was written meanwhile");
-        known.remember(known.ticket(id(2)), device(2, true), Some(false), NOW);
-        assert!(!known.is_let_in(id(2), NOW), "it is kept out");
-    }
-
-    #[test]
-    fn a_device_that_is_disabled_is_never_idle() {
-        let known = following(10);
-        known.remember(known.ticket(id(1)), device(1, true), Some(true), NOW);
-        assert!(known.find(id(1), NOW).is_some_and(|device| device.disabled));
-        assert!(!known.is_idle(id(1), NOW));
-    }
-
-    #[test]
-    fn nothing_is_believed_for_longer_than_five_minutes_nor_after_the_clock_was_set_back() {
-        let known = following(10);
-        known.remember(known.ticket(id(1)), device(1, false), Some(true), NOW);
-        assert!(known.is_idle(id(1), NOW.plus(MAX_AGE)));
-        assert!(!known.is_idle(id(1), NOW.plus(MAX_AGE + Duration::from_secs(1))));
-        assert!(known.find(id(1), NOW.minus(Duration::from_secs(1))).is_none());
-    }
-
-    #[test]
-    fn memory_is_bounded_and_what_is_used_stays() {
-        let known = following(10);
-        for seed in 1..=100 {
-            known.remember(known.ticket(id(seed)), device(seed, false), Some(true), NOW);
-            assert!(known.find(id(1), NOW).is_some(), "{seed}");
-        }
-        let memory = known.memory();
-        assert!(memory.young.len() <= 10 && memory.old.len() <= 10);
+/// The revision of a document that was written on this demand, where that follows from it.
+fn rev_after(expect: Expect) -> Option<Rev> {
+    match expect {
+        Expect::Absent => Some(1),
+        Expect::Rev(rev) => Some(rev + 1),
+        Expect::Any | Expect::Present => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
