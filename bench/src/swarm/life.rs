@@ -119,9 +119,9 @@ impl Life {
     }
 
     async fn after(&self, trouble: &Trouble) {
-        self.swarm.tally.trouble(trouble.name());
+        self.swarm.tally.trouble(&trouble.counted_as());
         if let Err(trouble) = Box::pin(self.agent.mend(&self.swarm, trouble)).await {
-            self.swarm.tally.trouble(trouble.name());
+            self.swarm.tally.trouble(&trouble.counted_as());
         }
     }
 

@@ -1,6 +1,6 @@
 //! Why an agent got no answer, or not the one that it hoped for.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use fleet_core::protocol::Bye;
 
@@ -21,7 +21,15 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// How the report counts it.
+    /// How the report counts it: its code, or why there was no connection. There are few of either.
+    pub fn counted_as(&self) -> Cow<'_, str> {
+        match self {
+            Self::Broken(why) => format!("connection: {why}").into(),
+            Self::Refused { .. } | Self::Untrusted(_) => self.name().into(),
+        }
+    }
+
+    /// Its code.
     pub fn name(&self) -> &str {
         match self {
             Self::Broken(_) => "connection",
