@@ -121,11 +121,35 @@ async fn a_torn_end_of_the_journal_is_cut_without_a_word() {
     let folder = Folder::new();
     filled(&folder.path()).await;
     change(&find(&folder.path(), "journal/"), |bytes| {
-        bytes.truncate(bytes.len() - 7)
+        // Nobody closed it, and the last write is not all there.
+        bytes.truncate(line_start(bytes, 11) - 7)
     });
     assert_eq!(devices(&folder.path()).await, 19);
     assert_eq!(repair(folder.path()).unwrap(), Default::default());
     assert_eq!(devices(&folder.path()).await, 19);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_last_line_of_a_store_that_was_closed_is_no_torn_end() {
+    let harm = |root: &Path| damage(&find(root, "journal/"), 10);
+    assert_eq!(check_damage(harm, &["journal/", "line 10"], 1).await, 19);
+    // Of the line that closes it nothing is lost.
+    let folder = Folder::new();
+    filled(&folder.path()).await;
+    change(&find(&folder.path(), "journal/"), |bytes| {
+        bytes.truncate(bytes.len() - 7)
+    });
+    assert_eq!(devices(&folder.path()).await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_writes_nothing_leaves_the_journal_as_it_is() {
+    let folder = Folder::new();
+    filled(&folder.path()).await;
+    let journal = || fs::read(find(&folder.path(), "journal/")).unwrap();
+    let before = journal();
+    assert_eq!(devices(&folder.path()).await, 20);
+    assert_eq!(journal(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,9 @@ pub(crate) enum Operation<'l> {
     Clear {},
     /// A repair took so many lines away here.
     Lost { lines: u64 },
+    /// The store was closed in order. Its `synced` says that all lines before it were acknowledged: damage of the last of them is
+    /// told from an end that was torn off.
+    Closed {},
 }
 
 #[derive(Serialize, Deserialize)]

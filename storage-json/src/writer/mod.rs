@@ -49,6 +49,7 @@ use crate::{
     manifest::Manifest,
     options::JsonOptions,
     place::Place,
+    records::Operation,
     snapshot::Dirty,
     store::Shared,
 };
@@ -176,6 +177,8 @@ pub(crate) struct Writer {
     running: Option<Running>,
     /// The number of the last attempt at a checkpoint.
     attempt: u64,
+    /// Whether this process has written anything.
+    wrote: bool,
     /// Groups can no longer be written.
     broken: bool,
 }
@@ -212,6 +215,7 @@ impl Writer {
             not_before: now,
             due: now + options.checkpoint_every,
             running: None,
+            wrote: false,
             broken: false,
             options,
         })
@@ -255,6 +259,7 @@ impl Writer {
             }
         }
         self.cancel_checkpoint();
+        self.seal();
         shared.finished();
         self.place.release();
         for reply in closing {
@@ -374,6 +379,7 @@ impl Writer {
         match (result, written) {
             (Ok(()), Some(written)) => {
                 self.behind += written.bytes;
+                self.wrote |= written.bytes > 0;
                 self.dirty.merge(written.dirty);
             }
             (Ok(()), None) => {}
@@ -408,6 +414,21 @@ impl Writer {
                 Taken::Broken => self.broken = true,
                 Taken::Some | Taken::Late | Taken::Closed => {}
             }
+        }
+    }
+
+    /// Ends the journal with a line that says that all before it is on the disk. Without one, as after a crash, damage of the last
+    /// line looks like an end that nobody was answered for.
+    fn seal(&mut self) {
+        let Some(journal) = self.journal.as_mut().filter(|_| self.wrote && self.behind > 0) else {
+            return;
+        };
+        let mut lines = Lines::default();
+        lines.begin(journal.next());
+        let pushed = lines.push(|out| serde_json::to_writer(out, &Operation::Closed {}));
+        let written = pushed.map_err(|error| error.to_string());
+        if let Err(problem) = written.and_then(|()| journal.write(&lines).map_err(|error| error.to_string())) {
+            tracing::debug!(problem, "the journal ends without a line that says so");
         }
     }
 

@@ -39,6 +39,7 @@ enum Accepted {
     Lost {
         lines: u64,
     },
+    Closed,
 }
 
 /// The lines of a piece, each with its place in the file, and the parts that they write to.
@@ -133,6 +134,7 @@ fn read(op: Operation<'_>, dirty: &mut Dirty, manifest: &Manifest, schema: &Sche
             dirty.everything(manifest);
             Accepted::Lost { lines }
         }
+        Operation::Closed {} => Accepted::Closed,
     })
 }
 
@@ -154,6 +156,7 @@ impl Accepted {
             Self::Patch(layout) => load.patch(layout)?,
             Self::Clear => load.clear()?,
             Self::Lost { lines } => load.lost(lines),
+            Self::Closed => {}
         }
         Ok(())
     }
