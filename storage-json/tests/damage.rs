@@ -279,9 +279,9 @@ async fn rows_of_a_chain_that_the_journal_lost_stay_visible_for_good() {
     };
     check_loss(take_out, 21, &[13], &["row 13 of"]).await;
     // A line without such a row is no loss to the chain.
-    check_loss(harm(11), 21, &[], &[]).await;
+    check_loss(harm(12), 21, &[], &[]).await;
     // The last that the chain has, with nothing behind it that says so.
-    check_loss(harm(12), 21, &[21], &["row 21 of"]).await;
+    check_loss(harm(13), 21, &[21], &["row 21 of"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
