@@ -22,6 +22,7 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     clock::SimClock,
     disk::SimDisk,
+    doom::Doom,
     door::Door,
     executor::SimExecutor,
     network::{Fate, Link, Wire},
@@ -52,6 +53,8 @@ pub struct Agent {
     pub disk: Arc<SimDisk>,
     /// How large its journal may be.
     pub limits: Limits,
+    /// What waits for it to begin something.
+    pub doom: Arc<Doom>,
     /// What runs on it.
     running: Option<Running>,
     parts: Parts,
@@ -91,6 +94,7 @@ impl Agent {
         clock: Arc<SimClock>,
         disk: Arc<SimDisk>,
         limits: Limits,
+        doom: Arc<Doom>,
         parts: Parts,
     ) -> Self {
         Self {
@@ -100,6 +104,7 @@ impl Agent {
             clock,
             disk,
             limits,
+            doom,
             running: None,
             parts,
             boots: 0,
@@ -129,6 +134,7 @@ impl Agent {
             link: self.link.clone(),
             clock: self.clock.clone(),
             disk: self.disk.clone(),
+            doom: self.doom.clone(),
             limits: match self.parts.plant {
                 Some(Plant::SpoolUnbounded) => Limits {
                     file_bytes: u64::MAX,
@@ -172,6 +178,7 @@ struct Start {
     link: Arc<Link>,
     clock: Arc<SimClock>,
     disk: Arc<SimDisk>,
+    doom: Arc<Doom>,
     limits: Limits,
     dead: watch::Receiver<bool>,
 }
@@ -213,6 +220,7 @@ impl Start {
             clock: self.clock.clone(),
             door: parts.door.clone(),
             dead: self.dead.clone(),
+            doom: self.doom.clone(),
             plant: parts.plant,
         };
         let runs = Runs::recover(

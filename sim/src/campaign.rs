@@ -1,6 +1,7 @@
 //! Many seeds, on all cores.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{
         Mutex, PoisonError,
@@ -56,8 +57,18 @@ impl Report {
                 line(format_args!("  {count:>9}  {what}"));
             }
         }
+        let excused: BTreeMap<_, _> = edges::all()
+            .filter_map(|(from, to)| Some((edges::name(from, to), edges::why_not(from, to)?)))
+            .collect();
+        line(format_args!("moves that cannot happen: {}", excused.len()));
+        for (what, why) in excused {
+            line(format_args!("             {what}: {why}"));
+        }
         for missing in self.not_visited() {
             line(format_args!("not visited, and should be: {missing}"));
+        }
+        for excused in self.wrongly_excused() {
+            line(format_args!("visited, and should not be possible: {excused}"));
         }
         for outcome in &self.failed {
             for event in &outcome.trace {
@@ -80,11 +91,17 @@ impl Report {
     /// The moves of the table that can be reached and were not.
     pub fn not_visited(&self) -> Vec<String> {
         let reachable = edges::all().filter(|(from, to)| edges::why_not(*from, *to).is_none());
-        let names: std::collections::BTreeSet<_> = reachable
-            .map(|(from, to)| format!("{} > {}", from.name(), to.name()))
-            .collect();
+        let names: BTreeSet<_> = reachable.map(|(from, to)| edges::name(from, to)).collect();
         let visited = &self.coverage.run_edges;
         names.into_iter().filter(|name| !visited.contains_key(name)).collect()
+    }
+
+    /// The moves that were visited although it is said why they cannot happen.
+    pub fn wrongly_excused(&self) -> Vec<String> {
+        let excused = edges::all().filter(|(from, to)| edges::why_not(*from, *to).is_some());
+        let names: BTreeSet<_> = excused.map(|(from, to)| edges::name(from, to)).collect();
+        let visited = &self.coverage.run_edges;
+        names.into_iter().filter(|name| visited.contains_key(name)).collect()
     }
 }
 

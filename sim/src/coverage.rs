@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use fleet_core::work::State;
 use serde::Serialize;
 
+use crate::edges;
+
 /// Counts of what was visited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Coverage {
@@ -21,7 +23,7 @@ pub struct Coverage {
 impl Coverage {
     /// A run moved.
     pub fn run(&mut self, from: State, to: State) {
-        count(&mut self.run_edges, format!("{} > {}", from.name(), to.name()));
+        count(&mut self.run_edges, edges::name(from, to));
     }
 
     /// A device came or went.

@@ -38,7 +38,7 @@ use crate::{
     store::SimStore,
 };
 
-/// How the answer to a beat begins.
+/// How a beat begins, and the answer to it.
 const BEAT: &str = "{\"type\":\"beat\"";
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 8 << 20;
@@ -133,11 +133,17 @@ impl Door {
         }
     }
 
+    /// A planted fault: it is there, and lets nobody in.
+    fn is_shut(&self) -> bool {
+        let starts = *self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.plant == Some(Plant::ShutAfterRestart) && starts > 1
+    }
+
     /// A request; no answer when the server is not there, or not any more.
     pub async fn post(self: &Arc<Self>, post: Post) -> Option<Reply> {
         let (fleet, router) = {
             let process = self.process();
-            let process = process.as_ref()?;
+            let process = process.as_ref().filter(|_| !self.is_shut())?;
             (process.fleet.clone(), process.router.clone())
         };
         let (answer, answered) = oneshot::channel();
@@ -200,7 +206,7 @@ impl Door {
         ends: Ends<AgentFrame>,
     ) -> Result<(), LinkError> {
         let gone = || LinkError::Unreachable("connection refused".into());
-        let fleet = self.fleet().ok_or_else(gone)?;
+        let fleet = self.fleet().filter(|_| !self.is_shut()).ok_or_else(gone)?;
         let device = match fleet.link().authenticate(assertion, "GET", path, &[]).await {
             Ok(device) => device,
             Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => return Err(gone()),
@@ -285,6 +291,26 @@ impl ServerSocket {
     }
 }
 
+impl Drop for ServerSocket {
+    /// A planted fault: what still comes is answered, though the server has done with it.
+    fn drop(&mut self) {
+        if !lies::goes_on(self.door.plant) || self.epoch == 0 {
+            return;
+        }
+        let (door, fleet, device, epoch) = (self.door.clone(), self.fleet.clone(), self.device.id, self.epoch);
+        let mut ends = self.ends.take();
+        self.door.spawn(async move {
+            while let Some(text) = ends.incoming.recv().await {
+                if text.starts_with(BEAT) {
+                    let beat = ServerFrame::Beat { time: door.now() };
+                    door.judge
+                        .server_says(&fleet, device, &beat, epoch < door.judge.epoch(device));
+                }
+            }
+        });
+    }
+}
+
 impl Stream for ServerSocket {
     type Item = Result<Message, axum::Error>;
 
@@ -299,6 +325,7 @@ impl Stream for ServerSocket {
             }
             match lies::inbound(self.door.plant, &self.fleet, &text) {
                 Inbound::Pass => return Poll::Ready(Some(Ok(Message::Text(Utf8Bytes::from(text))))),
+                Inbound::Instead(text) => return Poll::Ready(Some(Ok(Message::Text(Utf8Bytes::from(text))))),
                 Inbound::Swallow(answers) => {
                     for answer in answers {
                         if let Ok(text) = serde_json::to_string(&answer) {

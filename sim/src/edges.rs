@@ -22,7 +22,7 @@ pub fn all() -> impl Iterator<Item = (State, State)> {
     named.chain(reported)
 }
 
-/// Why a move of the table cannot happen yet; none for those that can.
+/// Why a move of the table cannot happen yet; none for those that can. A campaign fails when one of these happens all the same.
 pub fn why_not(from: State, to: State) -> Option<&'static str> {
     use State::{AwaitingApproval, Draft, Expired, NotApplicable, Scheduled, Skipped, SucceededWithIssues};
     if matches!(from, Draft | AwaitingApproval | Scheduled) {
@@ -35,4 +35,78 @@ pub fn why_not(from: State, to: State) -> Option<&'static str> {
         return Some("an agent refuses only what it has not taken, so the run is still offered");
     }
     None
+}
+
+/// A move as it is counted and printed.
+pub fn name(from: State, to: State) -> String {
+    format!("{} > {}", from.name(), to.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use fleet_core::protocol::RunResult;
+
+    use super::*;
+
+    /// The end that each result of the protocol stands for. A new one does not compile until it stands here.
+    fn end(result: RunResult) -> State {
+        match result {
+            RunResult::Succeeded => State::Succeeded,
+            RunResult::Failed => State::Failed,
+            RunResult::TimedOut => State::TimedOut,
+            RunResult::Cancelled => State::Cancelled,
+            RunResult::Indeterminate => State::Indeterminate,
+        }
+    }
+
+    #[test]
+    fn no_end_that_a_device_can_report_is_excused() {
+        for result in [
+            RunResult::Succeeded,
+            RunResult::Failed,
+            RunResult::TimedOut,
+            RunResult::Cancelled,
+            RunResult::Indeterminate,
+        ] {
+            for from in [State::Offered, State::Accepted, State::Running, State::Lost] {
+                assert_eq!(why_not(from, end(result)), None, "{}", name(from, end(result)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_excused_is_known_by_name() {
+        let excused: BTreeSet<String> = all()
+            .filter(|(from, to)| why_not(*from, *to).is_some())
+            .map(|(from, to)| name(from, to))
+            .collect();
+        let known = [
+            "accepted > expired",
+            "accepted > not_applicable",
+            "accepted > skipped",
+            "accepted > succeeded_with_issues",
+            "awaiting_approval > cancelled",
+            "awaiting_approval > expired",
+            "awaiting_approval > scheduled",
+            "draft > awaiting_approval",
+            "draft > cancelled",
+            "draft > scheduled",
+            "lost > not_applicable",
+            "lost > skipped",
+            "lost > succeeded_with_issues",
+            "offered > not_applicable",
+            "offered > skipped",
+            "offered > succeeded_with_issues",
+            "running > expired",
+            "running > not_applicable",
+            "running > skipped",
+            "running > succeeded_with_issues",
+            "scheduled > cancelled",
+            "scheduled > expired",
+            "scheduled > queued",
+        ];
+        assert_eq!(excused, known.map(str::to_owned).into());
+    }
 }

@@ -16,7 +16,7 @@ use fleet_core::{
 use futures::FutureExt as _;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{clock::SimClock, dice::Dice, door::Door, plant::Plant};
+use crate::{clock::SimClock, dice::Dice, doom::Doom, door::Door, plant::Plant};
 
 /// The script of runs that go on for as long as they may.
 pub const ENDLESS: &str = "sleep infinity";
@@ -38,6 +38,8 @@ pub struct SimExecutor {
     pub door: Arc<Door>,
     /// Whether the agent is no more.
     pub dead: watch::Receiver<bool>,
+    /// What waits for it to begin something.
+    pub doom: Arc<Doom>,
     /// A planted fault.
     pub plant: Option<Plant>,
 }
@@ -140,6 +142,7 @@ impl Execute for SimExecutor {
             biased;
             // Nobody keeps what it returns: its journal is gone.
             () = self.until_dead() => return interrupted,
+            () = self.doom.run_begins() => return interrupted,
             result = self.live(offer, &output, cancellation) => result,
         };
         judge.ends(offer, result);

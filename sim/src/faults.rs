@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
+use fleet_core::{
+    kernel::EntityId as _,
+    work::{
+        Run, RunId, State,
+        operations::{refresh, shell},
+    },
+};
 use tokio::time::Instant;
 
 use crate::{
     agent::Crash,
     dice::Dice,
+    executor::{ENDLESS, SHORT},
     network::{Fate, Rates, Road},
     world::World,
 };
@@ -18,6 +26,7 @@ enum Trouble {
     AgentKilled,
     PowerLost,
     PowerLostInWrite,
+    GoneAtBeginning,
     Cut,
     Partition,
     HalfOpen,
@@ -25,17 +34,21 @@ enum Trouble {
     Refused,
     Busy,
     BadNetwork,
+    Disorder,
+    StopUnheard,
     DeviceClock,
     ServerClock,
+    ClockSetUnderWay,
     DiskFull,
     Store,
 }
 
-const ALL: [Trouble; 15] = [
+const ALL: [Trouble; 19] = [
     Trouble::ServerCrash,
     Trouble::AgentKilled,
     Trouble::PowerLost,
     Trouble::PowerLostInWrite,
+    Trouble::GoneAtBeginning,
     Trouble::Cut,
     Trouble::Partition,
     Trouble::HalfOpen,
@@ -43,11 +56,17 @@ const ALL: [Trouble; 15] = [
     Trouble::Refused,
     Trouble::Busy,
     Trouble::BadNetwork,
+    Trouble::Disorder,
+    Trouble::StopUnheard,
     Trouble::DeviceClock,
     Trouble::ServerClock,
+    Trouble::ClockSetUnderWay,
     Trouble::DiskFull,
     Trouble::Store,
 ];
+
+/// How agents end in the midst of disorder: most often so that nobody heard of what they had begun.
+const DISORDERLY: [Crash; 3] = [Crash::PowerLost, Crash::PowerLost, Crash::Killed];
 
 /// How a trouble ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +162,11 @@ impl World {
             Trouble::PowerLostInWrite => {
                 self.agents[index].disk.power_fails_in(dice.below(6));
             }
+            Trouble::GoneAtBeginning => {
+                let how = [Crash::Killed, Crash::PowerLost][dice.place(2)];
+                let after = Duration::from_millis([0, 1, dice.below(3_000)][dice.place(3)]);
+                self.agents[index].doom.waits(how, after);
+            }
             Trouble::Cut => link.set_fate(Fate::Cut, Fate::Cut),
             Trouble::Partition => {
                 link.set_road(Road::Silent);
@@ -184,12 +208,66 @@ impl World {
                 });
                 self.later(30, 900, Healing::Network(index));
             }
+            // What is due arrives in any order.
+            Trouble::Disorder => {
+                link.set_rates(Rates {
+                    overtaken: 800,
+                    ..Rates::default()
+                });
+                let (is_doomed, how) = (dice.chance(500), DISORDERLY[dice.place(DISORDERLY.len())]);
+                let after = Duration::from_millis([0, 1_500][dice.place(2)]);
+                self.later(120, 600, Healing::Network(index));
+                if is_doomed {
+                    self.agents[index].doom.waits(how, after);
+                }
+                self.request_script(index, ENDLESS, 1).await;
+                self.request_script(index, SHORT, 30).await;
+                // Told to stop while nobody knows yet that it began.
+                self.request_script(index, ENDLESS, 60).await;
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                if let Some(run) = self.runs.last() {
+                    self.cancel(*run).await;
+                }
+            }
+            // A device hears that it should stop, and nobody hears from it.
+            Trouble::StopUnheard => {
+                if self.executing(index).is_none() {
+                    self.request_script(index, ENDLESS, 20).await;
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+                let Some(run) = self.executing(index) else { return };
+                self.cancel(run).await;
+                link.set_road(Road::Silent);
+                link.set_fate(Fate::Silent, Fate::Passes);
+                self.later(60, 900, Healing::Network(index));
+            }
             Trouble::DeviceClock => {
                 let by = jump(dice, &[3, 60, 600, 7_200, 172_800]);
                 self.agents[index].clock.jump(by);
             }
             Trouble::ServerClock => {
                 let by = jump(dice, &[3, 30, 120, 3_600]);
+                self.judge.clock.jump(by);
+                self.judge.clock_was_set();
+            }
+            // The server's clock is set while offers are under way, and what was sent after them may arrive before them.
+            Trouble::ClockSetUnderWay => {
+                link.set_rates(Rates {
+                    overtaken: 500,
+                    slow: 300,
+                    ..Rates::default()
+                });
+                let by = 60 + dice.below(3_600) as i64;
+                let (expires, pause) = (
+                    20 + dice.below(60) as u32,
+                    dice.time(Duration::ZERO, Duration::from_secs(2)),
+                );
+                self.later(60, 300, Healing::Network(index));
+                for _ in 0..4 {
+                    self.request(&[index], refresh::NAME, serde_json::json!({}), 60, expires)
+                        .await;
+                }
+                tokio::time::sleep(pause).await;
                 self.judge.clock.jump(by);
                 self.judge.clock_was_set();
             }
@@ -231,27 +309,49 @@ impl World {
         }
     }
 
-    /// The power of a device went in the middle of a write.
-    pub(crate) async fn power_went(&mut self) {
+    /// Devices were struck in the middle of a write, or at the beginning of a run.
+    pub(crate) async fn who_was_struck(&mut self) {
         for index in 0..self.agents.len() {
             let agent = &mut self.agents[index];
-            if agent.disk.has_power_failed() && agent.runs() {
-                agent.crash(Crash::PowerLost).await;
+            let doom = agent.doom.struck();
+            let how = agent.disk.has_power_failed().then_some(Crash::PowerLost).or(doom);
+            if let Some(how) = how
+                && agent.runs()
+            {
+                agent.crash(how).await;
                 self.later(1, 300, Healing::Agent(index));
             }
         }
     }
 
+    /// Somebody asks a device for a script, for so many seconds.
+    async fn request_script(&mut self, index: usize, script: &str, timeout: u32) {
+        let params = serde_json::json!({"script": script});
+        self.request(&[index], shell::NAME, params, timeout, 600).await;
+    }
+
+    /// The newest run that the server knows as being executed by a device.
+    fn executing(&self, index: usize) -> Option<RunId> {
+        let device = self.agents[index].device;
+        let is_executed = |run: &Run| run.device == device && run.state == State::Running;
+        let newest = self.runs.iter().rev();
+        newest
+            .filter_map(|run| self.door.stored::<Run>(run.uuid()))
+            .find(is_executed)
+            .map(|run| run.id)
+    }
+
     /// All trouble ends.
     pub(crate) async fn heal_all(&mut self) {
         self.judge.trace.say("peace");
-        self.power_went().await;
+        self.who_was_struck().await;
         self.healing.clear();
         self.heal(Healing::Store).await;
         for index in 0..self.agents.len() {
             self.heal(Healing::Network(index)).await;
             self.heal(Healing::Disk(index)).await;
             self.agents[index].disk.power_stays();
+            self.agents[index].doom.lift();
             self.heal(Healing::Agent(index)).await;
         }
         self.heal(Healing::Server).await;

@@ -19,7 +19,7 @@ use fleet_core::{
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 
-use crate::{clock::SimClock, coverage::Coverage, trace::Trace};
+use crate::{clock::SimClock, coverage::Coverage, panics, trace::Trace};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,7 +171,11 @@ impl Judge {
 
     /// Something must not be. The first one counts.
     pub fn violate(&self, invariant: Invariant, why: impl fmt::Display) {
-        let why = why.to_string();
+        // What follows from a panic is not what was wrong.
+        let (invariant, why) = match panics::take() {
+            Some(panic) => (Invariant::NobodyPanics, panic),
+            None => (invariant, why.to_string()),
+        };
         self.trace.say(format_args!("VIOLATION {invariant:?}: {why}"));
         self.inner().violation.get_or_insert(Violation { invariant, why });
         self.violated.notify_one();
@@ -285,6 +289,13 @@ impl Judge {
         let inner = self.inner();
         let mut under_way = inner.executions.values().flatten().filter(|it| it.ended.is_none());
         under_way.any(|it| !inner.crashes.contains_key(&(it.device, it.boot)))
+    }
+
+    /// Whether a beat of a device was taken within this time.
+    pub fn is_heard_of(&self, device: DeviceId, within: Duration) -> bool {
+        let now = self.clock.elapsed();
+        let beat = self.inner().beats.get(&device).copied();
+        beat.is_some_and(|beat| now - beat <= within)
     }
 
     /// When an agent crashed.

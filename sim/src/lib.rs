@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! world.rs      one simulation: trouble, then peace, then the reckoning
-//! faults.rs     what goes wrong, and how it ends;  people.rs   who asks for work
+//! faults.rs     what goes wrong, and how it ends;  people.rs   who asks for work;  doom.rs: an end that waits for work
 //! door.rs       the server's process without a port; agent.rs  a device and its agent; executor.rs what runs do
 //! network.rs    between them;  disk.rs  below the agent;  store.rs  below the server;  clock.rs  beside both
 //! judge.rs      what must hold, checked where it happens; reckoning.rs: in the end
@@ -27,6 +27,7 @@ pub mod clock;
 pub mod coverage;
 pub mod dice;
 pub mod disk;
+pub mod doom;
 pub mod door;
 pub mod edges;
 pub mod executor;

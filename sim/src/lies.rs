@@ -5,7 +5,7 @@ use fleet_core::{
     access::Context,
     devices::{DEVICE_OFFLINE, DeviceEvent, DeviceId, DeviceSummary, Presence},
     kernel::{EntityId as _, Timestamp},
-    protocol::{AgentFrame, Offer, Recorded, ServerFrame},
+    protocol::{AgentFrame, Offer, Recorded, RunResult, ServerFrame, Welcome},
     store::Evidence,
     work::{Run, RunId, State, run::RunEvent},
 };
@@ -19,6 +19,8 @@ pub enum Inbound {
     Pass,
     /// It does not, and this is answered.
     Swallow(Vec<ServerFrame>),
+    /// It hears something else.
+    Instead(String),
 }
 
 /// A frame on its way in.
@@ -49,6 +51,13 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
             if output.chunks.iter().any(|chunk| chunk.text.contains("spool was full")) =>
         {
             Inbound::Swallow(Vec::new())
+        }
+        (Plant::FailureTakenForSuccess, AgentFrame::Finished(mut finished)) if finished.result == RunResult::Failed => {
+            finished.result = RunResult::Succeeded;
+            serde_json::to_string(&AgentFrame::Finished(finished)).map_or(Inbound::Pass, Inbound::Instead)
+        }
+        (Plant::PanicAtResult, AgentFrame::Finished(finished)) if finished.result == RunResult::TimedOut => {
+            panic!("planted")
         }
         (Plant::ResultCountedTwice, AgentFrame::Finished(finished)) => {
             write_again(fleet, finished.run);
@@ -129,6 +138,14 @@ pub fn outbound(plant: Option<Plant>, fleet: &Fleet, now: Timestamp, frame: Serv
             frames.extend(signed(fleet, other));
             frames
         }
+        (Some(Plant::ConnectionsNumberedAlike), ServerFrame::Welcome(mut welcome)) => {
+            welcome.body.epoch = 1;
+            let signed = Welcome::sign(welcome.body, fleet.keys().identity());
+            signed
+                .map(|welcome| ServerFrame::Welcome(Box::new(welcome)))
+                .into_iter()
+                .collect()
+        }
         (_, frame) => vec![frame],
     }
 }
@@ -139,6 +156,11 @@ fn signed(fleet: &Fleet, body: fleet_core::protocol::OfferBody) -> Vec<ServerFra
         .map(|offer| ServerFrame::Offer(Box::new(offer)))
         .into_iter()
         .collect()
+}
+
+/// A connection has ended for the server. Whether it is answered all the same.
+pub fn goes_on(plant: Option<Plant>) -> bool {
+    plant == Some(Plant::OlderConnectionAnswered)
 }
 
 /// A connection has ended.

@@ -64,6 +64,10 @@ fn main() -> anyhow::Result<()> {
     if !report.failed.is_empty() {
         anyhow::bail!("{} seeds failed", report.failed.len());
     }
+    anyhow::ensure!(
+        report.wrongly_excused().is_empty(),
+        "moves happened that are said not to be possible"
+    );
     if flags.all_moves && !report.not_visited().is_empty() {
         anyhow::bail!("moves that can be reached were not visited");
     }

@@ -195,6 +195,19 @@ pub struct Ends<From> {
     from: std::marker::PhantomData<fn() -> From>,
 }
 
+impl<From> Ends<From> {
+    /// What is left instead is not connected to anything.
+    pub fn take(&mut self) -> Self {
+        let (out, incoming) = (mpsc::unbounded_channel().0, mpsc::unbounded_channel().1);
+        let unconnected = Self {
+            out,
+            incoming,
+            from: std::marker::PhantomData,
+        };
+        std::mem::replace(self, unconnected)
+    }
+}
+
 /// Carries messages one way, until one side or the connection is gone.
 async fn pump(
     link: Arc<Link>,

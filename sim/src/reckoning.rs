@@ -14,7 +14,7 @@ use fleet_core::{
 use tokio::time::Instant;
 
 use crate::{
-    agent::Crash,
+    agent::{Agent, Crash},
     executor::{ENDLESS, SHORT},
     faults::Healing,
     judge::{Invariant, OFFLINE_AFTER},
@@ -26,6 +26,10 @@ const GRACE: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(15);
 /// How long devices may take to come back: the longest back-off, what they were told to stay away, and silences to be noticed.
 const COMING_BACK: Duration = Duration::from_secs(300);
+/// Silences are noticed by then.
+const SILENCES_NOTICED: Duration = Duration::from_secs(120);
+/// Who is connected is heard of so often.
+const HEARD: Duration = Duration::from_secs(35);
 /// How far a journal may pass its bound: by the results of runs that were begun before.
 const SPOOL_SLACK: u64 = 24 << 10;
 /// What may lie between the end of an execution and its record, where the agent crashed: a disk that is full for five minutes, and the pause
@@ -86,7 +90,11 @@ impl World {
                 until = until.max(last.since(now) + SWEEP * 2);
             }
         }
-        tokio::time::sleep(until.max(COMING_BACK)).await;
+        let peace = Instant::now();
+        tokio::time::sleep(SILENCES_NOTICED).await;
+        while peace.elapsed() < until.max(COMING_BACK) && !self.is_settled() {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
         // A device may be busy with what the server has given up.
         let patience = Instant::now() + Duration::from_secs(600);
         while self.judge.is_executing() && Instant::now() < patience {
@@ -104,13 +112,27 @@ impl World {
         }
     }
 
+    /// Whether there is nothing left to wait for: everything has ended, and nobody is missing.
+    fn is_settled(&self) -> bool {
+        let is_there = |agent: &Agent| self.judge.is_heard_of(agent.device, HEARD);
+        let has_ended = |run: &RunId| {
+            let run = self.door.stored::<Run>(run.uuid());
+            // The result of a lost one may still come.
+            run.is_some_and(|run| run.state.is_terminal() && run.state != State::Lost)
+        };
+        self.agents.iter().all(is_there) && self.runs.iter().all(has_ended)
+    }
+
     /// Each device does what it is asked to, and stops when it is asked to.
     async fn everybody_works(&mut self) {
+        let script = |script: &str| serde_json::json!({"script": script});
+        let began = Instant::now();
+        let mut short = Vec::new();
         for index in 0..self.agents.len() {
-            let script = |script: &str| serde_json::json!({"script": script});
-            let began = Instant::now();
-            let runs = self.request(&[index], "shell", script(SHORT), 60, 120).await;
-            let state = self.wait(&runs, Duration::from_secs(120)).await;
+            short.push(self.request(&[index], "shell", script(SHORT), 60, 120).await);
+        }
+        for (index, runs) in short.iter().enumerate() {
+            let state = self.wait(runs, Duration::from_secs(120)).await;
             if !matches!(state, Some(State::Succeeded | State::Failed)) {
                 let why = format!(
                     "device {index} did not do a short run: {state:?} after {:?}",
@@ -118,12 +140,17 @@ impl World {
                 );
                 self.violate(Invariant::EverybodyComesBack, why);
             }
-            let runs = self.request(&[index], "shell", script(ENDLESS), 3_600, 120).await;
-            tokio::time::sleep(Duration::from_secs(20)).await;
-            for run in &runs {
-                self.cancel(*run).await;
-            }
-            let state = self.wait(&runs, Duration::from_secs(60)).await;
+        }
+        let mut endless = Vec::new();
+        for index in 0..self.agents.len() {
+            endless.push(self.request(&[index], "shell", script(ENDLESS), 3_600, 120).await);
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        for run in endless.iter().flatten() {
+            self.cancel(*run).await;
+        }
+        for (index, runs) in endless.iter().enumerate() {
+            let state = self.wait(runs, Duration::from_secs(60)).await;
             if state != Some(State::Cancelled) {
                 let why = format!("device {index} was asked to stop a run a minute ago: {state:?}");
                 self.violate(Invariant::CancelledInTime, why);

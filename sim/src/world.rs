@@ -17,6 +17,7 @@ use crate::{
     coverage::Coverage,
     dice::Dice,
     disk::SimDisk,
+    doom::Doom,
     door::Door,
     faults::{Chaos, Healing},
     judge::{Invariant, Judge, Violation},
@@ -49,8 +50,8 @@ impl Plan {
             whole_trace: false,
             // Short ones are cheap and many; a tenth is long, for what builds up slowly.
             trouble: match seed % 10 {
-                0 => Duration::from_secs(30 * 60),
-                n => Duration::from_secs(3 * 60 + n * 24),
+                0 => Duration::from_secs(20 * 60),
+                n => Duration::from_secs(2 * 60 + n * 20),
             },
         }
     }
@@ -90,8 +91,8 @@ pub struct World {
     pub(crate) cancels: u64,
     /// What ends by itself, and when.
     pub(crate) healing: BTreeMap<(Instant, u64), Healing>,
-    /// Woken when the power of a device goes in the middle of a write.
-    power: Arc<Notify>,
+    /// Woken when a device is struck in the middle of a write, or at the beginning of a run.
+    struck: Arc<Notify>,
     folder: tempfile::TempDir,
 }
 
@@ -153,7 +154,7 @@ impl World {
             batches: 0,
             cancels: 0,
             healing: BTreeMap::new(),
-            power: Arc::new(Notify::new()),
+            struck: Arc::new(Notify::new()),
             folder,
         };
         for index in 0..1 + dice.place(3) {
@@ -224,8 +225,9 @@ impl World {
             index,
             Link::new(seed, index, self.judge.clone(), plant),
             Arc::new(SimClock::new(begun, off_seconds)),
-            SimDisk::new(seed, &format!("disk {index}"), plant, self.power.clone()),
+            SimDisk::new(seed, &format!("disk {index}"), plant, self.struck.clone()),
             limits,
+            Doom::new(self.struck.clone()),
             parts,
         ))
     }
@@ -238,15 +240,15 @@ impl World {
         let end = Instant::now() + self.plan.trouble;
         let mut trouble = Instant::now() + self.chaos.pause();
         let mut request = Instant::now() + self.pause();
-        let (judge, power) = (self.judge.clone(), self.power.clone());
+        let (judge, struck) = (self.judge.clone(), self.struck.clone());
         while self.judge.violation().is_none() {
             let healing = self.healing.keys().next().map_or(end, |(at, _)| *at);
             let next = trouble.min(request).min(healing).min(end);
             tokio::select! {
                 biased;
                 () = judge.violated.notified() => break,
-                () = power.notified() => {
-                    self.power_went().await;
+                () = struck.notified() => {
+                    self.who_was_struck().await;
                     continue;
                 }
                 () = tokio::time::sleep_until(next) => {}

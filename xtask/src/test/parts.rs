@@ -165,7 +165,7 @@ pub const PARTS: &[Part] = &[
                 }
                 Step::Run(command)
             };
-            vec![simulate(&[]), simulate(&["--plants"])]
+            vec![simulate(&["--all-moves"]), simulate(&["--plants"])]
         },
     },
     Part {
