@@ -27,3 +27,4 @@ pub(crate) use http::{client as enrolment_client, read as read_answer, unreachab
 pub use session::{End, Session};
 pub(crate) use standing::is_reason_to_ask;
 pub use transport::{Transport, TransportKind};
+pub use verifier::Trust;

@@ -21,7 +21,7 @@ use rustls::ClientConfig;
 use super::{
     Http, LinkError,
     http::{self, Client},
-    verifier::client_config,
+    verifier::Trust,
 };
 use crate::{
     clock::ServerClock,
@@ -296,11 +296,10 @@ fn config(
     let certificate = credentials
         .and_then(|credentials| credentials.certificate.as_ref())
         .filter(|_| present)
-        .map(|certificate| certificate.der.clone());
+        .map(|certificate| (&certificate.der[..], &identity.key));
     let authorities = credentials.map(|credentials| &credentials.authorities[..]);
-    let config = client_config(clock.clone(), authorities, certificate, &identity.key);
-    config
-        .map(Arc::new)
+    Trust::new(clock.clone(), authorities)
+        .and_then(|trust| trust.config(certificate))
         .map_err(|error| LinkError::Handshake(error.to_string()))
 }
 

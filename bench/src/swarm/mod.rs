@@ -39,7 +39,6 @@ mod steady;
 mod storm;
 mod stream;
 mod tally;
-mod tls;
 mod trouble;
 mod work;
 

@@ -9,10 +9,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use fleet_agent_lib::link::Trust;
 use fleet_bench_dataset::{Dataset, Size};
 use fleet_core::{
     devices::enrolment::{EnrolmentSecret, TokenText},
-    kernel::{PublicKey, SeededRandom},
+    kernel::{PublicKey, SeededRandom, SystemClock},
 };
 use rustls::pki_types::ServerName;
 use tokio::{
@@ -20,9 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    agent::ask_whom_to_trust, arguments::Arguments, connection::Connection, stream::Stream, tally::Tally, tls::Trust,
-};
+use super::{agent::ask_whom_to_trust, arguments::Arguments, connection::Connection, stream::Stream, tally::Tally};
 
 /// Reports under way at once: each is put together and packed while it is.
 const REPORTS: usize = 32;
@@ -105,7 +104,10 @@ impl Swarm {
             .next()
             .with_context(|| format!("{with_port} has no address"))?;
         let tls = match token.ca {
-            Some(_) => Some((Trust::new(None)?, ServerName::from(address.ip()))),
+            Some(_) => Some((
+                Trust::for_many(Arc::new(SystemClock), None)?,
+                ServerName::from(address.ip()),
+            )),
             None => None,
         };
         let mut swarm = Self {
@@ -143,7 +145,7 @@ impl Swarm {
         let stream = Stream::connect(self.target.address, 0, Some(tls)).await?;
         let (authorities, _) = ask_whom_to_trust(self, &mut Connection::new(stream, None)).await?;
         let name = name.clone();
-        self.target.tls = Some((Trust::new(Some(&authorities))?, name));
+        self.target.tls = Some((Trust::for_many(Arc::new(SystemClock), Some(&authorities))?, name));
         Ok(())
     }
 
