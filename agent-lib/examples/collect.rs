@@ -14,7 +14,7 @@ async fn main() {
         Some(root) => CollectContext::below(root, Arc::new(SystemClock)),
         None => CollectContext::device(Arc::new(SystemClock)),
     };
-    let outcomes = collect_all(&context).await;
+    let outcomes = collect_all(&context, &[]).await;
     let report = report(outcomes);
     if std::env::args().any(|arg| arg == "--memory") {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -158,6 +158,13 @@ async fn start(folder: &Path, full: &Arc<AtomicBool>, execute: Arc<Printing>) ->
     (runs.await.unwrap(), clock)
 }
 
+/// What is on the disk by now, for another start beside the agent that holds the folder.
+fn copy_of(folder: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(folder.join("journal"), copy.path().join("journal")).unwrap();
+    copy
+}
+
 /// What a session tells within this time: the texts of output, and the end.
 async fn told(runs: &Runs, within: Duration) -> (Vec<String>, Option<Finished>) {
     let (mut sent, mut texts, mut end) = (Sent::default(), Vec::new(), None);
@@ -202,7 +209,8 @@ async fn check_full(during: &'static [&'static str], expected: &[&str]) {
     );
 
     // It is on the disk now: the next start knows it.
-    let (again, _) = start(folder.path(), &full, Arc::default()).await;
+    let copy = copy_of(folder.path());
+    let (again, _) = start(copy.path(), &full, Arc::default()).await;
     assert_eq!(told(&again, Duration::from_secs(60)).await.1, Some(end));
 }
 
@@ -299,9 +307,7 @@ async fn what_nobody_knows_the_end_of_needs_no_time_to_say_so() {
     runs.take(offer(false)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(before.executed.load(Ordering::SeqCst), 1);
-    // Another start on what is on the disk by now.
-    let copy = tempfile::tempdir().unwrap();
-    std::fs::copy(folder.path().join("journal"), copy.path().join("journal")).unwrap();
+    let copy = copy_of(folder.path());
     let (again, _) = start(copy.path(), &full, Arc::default()).await;
     let end = told(&again, Duration::from_secs(60)).await.1.unwrap();
     assert_eq!(end.result, RunResult::Indeterminate);

@@ -14,8 +14,8 @@ pub mod limits {
     pub const VALUES: usize = 65_536;
     /// Bytes of a body.
     pub const BODY: usize = 4 * 1024 * 1024;
-    /// Writes and rows of one batch, and items of one ingest.
-    pub const BATCH: usize = 16_384;
+    /// Writes and rows of one batch, and items of one ingest: room for a run and its first event on each device of a large request.
+    pub const BATCH: usize = 32_768;
     /// Documents or rows of one page.
     pub const PAGE: usize = 10_000;
     /// Keys of one `get`.

@@ -43,7 +43,7 @@ pub struct Layout {
 
 impl Patch {
     /// Records and removals of one patch.
-    pub const MOST: usize = limits::BATCH;
+    pub const MOST: usize = 16_384;
     /// Bytes of all bodies of one patch, but for a single record that is larger.
     pub const BYTES: usize = 1024 * 1024;
 
