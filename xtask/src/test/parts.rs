@@ -53,19 +53,22 @@ const BASIC_MOVES: &str = "package(fleet-storage-postgres) & binary(=migration) 
 const DRAWN: &str = "test(=answers_like_the_model) | test(=answers_are_explained_by_one_order) \
     | test(=killed_at_any_moment_nothing_acknowledged_is_lost) | test(=killed_again_and_again) \
     | test(=breaks::killed_database_loses_nothing_that_was_acknowledged) \
+    | test(=crash::nothing_acknowledged_is_lost_and_nothing_runs_twice_whoever_is_killed) \
     | test(=a_loss_of_power_at_any_moment_loses_nothing_that_was_acknowledged) | test(/^a_killed_move_goes_on/)";
-const DRAWN_IN: [&str; 5] = [
+const DRAWN_IN: [&str; 6] = [
     "fleet-storage-conformance",
     "fleet-storage-json",
     "fleet-storage-sqlite",
     POSTGRES_CRATE,
     "migrate-storage",
+    "fleet-server",
 ];
-const LONG: [(&str, &str); 5] = [
+const LONG: [(&str, &str); 6] = [
     ("CONFORMANCE_SEQUENCES", "10000"),
     ("CONFORMANCE_ROUNDS", "500"),
     ("CRASH_KILLS", "500"),
     ("CRASH_POINTS", "10000"),
+    ("CRASH_ROUNDS", "500"),
     ("MOVE_KILLS", "200"),
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! Real processes, a real store, a real shell. The invariant: every batch that was acknowledged is there and ends; no script
 //! ran twice; what is called succeeded ran once and its output is whole; what ran in vain is called indeterminate or lost.
-//! `FLEET_CRASH_ROUNDS` sets the rounds; each kills both once.
+//! `CRASH_ROUNDS` sets the rounds; each kills both once.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,10 +23,10 @@ const MOMENTS: [&str; 6] = ["queued", "offered", "accepted", "running", "succeed
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_and_nothing_runs_twice_whoever_is_killed() {
     #[expect(clippy::disallowed_methods, reason = "a test takes its size from the environment")]
-    let rounds = std::env::var("FLEET_CRASH_ROUNDS")
+    let rounds = std::env::var("CRASH_ROUNDS")
         .ok()
         .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(50_usize);
+        .unwrap_or(30_usize);
     let random = SeededRandom::new(20_261_121);
     let mut world = World::new("socket").await;
     let mut spread: BTreeMap<(Victim, String), u32> = BTreeMap::new();
