@@ -110,7 +110,7 @@ impl KindTable {
                 })
                 .collect(),
             upsert: Sql::new(format!(
-                "INSERT INTO {table} (id, rev, seq, _one, _many{names}, body) \
+                "INSERT OR FAIL INTO {table} (id, rev, seq, _one, _many{names}, body) \
                  SELECT {id}, {rev}, {seq}, {one}, {many}{upsert_values}, {body} {from} WHERE true \
                  ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, seq = excluded.seq, _one = excluded._one, \
                  _many = excluded._many{sets}, body = excluded.body",
@@ -125,7 +125,7 @@ impl KindTable {
             )),
             // Written as an insert as well, so that the engine cannot choose to scan the table.
             touch: Sql::new(format!(
-                "INSERT INTO {table} (id, rev, seq, _one, _many, body) \
+                "INSERT OR FAIL INTO {table} (id, rev, seq, _one, _many, body) \
                  SELECT {id}, {rev}, {seq}, x'', {many}, {body} {from} WHERE true \
                  ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, seq = excluded.seq, _many = excluded._many, \
                  body = excluded.body",

@@ -97,7 +97,7 @@ impl LaneTable {
                 packed::plain(1),
                 packed::plain(2)
             )),
-            insert: Sql::new(format!("INSERT INTO {inserted}")),
+            insert: Sql::new(format!("INSERT OR FAIL INTO {inserted}")),
             replace: Sql::new(format!("INSERT OR REPLACE INTO {inserted}")),
             remove: Sql::new(format!(
                 "DELETE FROM {table} WHERE (stream, at, n) IN (SELECT {place} {from})"

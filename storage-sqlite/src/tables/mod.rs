@@ -130,7 +130,7 @@ impl LatestTable {
             pages: Pages::new(&table, &[("id", Field::Bytes("id"))], "id > ?1", "id", "?2"),
             inserts: Inserts::new(&table, &["id", "body"].map(String::from)),
             upsert: Sql::new(format!(
-                "INSERT INTO {table} (id, body) SELECT {id}, {body} {from} WHERE true \
+                "INSERT OR FAIL INTO {table} (id, body) SELECT {id}, {body} {from} WHERE true \
                  ON CONFLICT (id) DO UPDATE SET body = excluded.body"
             )),
             delete: Sql::new(format!("DELETE FROM {table} WHERE id IN (SELECT {id} {from})")),

@@ -15,7 +15,10 @@ use crate::{
     tables::{KindTable, LaneTable, Tables},
 };
 
-/// A few statements for each table that changes. `known` are the sums of documents that were there before.
+/// A few statements for each table that changes. They insert *or fail*: whatever fails takes the whole transaction back, and so the engine
+/// need not be able to take back a single statement, for which it would copy pages.
+///
+/// `known` are the sums of documents that were there before.
 pub(crate) async fn store(
     conn: &mut SqliteConnection,
     tables: &Tables,
@@ -271,7 +274,7 @@ async fn store_feed(conn: &mut SqliteConnection, feed: &[Change]) -> Result<(), 
     }
     let (json, blob) = pack.finish();
     literal(
-        "INSERT INTO feed (seq, n, type, name, id, rev) SELECT j.value->>0, j.value->>1, j.value->>2, j.value->>3, \
+        "INSERT OR FAIL INTO feed (seq, n, type, name, id, rev) SELECT j.value->>0, j.value->>1, j.value->>2, j.value->>3, \
          substr(?2, j.value->>4, 16), j.value->>5 FROM json_each(?1) j",
     )
     .bind(json)
@@ -293,7 +296,7 @@ async fn store_batches(conn: &mut SqliteConnection, effects: &Effects) -> Result
     }
     let (json, blob) = pack.finish();
     literal(
-        "INSERT INTO batches (id, seq, fingerprint, revs) SELECT substr(?2, j.value->>0, 16), j.value->>1, \
+        "INSERT OR FAIL INTO batches (id, seq, fingerprint, revs) SELECT substr(?2, j.value->>0, 16), j.value->>1, \
          substr(?2, j.value->>2, 16), substr(?2, j.value->>3, j.value->>4) FROM json_each(?1) j",
     )
     .bind(json)

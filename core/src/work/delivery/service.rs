@@ -15,8 +15,10 @@ use crate::{
     work::{Operations, Run, RunId, operations::Lane, output::OutputMeter},
 };
 
-/// Devices whose offers or answers share a commit.
-const TOGETHER: usize = 256;
+/// Devices that ask on one view; their open runs are one page.
+const ASKS: usize = 256;
+/// Reports that share a commit.
+const REPORTS: usize = 1_024;
 
 /// What devices ask and tell at the same moment.
 #[derive(Debug)]
@@ -28,8 +30,8 @@ pub struct Deliveries {
 impl Default for Deliveries {
     fn default() -> Self {
         Self {
-            asks: Gathering::new(TOGETHER),
-            reports: Gathering::new(TOGETHER),
+            asks: Gathering::new(ASKS),
+            reports: Gathering::new(REPORTS),
         }
     }
 }
