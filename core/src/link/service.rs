@@ -278,8 +278,8 @@ impl<'a> LinkService<'a> {
                 &SESSION_UNKNOWN.error("a newer session of this device has begun")
             )]);
         }
-        let mut frames = self.handed(session)?;
         let (known, now) = (self.fleet.known_devices(), self.fleet.clock().now());
+        let mut frames = self.handed(session, known.is_let_in(session.device, now))?;
         // Whoever claimed it wakes the session when that is over.
         if !known.is_claimed(session.device) && !known.is_settled(session.device, session.epoch, now) {
             frames.extend(Box::pin(self.read_pending(session, now)).await?);
@@ -296,11 +296,16 @@ impl<'a> LinkService<'a> {
         Listening::begin(self.fleet.inboxes(), session)
     }
 
-    /// What was handed to the session, signed.
-    fn handed(&self, session: &Session) -> Result<Vec<ServerFrame>> {
-        let Some(run) = self.fleet.inboxes().take(session) else {
+    /// What was handed to the session, signed. Where it is not known that the device is still let in, nothing: the look finds it.
+    fn handed(&self, session: &Session, is_let_in: bool) -> Result<Vec<ServerFrame>> {
+        let inboxes = self.fleet.inboxes();
+        let Some(run) = inboxes.take(session) else {
             return Ok(Vec::new());
         };
+        if !is_let_in {
+            inboxes.doubt(session.device);
+            return Ok(Vec::new());
+        }
         let dispatch = self.fleet.keys().dispatch();
         if dispatch.public != session.dispatch {
             return Err(key_changed());

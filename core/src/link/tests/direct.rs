@@ -188,6 +188,29 @@ async fn what_was_handed_to_a_session_that_ends_is_offered_in_the_next() {
 }
 
 #[tokio::test]
+async fn what_was_handed_is_not_sent_to_a_device_that_is_kept_out_since() {
+    for (is_kept_out, by_another) in [(true, false), (true, true), (false, false)] {
+        let world = World::new().await;
+        let (link, session) = (world.here.fleet.link(), world.settled().await);
+        let _listening = link.listen(&session);
+        let run = world.ask().await;
+        let server = if by_another { &world.there } else { &world.here };
+        disable(&server.fleet, world.device, true).await;
+        world.until(|| !world.is_known()).await;
+        if is_kept_out {
+            assert!(matches!(world.due(&session).await[..], [ServerFrame::Bye(_)]));
+        } else {
+            disable(&server.fleet, world.device, false).await;
+            assert_eq!(
+                world.offered(&session).await,
+                [run.id],
+                "it was read again, and offered again"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_was_handed_and_is_cancelled_is_stopped() {
     let world = World::new().await;
     let (link, session) = (world.here.fleet.link(), world.settled().await);
