@@ -97,6 +97,12 @@ async fn every_change_leaves_the_entry_that_the_document_promises() {
     people(&mut walk, app, admin).await;
     devices(&mut walk, app, admin).await;
     authorities(&mut walk, app, admin).await;
+    // A key signs for a day at least.
+    app.advance(86_400);
+    let admin = &app.sign_in("ada").await;
+    app.advance(1);
+    let rotate = app.post("/api/v1/dispatch-key/rotate").token(admin);
+    walk.step("rotate_dispatch_key", rotate).await;
     releases(&mut walk, app, admin).await;
     storage(&mut walk, app, admin).await;
 

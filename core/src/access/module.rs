@@ -7,7 +7,7 @@ use super::{
     audit::AUDIT_READ,
     bootstrap::{self, BootstrapToken},
     keys::{self, ApiKey, ApiKeySeen, KEYS_READ, KEYS_WRITE},
-    server_keys::{self, ServerKey},
+    server_keys::{self, DISPATCH_KEY_READ, DISPATCH_KEY_ROTATE, ServerKey},
     sessions::{self, LoginThrottle, Session, SessionSeen},
     settings::{SESSION_IDLE, SESSION_LIFETIME},
     users::{self, USERS_READ, USERS_WRITE, User},
@@ -45,6 +45,8 @@ pub fn module() -> Module {
             ),
             admin(KEYS_READ, "see the API keys of others"),
             admin(KEYS_WRITE, "create API keys for others and revoke theirs"),
+            admin(DISPATCH_KEY_READ, "see the key that signs work"),
+            admin(DISPATCH_KEY_ROTATE, "let the key that signs work hand over to another"),
         ],
         actions: vec![
             users::CREATE,

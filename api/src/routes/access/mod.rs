@@ -2,6 +2,7 @@
 
 mod audit;
 mod bootstrap;
+mod dispatch_key;
 mod keys;
 mod me;
 mod permissions;
@@ -27,6 +28,8 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(users::set_user_password))
             .routes(routes!(keys::list_keys, keys::create_key))
             .routes(routes!(keys::delete_key))
+            .routes(routes!(dispatch_key::get_dispatch_key))
+            .routes(routes!(dispatch_key::rotate_dispatch_key))
             .routes(routes!(permissions::list_permissions))
             .routes(routes!(audit::list_audit_entries))
             .routes(routes!(audit::get_audit_chain)),

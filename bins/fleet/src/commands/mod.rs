@@ -6,6 +6,7 @@ mod auth;
 mod authorities;
 mod batches;
 mod devices;
+mod dispatch_key;
 mod groups;
 mod keys;
 mod live;
@@ -102,6 +103,9 @@ enum Command {
     /// Certificate authorities, whom devices and server trust on the agents' own TLS port.
     #[command(subcommand, visible_alias = "authority")]
     Authorities(authorities::Command),
+    /// The key that signs work, which agents have pinned.
+    #[command(subcommand)]
+    DispatchKey(dispatch_key::Command),
     /// Run a command on devices and follow its output.
     Run(run::Run),
     /// Have devices collect and report their inventory anew.
@@ -195,6 +199,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Tokens(command) => tokens::run(context, command).await,
         Command::Agents(command) => agents::run(context, command).await,
         Command::Authorities(command) => authorities::run(context, command).await,
+        Command::DispatchKey(command) => dispatch_key::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
         Command::Refresh(command) => run::refresh(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,

@@ -14,6 +14,20 @@ crate::define_id!(
     "server key"
 );
 
+/// The key that signs work, as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DispatchKey {
+    /// Its public half, which agents have pinned.
+    pub public_key: PublicKey,
+    /// Since when it signs.
+    pub since: Timestamp,
+    /// When it hands over to another by itself.
+    pub hands_over_at: Timestamp,
+    /// How many keys before it lead to it; a device that pinned an older one has to be enrolled again.
+    pub handovers: u32,
+}
+
 /// A key of the server: made at first start, sealed under the master key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "server_key", version = 1)]

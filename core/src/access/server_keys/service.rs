@@ -8,12 +8,12 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    ServerKey,
+    DispatchKey, ServerKey,
     rules::{Purpose, refusal},
 };
 use crate::{
-    access::{Action, Context, tokens::TokenKey},
-    kernel::{Error, PublicKey, Result, Sealer, SigningKey, random_bytes},
+    access::{Action, Context, Permission, tokens::TokenKey},
+    kernel::{Class, Code, Error, PublicKey, Result, Sealer, SigningKey, random_bytes},
     protocol::{Handover, MAX_HANDOVERS},
     store::{Evidence, Store, Tx, Versioned},
 };
@@ -23,6 +23,16 @@ pub const CREATE: Action = Action::new("server_key.create");
 /// The dispatch key handed over to another.
 pub const ROTATE: Action = Action::new("server_key.rotate");
 
+/// See the key that signs work.
+pub const DISPATCH_KEY_READ: Permission = Permission::new("dispatch_key:read");
+/// Let the key that signs work hand over to another.
+pub const DISPATCH_KEY_ROTATE: Permission = Permission::new("dispatch_key:rotate");
+/// The dispatch key is too young to hand over.
+pub const HANDED_OVER_LATELY: Code = Code::new("dispatch_key.handed_over_lately", Class::Conflict);
+
+/// How long a dispatch key signs at least: devices that are away have to find every key between theirs and the newest among the last
+/// few dozens.
+const DISPATCH_LEAST: Duration = Duration::from_secs(24 * 3_600);
 /// A dispatch key signs work for a year.
 const DISPATCH_LIFE: Duration = Duration::from_secs(365 * 24 * 3_600);
 
@@ -158,45 +168,93 @@ impl ServerKeys {
         Ok(())
     }
 
-    /// Lets the dispatch key pass to another once it is a year old. Agents follow by what the former key signed.
+    /// The key that signs work.
+    pub async fn show_dispatch(&self, context: &Context) -> Result<DispatchKey> {
+        context.require(DISPATCH_KEY_READ)?.require_all(DISPATCH_KEY_READ)?;
+        let stored = self.inner.store.get::<ServerKey>(Purpose::Dispatch.id()).await?;
+        let stored = stored.ok_or_else(|| Error::internal("there is no dispatch key"))?;
+        shown(&stored.value)
+    }
+
+    /// Lets the dispatch key hand over to another now. Agents follow by what the former key signed, as soon as they say hello again.
+    /// This is of no use against somebody who has the former key: that one can sign a handover as well.
+    pub async fn rotate(&self, context: &Context) -> Result<DispatchKey> {
+        context.require(DISPATCH_KEY_ROTATE)?.require_all(DISPATCH_KEY_ROTATE)?;
+        let now = self.inner.store.clock().now();
+        let is_due = |key: &ServerKey| {
+            let may_at = key.created_at.plus(DISPATCH_LEAST);
+            (now >= may_at).then_some(true).ok_or_else(|| {
+                HANDED_OVER_LATELY.error(format!(
+                    "the dispatch key signs since {}; it may hand over from {may_at} on",
+                    key.created_at
+                ))
+            })
+        };
+        let after = self.hand_over(context, is_due).await?;
+        self.refresh().await?;
+        shown(&after)
+    }
+
+    /// Lets the dispatch key pass to another once it is a year old.
     pub(crate) async fn turn_over(&self) -> Result<()> {
-        let Inner { store, sealer, .. } = &*self.inner;
+        let Inner { store, .. } = &*self.inner;
         let is_old = |key: &ServerKey| store.clock().now().since(key.created_at) >= DISPATCH_LIFE;
         let stored = store.get::<ServerKey>(Purpose::Dispatch.id()).await?;
         if stored.is_some_and(|stored| is_old(&stored.value)) {
-            let context = Context::system("server keys");
-            let next: &Secret = &Zeroizing::new(random_bytes(store.random()));
-            store
-                .change(&context, Evidence::Audit(ROTATE), |mut tx| async move {
-                    // Another server may have been faster.
-                    if let Some(before) = dispatch_of(&mut tx).await?.filter(|before| is_old(&before.value)) {
-                        let former: Secret = open(Purpose::Dispatch, &before.value, sealer)?;
-                        let former = SigningKey::from_bytes(&former);
-                        let (to, now) = (SigningKey::from_bytes(next).public(), tx.now());
-                        let mut after = before.value.clone();
-                        after.sealed = seal(Purpose::Dispatch, next, store, sealer)?;
-                        after.public_key = Some(to);
-                        after.created_at = now;
-                        after
-                            .handovers
-                            .push(Handover::sign(&former, to, now).map_err(Error::internal)?);
-                        let surplus = after.handovers.len().saturating_sub(MAX_HANDOVERS);
-                        after.handovers.drain(..surplus);
-                        tx.update(&before, &after)?;
-                        tx.subject::<ServerKey>(after.id, after.name.clone());
-                        tx.commit().await?;
-                    }
-                    Ok(())
-                })
+            // Another server may have been faster.
+            self.hand_over(&Context::system("server keys"), |key| Ok(is_old(key)))
                 .await?;
         }
         self.refresh().await
+    }
+
+    /// Makes another dispatch key, if this still is due; the key that is there then.
+    async fn hand_over(&self, context: &Context, is_due: impl Fn(&ServerKey) -> Result<bool>) -> Result<ServerKey> {
+        let Inner { store, sealer, .. } = &*self.inner;
+        let next: &Secret = &Zeroizing::new(random_bytes(store.random()));
+        let is_due = &is_due;
+        store
+            .change(context, Evidence::Audit(ROTATE), |mut tx| async move {
+                let before = dispatch_of(&mut tx).await?;
+                let before = before.ok_or_else(|| Error::internal("there is no dispatch key"))?;
+                if !is_due(&before.value)? {
+                    return Ok(before.value);
+                }
+                let former: Secret = open(Purpose::Dispatch, &before.value, sealer)?;
+                let former = SigningKey::from_bytes(&former);
+                let (to, now) = (SigningKey::from_bytes(next).public(), tx.now());
+                let mut after = before.value.clone();
+                after.sealed = seal(Purpose::Dispatch, next, store, sealer)?;
+                after.public_key = Some(to);
+                after.created_at = now;
+                after
+                    .handovers
+                    .push(Handover::sign(&former, to, now).map_err(Error::internal)?);
+                let surplus = after.handovers.len().saturating_sub(MAX_HANDOVERS);
+                after.handovers.drain(..surplus);
+                tx.update(&before, &after)?;
+                tx.subject::<ServerKey>(after.id, after.name.clone());
+                tx.commit().await?;
+                Ok(after)
+            })
+            .await
     }
 
     /// Hashes bearer tokens.
     pub(crate) fn tokens(&self) -> &TokenKey {
         &self.inner.tokens
     }
+}
+
+fn shown(key: &ServerKey) -> Result<DispatchKey> {
+    Ok(DispatchKey {
+        public_key: key
+            .public_key
+            .ok_or_else(|| Error::internal("the dispatch key has no public half"))?,
+        since: key.created_at,
+        hands_over_at: key.created_at.plus(DISPATCH_LIFE),
+        handovers: u32::try_from(key.handovers.len()).unwrap_or(u32::MAX),
+    })
 }
 
 async fn dispatch_of(tx: &mut Tx) -> Result<Option<Versioned<ServerKey>>> {

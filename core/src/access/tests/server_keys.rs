@@ -116,6 +116,30 @@ async fn the_dispatch_key_hands_over_once_a_year_and_every_former_key_leads_to_i
     assert_eq!(rotations.count(), 70);
 }
 
+#[tokio::test]
+async fn the_dispatch_key_hands_over_when_an_operator_says_so_but_not_every_day_twice() {
+    let world = World::new().await;
+    let (keys, admin) = (world.fleet.keys(), Context::system("test"));
+    let first = keys.show_dispatch(&admin).await.unwrap();
+    assert_eq!((first.public_key, first.handovers), (keys.dispatch().public, 0));
+    check_code(keys.rotate(&admin).await, "dispatch_key.handed_over_lately");
+    world.clock.advance(Duration::from_secs(86_400));
+    let next = keys.rotate(&admin).await.unwrap();
+    assert_eq!((next.public_key, next.handovers), (keys.dispatch().public, 1));
+    assert!(follows(first.public_key, next.public_key, &keys.dispatch().handovers));
+    check_code(keys.rotate(&admin).await, "dispatch_key.handed_over_lately");
+    assert_eq!(keys.show_dispatch(&admin).await.unwrap(), next);
+    // It is as young as any other key now.
+    world.clock.advance(Duration::from_secs(364 * 86_400));
+    keys.turn_over().await.unwrap();
+    assert_eq!(keys.dispatch().public, next.public_key);
+}
+
+#[track_caller]
+fn check_code<T: std::fmt::Debug>(result: crate::kernel::Result<T>, expected: &str) {
+    assert_eq!(result.unwrap_err().code().name(), expected);
+}
+
 async fn forget(world: &World, name: &str) {
     let system = Context::system("test");
     let action = Evidence::Audit(crate::access::Action::new("test.forget"));
