@@ -1,7 +1,7 @@
 //! The runs that are here: which are taken, refused and stopped.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -22,6 +22,10 @@ use crate::{
 
 /// The most runs that are here at once, whatever the server thinks.
 const MAX_RUNS: usize = 64;
+/// Runs that are remembered as stopped before they came.
+const MAX_WITHDRAWN: usize = 1_024;
+/// The code of runs that were stopped before they came.
+const WITHDRAWN: &str = "offer.withdrawn";
 /// The most shared runs that execute at once.
 pub(super) const SHARED: usize = 4;
 
@@ -46,6 +50,9 @@ pub(super) struct Inner {
     pub(super) policy: Policy,
     pub(super) execute: Arc<dyn Execute>,
     pub(super) table: Mutex<BTreeMap<RunId, Entry>>,
+    /// Runs that were stopped before they came, the newest last: the network may bring their offers after all, as long as this agent's
+    /// session lives.
+    pub(super) withdrawn: Mutex<VecDeque<RunId>>,
     pub(super) changed: Notify,
     pub(super) exclusive: Semaphore,
     pub(super) shared: Semaphore,
@@ -106,6 +113,9 @@ impl Runs {
         if self.table().contains_key(&offer.run) {
             return Ok(Taken::Accepted);
         }
+        if self.is_withdrawn(offer.run) {
+            return refuse(WITHDRAWN, "withdrawn before it came to the device".into());
+        }
         let uuid = offer.run.uuid();
         if self.inner.journal.with(move |journal| journal.status(&uuid)).await? == Some(Status::Ended) {
             // It ended, and the server had confirmed that; it asks again, so it hears it again.
@@ -144,16 +154,20 @@ impl Runs {
             offer: serde_json::to_value(&offer).unwrap_or_default(),
         };
         self.inner.journal.append(vec![receipt]).await?;
-        self.insert(
-            offer.run,
-            Entry {
+        {
+            let mut table = self.table();
+            // It may have been stopped meanwhile, when it was not here yet.
+            let is_withdrawn = self.is_withdrawn(offer.run);
+            let entry = Entry {
                 started_at: None,
                 chunks: 0,
                 lost_bytes: 0,
                 ended: None,
-                cancel: watch::channel(false).0,
-            },
-        );
+                cancel: watch::channel(is_withdrawn).0,
+            };
+            table.insert(offer.run, entry);
+        }
+        self.inner.changed.notify_one();
         self.execute(offer);
         Ok(Taken::Accepted)
     }
@@ -180,12 +194,20 @@ impl Runs {
 
     /// Stops a run. One that never came here will not come any more: its end is told at once.
     pub fn cancel(&self, run: RunId) -> Option<AgentFrame> {
-        match self.table().get(&run) {
+        // Held to the end: an offer that overtakes this is in it, and one that comes later finds the run withdrawn.
+        let table = self.table();
+        match table.get(&run) {
             Some(entry) => {
                 entry.cancel.send_replace(true);
                 None
             }
             None => {
+                let mut withdrawn = self.withdrawn();
+                if withdrawn.len() >= MAX_WITHDRAWN {
+                    withdrawn.pop_front();
+                }
+                withdrawn.push_back(run);
+                drop(withdrawn);
                 let message = Some("withdrawn before it came to the device".into());
                 let ending = Ending {
                     message,
@@ -200,6 +222,14 @@ impl Runs {
                 )))
             }
         }
+    }
+
+    fn withdrawn(&self) -> MutexGuard<'_, VecDeque<RunId>> {
+        self.inner.withdrawn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_withdrawn(&self, run: RunId) -> bool {
+        self.withdrawn().contains(&run)
     }
 
     pub(super) fn insert(&self, run: RunId, entry: Entry) {

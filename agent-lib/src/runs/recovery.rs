@@ -39,6 +39,7 @@ impl Runs {
                 policy,
                 execute,
                 table: Mutex::default(),
+                withdrawn: Mutex::default(),
                 changed: Notify::new(),
                 exclusive: Semaphore::new(1),
                 shared: Semaphore::new(SHARED),

@@ -312,3 +312,16 @@ async fn what_nobody_knows_the_end_of_needs_no_time_to_say_so() {
     let end = told(&again, Duration::from_secs(60)).await.1.unwrap();
     assert_eq!(end.result, RunResult::Indeterminate);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_that_comes_after_its_run_was_stopped_is_not_executed() {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::default());
+    let execute = Arc::new(Printing::default());
+    let (runs, _) = start(folder.path(), &full, execute.clone()).await;
+    let run = offer(false).run;
+    assert!(matches!(runs.cancel(run), Some(AgentFrame::Finished(end)) if end.result == RunResult::Cancelled));
+    assert!(matches!(runs.take(offer(false)).await.unwrap(), Taken::Refused(refused) if refused.run == run));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(execute.executed.load(Ordering::SeqCst), 0);
+    assert!(!runs.holds(run));
+}
