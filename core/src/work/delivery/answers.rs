@@ -77,9 +77,13 @@ impl DeliveryService<'_> {
             .reports
             .ask(report.clone(), |reports| self.answer(reports));
         match answers.await {
-            // The device sent other bytes for a chunk that is stored: what is stored stays.
+            // The device sent other bytes for a chunk that is stored: that one stays, and all others are stored.
             Err(error) if error.code() == ROW_CONFLICT => {
-                tracing::warn!(%device, %run, "a chunk of output came again with other contents");
+                for told in &report.told {
+                    if let Told::Output(output) = told {
+                        Box::pin(self.output(device, output)).await?;
+                    }
+                }
                 let rest: Vec<_> = report
                     .told
                     .iter()
@@ -203,10 +207,17 @@ impl DeliveryService<'_> {
     pub async fn output(&self, device: DeviceId, output: &Output) -> Result<u32> {
         match self.store.get::<Run>(output.run).await? {
             Some(run) if run.device == device && may_print(run.state) => {
-                match store_chunks(self.store, self.meter, self.runs, &run.value, &output.chunks).await {
-                    // The device sent other bytes for a chunk that is stored: what is stored stays.
+                let store = |chunks| store_chunks(self.store, self.meter, self.runs, &run.value, chunks);
+                match store(&output.chunks).await {
+                    // The device sent other bytes for a chunk that is stored: that one stays, and all others are stored.
                     Err(error) if error.code() == ROW_CONFLICT => {
                         tracing::warn!(%device, run = %output.run, "a chunk of output came again with other contents");
+                        for chunk in output.chunks.chunks(1) {
+                            match store(chunk).await {
+                                Err(error) if error.code() == ROW_CONFLICT => {}
+                                outcome => outcome?,
+                            }
+                        }
                     }
                     outcome => outcome?,
                 }

@@ -271,10 +271,14 @@ async fn output_is_kept_in_order_and_repeats_are_absorbed() {
         2
     );
     delivery
-        .output(work.device, &output(run, vec![chunk(1, "X")]))
+        .output(work.device, &output(run, vec![chunk(1, "X"), chunk(3, "d")]))
         .await
         .unwrap();
-    assert_eq!(text(&work, run).await, "abc", "what is stored stays");
+    assert_eq!(
+        text(&work, run).await,
+        "abcd",
+        "what is stored stays, and the rest is stored"
+    );
 }
 
 #[tokio::test]

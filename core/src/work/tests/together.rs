@@ -154,7 +154,7 @@ async fn a_device_that_sends_other_output_again_keeps_nobody_from_being_heard() 
     let end = |place, run| {
         let text = if place == 1 { "otherwise" } else { "so" };
         vec![
-            Told::Output(output(run, vec![chunk(0, text)])),
+            Told::Output(output(run, vec![chunk(0, text), chunk(1, "then")])),
             Told::Finished(crowd.work.finished(run, RunResult::Succeeded)),
         ]
     };
@@ -165,7 +165,7 @@ async fn a_device_that_sends_other_output_again_keeps_nobody_from_being_heard() 
             .all(|answers| *answers.as_ref().unwrap() == [Answer::Stored; 2])
     );
     for run in runs {
-        assert_eq!(crowd.printed(run).await, ["so"], "what is stored stays");
+        assert_eq!(crowd.printed(run).await, ["so", "then"], "what is stored stays");
         assert_eq!(crowd.work.state(run).await, State::Succeeded);
     }
 }
