@@ -209,7 +209,11 @@ impl ServerKeys {
     }
 
     /// Makes another dispatch key, if this still is due; the key that is there then.
-    async fn hand_over(&self, context: &Context, is_due: impl Fn(&ServerKey) -> Result<bool>) -> Result<ServerKey> {
+    async fn hand_over(
+        &self,
+        context: &Context,
+        is_due: impl Fn(&ServerKey) -> Result<bool> + Send + Sync,
+    ) -> Result<ServerKey> {
         let Inner { store, sealer, .. } = &*self.inner;
         let next: &Secret = &Zeroizing::new(random_bytes(store.random()));
         let is_due = &is_due;
