@@ -8,7 +8,7 @@ use crate::{extract::Json, problem::ApiResult, state::Caller};
 /// Show the key that signs work: its public half, and since when.
 #[utoipa::path(get, path = "/api/v1/dispatch-key", operation_id = "get_dispatch_key", tag = "dispatch-key",
     responses((status = 200, description = "The key as it stands", body = DispatchKey)),
-    extensions(("x-fleet-permission" = json!("dispatch_key:read"))))]
+    extensions(("x-fleet-permission" = json!("dispatch-key:read"))))]
 pub(super) async fn get_dispatch_key(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,
@@ -22,7 +22,7 @@ pub(super) async fn get_dispatch_key(
 /// day. It is of no use against somebody who has the former key.
 #[utoipa::path(post, path = "/api/v1/dispatch-key/rotate", operation_id = "rotate_dispatch_key", tag = "dispatch-key",
     responses((status = 200, description = "The key that signs from now on", body = DispatchKey)),
-    extensions(("x-fleet-permission" = json!("dispatch_key:rotate")), ("x-fleet-audit" = json!("server_key.rotate"))))]
+    extensions(("x-fleet-permission" = json!("dispatch-key:rotate")), ("x-fleet-audit" = json!("server_key.rotate"))))]
 pub(super) async fn rotate_dispatch_key(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,

@@ -24,9 +24,9 @@ pub const CREATE: Action = Action::new("server_key.create");
 pub const ROTATE: Action = Action::new("server_key.rotate");
 
 /// See the key that signs work.
-pub const DISPATCH_KEY_READ: Permission = Permission::new("dispatch_key:read");
+pub const DISPATCH_KEY_READ: Permission = Permission::new("dispatch-key:read");
 /// Let the key that signs work hand over to another.
-pub const DISPATCH_KEY_ROTATE: Permission = Permission::new("dispatch_key:rotate");
+pub const DISPATCH_KEY_ROTATE: Permission = Permission::new("dispatch-key:rotate");
 /// The dispatch key is too young to hand over.
 pub const HANDED_OVER_LATELY: Code = Code::new("dispatch_key.handed_over_lately", Class::Conflict);
 
