@@ -11,7 +11,7 @@ use fleet_core::{
 };
 use futures::FutureExt as _;
 
-use crate::plant::Plant;
+use crate::{panics, plant::Plant};
 
 /// What becomes of a frame on its way in.
 pub enum Inbound {
@@ -57,7 +57,7 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
             serde_json::to_string(&AgentFrame::Finished(finished)).map_or(Inbound::Pass, Inbound::Instead)
         }
         (Plant::PanicAtResult, AgentFrame::Finished(finished)) if finished.result == RunResult::TimedOut => {
-            panic!("planted")
+            panic!("{}", panics::PLANTED)
         }
         (Plant::ResultCountedTwice, AgentFrame::Finished(finished)) => {
             write_again(fleet, finished.run);

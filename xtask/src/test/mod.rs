@@ -4,8 +4,10 @@ mod parts;
 mod summary;
 
 use std::{
+    collections::VecDeque,
     io::{BufRead as _, BufReader, IsTerminal as _, Read, Write},
     process::{Command, ExitCode, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -30,10 +32,28 @@ pub struct Arguments {
 struct Outcome {
     name: &'static str,
     took: Duration,
-    counts: Counts,
+    ran: Ran,
     /// Why it was left out, where it was.
     left_out: Option<String>,
 }
+
+/// What commands came to.
+#[derive(Default)]
+struct Ran {
+    counts: Counts,
+    /// The last lines of those that failed.
+    tail: Vec<String>,
+}
+
+impl Ran {
+    fn add(&mut self, other: Self) {
+        self.counts.add(other.counts);
+        self.tail.extend(other.tail);
+    }
+}
+
+/// Lines of a command that failed which are shown again at the end, where its reader begins.
+const TAIL: usize = 40;
 
 /// How the parts are run.
 pub struct Settings {
@@ -61,50 +81,53 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let mut outcomes = Vec::new();
     for part in PARTS {
         let begun = Instant::now();
-        let (counts, left_out) = if is_wanted(part.name) {
+        let (ran, left_out) = if is_wanted(part.name) {
             eprintln!("\n── {}: {}", part.name, part.what);
             run_part(workspace, &settings, part)?
         } else {
-            (Counts::default(), Some("as asked".into()))
+            (Ran::default(), Some("as asked".into()))
         };
         outcomes.push(Outcome {
             name: part.name,
             took: begun.elapsed(),
-            counts,
+            ran,
             left_out,
         });
     }
     Ok(report(&outcomes))
 }
 
-fn run_part(workspace: &Workspace, settings: &Settings, part: &Part) -> Result<(Counts, Option<String>)> {
-    let mut counts = Counts::default();
+fn run_part(workspace: &Workspace, settings: &Settings, part: &Part) -> Result<(Ran, Option<String>)> {
+    let mut all = Ran::default();
     for step in (part.steps)(workspace, settings) {
         match step {
             Step::LeaveOut(reason) => {
                 eprintln!("{} is left out: {reason}", part.name);
-                return Ok((Counts::default(), Some(reason)));
+                return Ok((Ran::default(), Some(reason)));
             }
             Step::Fail(problem) => {
                 eprintln!("{}: {problem}", part.name);
-                counts.add(Counts::default().with_ending(false));
+                all.add(Ran {
+                    counts: Counts::default().with_ending(false),
+                    tail: vec![problem],
+                });
             }
-            Step::Run(mut command) => counts.add(run_counted(&mut command)?),
+            Step::Run(mut command) => all.add(run_counted(&mut command)?),
             Step::RunOn(cluster, mut command) => {
                 let ran = run_counted(&mut command);
                 cluster.remove();
-                counts.add(ran?);
+                all.add(ran?);
             }
         }
-        if counts.failed > 0 {
+        if all.counts.failed > 0 {
             break;
         }
     }
-    Ok((counts, None))
+    Ok((all, None))
 }
 
 /// Runs a command, shows what it prints, and counts the tests that it tells of. A command without tests counts as one.
-fn run_counted(command: &mut Command) -> Result<Counts> {
+fn run_counted(command: &mut Command) -> Result<Ran> {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::null())
@@ -112,28 +135,40 @@ fn run_counted(command: &mut Command) -> Result<Counts> {
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("{program} does not start"))?;
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let tail = Mutex::default();
     // Both pipes are read at once, or a full one would block the child.
-    let errors = child
-        .stderr
-        .take()
-        .map(|pipe| thread::spawn(move || show(pipe, std::io::stderr())));
-    let output = child.stdout.take().map(|pipe| show(pipe, std::io::stdout()));
-    let mut counts = output.unwrap_or_default();
-    if let Some(errors) = errors {
-        counts.add(errors.join().unwrap_or_default());
-    }
-    let status = child.wait()?;
-    Ok(counts.with_ending(status.success()))
+    let counts = thread::scope(|scope| {
+        let errors = scope.spawn(|| errors.map(|pipe| show(pipe, std::io::stderr(), &tail)));
+        let mut counts = output
+            .map(|pipe| show(pipe, std::io::stdout(), &tail))
+            .unwrap_or_default();
+        counts.add(errors.join().ok().flatten().unwrap_or_default());
+        counts
+    });
+    let counts = counts.with_ending(child.wait()?.success());
+    let tail = tail.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Ran {
+        counts,
+        tail: if counts.failed > 0 { tail.into() } else { Vec::new() },
+    })
 }
 
-fn show(pipe: impl Read, mut to: impl Write) -> Counts {
+/// Passes lines on, counts the tests that they tell of, and remembers the last.
+fn show(pipe: impl Read, mut to: impl Write, tail: &Mutex<VecDeque<String>>) -> Counts {
     let mut counts = Counts::default();
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         // A terminal that is gone is no reason to stop the tests.
         let _ = to.write_all(&line);
-        counts.add(summary::counts_of(&String::from_utf8_lossy(&line)));
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        counts.add(summary::counts_of(&text));
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == TAIL {
+            tail.pop_front();
+        }
+        tail.push_back(text);
         line.clear();
     }
     counts
@@ -150,14 +185,20 @@ fn report(outcomes: &[Outcome]) -> ExitCode {
             continue;
         }
         let minutes = outcome.took.as_secs_f64() / 60.0;
-        let Counts { passed, failed, .. } = outcome.counts;
+        let Counts { passed, failed, .. } = outcome.ran.counts;
         println!("{:<10} {minutes:>8.1}  {passed:>7}  {failed:>7}", outcome.name);
-        total.add(outcome.counts);
+        total.add(outcome.ran.counts);
     }
     let minutes: f64 = outcomes.iter().map(|outcome| outcome.took.as_secs_f64() / 60.0).sum();
     println!("{:<10} {minutes:>8.1}  {:>7}  {:>7}", "all", total.passed, total.failed);
     if !left_out.is_empty() {
         println!("\nleft out: {}", left_out.join(", "));
+    }
+    for outcome in outcomes.iter().filter(|outcome| !outcome.ran.tail.is_empty()) {
+        println!("\n── {} failed; its last lines:", outcome.name);
+        for line in &outcome.ran.tail {
+            println!("{line}");
+        }
     }
     println!("\n{} passed, {} failed", total.passed, total.failed);
     if total.failed == 0 && total.passed > 0 {
