@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions, sqlite::SqliteConn
 use uuid::Uuid;
 
 use super::{plan::List, rows::Rows};
-use crate::{SqliteOptions, SqliteStore, sql::explain, tables::Tables};
+use crate::{SqliteOptions, SqliteStore, sql::explain, tables::Tables, writer::Changed};
 
 fn schema() -> Schema {
     use ColumnType::{Int, Text};
@@ -341,12 +341,14 @@ async fn no_fixed_statement_goes_through_a_whole_table_but_those_that_read_it_al
     let tables = Tables::new(&schema());
     let (kind, lane) = (tables.kind("device").unwrap(), tables.lane("audit").unwrap());
     let (latest, many) = (tables.latest("state").unwrap(), &kind.many[0]);
+    let replaces = [Changed::default(), Changed::ALL].map(|changed| kind.replace(changed));
     let mut statements = vec![
         &kind.get,
         &kind.get_one,
         &kind.facts,
-        &kind.upsert,
-        &kind.touch,
+        &kind.insert,
+        &replaces[0],
+        &replaces[1],
         &kind.delete,
         &kind.fill,
         &kind.walk,

@@ -5,13 +5,19 @@ use std::sync::Arc;
 use fleet_core::store::{Column, ColumnType, KindSchema, Name};
 
 use super::{Field, Inserts, Pages, add_column, sql_type};
-use crate::sql::{Ident, Sql, packed};
+use crate::{
+    sql::{Ident, Sql, packed},
+    writer::Changed,
+};
 
 /// A kind and its statements. `…(pack)` names the fields that the statement's [`crate::pack::Pack`] has.
 #[derive(Debug)]
 pub(crate) struct KindTable {
     pub(crate) kind: Arc<KindSchema>,
     pub(crate) table: Ident,
+    /// Where its single-valued columns stand among all, in the order of their names: whatever order a version declares them in, sums
+    /// of another can be read.
+    pub(crate) singles: Vec<usize>,
     pub(crate) many: Vec<ManyTable>,
     /// `id, rev, seq, body` of the documents (id).
     pub(crate) get: Sql,
@@ -19,28 +25,26 @@ pub(crate) struct KindTable {
     pub(crate) get_one: Sql,
     /// `id, rev, seq` and the bodies after an id, at most so many.
     pub(crate) pages: Pages,
-    /// Inserts new ones: id, rev, seq, one, many, single values …, body.
+    /// Inserts new ones: id, rev, seq, sums, single values …, body.
     pub(crate) inserts: Inserts,
-    /// `id, rev, _one, _many` (id).
+    /// `id, rev, _singles, _many` (id).
     pub(crate) facts: Sql,
     /// By column: `value, id` of those who hold unique values (value).
     pub(crate) holders: Vec<(Name, ColumnType, Sql)>,
-    /// Inserts or replaces all (id, rev, seq, one, many, single values …, body).
-    pub(crate) upsert: Sql,
-    /// Replaces all but the single values, of documents that are there (id, rev, seq, many, body).
-    pub(crate) touch: Sql,
+    /// Inserts new ones (id, rev, seq, sums, single values …, body).
+    pub(crate) insert: Sql,
     /// Frees unique values, so that they may be swapped (id).
     pub(crate) free: Option<Sql>,
     /// Removes documents (id).
     pub(crate) delete: Sql,
-    /// Sets single values and sums (id, one, many, single values …).
+    /// Sets single values and sums (id, sums, single values …).
     pub(crate) fill: Sql,
-    /// `id, rev, seq, _one, _many, body, single values …` after an id, at most so many.
+    /// `id, rev, seq, _singles, _many, body, single values …` after an id, at most so many.
     pub(crate) walk: Sql,
 }
 
 impl KindTable {
-    pub(super) fn new(kind: &Arc<KindSchema>) -> Self {
+    pub(crate) fn new(kind: &Arc<KindSchema>) -> Self {
         let table = Ident::new(&["kind", kind.name]);
         let ones: Vec<&Column> = kind.columns.iter().filter(|column| !column.many).collect();
         let named = |of: &dyn Fn(&Ident) -> String| -> String {
@@ -58,8 +62,9 @@ impl KindTable {
         let joined = format!("{from} CROSS JOIN {table} t ON t.id = {}", packed::id(0));
         let ids = format!("id IN (SELECT {} {from})", packed::id(0));
         let doc = "t.id, t.rev, t.seq, t.body";
-        let (upsert_values, upsert_body) = values(5);
-        let (fill_values, _) = values(3);
+        // Sums are the single values' bytes, which take two fields, and those of the many.
+        let (insert_values, insert_body) = values(6);
+        let (fill_values, _) = values(4);
         let uniques: Vec<&Column> = kind.columns.iter().filter(|column| column.unique).collect();
         let free: Vec<String> = uniques
             .iter()
@@ -88,14 +93,14 @@ impl KindTable {
             ),
             inserts: Inserts::new(
                 &table,
-                &["id", "rev", "seq", "_one", "_many"]
+                &["id", "rev", "seq", "_singles", "_many"]
                     .map(String::from)
                     .into_iter()
                     .chain(ones.iter().map(|column| Ident::new(&[column.name]).to_string()))
                     .chain([String::from("body")])
                     .collect::<Vec<_>>(),
             ),
-            facts: Sql::new(format!("SELECT t.id, t.rev, t._one, t._many {joined}")),
+            facts: Sql::new(format!("SELECT t.id, t.rev, t._singles, t._many {joined}")),
             holders: uniques
                 .iter()
                 .map(|column| {
@@ -109,51 +114,86 @@ impl KindTable {
                     (column.name, column.r#type, Sql::new(text))
                 })
                 .collect(),
-            upsert: Sql::new(format!(
-                "INSERT OR FAIL INTO {table} (id, rev, seq, _one, _many{names}, body) \
-                 SELECT {id}, {rev}, {seq}, {one}, {many}{upsert_values}, {body} {from} WHERE true \
-                 ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, seq = excluded.seq, _one = excluded._one, \
-                 _many = excluded._many{sets}, body = excluded.body",
+            insert: Sql::new(format!(
+                "INSERT OR FAIL INTO {table} (id, rev, seq, _singles, _many{names}, body) \
+                 SELECT {id}, {rev}, {seq}, {singles}, {many}{insert_values}, {body} {from}",
                 names = named(&|name| format!(", {name}")),
                 id = packed::id(0),
                 rev = packed::plain(1),
                 seq = packed::plain(2),
-                one = packed::id(3),
-                many = packed::id(4),
-                body = packed::bytes(upsert_body),
-                sets = named(&|name| format!(", {name} = excluded.{name}")),
-            )),
-            // Written as an insert as well, so that the engine cannot choose to scan the table.
-            touch: Sql::new(format!(
-                "INSERT OR FAIL INTO {table} (id, rev, seq, _one, _many, body) \
-                 SELECT {id}, {rev}, {seq}, x'', {many}, {body} {from} WHERE true \
-                 ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, seq = excluded.seq, _many = excluded._many, \
-                 body = excluded.body",
-                id = packed::id(0),
-                rev = packed::plain(1),
-                seq = packed::plain(2),
-                many = packed::id(3),
-                body = packed::bytes(4),
+                singles = packed::bytes(3),
+                many = packed::id(5),
+                body = packed::bytes(insert_body),
             )),
             free: (!free.is_empty()).then(|| Sql::new(format!("UPDATE {table} SET {} WHERE {ids}", free.join(", ")))),
             delete: Sql::new(format!("DELETE FROM {table} WHERE {ids}")),
             fill: Sql::new(format!(
-                "INSERT INTO {table} (id, rev, seq, _one, _many{names}, body) \
-                 SELECT {id}, 0, 0, {one}, {many}{fill_values}, x'' {from} WHERE true \
-                 ON CONFLICT (id) DO UPDATE SET _one = excluded._one, _many = excluded._many{sets}",
+                "INSERT INTO {table} (id, rev, seq, _singles, _many{names}, body) \
+                 SELECT {id}, 0, 0, {singles}, {many}{fill_values}, x'' {from} WHERE true \
+                 ON CONFLICT (id) DO UPDATE SET _singles = excluded._singles, _many = excluded._many{sets}",
                 names = named(&|name| format!(", {name}")),
                 id = packed::id(0),
-                one = packed::id(1),
-                many = packed::id(2),
+                singles = packed::bytes(1),
+                many = packed::id(3),
                 sets = named(&|name| format!(", {name} = excluded.{name}")),
             )),
             walk: Sql::new(format!(
-                "SELECT t.id, t.rev, t.seq, t._one, t._many, t.body{} FROM {table} t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2",
+                "SELECT t.id, t.rev, t.seq, t._singles, t._many, t.body{} FROM {table} t WHERE t.id > ?1 ORDER BY t.id LIMIT ?2",
                 named(&|name| format!(", t.{name}"))
             )),
+            singles: {
+                let mut singles: Vec<usize> = (0..kind.columns.len()).filter(|n| !kind.columns[*n].many).collect();
+                singles.sort_by_key(|n| kind.columns[*n].name);
+                singles
+            },
             table,
             kind: Arc::clone(kind),
         }
+    }
+
+    /// The single-valued columns and their places among all, in the order of the table.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.kind.columns.iter().enumerate().filter(|(_, column)| !column.many)
+    }
+
+    /// The single-valued columns of which some documents have new values, in the order of [`KindTable::replace`].
+    pub(crate) fn changed(&self, changed: Changed) -> impl Iterator<Item = (usize, &Column)> {
+        let all = self.singles.iter().enumerate();
+        all.filter(move |(place, _)| changed.has(*place))
+            .filter_map(|(_, position)| Some((*position, self.kind.columns.get(*position)?)))
+    }
+
+    /// Replaces documents that are there, and of their single values some (id, rev, seq, sums, these single values …, body). Indexes
+    /// without one of these columns are not touched.
+    ///
+    /// Written as an insert, so that the engine cannot choose to scan the table.
+    pub(crate) fn replace(&self, changed: Changed) -> Sql {
+        let (mut names, mut values, mut sets, mut field) = (String::new(), String::new(), String::new(), 6);
+        for (_, column) in self.changed(changed) {
+            let name = Ident::new(&[column.name]);
+            names.push_str(&format!(", {name}"));
+            values.push_str(&format!(", {}", packed::value(field, column.r#type)));
+            sets.push_str(&format!(", {name} = excluded.{name}"));
+            field += 1;
+        }
+        Sql::new(format!(
+            "INSERT OR FAIL INTO {table} (id, rev, seq, _singles, _many{names}, body) \
+             SELECT {id}, {rev}, {seq}, {singles}, {many}{values}, {body} FROM json_each(?1) j WHERE true \
+             ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, seq = excluded.seq, _singles = excluded._singles, \
+             _many = excluded._many{sets}, body = excluded.body",
+            table = self.table,
+            id = packed::id(0),
+            rev = packed::plain(1),
+            seq = packed::plain(2),
+            singles = packed::bytes(3),
+            many = packed::id(5),
+            body = packed::bytes(field),
+        ))
+    }
+
+    /// Whether any of these columns is unique.
+    pub(crate) fn has_unique(&self, changed: Changed) -> bool {
+        self.changed(changed).any(|(_, column)| column.unique)
     }
 
     /// The many-valued column's table.
@@ -172,7 +212,7 @@ impl KindTable {
     /// Makes the table. Columns are added one by one, as they are to a table that is there.
     pub(crate) fn create(&self) -> Sql {
         Sql::new(format!(
-            "CREATE TABLE {} (id BLOB NOT NULL PRIMARY KEY, rev INTEGER NOT NULL, seq INTEGER NOT NULL, _one BLOB NOT NULL, \
+            "CREATE TABLE {} (id BLOB NOT NULL PRIMARY KEY, rev INTEGER NOT NULL, seq INTEGER NOT NULL, _singles BLOB NOT NULL, \
              _many BLOB NOT NULL, body BLOB NOT NULL) STRICT",
             self.table
         ))

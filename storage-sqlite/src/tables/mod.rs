@@ -1,7 +1,7 @@
 //! The tables of a schema and the statements on them, made once when the store is prepared.
 //!
 //! ```text
-//!   "kind.device"          id, rev, seq, a column per single-valued column, _one, _many, body
+//!   "kind.device"          id, rev, seq, a column per single-valued column, _singles, _many, body
 //!     "kind.device.name"   (name, id): lists, both ways, and filters; "unique.device.name" beside it where it is unique
 //!   "many.device.tag"      (id, value) for a many-valued column; "many.device.tag.value" (value, id)
 //!   "lane.audit"           (stream, at, n), columns, _number and _hash where it is chained, body
@@ -9,8 +9,8 @@
 //!   "latest.state"         id, body
 //! ```
 //!
-//! `_one` and `_many` are sums of a document's single and many values: where they are unchanged, nothing but the body is
-//! written. Foreign names stand in quotes and hold no dot of their own, so that names of tables never clash.
+//! `_singles` and `_many` are sums of a document's single and many values: where they are unchanged, nothing but the body is
+//! written, and of single values those that have changed. Foreign names stand in quotes and hold no dot of their own, so that names of tables never clash.
 
 mod bulk;
 mod kind;

@@ -164,10 +164,10 @@ impl Check {
                     }
                 }
                 let sums = Sums {
-                    one: read_array(row, 3)?,
+                    singles: row.try_get(3)?,
                     many: read_array(row, 4)?,
                 };
-                if sums != Sums::of(&kind.columns, &index) {
+                if sums != Sums::of(table, &index) {
                     // Only a column that was forgotten leaves these behind, and the next write mends them.
                     tracing::debug!(%subject, "sums of forgotten columns");
                 }

@@ -370,8 +370,8 @@ async fn fill_documents(writer: &mut Writer, table: &KindTable, fill: &Fill) -> 
     for row in &rows {
         let (id, body) = (read_id(row, 0)?, read_bytes(row, 5)?);
         let index = kind.index(&body)?;
-        let sums = Sums::of(&kind.columns, &index);
-        values.row().id(&id).sum(&sums.one).sum(&sums.many);
+        let sums = Sums::of(table, &index);
+        values.row().id(&id).bytes(&sums.singles).sum(&sums.many);
         for (column, list) in kind.columns.iter().zip(&index) {
             if !column.many {
                 match list.first() {

@@ -47,15 +47,12 @@ fn bytes(query: Prepared, key: &Key) -> Prepared {
 }
 
 fn documents(table: &KindTable, puts: &[&PutDoc], all: &mut Vec<Prepared>) {
-    let columns = &table.kind.columns;
     let bind = |query: Prepared, put: &&PutDoc| {
-        let sums = Sums::of(columns, &put.index);
+        let sums = Sums::of(table, &put.index);
         let mut query = bytes(query, &put.key).bind(int(put.rev)).bind(int(put.seq));
-        query = query.bind(sums.one.to_vec()).bind(sums.many.to_vec());
-        for (column, values) in columns.iter().zip(&put.index) {
-            if !column.many {
-                query = bind_value(query, values.first());
-            }
+        query = query.bind(sums.singles).bind(sums.many.to_vec());
+        for (position, _) in table.columns() {
+            query = bind_value(query, put.index.get(position).and_then(|values| values.first()));
         }
         query.bind(put.body.to_vec())
     };

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use fleet_core::store::{
-    Change, Key, Latest, Name, StoredRow, Touched,
+    Change, Column, Key, Latest, Name, StoredRow, Touched,
     group::{Effects, PutDoc},
 };
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Failure, Sums, facts::encode_revs};
+use super::{Changed, Failure, Sums, facts::encode_revs};
 use crate::{
     pack::Pack,
     sql::literal,
@@ -72,7 +72,7 @@ pub(crate) async fn store_deletes(
     Ok(())
 }
 
-/// Writes documents. Where the sums say that index values are unchanged, the indexes are left alone.
+/// Writes documents. Indexes of values that are unchanged, as the sums say, are left alone.
 pub(crate) async fn store_documents(
     conn: &mut SqliteConnection,
     tables: &Tables,
@@ -95,46 +95,65 @@ async fn store_kind(
     puts: &[&PutDoc],
     known: &HashMap<Key, Sums>,
 ) -> Result<(), Failure> {
-    let columns = &table.kind.columns;
-    let (mut upsert, mut touch, mut free) = (Pack::new(), Pack::new(), Pack::new());
+    let (mut inserts, mut free) = (Pack::new(), Pack::new());
     let mut rewritten: Vec<&PutDoc> = Vec::new();
+    // What only needs its body written, and what has other single values as well. All of these are replaced by one statement, which
+    // has the columns that have changed in any of them.
+    let (mut touched, mut replaced) = (Vec::new(), Vec::new());
+    let mut changed = Changed::default();
     for put in puts {
-        let sums = Sums::of(columns, &put.index);
+        let sums = Sums::of(table, &put.index);
         let before = known.get(&put.key);
         if before.is_none_or(|before| before.many != sums.many) {
             rewritten.push(put);
         }
-        if before.is_some_and(|before| before.one == sums.one) {
-            touch.row().id(&put.key.id).uint(put.rev).uint(put.seq).sum(&sums.many);
-            touch.bytes(&put.body);
+        let Some(before) = before else {
+            pack(&mut inserts, put, &sums, table.columns());
+            continue;
+        };
+        let differs = sums.changed(before);
+        if differs.is_none() {
+            touched.push((*put, sums));
             continue;
         }
-        if before.is_some() {
+        if table.has_unique(differs) {
             free.row().id(&put.key.id);
         }
-        upsert.row().id(&put.key.id).uint(put.rev).uint(put.seq);
-        upsert.sum(&sums.one).sum(&sums.many);
-        for (column, values) in columns.iter().zip(&put.index) {
-            if !column.many {
-                match values.first() {
-                    Some(value) => upsert.value(value),
-                    None => upsert.null(),
-                };
-            }
-        }
-        upsert.bytes(&put.body);
+        changed = changed.and(differs);
+        replaced.push((*put, sums));
     }
     if let Some(sql) = &table.free
         && !free.is_empty()
     {
         sql.pack(free).execute(&mut *conn).await?;
     }
-    for (sql, pack) in [(&table.touch, touch), (&table.upsert, upsert)] {
-        if !pack.is_empty() {
-            sql.pack(pack).execute(&mut *conn).await?;
+    for (puts, changed) in [(touched, Changed::default()), (replaced, changed)] {
+        if puts.is_empty() {
+            continue;
         }
+        let mut rows = Pack::new();
+        for (put, sums) in puts {
+            pack(&mut rows, put, &sums, table.changed(changed));
+        }
+        table.replace(changed).pack(rows).execute(&mut *conn).await?;
+    }
+    if !inserts.is_empty() {
+        table.insert.pack(inserts).execute(&mut *conn).await?;
     }
     store_many(conn, table, &rewritten, known).await
+}
+
+/// A row of [`KindTable::insert`] or [`KindTable::replace`].
+fn pack<'t>(rows: &mut Pack, put: &PutDoc, sums: &Sums, columns: impl Iterator<Item = (usize, &'t Column)>) {
+    rows.row().id(&put.key.id).uint(put.rev).uint(put.seq);
+    rows.bytes(&sums.singles).sum(&sums.many);
+    for (position, _) in columns {
+        match put.index.get(position).and_then(|values| values.first()) {
+            Some(value) => rows.value(value),
+            None => rows.null(),
+        };
+    }
+    rows.bytes(&put.body);
 }
 
 /// Writes the difference between what the side tables hold and what they should.

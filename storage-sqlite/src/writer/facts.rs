@@ -76,7 +76,7 @@ async fn load_documents(conn: &mut SqliteConnection, tables: &Tables, needs: &Ne
             let key = Key::new(kind, read_id(&row, 0)?);
             loaded.facts.documents.insert(key, read_uint(&row, 1)?);
             let sums = Sums {
-                one: read_array(&row, 2)?,
+                singles: row.try_get(2)?,
                 many: read_array(&row, 3)?,
             };
             loaded.sums.insert(key, sums);

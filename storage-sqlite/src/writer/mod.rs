@@ -28,7 +28,7 @@ pub(crate) use self::{
     bulk::inserts,
     effects::{store_deletes, store_documents, store_latest, store_patched_rows},
     facts::{load, load_holders},
-    sums::Sums,
+    sums::{Changed, Sums},
 };
 use crate::{
     error::{again, from_engine},
