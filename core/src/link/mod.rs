@@ -32,7 +32,7 @@ mod tests;
 
 pub use certificates::{CERTIFICATE_EXPIRED, CERTIFICATE_OF_OTHER_CLASS, CERTIFICATE_REQUIRED, CERTIFICATE_SUPERSEDED};
 pub use direct::Listening;
-pub(crate) use direct::{DirectOffers, Inboxes};
+pub(crate) use direct::{Claims, DirectOffers, Inboxes};
 pub(crate) use follow::follow;
 pub(crate) use known::KnownDevices;
 pub use replay::ReplayGuard;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Batch, Plan, RUNS_CANCEL, RUNS_READ, Run,
-    batch::BATCH_CREATE,
+    batch::{BATCH_CREATE, BATCH_EXPAND, expand_stalled},
     delivery,
     operations::{agent_update, refresh, shell},
     output::Chunk,
@@ -50,7 +50,7 @@ pub fn module() -> Module {
                 least: Role::Operator,
             },
         ],
-        actions: vec![BATCH_CREATE, RUN_CANCEL],
+        actions: vec![BATCH_CREATE, BATCH_EXPAND, RUN_CANCEL],
         operations: vec![shell::KIND, refresh::KIND, agent_update::KIND],
         retention: vec![
             LaneRetention {
@@ -70,11 +70,18 @@ pub fn module() -> Module {
                 ),
             },
         ],
-        jobs: vec![Job {
-            name: "work.sweep",
-            every: Duration::from_secs(5),
-            tick: Arc::new(|fleet| Box::pin(delivery::sweep(fleet))),
-        }],
+        jobs: vec![
+            Job {
+                name: "work.expand",
+                every: Duration::from_secs(5),
+                tick: Arc::new(|fleet| Box::pin(expand_stalled(fleet))),
+            },
+            Job {
+                name: "work.sweep",
+                every: Duration::from_secs(5),
+                tick: Arc::new(|fleet| Box::pin(delivery::sweep(fleet))),
+            },
+        ],
         ..Module::default()
     }
 }

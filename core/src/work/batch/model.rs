@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Entity, access::Actor, devices::DeviceId, kernel::Timestamp, work::run::StateCount};
+use crate::{
+    Entity,
+    access::Actor,
+    devices::DeviceId,
+    kernel::{EntityId as _, Timestamp},
+    work::run::{RunId, StateCount},
+};
 
 crate::define_id!(
     /// Names a plan.
@@ -78,8 +84,15 @@ pub struct Batch {
     pub operation: String,
     /// Its parameters, frozen.
     pub params: serde_json::Value,
+    /// How long a run may take, in seconds.
+    pub timeout_seconds: u32,
+    /// Its runs are offered until this time.
+    pub expires_at: Timestamp,
     /// How many runs it has.
     pub runs: u64,
+    /// When it was begun to make them, as long as some may be missing.
+    #[entity(int)]
+    pub expanding_since: Option<Timestamp>,
     /// BLAKE3 over the ids of its runs, in order: what the audit entry stands for.
     pub runs_digest: String,
     /// What identifies the request, to tell a repeat from another request with the same key.
@@ -89,6 +102,24 @@ pub struct Batch {
     /// When.
     #[entity(int)]
     pub created_at: Timestamp,
+}
+
+impl Batch {
+    /// The id of its run on a device: whoever makes it, and however often it is tried, it is the same run.
+    pub fn run_on(&self, device: DeviceId) -> RunId {
+        run_on(self.id, self.created_at, device)
+    }
+}
+
+/// [`Batch::run_on`], before there is a batch. A UUIDv7 (RFC 9562 §5.7) whose random bits follow from batch and device.
+pub(super) fn run_on(batch: BatchId, created_at: Timestamp, device: DeviceId) -> RunId {
+    let mut hasher = blake3::Hasher::new_derive_key("fleet run of a batch v1");
+    hasher.update(batch.uuid().as_bytes());
+    hasher.update(device.uuid().as_bytes());
+    let mut bits = [0; 10];
+    bits.copy_from_slice(&hasher.finalize().as_bytes()[..10]);
+    let millis = u64::try_from(created_at.as_millis()).unwrap_or(0);
+    RunId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid())
 }
 
 /// A request for work.

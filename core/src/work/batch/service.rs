@@ -1,19 +1,25 @@
 //! Creating batches and reading them.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
-use super::{Batch, BatchId, BatchRequest, BatchView, Cause, Plan, PlanId, PlannedTargets, rules::check_request};
+use super::{
+    Batch, BatchId, BatchRequest, BatchView, Cause, Plan, PlanId, PlannedTargets,
+    expansion::{Made, STEP, expand},
+    model::run_on,
+    rules::check_request,
+};
 use crate::{
     access::{Action, Actor, Context},
-    devices::{Device, device::DEVICE_PENDING},
+    devices::{Device, DeviceId, device::DEVICE_PENDING},
     kernel::{Class, Code, EntityId, Result},
     link::DirectOffers,
     settings::Settings,
     store::{Evidence, Reader, Store, Value},
     work::{
-        Operations, RUNS_READ,
-        delivery::offer_first,
-        run::{Delivery, Run, RunId, State, StateCount},
+        OperationKind, Operations, RUNS_READ,
+        run::{Run, State, StateCount},
     },
 };
 
@@ -27,9 +33,21 @@ pub const TARGET_NOT_FOUND: Code = Code::new("batch.target_not_found", Class::In
 pub const KEY_REUSED: Code = Code::new("idempotency.key_reused", Class::Conflict);
 /// Somebody asked for work.
 pub const BATCH_CREATE: Action = Action::new("batch.create");
+/// More runs of a batch were made, as it was asked for.
+pub const BATCH_EXPAND: Action = Action::new("batch.expand");
 
-/// The output that is kept of a run, in bytes.
-const OUTPUT_LIMIT: u64 = 4 * 1024 * 1024;
+/// What a request came to at first.
+#[derive(Debug)]
+pub(in crate::work) enum Begun<'a> {
+    /// The same request made this batch before.
+    Before(BatchView),
+    /// The batch is there, and has its first runs; the others are on these devices.
+    Now {
+        batch: Box<Batch>,
+        made: Made<'a>,
+        rest: Vec<DeviceId>,
+    },
+}
 
 /// Creates and reads batches.
 #[derive(Debug)]
@@ -73,73 +91,54 @@ impl<'a> BatchService<'a> {
         }
     }
 
-    /// Creates plan, batch and runs in one commit and wakes the devices. Where a device is connected here and has nothing else to do,
-    /// its run is offered by the same commit. With a key, a repeat of the same request returns the
-    /// batch that the first one made.
+    /// Creates plan, batch and runs and wakes the devices. All or nothing is accepted by the first commit, which makes the first runs;
+    /// the others follow step by step. Where a device is connected here and has nothing else to do, its run is offered by the commit
+    /// that makes it. With a key, a repeat of the same request returns the batch that the first one made.
     pub async fn create(&self, context: &Context, request: &BatchRequest, key: Option<BatchId>) -> Result<BatchView> {
+        let (batch, made, rest) = match self.begin(context, request, key).await? {
+            Begun::Before(view) => return Ok(view),
+            Begun::Now { batch, made, rest } => (batch, made, rest),
+        };
+        let states = count_states(&made.runs);
+        made.hand_over();
+        if rest.is_empty() {
+            return Ok(batch_view(*batch, states));
+        }
+        if let Err(error) = expand(self.store, self.direct, context, &batch, &rest).await {
+            // The batch is durable, and the job goes on with it: whoever asked has what they asked for.
+            tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all made yet");
+        }
+        view(&mut self.store.reader().await?, *batch).await
+    }
+
+    /// The first commit: plan, batch and first runs.
+    pub(in crate::work) async fn begin(
+        &self,
+        context: &Context,
+        request: &BatchRequest,
+        key: Option<BatchId>,
+    ) -> Result<Begun<'a>> {
         let kind = self.operations.kind(&request.operation)?;
         context.require(kind.permission)?;
         let checked = &check_request(kind, request)?;
         let id = key.unwrap_or_else(|| BatchId::from_uuid(self.store.new_uuid()));
-        let (view, made) = self
-            .store
+        self.store
             .change(context, Evidence::Audit(BATCH_CREATE), |mut tx| async move {
                 if let Some(existing) = tx.get::<Batch>(id).await? {
                     if existing.request_digest != checked.digest {
                         return Err(KEY_REUSED.error("this idempotency key was used for another request"));
                     }
-                    return Ok((view(tx.reader(), existing.value).await?, None));
+                    return Ok(Begun::Before(view(tx.reader(), existing.value).await?));
                 }
                 let (now, created_by) = (tx.now(), tx.context().actor().clone());
-                let random = self.store.random();
                 let devices = tx.reader().get_many::<Device>(&checked.devices).await?;
                 let mut hasher = blake3::Hasher::new();
-                let mut claims = self.direct.begin();
-                let mut runs = Vec::with_capacity(checked.devices.len());
-                for (device_id, device) in checked.devices.iter().zip(devices) {
-                    let device = device.ok_or_else(|| {
-                        TARGET_NOT_FOUND
-                            .error(format!("there is no device {device_id}"))
-                            .with_field("/targets/devices", format!("no device {device_id}"))
-                    })?;
-                    if device.value.pending.is_some() {
-                        let why = format!("device {device_id} waits for an operator to approve it");
-                        return Err(DEVICE_PENDING.error(why.clone()).with_field("/targets/devices", why));
-                    }
-                    self.operations
-                        .check_gates(kind.name, self.settings, &device)
-                        .map_err(|refusal| {
-                            let why = refusal.message().to_owned();
-                            refusal.with_field("/targets/devices", why)
-                        })?;
-                    let mut run = Run {
-                        id: RunId::new(now, random),
-                        batch: id,
-                        device: *device_id,
-                        device_name: device.value.name,
-                        operation: kind.name.to_owned(),
-                        params: checked.params.clone(),
-                        // Nothing gates this work: it was submitted, scheduled and released by the request itself.
-                        state: State::Queued,
-                        delivery: Delivery::default(),
-                        created_at: now,
-                        expires_at: now.plus(std::time::Duration::from_secs(u64::from(checked.expiry_seconds))),
-                        timeout_seconds: checked.timeout_seconds,
-                        output_limit_bytes: OUTPUT_LIMIT,
-                        started_at: None,
-                        finished_at: None,
-                        cancel_requested_at: None,
-                        ending: None,
-                    };
-                    hasher.update(run.id.uuid().as_bytes());
-                    if let Some(epoch) = claims.claim(run.device, run.id) {
-                        offer_first(&mut tx, &mut run, epoch)?;
-                    }
-                    tx.create(&run)?;
-                    runs.push(run);
+                for (device_id, device) in checked.devices.iter().zip(&devices) {
+                    self.check_target(kind, *device_id, device.as_deref())?;
+                    hasher.update(run_on(id, now, *device_id).uuid().as_bytes());
                 }
                 let plan = Plan {
-                    id: PlanId::new(now, random),
+                    id: PlanId::new(now, self.store.random()),
                     cause: Cause::Manual,
                     operation: kind.name.to_owned(),
                     params: checked.params.clone(),
@@ -149,17 +148,24 @@ impl<'a> BatchService<'a> {
                     created_by: created_by.clone(),
                     created_at: now,
                 };
+                let total = checked.devices.len();
                 let batch = Batch {
                     id,
                     plan: plan.id,
                     operation: kind.name.to_owned(),
                     params: checked.params.clone(),
-                    runs: checked.devices.len() as u64,
+                    timeout_seconds: checked.timeout_seconds,
+                    expires_at: now.plus(Duration::from_secs(u64::from(checked.expiry_seconds))),
+                    runs: total as u64,
+                    expanding_since: (total > STEP).then_some(now),
                     runs_digest: hasher.finalize().to_hex().to_string(),
                     request_digest: checked.digest.clone(),
                     created_by,
                     created_at: now,
                 };
+                let first = checked.devices.iter().zip(&devices).take(STEP);
+                let first = first.map(|(id, device)| (*id, device.as_deref()));
+                let made = Made::make(&mut tx, &batch, first, self.direct)?;
                 tx.create(&plan)?;
                 tx.create(&batch)?;
                 tx.subject::<Batch>(id, kind.name);
@@ -167,14 +173,32 @@ impl<'a> BatchService<'a> {
                 tx.detail("runs_digest", batch.runs_digest.as_str());
                 tx.detail("request_digest", batch.request_digest.as_str());
                 tx.commit().await?;
-                let view = batch_view(batch, count_states(&runs));
-                Ok((view, Some((claims, runs))))
+                Ok(Begun::Now {
+                    batch: Box::new(batch),
+                    made,
+                    rest: checked.devices.iter().skip(STEP).copied().collect(),
+                })
             })
-            .await?;
-        if let Some((claims, runs)) = made {
-            claims.hand_over(runs);
+            .await
+    }
+
+    /// Refuses a target that is no device, or one that takes no such work.
+    fn check_target(&self, kind: &OperationKind, id: DeviceId, device: Option<&Device>) -> Result<()> {
+        let device = device.ok_or_else(|| {
+            TARGET_NOT_FOUND
+                .error(format!("there is no device {id}"))
+                .with_field("/targets/devices", format!("no device {id}"))
+        })?;
+        if device.pending.is_some() {
+            let why = format!("device {id} waits for an operator to approve it");
+            return Err(DEVICE_PENDING.error(why.clone()).with_field("/targets/devices", why));
         }
-        Ok(view)
+        self.operations
+            .check_gates(kind.name, self.settings, device)
+            .map_err(|refusal| {
+                let why = refusal.message().to_owned();
+                refusal.with_field("/targets/devices", why)
+            })
     }
 
     /// One batch and how its runs stand.
@@ -210,7 +234,8 @@ fn count_states(runs: &[Run]) -> Vec<StateCount> {
 }
 
 fn batch_view(batch: Batch, states: Vec<StateCount>) -> BatchView {
-    let finished = states.iter().all(|count| count.state.is_terminal());
+    let ended = states.iter().filter(|count| count.state.is_terminal());
+    let finished = ended.map(|count| count.runs).sum::<u64>() == batch.runs;
     BatchView {
         id: batch.id,
         plan: batch.plan,

@@ -3,7 +3,9 @@
 use super::*;
 use crate::{
     access::{Actor, Role},
-    work::batch::{MAX_TARGETS, batch_id_for_key},
+    kernel::{EntityId as _, MAX_LIMIT},
+    store::Query,
+    work::batch::{MAX_TARGETS, batch_id_for_key, expand_stalled},
 };
 
 #[track_caller]
@@ -101,6 +103,119 @@ async fn what_cannot_be_done_is_refused_and_nothing_is_written() {
         .await
         .unwrap();
     assert!(runs.items.is_empty());
+}
+
+/// So many that their runs are made in three steps.
+const MANY: usize = 1_100;
+
+async fn request_for_many(work: &Work) -> BatchRequest {
+    let mut devices = work.test.devices(MANY).await;
+    devices.sort_unstable();
+    work.advance(1);
+    BatchRequest {
+        targets: Targets { devices },
+        ..work.request("true")
+    }
+}
+
+async fn devices_with_a_run(work: &Work, batch: BatchId) -> Vec<DeviceId> {
+    let query = Query::<Run>::all().filter(Run::BATCH.eq(batch.uuid()));
+    let (mut devices, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = PageRequest::new(Some(MAX_LIMIT), cursor).unwrap();
+        let page = work
+            .test
+            .fleet
+            .store()
+            .reader()
+            .await
+            .unwrap()
+            .list(&query, &page)
+            .await
+            .unwrap();
+        devices.extend(page.items.iter().map(|run| run.device));
+        cursor = page.next;
+        if cursor.is_none() {
+            devices.sort_unstable();
+            return devices;
+        }
+    }
+}
+
+#[tokio::test]
+async fn runs_for_many_devices_are_made_in_steps_and_the_audit_says_so() {
+    let work = Work::new().await;
+    let request = request_for_many(&work).await;
+    let audited = work.test.actions().await.len();
+    let batch = work.create(&request).await.unwrap();
+    assert_eq!((batch.runs, batch.finished), (MANY as u64, false));
+    assert_eq!(batch.states.iter().map(|count| count.runs).sum::<u64>(), MANY as u64);
+    assert_eq!(devices_with_a_run(&work, batch.id).await, request.targets.devices);
+    let mut actions = work.test.actions().await.split_off(audited);
+    actions.sort_unstable();
+    // Two steps after the first, and that it is complete.
+    assert_eq!(
+        actions,
+        ["batch.create", "batch.expand", "batch.expand", "batch.expand"]
+    );
+}
+
+#[tokio::test]
+async fn an_interrupted_batch_is_gone_on_with_and_nobody_gets_a_run_twice() {
+    let work = Work::new().await;
+    let request = request_for_many(&work).await;
+    let fleet = &work.test.fleet;
+    let key = batch_id_for_key(&Actor::Anonymous, "/batches", "cut");
+    // Whoever asked is gone as soon as the batch is there.
+    drop(
+        fleet
+            .batches()
+            .begin(&work.test.admin(), &request, Some(key))
+            .await
+            .unwrap(),
+    );
+    let made = devices_with_a_run(&work, key).await.len();
+    assert!((1..MANY).contains(&made), "{made}");
+    let shown = fleet.batches().show(&work.test.admin(), key).await.unwrap();
+    assert_eq!((shown.runs, shown.finished), (MANY as u64, false));
+
+    expand_stalled(fleet.clone()).await.unwrap();
+    assert_eq!(
+        devices_with_a_run(&work, key).await.len(),
+        made,
+        "its maker may be at it"
+    );
+    work.advance(61);
+    let (first, second) = futures::join!(expand_stalled(fleet.clone()), expand_stalled(fleet.clone()));
+    first.and(second).unwrap();
+    assert_eq!(devices_with_a_run(&work, key).await, request.targets.devices);
+    expand_stalled(fleet.clone()).await.unwrap();
+    assert_eq!(devices_with_a_run(&work, key).await.len(), MANY);
+}
+
+#[tokio::test]
+async fn a_device_that_goes_meanwhile_has_a_run_that_expires() {
+    let work = Work::new().await;
+    let request = request_for_many(&work).await;
+    let gone = *request.targets.devices.last().unwrap();
+    let fleet = &work.test.fleet;
+    let batch = BatchId::new(work.now(), &crate::kernel::SeededRandom::new(5));
+    drop(
+        fleet
+            .batches()
+            .begin(&work.test.admin(), &request, Some(batch))
+            .await
+            .unwrap(),
+    );
+    fleet.devices().delete(&work.test.admin(), gone, None).await.unwrap();
+    work.advance(61);
+    expand_stalled(fleet.clone()).await.unwrap();
+    assert_eq!(devices_with_a_run(&work, batch).await, request.targets.devices);
+    work.advance(7_200);
+    work.sweep().await;
+    work.sweep().await;
+    let shown = fleet.batches().show(&work.test.admin(), batch).await.unwrap();
+    assert!(shown.finished, "{:?}", shown.states);
 }
 
 #[tokio::test]

@@ -1,0 +1,194 @@
+//! Makes the runs of a batch, step by step: the first with the batch itself, the others right after it by whoever asked, and by a job
+//! where that one came to grief. Each step is a commit of its own, so that beats and results find their place between two, and its
+//! runs are on their way while the next are made.
+//!
+//! A run's id follows from its batch and its device, and a step makes the runs that are not there: whoever goes on, and with whomever
+//! it races, each run is made once.
+
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+
+use super::{
+    Batch, BatchId, Plan,
+    service::{BATCH_EXPAND, BATCH_NOT_FOUND},
+};
+use crate::{
+    Fleet,
+    access::Context,
+    devices::{Device, DeviceId},
+    kernel::{PageRequest, Result, Timestamp},
+    link::{Claims, DirectOffers},
+    store::{Direction, Evidence, Filter, Query, Store, Tx, Value},
+    work::{
+        delivery::offer_first,
+        run::{Delivery, Run, RunId, State},
+    },
+};
+
+/// Runs of one step.
+pub(super) const STEP: usize = 512;
+/// Steps at the same time: one is prepared while another is written, and a third waits to be.
+const AT_ONCE: usize = 3;
+/// Whoever asked is done sooner than that.
+const STALLED: Duration = Duration::from_secs(60);
+/// Batches that one tick of the job looks for.
+const BATCHES: usize = 20;
+/// The output that is kept of a run, in bytes.
+const OUTPUT_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// Runs that a commit makes, with the claims on their devices.
+#[derive(Debug)]
+pub(in crate::work) struct Made<'a> {
+    pub(super) runs: Vec<Run>,
+    claims: Claims<'a>,
+}
+
+impl<'a> Made<'a> {
+    /// Makes runs of a batch in a commit: those on `devices`, of which these are in storage. A device that is gone gets its run as
+    /// well; it expires, as that of a device that goes a moment later.
+    pub(super) fn make<'d>(
+        tx: &mut Tx,
+        batch: &Batch,
+        devices: impl Iterator<Item = (DeviceId, Option<&'d Device>)>,
+        direct: DirectOffers<'a>,
+    ) -> Result<Self> {
+        let mut made = Self {
+            runs: Vec::new(),
+            claims: direct.begin(),
+        };
+        for (id, device) in devices {
+            let mut run = Run {
+                id: batch.run_on(id),
+                batch: batch.id,
+                device: id,
+                device_name: device.map_or_else(|| id.to_string(), |device| device.name.clone()),
+                operation: batch.operation.clone(),
+                params: batch.params.clone(),
+                // Nothing gates this work: it was submitted, scheduled and released by the request itself.
+                state: State::Queued,
+                delivery: Delivery::default(),
+                created_at: batch.created_at,
+                expires_at: batch.expires_at,
+                timeout_seconds: batch.timeout_seconds,
+                output_limit_bytes: OUTPUT_LIMIT,
+                started_at: None,
+                finished_at: None,
+                cancel_requested_at: None,
+                ending: None,
+            };
+            if let Some(epoch) = made.claims.claim(run.device, run.id) {
+                offer_first(tx, &mut run, epoch)?;
+            }
+            tx.create(&run)?;
+            made.runs.push(run);
+        }
+        Ok(made)
+    }
+
+    /// The commit is durable: wakes the devices.
+    pub(super) fn hand_over(self) {
+        self.claims.hand_over(self.runs);
+    }
+}
+
+/// Makes the runs of a batch that are missing on these devices, which are all of its plan but those of earlier steps.
+pub(super) async fn expand(
+    store: &Store,
+    direct: DirectOffers<'_>,
+    context: &Context,
+    batch: &Batch,
+    devices: &[DeviceId],
+) -> Result<()> {
+    // Boxed one by one: the future of a step that borrows from a closure's argument would not be known to be `Send`.
+    let mut all = Vec::with_capacity(devices.len().div_ceil(STEP));
+    for devices in devices.chunks(STEP) {
+        all.push(step(store, direct, context, batch, devices).boxed());
+    }
+    let mut steps = stream::iter(all).buffer_unordered(AT_ONCE);
+    while let Some(done) = steps.next().await {
+        done?;
+    }
+    finish(store, context, batch.id).await
+}
+
+async fn step(
+    store: &Store,
+    direct: DirectOffers<'_>,
+    context: &Context,
+    batch: &Batch,
+    devices: &[DeviceId],
+) -> Result<()> {
+    let ids: &Vec<RunId> = &devices.iter().map(|device| batch.run_on(*device)).collect();
+    let made = store
+        .change(context, Evidence::Audit(BATCH_EXPAND), |mut tx| async move {
+            let there = tx.reader().get_many::<Run>(ids).await?;
+            let missing = devices.iter().zip(there).filter(|(_, run)| run.is_none());
+            let missing: Vec<DeviceId> = missing.map(|(device, _)| *device).collect();
+            if missing.is_empty() {
+                return Ok(None);
+            }
+            let stored = tx.reader().get_many::<Device>(&missing).await?;
+            let stored = stored.iter().map(Option::as_deref);
+            let made = Made::make(&mut tx, batch, missing.iter().copied().zip(stored), direct)?;
+            tx.subject::<Batch>(batch.id, batch.operation.clone());
+            tx.detail("runs", made.runs.len());
+            tx.commit().await?;
+            Ok(Some(made))
+        })
+        .await?;
+    if let Some(made) = made {
+        made.hand_over();
+    }
+    Ok(())
+}
+
+/// All runs are there.
+async fn finish(store: &Store, context: &Context, id: BatchId) -> Result<()> {
+    store
+        .change(context, Evidence::Audit(BATCH_EXPAND), |mut tx| async move {
+            let before = tx.get::<Batch>(id).await?;
+            let before = before.ok_or_else(|| BATCH_NOT_FOUND.error(format!("there is no batch {id}")))?;
+            if before.expanding_since.is_none() {
+                return Ok(());
+            }
+            let mut batch = before.value.clone();
+            batch.expanding_since = None;
+            tx.update(&before, &batch)?;
+            tx.subject::<Batch>(id, batch.operation.clone());
+            tx.detail("complete", true);
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+}
+
+/// Goes on with batches whose maker was interrupted.
+pub(crate) async fn expand_stalled(fleet: Fleet) -> Result<()> {
+    let context = Context::system("work.expand");
+    let page = PageRequest::new(Some(BATCHES), None)?;
+    let stalled = stalled(fleet.clock().now().minus(STALLED));
+    let batches = fleet.store().reader().await?.list(&stalled, &page).await?.items;
+    for batch in batches {
+        let Some(plan) = fleet.store().get::<Plan>(batch.plan).await? else {
+            tracing::error!(batch = %batch.id, "its plan is missing; its other runs cannot be made");
+            continue;
+        };
+        tracing::info!(batch = %batch.id, runs = batch.runs, "goes on where its maker was interrupted");
+        let devices = &plan.value.targets.devices;
+        expand(fleet.store(), fleet.direct_offers(), &context, &batch, devices).await?;
+    }
+    Ok(())
+}
+
+/// Batches that were begun before this time and may not have all of their runs.
+fn stalled(before: Timestamp) -> Query<Batch> {
+    let range = Filter::Range(
+        Batch::EXPANDING_SINCE.name(),
+        Some(Value::Int(i64::MIN)),
+        Some(Value::from(before)),
+    );
+    Query::all()
+        .filter(range)
+        .order(Batch::EXPANDING_SINCE, Direction::Ascending)
+}
