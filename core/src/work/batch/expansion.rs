@@ -176,7 +176,10 @@ pub(crate) async fn expand_stalled(fleet: Fleet) -> Result<()> {
         };
         tracing::info!(batch = %batch.id, runs = batch.runs, "goes on where its maker was interrupted");
         let devices = &plan.value.targets.devices;
-        expand(fleet.store(), fleet.direct_offers(), &context, &batch, devices).await?;
+        if let Err(error) = expand(fleet.store(), fleet.direct_offers(), &context, &batch, devices).await {
+            // The next tick tries again; the others need not wait for it.
+            tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all made yet");
+        }
     }
     Ok(())
 }

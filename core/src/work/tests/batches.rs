@@ -5,7 +5,10 @@ use crate::{
     access::{Actor, Role},
     kernel::{EntityId as _, MAX_LIMIT},
     store::Query,
-    work::batch::{MAX_TARGETS, batch_id_for_key, expand_stalled},
+    work::{
+        Batch,
+        batch::{MAX_TARGETS, batch_id_for_key, expand_stalled},
+    },
 };
 
 #[track_caller]
@@ -151,6 +154,13 @@ async fn runs_for_many_devices_are_made_in_steps_and_the_audit_says_so() {
     assert_eq!((batch.runs, batch.finished), (MANY as u64, false));
     assert_eq!(batch.states.iter().map(|count| count.runs).sum::<u64>(), MANY as u64);
     assert_eq!(devices_with_a_run(&work, batch.id).await, request.targets.devices);
+    let stored = work.test.fleet.store().get::<Batch>(batch.id).await.unwrap().unwrap();
+    let mut hasher = blake3::Hasher::new();
+    for device in &request.targets.devices {
+        hasher.update(stored.run_on(*device).uuid().as_bytes());
+    }
+    assert_eq!(stored.runs_digest, hasher.finalize().to_hex().to_string());
+    assert_eq!(stored.expanding_since, None);
     let mut actions = work.test.actions().await.split_off(audited);
     actions.sort_unstable();
     // Two steps after the first, and that it is complete.
