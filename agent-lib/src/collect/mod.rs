@@ -4,11 +4,13 @@
 //!   with a time limit, so that one that fails, panics or hangs costs its own section and nothing else.
 //! - one file per collector (`os`, `cpu`, `memory`, `mounts`, `interfaces`, `users`, `ports`, `systemd`, `packages`); what they
 //!   read is parsed by pure functions beside them (`dpkg`, `apt`, `netlink` and the collectors' own `parse`).
+//! - `apt_answer`: what apt has answered, as long as nothing changed that the answer follows from.
 //! - `files`, `program`: bounded reading of files and of the output of other programs.
 //!
 //! Nothing here changes the device or uses the network. Memory is the tight resource: lists are read line by line.
 
 mod apt;
+mod apt_answer;
 mod context;
 mod cpu;
 mod dpkg;

@@ -11,6 +11,7 @@ use fleet_core::{
 use super::{
     CollectContext, CollectError, Collector,
     apt::{self, Update},
+    apt_answer::{Inputs, LastAnswer},
     dpkg::StatusParser,
     files,
 };
@@ -18,8 +19,10 @@ use super::{
 /// 20,000 packages have about 20 MiB.
 const MAX_STATUS_BYTES: u64 = 128 << 20;
 
-#[derive(Debug)]
-pub(super) struct PackagesCollector;
+#[derive(Debug, Default)]
+pub(super) struct PackagesCollector {
+    updates: LastAnswer,
+}
 
 #[async_trait]
 impl Collector for PackagesCollector {
@@ -44,7 +47,8 @@ impl Collector for PackagesCollector {
         let (mut items, left_out) = parser.finish();
         // The list is worth having without its updates.
         let updates_problem = if context.is_device() {
-            match apt::updates().await {
+            let inputs = Inputs::of(context);
+            match self.updates.or_ask(inputs, context.now(), apt::updates()).await {
                 Ok(updates) => {
                     join(&mut items, updates);
                     None

@@ -74,7 +74,7 @@ impl Default for Collectors {
             Arc::new(UsersCollector),
             Arc::new(PortsCollector),
             Arc::new(SystemdCollector),
-            Arc::new(PackagesCollector),
+            Arc::new(PackagesCollector::default()),
         ])
     }
 }
