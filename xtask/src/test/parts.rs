@@ -97,8 +97,13 @@ pub const PARTS: &[Part] = &[
         name: "build",
         what: "everything builds, as the other parts use it",
         steps: |workspace, settings| {
-            // With the tests: they need other features of some crates, and one build is enough.
-            vec![cargo(workspace, settings, &["build", "--workspace", "--all-targets"])]
+            // With the tests: they need other features of some crates, and one build is enough. Not `--all-targets`: it names the
+            // derive macros as a target too, and cargo then builds all that leans on them apart from what the tests are linked with.
+            vec![cargo(
+                workspace,
+                settings,
+                &["build", "--workspace", "--bins", "--tests", "--examples"],
+            )]
         },
     },
     Part {
