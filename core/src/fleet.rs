@@ -24,7 +24,7 @@ use crate::{
         enrolment::{Enrolments, RefusalGate},
     },
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
-    link::{DirectOffers, Inboxes, KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
+    link::{Admission, DirectOffers, Inboxes, KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
     live::Signals,
     modules::{self, Job, Module},
     retention::LaneRetention,
@@ -80,6 +80,7 @@ struct Inner {
     presence: PresenceBoard,
     refusals: RefusalGate,
     enrolments: Enrolments,
+    admission: Admission,
     sessions: Sessions,
     inboxes: Inboxes,
     replay_guard: Mutex<ReplayGuard>,
@@ -257,6 +258,7 @@ impl FleetBuilder {
             presence,
             refusals: RefusalGate::default(),
             enrolments: Enrolments::default(),
+            admission: Admission::new(now),
             sessions: Sessions::default(),
             inboxes: Inboxes::default(),
             replay_guard: Mutex::new(ReplayGuard::new(now)),
@@ -468,6 +470,11 @@ impl Fleet {
     /// The sessions of agents that are open here.
     pub fn sessions(&self) -> &Sessions {
         &self.inner.sessions
+    }
+
+    /// Who may open a session now.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.inner.admission
     }
 
     /// The assertions that were used.

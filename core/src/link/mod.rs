@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! service.rs       the use cases
+//! admission.rs     how many sessions are opened at once, and when the others may come again
 //! certificates.rs  devices that prove themselves by a certificate
 //! session.rs       which session of a device counts here
 //! standing.rs      what is said to agents that are let in no more, or not yet
@@ -17,6 +18,7 @@
 //! direct.rs        runs that are offered as they are made
 //! ```
 
+mod admission;
 mod certificates;
 mod direct;
 mod follow;
@@ -30,6 +32,8 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use admission::Admission;
+pub use admission::CROWDED;
 pub use certificates::{CERTIFICATE_EXPIRED, CERTIFICATE_OF_OTHER_CLASS, CERTIFICATE_REQUIRED, CERTIFICATE_SUPERSEDED};
 pub use direct::Listening;
 pub(crate) use direct::{Claims, DirectOffers, Inboxes};

@@ -132,7 +132,15 @@ impl<'a> LinkService<'a> {
         Ok(device)
     }
 
-    /// Opens a session. It replaces every older one of the device, here and on other servers.
+    /// Refuses a device where more come at once than the server takes in, before anything is done for it. The error says when it may
+    /// come again.
+    pub fn check_admission(&self) -> Result<()> {
+        let fleet = self.fleet;
+        fleet.admission().check(fleet.clock().now(), fleet.random())
+    }
+
+    /// Opens a session. It replaces every older one of the device, here and on other servers. Where more devices come at once
+    /// than the server takes in, it waits for its turn, or is refused with the time to come again.
     pub async fn open(&self, device: &LinkedDevice, hello: Hello) -> Result<(Session, Welcome)> {
         if hello.protocol_max < PROTOCOL_MIN || hello.protocol_min > PROTOCOL {
             return Err(PROTOCOL_UNSUPPORTED.error(format!(
@@ -146,7 +154,10 @@ impl<'a> LinkService<'a> {
         {
             return Err(Error::invalid_field("/hello", "a text is too long"));
         }
+        let (clock, random) = (self.fleet.clock(), self.fleet.random());
+        let turn = self.fleet.admission().enter(clock, random).await?;
         let epoch = self.fleet.presence().next_epoch(device.id, self.fleet.server()).await?;
+        drop(turn);
         let dispatch = self.fleet.keys().dispatch();
         let session = Session {
             device: device.id,

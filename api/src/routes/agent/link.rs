@@ -52,6 +52,8 @@ const BUFFER: usize = 1024;
 pub(super) async fn open_link(State(state): State<ApiState>, request: Request) -> ApiResult<Response> {
     let (mut parts, _) = request.into_parts();
     let head = Head::of(&parts);
+    // Before the upgrade, and before anything is read: a refusal costs one answer.
+    state.fleet.link().check_admission()?;
     let device = authenticate(&head, &[], &state).await?;
     let certified = head.is_certified();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &state)
