@@ -14,7 +14,7 @@ use fleet_core::{
     Fleet,
     kernel::{Class, Code, Error, Result},
     link::{LinkedDevice, Session},
-    protocol::{AgentFrame, MAX_FRAME, ServerFrame},
+    protocol::{AgentFrame, MAX_FRAME, ServerFrame, Welcome},
 };
 use futures::{FutureExt as _, Sink, SinkExt as _, Stream, StreamExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -98,12 +98,16 @@ pub fn serve_agent(
 ) -> impl Future<Output = ()> + Send {
     let mut socket = Box::new(socket);
     async move {
-        let session = match Box::pin(timeout(HELLO, hello(&fleet, device, &mut *socket))).await {
-            Ok(Ok(session)) => session,
+        let (session, welcome) = match Box::pin(timeout(HELLO, hello(&fleet, device, &mut *socket))).await {
+            Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Box::pin(end(&fleet, &mut *socket, &error)).await,
             Err(_) => return,
         };
-        let ended = converse(&fleet, &session, certified, &mut *socket).await;
+        // From here on the session is open, however this ends.
+        let ended = match Box::pin(greet(&session, welcome, &mut *socket)).await {
+            Ok(()) => converse(&fleet, &session, certified, &mut *socket).await,
+            Err(error) => Err(error),
+        };
         fleet.sessions().close(&session);
         if let Err(error) = ended {
             tracing::info!(device = %session.device, epoch = session.epoch, reason = error.message(), "agent disconnected");
@@ -112,16 +116,17 @@ pub fn serve_agent(
     }
 }
 
-async fn hello(fleet: &Fleet, device: LinkedDevice, socket: &mut impl Messages) -> Result<Session> {
+async fn hello(fleet: &Fleet, device: LinkedDevice, socket: &mut impl Messages) -> Result<(Session, Welcome)> {
     match read(socket).await? {
-        AgentFrame::Hello(hello) => {
-            let (session, welcome) = fleet.link().open(&device, hello).await?;
-            write(socket, vec![ServerFrame::Welcome(Box::new(welcome))]).await?;
-            tracing::info!(device = %session.device, name = &*session.name, epoch = session.epoch, "agent connected");
-            Ok(session)
-        }
+        AgentFrame::Hello(hello) => fleet.link().open(&device, hello).await,
         _ => Err(FRAME_INVALID.error("a session begins with hello")),
     }
+}
+
+async fn greet(session: &Session, welcome: Welcome, socket: &mut impl Messages) -> Result<()> {
+    write(socket, vec![ServerFrame::Welcome(Box::new(welcome))]).await?;
+    tracing::info!(device = %session.device, name = &*session.name, epoch = session.epoch, "agent connected");
+    Ok(())
 }
 
 /// When something is to be done although nothing is heard.
