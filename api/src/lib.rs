@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! server.rs    everything together, on a listener
+//! listen.rs    the port that they are served on
 //! state.rs     what handlers share, and who calls
 //! routes/      one file for each module of the domain
 //! router.rs    the stack that every request passes; Routes in, Router out
@@ -21,6 +22,7 @@ pub mod codes;
 pub mod extract;
 pub mod health;
 pub mod limits;
+mod listen;
 pub mod live;
 pub mod openapi;
 pub mod problem;
@@ -30,6 +32,7 @@ mod server;
 mod state;
 pub mod tls;
 
+pub use listen::listen;
 pub use routes::{Messages, serve_agent};
 pub use server::{
     ApiListener, Ports, agents_router, openapi_document, router, router_with_live_events, serve, serve_on,

@@ -533,6 +533,8 @@ impl Fleet {
         }
         let fleet = self.clone();
         gatherings.spawn(async move { fleet.enrolment().drive().await });
+        let fleet = self.clone();
+        gatherings.spawn(async move { fleet.presence().drive().await });
         // The second never ends, so that only the jobs do.
         let beside = pin!(join(crate::link::follow(self), crate::storage::drive(self)));
         select(pin!(crate::jobs::run(self, stop)), beside).await;

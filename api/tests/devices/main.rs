@@ -20,4 +20,5 @@ mod live;
 mod packages;
 mod reports;
 mod session_keys;
+mod sockets;
 mod tokens;

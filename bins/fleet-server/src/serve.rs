@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context as _;
-use fleet_api::{ApiConfig, ApiListener, Ports};
+use fleet_api::{ApiConfig, ApiListener, Ports, listen};
 use fleet_bins_common::{
     logging::print,
     storage::{self, Opened, Opener, Purpose},
@@ -13,7 +13,7 @@ use fleet_core::{
     kernel::SystemClock,
     store::{Finding, Phase, Standing},
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
 use crate::{
     agents,
@@ -25,8 +25,7 @@ use crate::{
 /// Serves until SIGINT or SIGTERM.
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let (fleet, store) = open(config, Purpose::Serve).await?;
-    let listener = TcpListener::bind(config.listen())
-        .await
+    let listener = listen(config.listen())
         .with_context(|| format!("cannot listen on {}; is another server running?", config.listen()))?;
     let address = listener.local_addr()?;
     let tls = config.tls().api.value;

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use fleet_api::tls::{PortTls, TlsListener};
+use fleet_api::{
+    listen,
+    tls::{PortTls, TlsListener},
+};
 use fleet_core::Fleet;
 use tokio::net::TcpListener;
 
@@ -102,9 +105,8 @@ impl Tls {
         let Some(address) = self.agents_listen.value else {
             return Ok(None);
         };
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}; is another server running?"))?;
+        let listener =
+            listen(address).with_context(|| format!("cannot listen on {address}; is another server running?"))?;
         let address = listener.local_addr()?;
         let url = match (&self.agents_url.value, public_url.and_then(host)) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),

@@ -1,16 +1,19 @@
 //! What is remembered of all devices between two commits.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
     DeviceState,
+    connections::{Connecting, TOGETHER},
+    edges::BATCH,
     rules::{is_note_due, is_overdue, listening_since},
 };
 use crate::{
     devices::{DeviceId, DeviceSummary, Presence},
+    gathering::Gathering,
     kernel::{PageRequest, Result, Timestamp},
     store::{Filter, Query, Store},
 };
@@ -23,15 +26,15 @@ const PAGE: usize = 500;
 #[derive(Debug)]
 pub struct PresenceBoard {
     board: Mutex<Board>,
-    /// Held by whoever commits online edges; the others' are committed with the next.
-    pub(super) committing: tokio::sync::Mutex<()>,
+    /// Devices that were heard of and are not known to be online.
+    pub(super) arrivals: Gathering<DeviceId, ()>,
+    /// Connections that are to get a number.
+    pub(super) connections: Gathering<Connecting, u64>,
 }
 
 #[derive(Debug)]
 struct Board {
     devices: HashMap<DeviceId, Entry>,
-    /// Devices that were heard of and are not known to be online.
-    arrived: BTreeSet<DeviceId>,
     listening_since: Timestamp,
     swept_at: Timestamp,
 }
@@ -78,11 +81,11 @@ impl PresenceBoard {
         Self {
             board: Mutex::new(Board {
                 devices: HashMap::new(),
-                arrived: BTreeSet::new(),
                 listening_since: now,
                 swept_at: now,
             }),
-            committing: tokio::sync::Mutex::new(()),
+            arrivals: Gathering::new(BATCH),
+            connections: Gathering::new(TOGETHER),
         }
     }
 
@@ -160,9 +163,7 @@ impl PresenceBoard {
 
     /// Forgets a device that was deleted.
     pub(crate) fn forget(&self, device: DeviceId) {
-        let mut board = self.lock();
-        board.devices.remove(&device);
-        board.arrived.remove(&device);
+        self.lock().devices.remove(&device);
     }
 
     /// Whether the device is online, as far as this server knows.
@@ -199,9 +200,6 @@ impl PresenceBoard {
             // A new version is worth a note at once.
             entry.noted_at = None;
         }
-        if arrives {
-            board.arrived.insert(device);
-        }
         arrives
     }
 
@@ -210,16 +208,6 @@ impl PresenceBoard {
         if let Some(entry) = self.lock().devices.get_mut(&device) {
             entry.epoch = entry.epoch.max(epoch);
         }
-    }
-
-    /// At most `most` devices that came online and are not committed.
-    pub(super) fn take_arrived(&self, most: usize) -> Vec<DeviceId> {
-        let mut board = self.lock();
-        let taken: Vec<_> = board.arrived.iter().take(most).copied().collect();
-        for device in &taken {
-            board.arrived.remove(device);
-        }
-        taken
     }
 
     /// What the summary says by now.

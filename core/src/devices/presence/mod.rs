@@ -5,6 +5,7 @@
 //! sweep, a job, is what makes it right in the end, whatever was missed.
 
 mod board;
+mod connections;
 mod edges;
 mod events;
 mod model;

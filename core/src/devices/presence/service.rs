@@ -5,16 +5,14 @@ use uuid::Uuid;
 use super::{
     DeviceBeat, DeviceLink, DeviceState, LINK_SUPERSEDED, PresenceBoard,
     board::Entry,
+    connections::{Connecting, number},
     edges::{BATCH, Edge, commit},
 };
 use crate::{
-    access::Context,
-    devices::{
-        DEVICE_CONNECTED, Device, DeviceEvent, DeviceId, DeviceSummary, Presence, device::of_agent, inventory::cleaned,
-        permissions::not_found,
-    },
+    devices::{DeviceId, DeviceSummary, Presence, device::of_agent, inventory::cleaned, permissions::not_found},
+    gathering::together,
     kernel::{Result, Timestamp},
-    store::{Evidence, Ingest, Store},
+    store::{Ingest, Store},
 };
 
 /// The longest version of an agent, in bytes.
@@ -64,7 +62,7 @@ impl<'a> PresenceService<'a> {
         ingest.set(device, &state)?;
         self.store.ingest(ingest).await?;
         if self.board.heard(device, seen_at, state.epoch, &state.agent_version)
-            && let Err(error) = Box::pin(self.bring_online()).await
+            && let Err(error) = Box::pin(self.arrive(device)).await
         {
             // The beat is stored; the next sweep makes up for the edge.
             tracing::warn!(%device, error = error.log(), "the device could not be shown as online yet");
@@ -75,34 +73,9 @@ impl<'a> PresenceService<'a> {
     /// The number of a new connection of a device with a server: greater than all before. From then on older connections
     /// are refused, wherever they are.
     pub async fn next_epoch(&self, device: DeviceId, server: Uuid) -> Result<u64> {
-        let context = Context::system("presence");
-        let epoch = self
-            .store
-            .change(&context, Evidence::Observed, |mut tx| async move {
-                let known = tx.get::<Device>(device).await?.ok_or_else(|| not_found(device))?;
-                // A link without its device must not be left behind by a deletion at the same moment.
-                tx.require(&known);
-                let before = tx.get::<DeviceLink>(device).await?;
-                let after = DeviceLink {
-                    id: device,
-                    server,
-                    epoch: before.as_ref().map_or(0, |link| link.value.epoch) + 1,
-                    connected_at: tx.now(),
-                };
-                match &before {
-                    Some(before) => drop(tx.update(before, &after)?),
-                    None => tx.create(&after)?,
-                }
-                DeviceEvent::new(Some(device), DEVICE_CONNECTED, tx.now())
-                    .with("epoch", after.epoch)
-                    .with("server", server.to_string())
-                    .append_to(&mut tx)?;
-                tx.commit().await?;
-                Ok(after.epoch)
-            })
-            .await?;
-        self.board.connected(device, epoch);
-        Ok(epoch)
+        let number = |connecting| number(self.store, self.board, connecting);
+        let connecting = Connecting { device, server };
+        self.board.connections.ask(connecting, number).await
     }
 
     /// Which connection of a device counts; none before its first.
@@ -153,17 +126,27 @@ impl<'a> PresenceService<'a> {
         Ok(epoch)
     }
 
-    /// Commits who came online. Whoever comes while another commits is committed with the next, so that a fleet that
-    /// returns at once costs few commits.
-    async fn bring_online(&self) -> Result<()> {
-        let _committing = self.board.committing.lock().await;
-        loop {
-            let arrived = self.board.take_arrived(BATCH);
-            if arrived.is_empty() {
-                return Ok(());
-            }
-            commit(self.store, self.board, &self.edges(&arrived, Presence::Online)).await?;
-        }
+    /// Works off what devices ask, until it is dropped: a fleet that comes at once costs few commits.
+    pub(crate) async fn drive(&self) {
+        let arrivals = self.board.arrivals.drive(|devices| self.bring_online(devices));
+        let number = |connecting| number(self.store, self.board, connecting);
+        tokio::join!(arrivals, self.board.connections.drive(number));
+    }
+
+    async fn arrive(&self, device: DeviceId) -> Result<()> {
+        let arrivals = &self.board.arrivals;
+        arrivals.ask(device, |devices| self.bring_online(devices)).await
+    }
+
+    async fn bring_online(&self, devices: Vec<DeviceId>) -> Vec<Result<()>> {
+        together(devices, async |mut devices| {
+            let answers = devices.iter().map(|_| Ok(())).collect();
+            devices.sort_unstable();
+            devices.dedup();
+            commit(self.store, self.board, &self.edges(&devices, Presence::Online)).await?;
+            Ok(answers)
+        })
+        .await
     }
 
     /// Those of these devices that no server heard of.

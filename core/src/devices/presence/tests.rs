@@ -1,3 +1,5 @@
+use futures::future::join_all;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::*;
@@ -262,6 +264,68 @@ async fn connections_that_open_at_once_have_different_numbers() {
     }
     epochs.sort_unstable();
     assert_eq!(epochs, (1..=16).collect::<Vec<_>>());
+}
+
+/// Somebody who works off what devices ask.
+async fn driver(test: &TestFleet) -> JoinSet<()> {
+    let (mut drivers, fleet) = (JoinSet::new(), test.fleet.clone());
+    drivers.spawn(async move { fleet.presence().drive().await });
+    tokio::task::yield_now().await;
+    drivers
+}
+
+#[tokio::test]
+async fn connections_that_open_at_once_share_a_commit_and_none_spoils_it_for_the_others() {
+    let test = TestFleet::new().await;
+    let _driver = driver(&test).await;
+    let mut devices = test.devices(20).await;
+    let unknown = DeviceId::new(crate::kernel::Timestamp::EPOCH, &*test.random);
+    devices.extend([devices[3], unknown, devices[3]]);
+    let seq = test.seq().await;
+    let presence = test.fleet.presence();
+    let server = Uuid::from_u128(1);
+    let numbers = join_all(devices.iter().map(|device| presence.next_epoch(*device, server))).await;
+    assert_eq!(test.seq().await, seq + 1);
+    for (place, (device, number)) in devices.iter().zip(numbers).enumerate() {
+        match place {
+            20 => assert_eq!(number.unwrap(), 2, "the second of one device"),
+            21 => fails(number, DEVICE_NOT_FOUND),
+            22 => assert_eq!(number.unwrap(), 3),
+            _ => assert_eq!(number.unwrap(), 1, "{device}"),
+        }
+    }
+    assert_eq!(presence.link(devices[3]).await.unwrap().unwrap().epoch, 3);
+    assert_eq!(events(&test).await, vec![DEVICE_CONNECTED; 22]);
+}
+
+#[tokio::test]
+async fn devices_that_come_at_once_are_shown_online_by_few_commits() {
+    let test = TestFleet::new().await;
+    let _driver = driver(&test).await;
+    let devices = test.devices(450).await;
+    let seq = test.seq().await;
+    join_all(devices.iter().map(|device| beats(&test, *device))).await;
+    assert_eq!(count(&test, Presence::Online).await, 450);
+    assert_eq!(test.seq().await, seq + 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_comes_is_answered_although_others_keep_coming() {
+    let test = TestFleet::new().await;
+    let _driver = driver(&test).await;
+    let devices = test.devices(50).await;
+    let (mut waiting, mut seq) = (JoinSet::new(), test.seq().await);
+    for device in devices {
+        let fleet = test.fleet.clone();
+        waiting.spawn(async move { fleet.presence().beat(device, beat()).await });
+        // The next comes as soon as this one is committed.
+        while test.seq().await == seq {
+            tokio::task::yield_now().await;
+        }
+        seq = test.seq().await;
+        while waiting.try_join_next().is_some() {}
+    }
+    assert!(waiting.len() < 25, "{} of 50 are still waiting", waiting.len());
 }
 
 #[tokio::test]
