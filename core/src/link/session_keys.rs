@@ -15,8 +15,9 @@ use crate::{
     protocol::{Proof, SESSION_KEY_LIFETIME, SessionKey},
 };
 
-/// Keys that are held; each takes about 200 bytes. Twice as many just before the older half is forgotten.
-const CAPACITY: usize = 50_000;
+/// Keys that are held: of the largest fleet that one server is for, since devices poll in turn, and with less room each key would be
+/// forgotten just before its use. Each takes about 200 bytes. Twice as many just before the older half is forgotten.
+const CAPACITY: usize = 100_000;
 
 /// What a device proves its exchanges by.
 #[derive(Debug)]

@@ -31,8 +31,9 @@ mod own_commits;
 
 use own_commits::OwnCommits;
 
-/// Devices that are remembered; each takes about 400 bytes. Twice as many just before the older half is forgotten.
-const CAPACITY: usize = 50_000;
+/// Devices that are remembered: the largest fleet that one server is for, since devices come in turn, and with less room each would be
+/// forgotten just before it comes. Each takes about 400 bytes. Twice as many just before the older half is forgotten.
+const CAPACITY: usize = 100_000;
 /// How long something is remembered at most, whatever is heard of it.
 const MAX_AGE: Duration = Duration::from_secs(300);
 /// Counters of what was dropped, by device: two devices that share one cost a reading, no more.
