@@ -6,7 +6,8 @@
 //!
 //! Whoever comes while nothing is under way waits for nobody; under load many share what each would have to pay alone. The work is
 //! done by whoever drives ([`crate::Fleet::run`]), never by a caller: one that goes away must not take along what others wait for.
-//! Where nobody drives, as in a small tool, each caller does its own.
+//! Where nobody drives, as in a small tool, each caller does its own. Requests that can wait come after those that cannot, and wait
+//! for at most two seconds on their account.
 
 use std::{
     collections::VecDeque,
@@ -14,12 +15,27 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Duration, Instant},
+};
 
 use crate::kernel::{Class, Code, Error, Result};
 
 /// The server is being stopped: whoever did the work is gone.
 const STOPPING: Code = Code::new("server.stopping", Class::Unavailable);
+
+/// How long a request that can wait does so while others are urgent.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How much somebody depends on an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Somebody waits for what is told.
+    Urgent,
+    /// It is safe where it is.
+    CanWait,
+}
 
 /// Requests that are answered together. How many wait is bounded by those who ask: each of them waits for its answer.
 #[derive(Debug)]
@@ -32,7 +48,9 @@ pub(crate) struct Gathering<Request, Answer> {
 #[derive(Debug)]
 struct Queue<Request, Answer> {
     drivers: usize,
-    waiting: VecDeque<Waiting<Request, Answer>>,
+    urgent: VecDeque<Waiting<Request, Answer>>,
+    /// With the time from which they are urgent, too.
+    can_wait: VecDeque<(Instant, Waiting<Request, Answer>)>,
 }
 
 #[derive(Debug)]
@@ -41,13 +59,25 @@ struct Waiting<Request, Answer> {
     reply: oneshot::Sender<Result<Answer>>,
 }
 
+impl<Request, Answer> Queue<Request, Answer> {
+    /// The next one: those whose patience has ended first, then those that are urgent, and the others only where `all` are taken.
+    fn next(&mut self, now: Instant, all: bool) -> Option<Waiting<Request, Answer>> {
+        let first = self.can_wait.front();
+        if first.is_some_and(|(patience, _)| all || *patience <= now) {
+            return self.can_wait.pop_front().map(|(_, waiting)| waiting);
+        }
+        self.urgent.pop_front()
+    }
+}
+
 impl<Request, Answer> Gathering<Request, Answer> {
     /// At most so many requests are answered together.
     pub fn new(most: usize) -> Self {
         Self {
             queue: Mutex::new(Queue {
                 drivers: 0,
-                waiting: VecDeque::new(),
+                urgent: VecDeque::new(),
+                can_wait: VecDeque::new(),
             }),
             arrived: Notify::new(),
             most,
@@ -60,20 +90,33 @@ impl<Request, Answer> Gathering<Request, Answer> {
         F: FnOnce(Vec<Request>) -> Fut,
         Fut: Future<Output = Vec<Result<Answer>>>,
     {
-        match self.enter(request) {
+        self.ask_with(Urgency::Urgent, request, work).await
+    }
+
+    /// The same for a request that may be less urgent than others.
+    pub async fn ask_with<F, Fut>(&self, urgency: Urgency, request: Request, work: F) -> Result<Answer>
+    where
+        F: FnOnce(Vec<Request>) -> Fut,
+        Fut: Future<Output = Vec<Result<Answer>>>,
+    {
+        match self.enter(urgency, request) {
             Ok(answer) => answer.await.unwrap_or_else(|_| Err(stopping())),
             Err(request) => work(vec![request]).await.pop().unwrap_or_else(|| Err(unanswered())),
         }
     }
 
     /// Queues a request; gives it back where nobody drives.
-    fn enter(&self, request: Request) -> Result<oneshot::Receiver<Result<Answer>>, Request> {
+    fn enter(&self, urgency: Urgency, request: Request) -> Result<oneshot::Receiver<Result<Answer>>, Request> {
         let mut queue = self.queue();
         if queue.drivers == 0 {
             return Err(request);
         }
         let (reply, answer) = oneshot::channel();
-        queue.waiting.push_back(Waiting { request, reply });
+        let waiting = Waiting { request, reply };
+        match urgency {
+            Urgency::Urgent => queue.urgent.push_back(waiting),
+            Urgency::CanWait => queue.can_wait.push_back((Instant::now() + PATIENCE, waiting)),
+        }
         drop(queue);
         self.arrived.notify_one();
         Ok(answer)
@@ -101,12 +144,14 @@ impl<Request, Answer> Gathering<Request, Answer> {
         }
     }
 
-    /// The oldest requests that somebody still waits for.
+    /// The oldest requests that somebody still waits for: those that are urgent, and where there are none, the others.
     fn take(&self) -> (Vec<Request>, Vec<oneshot::Sender<Result<Answer>>>) {
         let mut queue = self.queue();
         let (mut requests, mut replies) = (Vec::new(), Vec::new());
+        let now = Instant::now();
+        let all = queue.urgent.is_empty();
         while requests.len() < self.most
-            && let Some(Waiting { request, reply }) = queue.waiting.pop_front()
+            && let Some(Waiting { request, reply }) = queue.next(now, all)
         {
             if !reply.is_closed() {
                 requests.push(request);
@@ -138,7 +183,8 @@ impl<Request, Answer> Drop for Driving<'_, Request, Answer> {
         queue.drivers -= 1;
         if queue.drivers == 0 {
             // Nobody will answer them.
-            queue.waiting.clear();
+            queue.urgent.clear();
+            queue.can_wait.clear();
         } else {
             drop(queue);
             // What this one was woken for.
@@ -241,6 +287,29 @@ mod tests {
     async fn what_comes_together_is_answered_together_up_to_a_bound() {
         check(&[1], &[Ok((2, 1))]).await;
         check(&[1, 2, 3, 4], &[Ok((2, 3)), Ok((4, 3)), Ok((6, 3)), Ok((8, 1))]).await;
+    }
+
+    /// When each is answered, in seconds, of requests that come at once; each takes a second.
+    async fn check_order(requests: &[Urgency], expected: &[u64]) {
+        let gathering = Arc::new(Gathering::new(1));
+        let mut drivers = JoinSet::new();
+        let driven = gathering.clone();
+        drivers.spawn(async move { driven.drive(double).await });
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        let asks = requests.iter().map(async |urgency| {
+            gathering.ask_with(*urgency, 1, double).await.unwrap();
+            began.elapsed().as_secs()
+        });
+        assert_eq!(futures::future::join_all(asks).await, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_can_wait_does_so_for_two_seconds() {
+        use Urgency::{CanWait, Urgent};
+        check_order(&[CanWait, Urgent], &[2, 1]).await;
+        check_order(&[CanWait, CanWait, Urgent, Urgent], &[3, 4, 1, 2]).await;
+        check_order(&[CanWait, Urgent, Urgent, Urgent, Urgent], &[3, 1, 2, 4, 5]).await;
     }
 
     #[tokio::test(start_paused = true)]

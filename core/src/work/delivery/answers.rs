@@ -6,6 +6,7 @@ use super::{DeliveryService, Told};
 use crate::{
     access::{Actor, Context},
     devices::DeviceId,
+    gathering::{Urgency, together},
     kernel::{EntityId, Result, Timestamp},
     protocol::{Finished, Output, Refused},
     store::{Evidence, ROW_CONFLICT, Tx, Versioned},
@@ -72,11 +73,7 @@ impl DeliveryService<'_> {
     pub async fn tell(&self, device: DeviceId, run: RunId, told: &[Told]) -> Result<Vec<Answer>> {
         let told = told.to_vec();
         let report = Report { device, run, told };
-        let answers = self
-            .deliveries
-            .reports
-            .ask(report.clone(), |reports| self.answer(reports));
-        match answers.await {
+        match self.gather(report.clone()).await {
             // The device sent other bytes for a chunk that is stored: that one stays, and all others are stored.
             Err(error) if error.code() == ROW_CONFLICT => {
                 for told in &report.told {
@@ -94,7 +91,7 @@ impl DeliveryService<'_> {
                     told: rest,
                     ..report.clone()
                 };
-                let moved = Box::pin(self.deliveries.reports.ask(rest, |reports| self.answer(reports))).await?;
+                let moved = Box::pin(self.gather(rest)).await?;
                 let mut moved = moved.into_iter();
                 let answer = |told: &Told| match told.edge() {
                     Some(_) => moved.next().unwrap_or(Answer::Rejected),
@@ -106,9 +103,21 @@ impl DeliveryService<'_> {
         }
     }
 
+    /// That a device has its work is what people and further work wait for; what came of it is safe with the device until it is
+    /// stored here.
+    async fn gather(&self, report: Report) -> Result<Vec<Answer>> {
+        let ends = |told: &Told| matches!(told, Told::Finished(_));
+        let urgency = match report.told.iter().any(ends) {
+            true => Urgency::CanWait,
+            false => Urgency::Urgent,
+        };
+        let reports = &self.deliveries.reports;
+        reports.ask_with(urgency, report, |reports| self.answer(reports)).await
+    }
+
     /// Answers the reports of many devices.
     pub(super) async fn answer(&self, reports: Vec<Report>) -> Vec<Result<Vec<Answer>>> {
-        crate::gathering::together(reports, async |reports| self.answer_in_one_commit(&reports).await).await
+        together(reports, async |reports| self.answer_in_one_commit(&reports).await).await
     }
 
     async fn answer_in_one_commit(&self, reports: &[Report]) -> Result<Vec<Result<Vec<Answer>>>> {
