@@ -13,7 +13,7 @@ use crate::{
     work::{
         Run, RunId, State,
         output::{append_chunks, bytes_of, store_chunks},
-        run::{Edge, Step, step_run},
+        run::{Edge, Step, move_run},
     },
 };
 
@@ -140,6 +140,11 @@ impl DeliveryService<'_> {
                     .iter()
                     .map(|report| self.take(&mut tx, runs.get_mut(&report.run), report))
                     .collect::<Result<Vec<_>>>()?;
+                for Moving { before, run } in runs.values() {
+                    if before.value != *run {
+                        tx.update(before, run)?;
+                    }
+                }
                 tx.commit().await?;
                 Ok(answers)
             })
@@ -153,7 +158,7 @@ impl DeliveryService<'_> {
     /// What is decided of one report.
     fn take(&self, tx: &mut Tx, moving: Option<&mut Moving>, report: &Report) -> Result<Vec<Answer>> {
         let (device, id) = (report.device, report.run);
-        let Some(Moving { before, run }) = moving.filter(|moving| moving.run.device == device) else {
+        let Some(Moving { run, .. }) = moving.filter(|moving| moving.run.device == device) else {
             tracing::warn!(%device, run = %id, "an answer about a run that the device never had");
             return Ok(vec![Answer::Rejected; report.told.len()]);
         };
@@ -178,7 +183,7 @@ impl DeliveryService<'_> {
             match (answer, told.edge()) {
                 (Answer::Stored, Some(edge)) => {
                     told.note(run, tx.now());
-                    step_run(tx, before, run, &actor, edge, told.reason())?;
+                    move_run(tx, run, &actor, edge, told.reason())?;
                 }
                 (Answer::Rejected, edge) => {
                     tracing::warn!(%device, run = %id, state = run.state.name(), ?edge, "an answer that contradicts what is stored");

@@ -8,4 +8,4 @@ pub use model::{Delivery, Ending, Run, RunEvent, RunId, RunView, StateCount};
 pub use service::{RUN_CANCEL, RUN_NOT_FOUND, RunCounts, RunFilter, RunService};
 pub use state::{EDGES, Edge, State, Step};
 
-pub(crate) use service::{event, step_run};
+pub(crate) use service::{event, move_run, step_run};

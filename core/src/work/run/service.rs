@@ -158,11 +158,19 @@ pub(crate) fn step_run(
     edge: Edge,
     reason: Option<String>,
 ) -> Result<Step> {
+    let step = move_run(tx, run, actor, edge, reason)?;
+    if matches!(step, Step::To(_)) {
+        tx.update(before, run)?;
+    }
+    Ok(step)
+}
+
+/// Moves a run along an edge, with its event. The document is still to be updated, once for all its moves of this change.
+pub(crate) fn move_run(tx: &mut Tx, run: &mut Run, actor: &Actor, edge: Edge, reason: Option<String>) -> Result<Step> {
     let from = run.state;
     let step = run.step(edge, tx.now());
     if let Step::To(to) = step {
         event(tx, run, actor, from, to, reason)?;
-        tx.update(before, run)?;
     }
     Ok(step)
 }
