@@ -35,7 +35,7 @@ use crate::{
     },
     store::{Backend, Schema, Store, Switch},
     work::{
-        BatchService, Operations, RunId, RunService,
+        ApprovalService, BatchService, Operations, RunId, RunService,
         delivery::{Deliveries, DeliveryService},
         output::{OutputMeter, OutputService},
     },
@@ -435,7 +435,13 @@ impl Fleet {
             &self.inner.operations,
             &self.inner.settings,
             self.direct_offers(),
+            &self.inner.run_signals,
         )
+    }
+
+    /// What somebody has to agree to.
+    pub fn approvals(&self) -> ApprovalService<'_> {
+        ApprovalService::new(&self.inner.store, &self.inner.device_signals, &self.inner.run_signals)
     }
 
     /// Reads and cancels runs.

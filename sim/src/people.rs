@@ -77,11 +77,10 @@ impl World {
         let request = BatchRequest {
             operation: operation.to_owned(),
             params,
-            targets: Targets {
-                devices: agents.iter().map(|index| self.agents[*index].device).collect(),
-            },
+            targets: Targets::devices(agents.iter().map(|index| self.agents[*index].device).collect()),
             timeout_seconds: Some(timeout),
             expires_in_seconds: Some(expires),
+            ..BatchRequest::default()
         };
         // A repeat with the same key is the same batch.
         let key = BatchId::new(self.judge.clock.now(), fleet.random());

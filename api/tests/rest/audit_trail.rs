@@ -312,6 +312,22 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
         .post(&format!("/api/v1/runs/{}/cancel", runs.str("/items/0/id")))
         .token(admin);
     walk.step("cancel_run", cancel).await;
+    let again = post(
+        &format!("/api/v1/batches/{batch}/retry"),
+        &json!({"states": ["cancelled"]}),
+    );
+    let again = walk.step("retry_batch", again).await.str("/id");
+    let stop = app.post(&format!("/api/v1/batches/{again}/cancel")).token(admin);
+    walk.step("cancel_batch", stop).await;
+    let other = app.user(admin, "otto", "operator").await;
+    app.advance(1);
+    let asked = json!({"operation": "shell", "params": {"script": "true"}, "targets": {"all": true}, "approvals": 1});
+    for (step, verb) in [("approve_work", "approve"), ("reject_work", "reject")] {
+        let batch = post("/api/v1/batches", &asked).send().await.expect(201);
+        app.advance(1);
+        let path = format!("/api/v1/approvals/{}/{verb}", batch.str("/approval"));
+        walk.step(step, app.post(&path).token(&other).body(&json!({}))).await;
+    }
 
     for (step, body) in [("approve_device", Some(json!({}))), ("reject_device", None)] {
         let waiting = app.pending_device(admin).await;

@@ -9,8 +9,9 @@ use fleet_core::{
     protocol::OutputStream,
     store::Result,
     work::{
-        Batch, BatchId, Plan, PlanId, Run, RunId, State,
-        batch::{Cause, PlannedTargets},
+        Approval, Batch, BatchId, Plan, PlanId, Run, RunId, State,
+        approvals::{Decision, Verdict},
+        batch::{BatchTargets, Cause, PlannedTargets},
         output::Chunk,
         run::{Delivery, Ending, RunEvent},
     },
@@ -102,19 +103,53 @@ impl Dataset {
             cause: Cause::Manual,
             operation: operation.into(),
             params: params.clone(),
-            targets: PlannedTargets { devices },
+            targets: PlannedTargets {
+                devices: devices.clone(),
+                ..PlannedTargets::default()
+            },
             created_by: actor.clone(),
             created_at: at,
         };
+        // Every tenth was agreed to by somebody.
+        let approval = n.is_multiple_of(10).then(|| {
+            let agreed = somebody(self, &mut dice);
+            Approval {
+                id: dice.id(at),
+                batch: id,
+                operation: operation.into(),
+                params: params.clone(),
+                runs: targets.len() as u64,
+                requested_by: actor.clone(),
+                requester: actor.id(),
+                needed: 1,
+                decisions: vec![Decision {
+                    user: agreed.id().unwrap_or_default(),
+                    by: agreed,
+                    verdict: Verdict::Approved,
+                    comment: None,
+                    at: at.plus(MINUTE),
+                }],
+                decided_at: Some(at.plus(MINUTE)),
+                created_at: at,
+                expires_at: at.plus(MINUTE * 60 * 24),
+            }
+        });
         let batch = Batch {
             id,
             plan: plan.id,
             operation: operation.into(),
             params,
             timeout_seconds: 300,
+            expiry_seconds: 3_600,
             expires_at: at.plus(MINUTE * 60),
             runs: targets.len() as u64,
+            start_at: None,
+            approval: approval.as_ref().map(|approval| approval.id),
+            retry_of: None,
             expanding_since: None,
+            release_at: None,
+            cancelled_at: None,
+            cancelling_since: None,
             runs_digest: ContentHash::of_bytes(&runs).to_string(),
             request_digest: dice.hex::<32>(),
             created_by: actor.clone(),
@@ -122,6 +157,13 @@ impl Dataset {
         };
         writer.put(&plan).await?;
         writer.put(&batch).await?;
+        if let Some(approval) = &approval {
+            writer.put(approval).await?;
+        }
+        if n + 1 == self.size.batches {
+            // As if its maker was interrupted when all runs were there, and only this was left to be tidied up.
+            writer.put(&BatchTargets { id, devices }).await?;
+        }
         let mut entry = audit::<Batch>(actor, at, "batch.create", (id, operation), &mut dice);
         entry.details.insert("runs".into(), batch.runs.into());
         entry.details.insert("runs_digest".into(), batch.runs_digest.into());

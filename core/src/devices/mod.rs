@@ -44,7 +44,7 @@ mod event;
 pub mod groups;
 pub mod inventory;
 mod module;
-mod permissions;
+pub(crate) mod permissions;
 pub mod presence;
 mod settings;
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! operations/  what can be run, and how its parameters are checked
-//! batch/       plans and batches: creation, with idempotency keys
+//! batch/       plans and batches: creation with idempotency keys, stopping, trying again, when they begin
+//! approvals/   work that begins only when others agree
 //! run/         the run, its states and edges; reading and cancelling
 //! delivery/    offers to devices, what devices answer, the sweep
 //! output/      what runs print
@@ -24,19 +25,23 @@
 //! assert_eq!(State::Lost.after(Edge::Finish(State::Succeeded)), Step::To(State::Succeeded));
 //! ```
 
+pub mod approvals;
 pub mod batch;
 pub mod delivery;
 mod module;
 pub mod operations;
 pub mod output;
 pub mod run;
+mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use approvals::{Approval, ApprovalId, ApprovalService, ApprovalView};
 pub use batch::{Batch, BatchId, BatchRequest, BatchService, BatchView, Plan, PlanId};
 pub use module::module;
 pub use operations::{OperationKind, Operations};
 pub use run::{Run, RunCounts, RunFilter, RunId, RunService, RunView, State};
+pub use settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor};
 
 use crate::access::Permission;
 
@@ -44,3 +49,7 @@ use crate::access::Permission;
 pub const RUNS_READ: Permission = Permission::new("runs:read");
 /// Cancel runs.
 pub const RUNS_CANCEL: Permission = Permission::new("runs:cancel");
+/// Try again what did not succeed; it takes the right to the operation as well.
+pub const RUNS_RETRY: Permission = Permission::new("runs:retry");
+/// Agree to work that others asked for, or refuse it.
+pub const RUNS_APPROVE: Permission = Permission::new("runs:approve");

@@ -3,8 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Batch, Plan, RUNS_CANCEL, RUNS_READ, Run,
-    batch::{BATCH_CREATE, BATCH_EXPAND, expand_stalled},
+    APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, Approval, Batch, Plan, RUNS_APPROVE, RUNS_CANCEL, RUNS_READ,
+    RUNS_RETRY, Run,
+    approvals::{APPROVAL_APPROVE, APPROVAL_REJECT},
+    batch::{
+        BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_RELEASE, BATCH_RETRY, BatchTargets, cancel_open,
+        expand_stalled, release_due,
+    },
     delivery,
     operations::{agent_update, refresh, shell},
     output::Chunk,
@@ -21,7 +26,13 @@ use crate::{
 pub fn module() -> Module {
     Module {
         name: "work",
-        kinds: vec![kind_schema::<Plan>(), kind_schema::<Batch>(), kind_schema::<Run>()],
+        kinds: vec![
+            kind_schema::<Plan>(),
+            kind_schema::<Batch>(),
+            kind_schema::<BatchTargets>(),
+            kind_schema::<Approval>(),
+            kind_schema::<Run>(),
+        ],
         lanes: vec![lane_schema::<RunEvent>(), lane_schema::<Chunk>()],
         permissions: vec![
             PermissionEntry {
@@ -32,6 +43,16 @@ pub fn module() -> Module {
             PermissionEntry {
                 permission: RUNS_CANCEL,
                 allows: "stop runs",
+                least: Role::Operator,
+            },
+            PermissionEntry {
+                permission: RUNS_RETRY,
+                allows: "try again what did not succeed, with the right to its operation",
+                least: Role::Operator,
+            },
+            PermissionEntry {
+                permission: RUNS_APPROVE,
+                allows: "agree to work that others asked for, or refuse it",
                 least: Role::Operator,
             },
             PermissionEntry {
@@ -50,7 +71,21 @@ pub fn module() -> Module {
                 least: Role::Operator,
             },
         ],
-        actions: vec![BATCH_CREATE, BATCH_EXPAND, RUN_CANCEL],
+        actions: vec![
+            BATCH_CREATE,
+            BATCH_EXPAND,
+            BATCH_CANCEL,
+            BATCH_RELEASE,
+            BATCH_RETRY,
+            APPROVAL_APPROVE,
+            APPROVAL_REJECT,
+            RUN_CANCEL,
+        ],
+        settings: vec![
+            APPROVALS_FOR.definition(),
+            APPROVALS_NEEDED.definition(),
+            APPROVAL_SECONDS.definition(),
+        ],
         operations: vec![shell::KIND, refresh::KIND, agent_update::KIND],
         retention: vec![
             LaneRetention {
@@ -75,6 +110,16 @@ pub fn module() -> Module {
                 name: "work.expand",
                 every: Duration::from_secs(5),
                 tick: Arc::new(|fleet| Box::pin(expand_stalled(fleet))),
+            },
+            Job {
+                name: "work.release",
+                every: Duration::from_secs(5),
+                tick: Arc::new(|fleet| Box::pin(release_due(fleet))),
+            },
+            Job {
+                name: "work.cancel",
+                every: Duration::from_secs(5),
+                tick: Arc::new(|fleet| Box::pin(cancel_open(fleet))),
             },
             Job {
                 name: "work.sweep",

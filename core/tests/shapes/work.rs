@@ -4,8 +4,9 @@ use fleet_core::{
     access::Actor,
     protocol::OutputStream,
     work::{
-        Batch, Plan, Run, State,
-        batch::{Cause, PlannedTargets},
+        Approval, Batch, Plan, Run, State,
+        approvals::{Decision, Verdict},
+        batch::{BatchTargets, Cause, PlannedTargets},
         output::Chunk,
         run::{Delivery, Ending, RunEvent},
     },
@@ -65,9 +66,71 @@ pub fn samples() -> Vec<Sample> {
                 params: queued().params,
                 targets: PlannedTargets {
                     devices: vec![id(10), id(13)],
+                    ..PlannedTargets::default()
                 },
                 created_by: user(),
                 created_at: at(0),
+            },
+        ),
+        document(
+            "for groups and labels, tried again",
+            &Plan {
+                id: id(23),
+                cause: Cause::Retry,
+                operation: "shell".into(),
+                params: queued().params,
+                targets: PlannedTargets {
+                    groups: vec![id(30)],
+                    labels: vec!["env=prod".into()],
+                    ..PlannedTargets::default()
+                },
+                created_by: user(),
+                created_at: at(0),
+            },
+        ),
+        document(
+            "of all devices",
+            &Plan {
+                id: id(24),
+                cause: Cause::Manual,
+                operation: "shell".into(),
+                params: queued().params,
+                targets: PlannedTargets {
+                    all: true,
+                    ..PlannedTargets::default()
+                },
+                created_by: user(),
+                created_at: at(0),
+            },
+        ),
+        document(
+            "that is being made",
+            &BatchTargets {
+                id: id(21),
+                devices: vec![id(10), id(13)],
+            },
+        ),
+        document(
+            "of one of two",
+            &Approval {
+                id: id(25),
+                batch: id(21),
+                operation: "shell".into(),
+                params: queued().params,
+                runs: 2,
+                requested_by: user(),
+                requester: Some(uuid(1)),
+                needed: 2,
+                decisions: vec![Decision {
+                    by: user(),
+                    user: uuid(2),
+                    verdict: Verdict::Approved,
+                    comment: Some("after the backup".into()),
+                    at: at(9),
+                }],
+                decided_at: None,
+                created_at: at(0),
+                expires_at: at(86_400),
             },
         ),
         document(
@@ -78,9 +141,16 @@ pub fn samples() -> Vec<Sample> {
                 operation: "shell".into(),
                 params: queued().params,
                 timeout_seconds: 300,
+                expiry_seconds: 3_600,
                 expires_at: at(3_600),
                 runs: 2,
+                start_at: Some(at(60)),
+                approval: Some(id(25)),
+                retry_of: Some(id(26)),
                 expanding_since: Some(at(0)),
+                release_at: Some(at(60)),
+                cancelled_at: Some(at(61)),
+                cancelling_since: Some(at(61)),
                 runs_digest: "e".repeat(64),
                 request_digest: "f".repeat(64),
                 created_by: user(),

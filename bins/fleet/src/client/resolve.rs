@@ -65,6 +65,14 @@ pub const RUN: Noun = Noun {
     search: false,
     list: "fleet runs list",
 };
+/// Approvals.
+pub const APPROVAL: Noun = Noun {
+    word: "approval",
+    path: "approvals",
+    name: None,
+    search: false,
+    list: "fleet approvals list",
+};
 /// Users.
 pub const USER: Noun = Noun {
     word: "user",

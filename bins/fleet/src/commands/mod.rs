@@ -1,6 +1,7 @@
 //! The commands: `fleet NOUN VERB`, one file per noun.
 
 mod agents;
+mod approvals;
 mod audit;
 mod auth;
 mod authorities;
@@ -116,6 +117,9 @@ enum Command {
     /// Batches: one request for work on many devices.
     #[command(subcommand, visible_alias = "batch")]
     Batches(batches::Command),
+    /// Approvals: work that begins only when others agree.
+    #[command(subcommand, visible_alias = "approval")]
+    Approvals(approvals::Command),
     /// Kinds of work that devices can be given.
     Operations,
     /// Users.
@@ -204,6 +208,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Refresh(command) => run::refresh(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
+        Command::Approvals(command) => approvals::run(context, command).await,
         Command::Operations => status::operations(context).await,
         Command::Users(command) => users::run(context, command).await,
         Command::Keys(command) => keys::run(context, command).await,

@@ -1,7 +1,7 @@
 //! Giving devices work.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
@@ -10,18 +10,19 @@ use std::{
 
 use clap::Args;
 use fleet_core::{
-    devices::DeviceId,
+    kernel::{Clock as _, SystemClock, Timestamp},
     work::{
         BatchRequest,
         batch::Targets,
         operations::{refresh, shell},
     },
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Context, duration, live, pair};
 use crate::{
-    client::{Client, DEVICE, Exit, Failure, GROUP, Query, Result, all, id_of, new_key},
+    client::{Client, DEVICE, Failure, GROUP, Result, id_of, new_key},
     output::{Format, note},
 };
 
@@ -35,15 +36,15 @@ pub struct On {
     /// On devices with this label; several must all be there.
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
-    /// On the devices of this group.
-    #[arg(long)]
-    group: Option<String>,
+    /// On the devices of this group; may be repeated.
+    #[arg(long, conflicts_with = "label")]
+    group: Vec<String>,
     /// On all devices.
     #[arg(long, conflicts_with_all = ["on", "label", "group"])]
     all: bool,
 }
 
-/// How long, and whether to stay.
+/// How long, from when on, who has to agree, and whether to stay.
 #[derive(Debug, Args)]
 pub struct How {
     /// How long it may take on a device, such as 30s or 2h.
@@ -52,10 +53,19 @@ pub struct How {
     /// How long to wait for devices that are offline.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires: Option<Duration>,
-    /// Follow the output until all is done; this is the default.
+    /// Begin at this time, such as 2026-12-01T03:00:00Z or 2026-12-01T03:00:00+01:00.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// Begin after this long, such as 2h.
+    #[arg(long = "in", value_name = "TIME", value_parser = duration, conflicts_with = "at")]
+    after: Option<Duration>,
+    /// Begin only when so many others agree.
+    #[arg(long, value_name = "N")]
+    approvals: Option<u32>,
+    /// Follow the output until all is done; this is the default for what begins at once.
     #[arg(long, conflicts_with = "no_wait")]
     wait: bool,
-    /// Print the batch and leave.
+    /// Print the batch and leave; this is the default for what begins later, or when others agree.
     #[arg(long)]
     no_wait: bool,
 }
@@ -68,6 +78,7 @@ Examples:
   fleet run --label env=prod --timeout 2m -- systemctl is-active nginx
   fleet run --group db -- 'df -h | tail -n +2'
   fleet run --all --no-wait --script fix.sh
+  fleet run --group db --at 2026-12-01T03:00:00Z --approvals 1 -- reboot
 
 One word after `--` is a script for /bin/sh, with pipes and all; several words are a
 command with its arguments, each passed on as it is. Ctrl-C leaves; the work goes on.
@@ -127,19 +138,16 @@ pub async fn refresh(context: &mut Context, command: Refresh) -> Result<()> {
 
 /// Asks for work on devices, and follows it.
 pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &str, params: Value) -> Result<()> {
-    let devices = on.devices(&context.client).await?;
-    if devices.is_empty() {
-        return Err(Failure::new(Exit::NotFound, "targets.none", "no device is meant"));
-    }
     let seconds = |time: Option<Duration>| time.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     let request = BatchRequest {
         operation: operation.to_owned(),
         params,
-        targets: Targets { devices },
+        targets: on.targets(&context.client).await?,
         timeout_seconds: seconds(how.timeout),
         expires_in_seconds: seconds(how.expires),
+        start_at: how.at.or_else(|| how.after.map(|after| SystemClock.now().plus(after))),
+        approvals: how.approvals,
     };
-    let count = request.targets.devices.len();
     let body = serde_json::to_value(&request).map_err(|error| Failure::usage(error.to_string()))?;
     // One key for all attempts: however often the request has to be sent, the work is done once.
     let batch = context.client.post(&["batches"], &body, Some(&new_key())).await?.body;
@@ -148,17 +156,26 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
         .ok_or_else(|| Failure::unexpected("the new batch has no id"))?
         .to_owned();
     let for_people = context.output.format() == Format::Table;
-    if how.no_wait {
-        return if for_people {
-            context.output.text(&format!("{id}\n"))
-        } else {
-            context.output.thing(&json!({"batch": batch}))
-        };
+    let later = later(&batch);
+    if how.no_wait || (later.is_some() && !how.wait) {
+        if for_people {
+            if let Some(later) = later {
+                note(&later);
+            }
+            return context.output.text(&format!("{id}\n"));
+        }
+        return context.output.thing(&json!({"batch": batch}));
     }
-    if for_people && count > 1 {
-        note(&format!("batch {id}: {count} devices"));
+    if for_people {
+        let count = batch["runs"].as_u64().unwrap_or(1);
+        if count > 1 {
+            note(&format!("batch {id}: {count} devices"));
+        }
+        if let Some(later) = later {
+            note(&later);
+        }
     }
-    let cancel = format!("fleet runs cancel --batch {id}");
+    let cancel = format!("fleet batches cancel {id}");
     live::until_ctrl_c(
         async {
             let runs = live::runs_of(&context.client, &id).await?;
@@ -174,31 +191,41 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
     .await
 }
 
-impl On {
-    async fn devices(&self, client: &Client) -> Result<Vec<DeviceId>> {
-        let mut ids = BTreeSet::new();
-        for device in &self.on {
-            ids.insert(id_of(client, &DEVICE, device).await?);
-        }
-        if self.all || !self.label.is_empty() || self.group.is_some() {
-            let mut query: Query = self.label.iter().map(|label| ("label", label.clone())).collect();
-            if let Some(group) = &self.group {
-                query.push(("group", id_of(client, &GROUP, group).await?));
-            }
-            let found = all(client, &["devices"], query, live::MOST_RUNS).await?;
-            ids.extend(
-                found
-                    .iter()
-                    .filter_map(|device| device["id"].as_str().map(str::to_owned)),
-            );
-        }
-        ids.into_iter()
-            .map(|id| {
-                serde_json::from_value(Value::String(id))
-                    .map_err(|error| Failure::unexpected(format!("the server's id of a device: {error}")))
-            })
-            .collect()
+/// What people are told about work that does not begin at once.
+fn later(batch: &Value) -> Option<String> {
+    let at = batch["start_at"].as_str();
+    match (batch["approval"].as_str(), at) {
+        (Some(approval), None) => Some(format!(
+            "begins when somebody else agrees: fleet approvals approve {approval}"
+        )),
+        (Some(approval), Some(at)) => Some(format!(
+            "begins at {at}, when somebody else agrees: fleet approvals approve {approval}"
+        )),
+        (None, Some(at)) => Some(format!("begins at {at}")),
+        (None, None) => None,
     }
+}
+
+impl On {
+    async fn targets(&self, client: &Client) -> Result<Targets> {
+        let (mut devices, mut groups) = (Vec::new(), Vec::new());
+        for device in &self.on {
+            devices.push(typed(id_of(client, &DEVICE, device).await?)?);
+        }
+        for group in &self.group {
+            groups.push(typed(id_of(client, &GROUP, group).await?)?);
+        }
+        Ok(Targets {
+            devices,
+            groups,
+            labels: self.label.clone(),
+            all: self.all,
+        })
+    }
+}
+
+fn typed<T: DeserializeOwned>(id: String) -> Result<T> {
+    serde_json::from_value(Value::String(id)).map_err(|error| Failure::unexpected(format!("the server's id: {error}")))
 }
 
 impl Run {

@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Context, Paging, live, with};
+use super::{Context, Paging, batches, live, with};
 use crate::{
-    client::{Chunk, DEVICE, Failure, Pages, Query, RUN, Result, all, id_of},
+    client::{Chunk, DEVICE, Failure, Pages, Query, RUN, Result, id_of},
     output::{Column, Format, Prefixer, Show},
 };
 
@@ -94,9 +94,6 @@ const CHUNKS: &[Column] = &[
     Column::new("TEXT", "/text", Show::Text),
 ];
 
-/// The most runs of a batch that are cancelled one by one.
-const MOST_CANCELLED: usize = 20_000;
-
 /// Does what was asked for.
 pub async fn run(context: &mut Context, command: Command) -> Result<()> {
     match command {
@@ -133,13 +130,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                 ids.push(id_of(&context.client, &RUN, run).await?);
             }
             if let Some(batch) = batch {
-                let of_batch = all(&context.client, &["runs"], vec![("batch", batch)], MOST_CANCELLED).await?;
-                ids.extend(
-                    of_batch
-                        .iter()
-                        .filter(|run| run["terminal"] != true)
-                        .filter_map(|run| run["id"].as_str().map(str::to_owned)),
-                );
+                batches::cancel(context, &batch).await?;
             }
             for id in &ids {
                 let run = context

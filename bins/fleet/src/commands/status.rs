@@ -13,6 +13,7 @@ const OPERATIONS: &[Column] = &[
     Column::new("NAME", "/name", Show::Text),
     Column::new("TITLE", "/title", Show::Text),
     Column::new("PERMISSION", "/permission", Show::Text),
+    Column::new("RISK", "/risk", Show::Text),
     Column::new("TIMEOUT (S)", "/timeout_seconds", Show::Text),
     Column::new("ONE AT A TIME", "/exclusive", Show::Text).wide(),
 ];

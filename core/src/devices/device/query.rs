@@ -47,7 +47,7 @@ pub struct DeviceFilter {
 }
 
 impl DeviceFilter {
-    pub(super) fn build(&self, scope: &Scope) -> Result<Filter> {
+    pub(crate) fn build(&self, scope: &Scope) -> Result<Filter> {
         let text =
             |field: Field<DeviceSummary>, value: &Option<String>| value.as_ref().map(|value| field.eq(value.as_str()));
         let some = |field: Field<DeviceSummary>, wanted: Option<bool>| match wanted {

@@ -176,9 +176,10 @@ async fn ask_for_work(fleet: &Fleet, device: DeviceId) {
     let request = BatchRequest {
         operation: "shell".into(),
         params: serde_json::json!({"script": "true"}),
-        targets: Targets { devices: vec![device] },
+        targets: Targets::devices(vec![device]),
         timeout_seconds: None,
         expires_in_seconds: None,
+        ..BatchRequest::default()
     };
     let system = Context::system("test");
     fleet.batches().create(&system, &request, None).await.unwrap();

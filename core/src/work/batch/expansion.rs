@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::{
-    Batch, BatchId, Plan,
-    service::{BATCH_EXPAND, BATCH_NOT_FOUND},
+    Batch, BatchId, BatchTargets,
+    service::{BATCH_EXPAND, existing},
 };
 use crate::{
     Fleet,
@@ -22,7 +22,7 @@ use crate::{
     store::{Direction, Evidence, Filter, Query, Store, Tx, Value},
     work::{
         delivery::offer_first,
-        run::{Delivery, Run, RunId, State},
+        run::{Delivery, Edge, Run, RunId, State, move_run},
     },
 };
 
@@ -46,7 +46,7 @@ pub(in crate::work) struct Made<'a> {
 
 impl<'a> Made<'a> {
     /// Makes runs of a batch in a commit: those on `devices`, of which these are in storage. A device that is gone gets its run as
-    /// well; it expires, as that of a device that goes a moment later.
+    /// well; it expires, as that of a device that goes a moment later. Runs of a batch that was stopped meanwhile are made cancelled.
     pub(super) fn make<'d>(
         tx: &mut Tx,
         batch: &Batch,
@@ -57,6 +57,8 @@ impl<'a> Made<'a> {
             runs: Vec::new(),
             claims: direct.begin(),
         };
+        let is_stopped = batch.cancelled_at.is_some();
+        let first = if is_stopped { State::Draft } else { batch.first_state() };
         for (id, device) in devices {
             let mut run = Run {
                 id: batch.run_on(id),
@@ -65,8 +67,8 @@ impl<'a> Made<'a> {
                 device_name: device.map_or_else(|| id.to_string(), |device| device.name.clone()),
                 operation: batch.operation.clone(),
                 params: batch.params.clone(),
-                // Nothing gates this work: it was submitted, scheduled and released by the request itself.
-                state: State::Queued,
+                // What gates this work was asked with the request: up to here the request itself moved it.
+                state: first,
                 delivery: Delivery::default(),
                 created_at: batch.created_at,
                 expires_at: batch.expires_at,
@@ -77,7 +79,13 @@ impl<'a> Made<'a> {
                 cancel_requested_at: None,
                 ending: None,
             };
-            if let Some(epoch) = made.claims.claim(run.device, run.id) {
+            if is_stopped {
+                let (actor, reason) = (tx.context().actor().clone(), Some("its batch was stopped".to_owned()));
+                run.cancel_requested_at = batch.cancelled_at;
+                move_run(tx, &mut run, &actor, Edge::Withdraw, reason)?;
+            } else if first == State::Queued
+                && let Some(epoch) = made.claims.claim(run.device, run.id)
+            {
                 offer_first(tx, &mut run, epoch)?;
             }
             tx.create(&run)?;
@@ -122,6 +130,8 @@ async fn step(
     let ids: &Vec<RunId> = &devices.iter().map(|device| batch.run_on(*device)).collect();
     let made = store
         .change(context, Evidence::Audit(BATCH_EXPAND), |mut tx| async move {
+            // As it is now: it may have been stopped, or let go.
+            let batch = &existing(tx.reader(), batch.id).await?.value;
             let there = tx.reader().get_many::<Run>(ids).await?;
             let missing = devices.iter().zip(there).filter(|(_, run)| run.is_none());
             let missing: Vec<DeviceId> = missing.map(|(device, _)| *device).collect();
@@ -147,14 +157,14 @@ async fn step(
 async fn finish(store: &Store, context: &Context, id: BatchId) -> Result<()> {
     store
         .change(context, Evidence::Audit(BATCH_EXPAND), |mut tx| async move {
-            let before = tx.get::<Batch>(id).await?;
-            let before = before.ok_or_else(|| BATCH_NOT_FOUND.error(format!("there is no batch {id}")))?;
+            let before = existing(tx.reader(), id).await?;
             if before.expanding_since.is_none() {
                 return Ok(());
             }
             let mut batch = before.value.clone();
             batch.expanding_since = None;
             tx.update(&before, &batch)?;
+            tx.remove::<BatchTargets>(id);
             tx.subject::<Batch>(id, batch.operation.clone());
             tx.detail("complete", true);
             tx.commit().await?;
@@ -170,12 +180,12 @@ pub(crate) async fn expand_stalled(fleet: Fleet) -> Result<()> {
     let stalled = stalled(fleet.clock().now().minus(STALLED));
     let batches = fleet.store().reader().await?.list(&stalled, &page).await?.items;
     for batch in batches {
-        let Some(plan) = fleet.store().get::<Plan>(batch.plan).await? else {
-            tracing::error!(batch = %batch.id, "its plan is missing; its other runs cannot be made");
+        let Some(targets) = fleet.store().get::<BatchTargets>(batch.id).await? else {
+            // Whoever made it has just finished.
             continue;
         };
         tracing::info!(batch = %batch.id, runs = batch.runs, "goes on where its maker was interrupted");
-        let devices = &plan.value.targets.devices;
+        let devices = &targets.value.devices;
         if let Err(error) = expand(fleet.store(), fleet.direct_offers(), &context, &batch, devices).await {
             // The next tick tries again; the others need not wait for it.
             tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all made yet");

@@ -1,10 +1,34 @@
 //! Plans and batches: why work exists, and what it was expanded to.
+//!
+//! ```text
+//! targets    which devices are meant       resolve  finds them, once
+//! request    what is asked and answered    rules    what it comes to
+//! service    the first commit              expansion  the runs that follow it, step by step
+//! release    lets runs go whose time has come or that were agreed to
+//! cancel     stops all runs                retry    tries again what did not succeed
+//! ```
 
+mod cancel;
 mod expansion;
 mod model;
+mod release;
+mod request;
+mod resolve;
+mod retry;
 mod rules;
 mod service;
+mod targets;
 
+pub(crate) use cancel::{cancel_batch, cancel_open, stop_runs, wake};
 pub(crate) use expansion::expand_stalled;
-pub use model::{Batch, BatchId, BatchRequest, BatchView, Cause, Plan, PlanId, PlannedTargets, Targets};
-pub use service::{BATCH_CREATE, BATCH_EXPAND, BATCH_NOT_FOUND, BatchService, MAX_TARGETS, batch_id_for_key};
+pub use model::{Batch, BatchId, BatchTargets, Cause, Plan, PlanId};
+pub(crate) use release::{let_go, release_due, release_page};
+pub use request::{BatchFilter, BatchRequest, BatchRetry, BatchView};
+pub use resolve::{NO_TARGETS, TOO_MANY_TARGETS};
+pub use retry::NOTHING_TO_RETRY;
+pub(crate) use rules::MAX_APPROVALS;
+pub use service::{
+    BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_NOT_FOUND, BATCH_RELEASE, BATCH_RETRY, BatchService, KEY_REUSED,
+    MAX_TARGETS, TARGET_NOT_FOUND, batch_id_for_key,
+};
+pub use targets::{PlannedTargets, Targets};

@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PlannedTargets;
 use crate::{
     Entity,
     access::Actor,
     devices::DeviceId,
     kernel::{EntityId as _, Timestamp},
-    work::run::{RunId, StateCount},
+    work::{
+        approvals::ApprovalId,
+        run::{RunId, State},
+    },
 };
 
 crate::define_id!(
@@ -28,22 +32,8 @@ crate::define_id!(
 pub enum Cause {
     /// Somebody asked for it.
     Manual,
-}
-
-/// Which devices.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Targets {
-    /// These devices.
-    pub devices: Vec<DeviceId>,
-}
-
-/// Which devices, as it is stored: what a later version adds must not keep this one from reading it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedTargets {
-    /// These devices.
-    pub devices: Vec<DeviceId>,
+    /// Somebody asked to try again what did not succeed.
+    Retry,
 }
 
 /// Why work exists and what it is: an operation, its parameters and its targets.
@@ -60,7 +50,7 @@ pub struct Plan {
     pub operation: String,
     /// Its parameters.
     pub params: serde_json::Value,
-    /// Which devices.
+    /// Which devices, as it was asked for.
     pub targets: PlannedTargets,
     /// Who made it.
     pub created_by: Actor,
@@ -86,13 +76,29 @@ pub struct Batch {
     pub params: serde_json::Value,
     /// How long a run may take, in seconds.
     pub timeout_seconds: u32,
-    /// Its runs are offered until this time.
+    /// How long a run waits for its device once it may begin, in seconds.
+    pub expiry_seconds: u32,
+    /// Its runs are offered until this time; while it waits for approval, until when somebody may agree.
     pub expires_at: Timestamp,
     /// How many runs it has.
     pub runs: u64,
-    /// When it was begun to make them, as long as some may be missing.
+    /// When its runs may begin, if that was asked for.
+    pub start_at: Option<Timestamp>,
+    /// Who has to agree before its runs may begin, if anybody has to.
+    pub approval: Option<ApprovalId>,
+    /// The batch whose unsuccessful runs it tries again.
+    pub retry_of: Option<BatchId>,
+    /// When it was begun to make its runs, as long as some may be missing.
     #[entity(int)]
     pub expanding_since: Option<Timestamp>,
+    /// When its runs have to be let go, as long as some may wait for that.
+    #[entity(int)]
+    pub release_at: Option<Timestamp>,
+    /// When somebody stopped all of it.
+    pub cancelled_at: Option<Timestamp>,
+    /// The same, as long as some of its runs may not know.
+    #[entity(int)]
+    pub cancelling_since: Option<Timestamp>,
     /// BLAKE3 over the ids of its runs, in order: what the audit entry stands for.
     pub runs_digest: String,
     /// What identifies the request, to tell a repeat from another request with the same key.
@@ -104,7 +110,27 @@ pub struct Batch {
     pub created_at: Timestamp,
 }
 
+/// The devices of a batch, until all of its runs are made: whoever goes on with that finds here what was frozen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Entity)]
+#[entity(kind = "batch_targets", version = 1)]
+pub struct BatchTargets {
+    /// The batch.
+    #[entity(id)]
+    pub id: BatchId,
+    /// All of its devices, in the order of their ids.
+    pub devices: Vec<DeviceId>,
+}
+
 impl Batch {
+    /// The state in which its runs are made.
+    pub(super) fn first_state(&self) -> State {
+        match (self.approval, self.release_at) {
+            (Some(_), None) => State::AwaitingApproval,
+            (_, Some(_)) => State::Scheduled,
+            (None, None) => State::Queued,
+        }
+    }
+
     /// The id of its run on a device: whoever makes it, and however often it is tried, it is the same run.
     pub fn run_on(&self, device: DeviceId) -> RunId {
         run_on(self.id, self.created_at, device)
@@ -120,53 +146,4 @@ pub(super) fn run_on(batch: BatchId, created_at: Timestamp, device: DeviceId) ->
     bits.copy_from_slice(&hasher.finalize().as_bytes()[..10]);
     let millis = u64::try_from(created_at.as_millis()).unwrap_or(0);
     RunId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid())
-}
-
-/// A request for work.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(example = json!({"operation": "shell", "params": {"script": "uname -a"}, "targets": {"devices": ["019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41"]}})))]
-#[serde(deny_unknown_fields)]
-pub struct BatchRequest {
-    /// The kind of operation, such as `shell`.
-    pub operation: String,
-    /// Its parameters.
-    #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub params: serde_json::Value,
-    /// Which devices.
-    pub targets: Targets,
-    /// How long a run may take, in seconds; the kind's default when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
-    pub timeout_seconds: Option<u32>,
-    /// How long a run waits for a device that is offline, in seconds; the kind's default when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
-    pub expires_in_seconds: Option<u32>,
-}
-
-/// A batch as people and programs see it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct BatchView {
-    /// Its id.
-    pub id: BatchId,
-    /// Its plan.
-    pub plan: PlanId,
-    /// The kind of operation.
-    pub operation: String,
-    /// Its parameters.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub params: serde_json::Value,
-    /// Who asked for it.
-    pub created_by: Actor,
-    /// When.
-    pub created_at: Timestamp,
-    /// How many runs it has.
-    pub runs: u64,
-    /// How many runs stand in each state.
-    pub states: Vec<StateCount>,
-    /// Whether every run has ended.
-    pub finished: bool,
 }

@@ -1,44 +1,43 @@
 //! What a request for work becomes, decided without I/O.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use super::{BatchRequest, service::MAX_TARGETS};
+use super::{BatchRequest, Cause, MAX_TARGETS, Targets, request::Order};
 use crate::{
-    devices::DeviceId,
-    kernel::{Error, Result, canonical},
-    work::OperationKind,
+    kernel::{Error, Result, Timestamp, canonical},
+    work::{OperationKind, State},
 };
 
 /// The longest that a run may wait for its device, in seconds: 30 days.
 const MAX_EXPIRY: u32 = 30 * 86_400;
+/// The most groups of one request.
+const MAX_GROUPS: usize = 100;
+/// The most labels of one request.
+const MAX_LABELS: usize = 16;
+/// How far ahead work may begin.
+const MAX_AHEAD: Duration = Duration::from_secs(366 * 86_400);
+/// How far the clock of whoever asks may be behind.
+const CLOCK_SKEW: Duration = Duration::from_secs(300);
+/// The most people who have to agree.
+pub(crate) const MAX_APPROVALS: u32 = 10;
 
-/// A request that was checked.
-#[derive(Clone, Debug)]
-pub(super) struct CheckedRequest {
-    pub(super) params: serde_json::Value,
-    pub(super) devices: Vec<DeviceId>,
-    pub(super) timeout_seconds: u32,
-    pub(super) expiry_seconds: u32,
-    pub(super) digest: String,
-}
+/// What is tried again when nobody says.
+const UNSUCCESSFUL: [State; 5] = [
+    State::Failed,
+    State::TimedOut,
+    State::Expired,
+    State::Lost,
+    State::Indeterminate,
+];
 
-/// Checks a request against the kind that it asks for.
-pub(super) fn check_request(kind: &OperationKind, request: &BatchRequest) -> Result<CheckedRequest> {
+/// Checks a request against the kind that it asks for. `approvals` is how many have to agree to this kind whatever is asked for.
+pub(super) fn check_request(kind: &OperationKind, request: &BatchRequest, approvals: u32) -> Result<Order> {
     let params = kind.check_params(request.params.clone())?;
-    let devices: Vec<_> = request
-        .targets
-        .devices
-        .iter()
-        .copied()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    if devices.is_empty() || devices.len() > MAX_TARGETS {
-        return Err(Error::invalid_field(
-            "/targets/devices",
-            format!("name 1 to {MAX_TARGETS} devices"),
-        ));
-    }
+    let mut targets = request.targets.clone();
+    check_targets(&targets)?;
+    targets.devices = sorted(targets.devices);
+    targets.groups = sorted(targets.groups);
+    targets.labels = sorted(targets.labels);
     let timeout_seconds = request.timeout_seconds.unwrap_or(kind.timeout_seconds);
     if timeout_seconds == 0 || timeout_seconds > kind.max_timeout_seconds {
         return Err(Error::invalid_field(
@@ -53,13 +52,83 @@ pub(super) fn check_request(kind: &OperationKind, request: &BatchRequest) -> Res
             format!("1 to {MAX_EXPIRY} seconds"),
         ));
     }
-    let identity =
-        canonical::to_vec(&(kind.name, &params, &devices, timeout_seconds, expiry_seconds)).map_err(Error::internal)?;
-    Ok(CheckedRequest {
+    if request.approvals.is_some_and(|wanted| wanted > MAX_APPROVALS) {
+        return Err(Error::invalid_field("/approvals", format!("at most {MAX_APPROVALS}")));
+    }
+    let wanted = request.approvals.unwrap_or(0);
+    let identity = canonical::to_vec(&(
+        kind.name,
+        &params,
+        &targets,
+        (timeout_seconds, expiry_seconds, request.start_at, wanted),
+    ))
+    .map_err(Error::internal)?;
+    Ok(Order {
         params,
-        devices,
+        targets,
         timeout_seconds,
         expiry_seconds,
+        start_at: request.start_at,
+        approvals: wanted.max(approvals),
+        cause: Cause::Manual,
+        retry_of: None,
         digest: blake3::hash(&identity).to_hex().to_string(),
     })
+}
+
+fn sorted<T: Ord>(values: Vec<T>) -> Vec<T> {
+    values.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn check_targets(targets: &Targets) -> Result<()> {
+    let bounds = [
+        ("/targets/devices", targets.devices.len(), MAX_TARGETS, "devices"),
+        ("/targets/groups", targets.groups.len(), MAX_GROUPS, "groups"),
+        ("/targets/labels", targets.labels.len(), MAX_LABELS, "labels"),
+    ];
+    for (field, count, most, what) in bounds {
+        if count > most {
+            return Err(Error::invalid_field(field, format!("at most {most} {what}")));
+        }
+    }
+    let is_named = bounds.iter().any(|(_, count, ..)| *count > 0);
+    match (is_named, targets.all) {
+        (false, false) => Err(Error::invalid_field(
+            "/targets",
+            "name devices, groups or labels, or say all",
+        )),
+        (true, true) => Err(Error::invalid_field("/targets/all", "all devices, or some by name")),
+        _ => Ok(()),
+    }
+}
+
+/// When work really begins that was asked for to begin then; none for at once. Not part of [`check_request`]: a repeat of a request
+/// may come later than that.
+pub(super) fn check_start(start: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>> {
+    let Some(start) = start else { return Ok(None) };
+    if start < now.minus(CLOCK_SKEW) {
+        // Whoever mistook the year must not set off work at once.
+        Err(Error::invalid_field(
+            "/start_at",
+            format!("{start} has passed; it is {now}"),
+        ))
+    } else if start > now.plus(MAX_AHEAD) {
+        Err(Error::invalid_field("/start_at", "at most 366 days ahead"))
+    } else {
+        Ok(Some(start).filter(|start| *start > now))
+    }
+}
+
+/// The ends that are tried again.
+pub(super) fn retried(states: &[State]) -> Result<Vec<State>> {
+    if states.is_empty() {
+        return Ok(UNSUCCESSFUL.to_vec());
+    }
+    match states.iter().find(|state| !state.is_terminal()) {
+        Some(open) => {
+            let why = format!("{} is no end: only what has ended is tried again", open.name());
+            Err(Error::invalid_field("/states", why))
+        }
+        None => Ok(sorted(states.to_vec())),
+    }
 }

@@ -5,21 +5,27 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    Batch, BatchId, BatchRequest, BatchView, Cause, Plan, PlanId, PlannedTargets,
+    Batch, BatchFilter, BatchId, BatchRequest, BatchTargets, BatchView, Plan, PlanId,
     expansion::{Made, STEP, expand},
     model::run_on,
-    rules::check_request,
+    request::Order,
+    resolve::resolve,
+    rules::{check_request, check_start},
 };
 use crate::{
     access::{Action, Actor, Context},
     devices::{Device, DeviceId, device::DEVICE_PENDING},
-    kernel::{Class, Code, EntityId, Result},
+    kernel::{Class, Code, EntityId, Page, PageRequest, Result, Timestamp},
     link::DirectOffers,
+    live::Signals,
     settings::Settings,
-    store::{Evidence, Reader, Store, Value},
+    store::{Direction, Evidence, Query, Reader, Store, Value, Versioned},
     work::{
         OperationKind, Operations, RUNS_READ,
-        run::{Run, State, StateCount},
+        approvals::Approval,
+        operations::Risk,
+        run::{Run, RunId, State, StateCount},
+        settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor},
     },
 };
 
@@ -35,6 +41,12 @@ pub const KEY_REUSED: Code = Code::new("idempotency.key_reused", Class::Conflict
 pub const BATCH_CREATE: Action = Action::new("batch.create");
 /// More runs of a batch were made, as it was asked for.
 pub const BATCH_EXPAND: Action = Action::new("batch.expand");
+/// Somebody stopped all runs of a batch.
+pub const BATCH_CANCEL: Action = Action::new("batch.cancel");
+/// The runs of a batch were let go: their time had come.
+pub const BATCH_RELEASE: Action = Action::new("batch.release");
+/// Somebody asked to try again what did not succeed.
+pub const BATCH_RETRY: Action = Action::new("batch.retry");
 
 /// What a request came to at first.
 #[derive(Debug)]
@@ -52,10 +64,11 @@ pub(in crate::work) enum Begun<'a> {
 /// Creates and reads batches.
 #[derive(Debug)]
 pub struct BatchService<'a> {
-    store: &'a Store,
-    operations: &'a Operations,
+    pub(super) store: &'a Store,
+    pub(super) operations: &'a Operations,
     settings: &'a Settings,
     direct: DirectOffers<'a>,
+    pub(super) runs: &'a Signals<RunId>,
 }
 
 /// The id of the batch that a key makes: the same actor, route and key always name the same batch.
@@ -82,12 +95,14 @@ impl<'a> BatchService<'a> {
         operations: &'a Operations,
         settings: &'a Settings,
         direct: DirectOffers<'a>,
+        runs: &'a Signals<RunId>,
     ) -> Self {
         Self {
             store,
             operations,
             settings,
             direct,
+            runs,
         }
     }
 
@@ -95,88 +110,155 @@ impl<'a> BatchService<'a> {
     /// the others follow step by step. Where a device is connected here and has nothing else to do, its run is offered by the commit
     /// that makes it. With a key, a repeat of the same request returns the batch that the first one made.
     pub async fn create(&self, context: &Context, request: &BatchRequest, key: Option<BatchId>) -> Result<BatchView> {
-        let (batch, made, rest) = match self.begin(context, request, key).await? {
+        let (kind, order) = self.order(request)?;
+        self.carry_out(context, kind, order, key).await
+    }
+
+    fn order(&self, request: &BatchRequest) -> Result<(&OperationKind, Order)> {
+        let kind = self.operations.kind(&request.operation)?;
+        Ok((kind, check_request(kind, request, self.approvals_for(kind))?))
+    }
+
+    /// How many have to agree to work of a kind, whatever is asked for.
+    pub(super) fn approvals_for(&self, kind: &OperationKind) -> u32 {
+        let is_needed = match self.settings.get(&APPROVALS_FOR) {
+            ApprovalsFor::Nothing => false,
+            ApprovalsFor::Risky => kind.risk == Risk::High,
+            ApprovalsFor::Everything => true,
+        };
+        if is_needed {
+            self.settings.get(&APPROVALS_NEEDED)
+        } else {
+            0
+        }
+    }
+
+    pub(super) async fn carry_out(
+        &self,
+        context: &Context,
+        kind: &OperationKind,
+        order: Order,
+        key: Option<BatchId>,
+    ) -> Result<BatchView> {
+        let (batch, made, rest) = match self.begin_order(context, kind, &order, key).await? {
             Begun::Before(view) => return Ok(view),
             Begun::Now { batch, made, rest } => (batch, made, rest),
         };
         let states = count_states(&made.runs);
         made.hand_over();
         if rest.is_empty() {
-            return Ok(batch_view(*batch, states));
+            return Ok(BatchView::new(*batch, states));
         }
         if let Err(error) = expand(self.store, self.direct, context, &batch, &rest).await {
             // The batch is durable, and the job goes on with it: whoever asked has what they asked for.
             tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all made yet");
         }
-        view(&mut self.store.reader().await?, *batch).await
+        self.view(batch.id).await
+    }
+
+    /// The batch that a key made before; an error where that was another request.
+    pub(super) async fn known(
+        &self,
+        reader: &mut Reader,
+        key: Option<BatchId>,
+        digest: &str,
+    ) -> Result<Option<BatchView>> {
+        let Some(key) = key else { return Ok(None) };
+        let Some(known) = reader.get::<Batch>(key).await? else {
+            return Ok(None);
+        };
+        if known.request_digest != digest {
+            return Err(KEY_REUSED.error("this idempotency key was used for another request"));
+        }
+        view(reader, known.value).await.map(Some)
     }
 
     /// The first commit: plan, batch and first runs.
+    #[cfg(test)]
     pub(in crate::work) async fn begin(
         &self,
         context: &Context,
         request: &BatchRequest,
         key: Option<BatchId>,
     ) -> Result<Begun<'a>> {
-        let kind = self.operations.kind(&request.operation)?;
-        context.require(kind.permission)?;
-        let checked = &check_request(kind, request)?;
+        let (kind, order) = self.order(request)?;
+        self.begin_order(context, kind, &order, key).await
+    }
+
+    async fn begin_order(
+        &self,
+        context: &Context,
+        kind: &OperationKind,
+        order: &Order,
+        key: Option<BatchId>,
+    ) -> Result<Begun<'a>> {
+        let scope = &context.require(kind.permission)?;
         let id = key.unwrap_or_else(|| BatchId::from_uuid(self.store.new_uuid()));
+        let action = if order.retry_of.is_some() {
+            BATCH_RETRY
+        } else {
+            BATCH_CREATE
+        };
         self.store
-            .change(context, Evidence::Audit(BATCH_CREATE), |mut tx| async move {
-                if let Some(existing) = tx.get::<Batch>(id).await? {
-                    if existing.request_digest != checked.digest {
-                        return Err(KEY_REUSED.error("this idempotency key was used for another request"));
-                    }
-                    return Ok(Begun::Before(view(tx.reader(), existing.value).await?));
+            .change(context, Evidence::Audit(action), |mut tx| async move {
+                if let Some(known) = self.known(tx.reader(), Some(id), &order.digest).await? {
+                    return Ok(Begun::Before(known));
                 }
-                let (now, created_by) = (tx.now(), tx.context().actor().clone());
-                let devices = tx.reader().get_many::<Device>(&checked.devices).await?;
-                let mut hasher = blake3::Hasher::new();
-                for (device_id, device) in checked.devices.iter().zip(&devices) {
-                    self.check_target(kind, *device_id, device.as_deref())?;
-                    hasher.update(run_on(id, now, *device_id).uuid().as_bytes());
+                let now = tx.now();
+                let start_at = check_start(order.start_at, now)?;
+                let meant = resolve(tx.reader(), scope, &order.targets).await?;
+                let devices = tx.reader().get_many::<Device>(&meant).await?;
+                for (device_id, device) in meant.iter().zip(&devices) {
+                    // What was only found may be refused later, each device by its own run.
+                    if !order.targets.has_conditions() || order.targets.devices.contains(device_id) {
+                        self.check_target(kind, *device_id, device.as_deref())?;
+                    }
                 }
                 let plan = Plan {
                     id: PlanId::new(now, self.store.random()),
-                    cause: Cause::Manual,
+                    cause: order.cause,
                     operation: kind.name.to_owned(),
-                    params: checked.params.clone(),
-                    targets: PlannedTargets {
-                        devices: checked.devices.clone(),
-                    },
-                    created_by: created_by.clone(),
+                    params: order.params.clone(),
+                    targets: order.targets.clone().into(),
+                    created_by: tx.context().actor().clone(),
                     created_at: now,
                 };
-                let total = checked.devices.len();
-                let batch = Batch {
-                    id,
-                    plan: plan.id,
-                    operation: kind.name.to_owned(),
-                    params: checked.params.clone(),
-                    timeout_seconds: checked.timeout_seconds,
-                    expires_at: now.plus(Duration::from_secs(u64::from(checked.expiry_seconds))),
-                    runs: total as u64,
-                    expanding_since: (total > STEP).then_some(now),
-                    runs_digest: hasher.finalize().to_hex().to_string(),
-                    request_digest: checked.digest.clone(),
-                    created_by,
-                    created_at: now,
-                };
-                let first = checked.devices.iter().zip(&devices).take(STEP);
+                let mut batch = new_batch(id, &plan, order, &meant, start_at);
+                if order.approvals > 0 {
+                    let seconds = self.settings.get(&APPROVAL_SECONDS).duration();
+                    let approval = Approval::ask(
+                        &batch,
+                        tx.context(),
+                        order.approvals,
+                        now.plus(seconds),
+                        self.store.random(),
+                    );
+                    batch.approval = Some(approval.id);
+                    batch.release_at = None;
+                    batch.expires_at = approval.expires_at;
+                    tx.create(&approval)?;
+                }
+                let first = meant.iter().zip(&devices).take(STEP);
                 let first = first.map(|(id, device)| (*id, device.as_deref()));
                 let made = Made::make(&mut tx, &batch, first, self.direct)?;
+                let rest = meant.iter().skip(STEP).copied().collect();
                 tx.create(&plan)?;
                 tx.create(&batch)?;
                 tx.subject::<Batch>(id, kind.name);
                 tx.detail("runs", batch.runs);
                 tx.detail("runs_digest", batch.runs_digest.as_str());
                 tx.detail("request_digest", batch.request_digest.as_str());
+                if let Some(before) = batch.retry_of {
+                    tx.detail("retry_of", before.to_string());
+                }
+                if batch.expanding_since.is_some() {
+                    tx.create(&BatchTargets { id, devices: meant })?;
+                }
                 tx.commit().await?;
                 Ok(Begun::Now {
                     batch: Box::new(batch),
                     made,
-                    rest: checked.devices.iter().skip(STEP).copied().collect(),
+                    rest,
                 })
             })
             .await
@@ -204,12 +286,73 @@ impl<'a> BatchService<'a> {
     /// One batch and how its runs stand.
     pub async fn show(&self, context: &Context, id: BatchId) -> Result<BatchView> {
         context.require(RUNS_READ)?;
+        self.view(id).await
+    }
+
+    /// A page of batches, newest first, and how their runs stand.
+    pub async fn list(&self, context: &Context, filter: &BatchFilter, page: &PageRequest) -> Result<Page<BatchView>> {
+        context.require(RUNS_READ)?;
+        let mut query = Query::<Batch>::all().order(Batch::CREATED_AT, Direction::Descending);
+        if let Some(operation) = &filter.operation {
+            query = query.filter(Batch::OPERATION.eq(operation.as_str()));
+        }
         let mut reader = self.store.reader().await?;
-        let batch = reader
-            .get::<Batch>(id)
-            .await?
-            .ok_or_else(|| BATCH_NOT_FOUND.error(format!("there is no batch {id}")))?;
+        let found = reader.list(&query, page).await?;
+        let mut items = Vec::with_capacity(found.items.len());
+        for batch in found.items {
+            items.push(view(&mut reader, batch.value).await?);
+        }
+        Ok(Page {
+            items,
+            next: found.next,
+        })
+    }
+
+    pub(super) async fn view(&self, id: BatchId) -> Result<BatchView> {
+        let mut reader = self.store.reader().await?;
+        let batch = existing(&mut reader, id).await?;
         view(&mut reader, batch.value).await
+    }
+
+    pub(super) fn devices(&self) -> &Signals<DeviceId> {
+        self.direct.devices
+    }
+}
+
+/// The batch of an id.
+pub(super) async fn existing(reader: &mut Reader, id: BatchId) -> Result<Versioned<Batch>> {
+    let batch = reader.get::<Batch>(id).await?;
+    batch.ok_or_else(|| BATCH_NOT_FOUND.error(format!("there is no batch {id}")))
+}
+
+/// A batch of a plan that is carried out for the first time, on these devices.
+fn new_batch(id: BatchId, plan: &Plan, order: &Order, devices: &[DeviceId], start_at: Option<Timestamp>) -> Batch {
+    let now = plan.created_at;
+    let mut hasher = blake3::Hasher::new();
+    for device in devices {
+        hasher.update(run_on(id, now, *device).uuid().as_bytes());
+    }
+    let expiry = Duration::from_secs(u64::from(order.expiry_seconds));
+    Batch {
+        id,
+        plan: plan.id,
+        operation: plan.operation.clone(),
+        params: plan.params.clone(),
+        timeout_seconds: order.timeout_seconds,
+        expiry_seconds: order.expiry_seconds,
+        expires_at: start_at.unwrap_or(now).plus(expiry),
+        runs: devices.len() as u64,
+        start_at,
+        approval: None,
+        retry_of: order.retry_of,
+        expanding_since: (devices.len() > STEP).then_some(now),
+        release_at: start_at,
+        cancelled_at: None,
+        cancelling_since: None,
+        runs_digest: hasher.finalize().to_hex().to_string(),
+        request_digest: order.digest.clone(),
+        created_by: plan.created_by.clone(),
+        created_at: now,
     }
 }
 
@@ -220,7 +363,7 @@ async fn view(reader: &mut Reader, batch: Batch) -> Result<BatchView> {
         _ => None,
     });
     let states: Vec<_> = states.collect();
-    Ok(batch_view(batch, states))
+    Ok(BatchView::new(batch, states))
 }
 
 /// How runs that were just made stand.
@@ -229,22 +372,6 @@ fn count_states(runs: &[Run]) -> Vec<StateCount> {
         state,
         runs: runs.iter().filter(|run| run.state == state).count() as u64,
     };
-    let counts = [count(State::Queued), count(State::Offered)];
-    counts.into_iter().filter(|count| count.runs > 0).collect()
-}
-
-fn batch_view(batch: Batch, states: Vec<StateCount>) -> BatchView {
-    let ended = states.iter().filter(|count| count.state.is_terminal());
-    let finished = ended.map(|count| count.runs).sum::<u64>() == batch.runs;
-    BatchView {
-        id: batch.id,
-        plan: batch.plan,
-        operation: batch.operation,
-        params: batch.params,
-        created_by: batch.created_by,
-        created_at: batch.created_at,
-        runs: batch.runs,
-        states,
-        finished,
-    }
+    let first = [State::AwaitingApproval, State::Scheduled, State::Queued, State::Offered];
+    first.map(count).into_iter().filter(|count| count.runs > 0).collect()
 }

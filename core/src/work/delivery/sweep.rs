@@ -64,9 +64,9 @@ fn overdue(now: Timestamp) -> Query<Run> {
 fn end(tx: &mut Tx, before: &Versioned<Run>, online: bool) -> Result<Option<Run>> {
     let mut run = before.value.clone();
     let (edge, reason) = match run.state {
-        State::AwaitingApproval | State::Scheduled | State::Queued => {
-            (Edge::Expire, "its device did not come for it in time")
-        }
+        State::AwaitingApproval => (Edge::Expire, "nobody agreed to it in time"),
+        State::Scheduled => (Edge::Expire, "it was not let go in time"),
+        State::Queued => (Edge::Expire, "its device did not come for it in time"),
         State::Offered => (Edge::Lose, "offered, never confirmed"),
         State::Accepted | State::Running if online => (Edge::TimeOut, "no result within its time"),
         State::Accepted | State::Running => (Edge::Lose, "its device vanished"),

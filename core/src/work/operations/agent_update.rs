@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind};
+use super::{Lane, OperationKind, Risk, schema_of};
 use crate::{access::Permission, protocol::AgentVersion};
 
 /// Update the agents of devices.
@@ -14,13 +14,14 @@ pub const NAME: &str = "agent.update";
 const MAX_SPREAD: u32 = 3_600;
 
 /// The parameters of `agent.update`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentUpdateParams {
     /// The version to become; the newest that the server hands out when there is none.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "1.4.0"))]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub version: Option<AgentVersion>,
     /// Whether it may be an older version than the device has; never one below the rollback floor.
     pub allow_downgrade: bool,
@@ -47,10 +48,12 @@ pub const KIND: OperationKind = OperationKind {
     name: NAME,
     title: "update the agent",
     permission: UPDATE_RUN,
+    risk: Risk::Medium,
     lane: Lane::Exclusive,
     idempotent: true,
     timeout_seconds: 4_500,
     max_timeout_seconds: 7_200,
     expiry_seconds: 7 * 86_400,
+    params_schema: schema_of::<AgentUpdateParams>,
     check,
 };

@@ -5,4 +5,4 @@ mod model;
 pub mod refresh;
 pub mod shell;
 
-pub use model::{Gate, INVALID_PARAMS, Lane, MAX_PARAMS, OperationKind, Operations, UNKNOWN_KIND};
+pub use model::{Gate, INVALID_PARAMS, Lane, MAX_PARAMS, OperationKind, Operations, Risk, UNKNOWN_KIND, schema_of};

@@ -26,6 +26,28 @@ pub enum Lane {
     Shared,
 }
 
+/// What can go wrong when it does something that nobody wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Risk {
+    /// It changes nothing on the device.
+    Low,
+    /// It changes what it says that it changes, and can be undone.
+    Medium,
+    /// It can do anything.
+    High,
+}
+
+impl Risk {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
 /// A kind of operation. The engine never asks which kind a run is; it asks the kind.
 #[derive(Clone, Copy, Debug)]
 pub struct OperationKind {
@@ -35,6 +57,8 @@ pub struct OperationKind {
     pub title: &'static str,
     /// Who may run it.
     pub permission: Permission,
+    /// What can go wrong.
+    pub risk: Risk,
     /// Which other work it waits for.
     pub lane: Lane,
     /// Whether an interrupted run may simply run again.
@@ -45,6 +69,8 @@ pub struct OperationKind {
     pub max_timeout_seconds: u32,
     /// How long an offer waits for a device that is offline when nobody says, in seconds.
     pub expiry_seconds: u32,
+    /// What its parameters look like: a JSON Schema (draft 2020-12). It may allow more than the check does, never less.
+    pub params_schema: fn() -> serde_json::Value,
     /// Checks parameters and gives back their normal form.
     pub check: fn(serde_json::Value) -> std::result::Result<serde_json::Value, String>,
 }
@@ -112,6 +138,11 @@ impl Operations {
     pub fn all(&self) -> impl Iterator<Item = &OperationKind> {
         self.kinds.values()
     }
+}
+
+/// The schema of a type of parameters.
+pub fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {
+    schemars::schema_for!(T).to_value()
 }
 
 impl OperationKind {

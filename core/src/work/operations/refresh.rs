@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind};
+use super::{Lane, OperationKind, Risk, schema_of};
 use crate::access::Permission;
 
 /// Refresh the inventory of devices.
@@ -12,7 +12,7 @@ pub const REFRESH_RUN: Permission = Permission::new("operations.inventory.refres
 pub const NAME: &str = "inventory.refresh";
 
 /// The parameters of `inventory.refresh`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RefreshParams {
@@ -43,10 +43,12 @@ pub const KIND: OperationKind = OperationKind {
     name: NAME,
     title: "collect the inventory anew",
     permission: REFRESH_RUN,
+    risk: Risk::Low,
     lane: Lane::Shared,
     idempotent: true,
     timeout_seconds: 300,
     max_timeout_seconds: 3_600,
     expiry_seconds: 3_600,
+    params_schema: schema_of::<RefreshParams>,
     check,
 };

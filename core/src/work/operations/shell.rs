@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind};
+use super::{Lane, OperationKind, Risk, schema_of};
 use crate::access::Permission;
 
 /// Run scripts on devices. Whoever has it owns the devices.
@@ -16,7 +16,7 @@ pub const NAME: &str = "shell";
 pub const MAX_SCRIPT: usize = 32 * 1024;
 
 /// The parameters of `shell`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ShellParams {
@@ -100,11 +100,13 @@ pub const KIND: OperationKind = OperationKind {
     name: NAME,
     title: "run a script",
     permission: SHELL_RUN,
+    risk: Risk::High,
     lane: Lane::Exclusive,
     idempotent: false,
     timeout_seconds: 300,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,
+    params_schema: schema_of::<ShellParams>,
     check,
 };
 

@@ -23,9 +23,7 @@ async fn a_batch_has_a_queued_run_for_each_device_and_one_audit_entry() {
     let after_devices = work.test.actions().await.len();
     work.advance(1);
     let request = BatchRequest {
-        targets: Targets {
-            devices: devices.clone(),
-        },
+        targets: Targets::devices(devices.clone()),
         ..work.request("true")
     };
     let batch = work.create(&request).await.unwrap();
@@ -56,15 +54,13 @@ async fn what_cannot_be_done_is_refused_and_nothing_is_written() {
     };
     check_refused(work.create(&wrong).await, "operation.params_invalid");
     let nobody = BatchRequest {
-        targets: Targets { devices: vec![] },
+        targets: Targets::devices(vec![]),
         ..work.request("true")
     };
     check_refused(work.create(&nobody).await, "request.invalid");
     let stranger = DeviceId::new(work.now(), &crate::kernel::SeededRandom::new(99));
     let other = BatchRequest {
-        targets: Targets {
-            devices: vec![work.device, stranger],
-        },
+        targets: Targets::devices(vec![work.device, stranger]),
         ..work.request("true")
     };
     check_refused(work.create(&other).await, "batch.target_not_found");
@@ -72,7 +68,7 @@ async fn what_cannot_be_done_is_refused_and_nothing_is_written() {
     let many = (0..=MAX_TARGETS).map(|_| DeviceId::new(work.now(), &random)).collect();
     check_refused(
         work.create(&BatchRequest {
-            targets: Targets { devices: many },
+            targets: Targets::devices(many),
             ..work.request("true")
         })
         .await,
@@ -116,7 +112,7 @@ async fn request_for_many(work: &Work) -> BatchRequest {
     devices.sort_unstable();
     work.advance(1);
     BatchRequest {
-        targets: Targets { devices },
+        targets: Targets::devices(devices),
         ..work.request("true")
     }
 }
@@ -232,9 +228,7 @@ async fn a_device_that_goes_meanwhile_has_a_run_that_expires() {
 async fn a_device_named_twice_gets_one_run() {
     let work = Work::new().await;
     let request = BatchRequest {
-        targets: Targets {
-            devices: vec![work.device, work.device],
-        },
+        targets: Targets::devices(vec![work.device, work.device]),
         ..work.request("true")
     };
     assert_eq!(work.create(&request).await.unwrap().runs, 1);

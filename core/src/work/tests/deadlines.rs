@@ -82,7 +82,7 @@ async fn a_backlog_larger_than_a_page_is_swept() {
     let work = Work::new().await;
     let devices = work.test.devices(700).await;
     let request = BatchRequest {
-        targets: Targets { devices },
+        targets: Targets::devices(devices),
         ..work.request("true")
     };
     let batch = work.create(&request).await.unwrap();

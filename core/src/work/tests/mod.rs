@@ -1,9 +1,14 @@
 //! The life of work, from request to end, over the memory backend.
 
 mod answers;
+mod approvals;
 mod batches;
 mod deadlines;
 mod gates;
+mod retries;
+mod stops;
+mod targets;
+mod timing;
 mod together;
 
 use std::time::Duration;
@@ -35,11 +40,10 @@ impl Work {
         BatchRequest {
             operation: "shell".into(),
             params: serde_json::json!({"script": script}),
-            targets: Targets {
-                devices: vec![self.device],
-            },
+            targets: Targets::devices(vec![self.device]),
             timeout_seconds: None,
             expires_in_seconds: None,
+            ..BatchRequest::default()
         }
     }
 
@@ -66,6 +70,18 @@ impl Work {
             .await
             .unwrap();
         page.items[0].id
+    }
+
+    /// How many runs of a batch stand in each state, such as `queued 3`.
+    async fn states_of(&self, batch: BatchId) -> Vec<String> {
+        let shown = self.test.fleet.batches().show(&self.test.admin(), batch).await.unwrap();
+        let mut states: Vec<_> = shown
+            .states
+            .iter()
+            .map(|count| format!("{} {}", count.state.name(), count.runs))
+            .collect();
+        states.sort_unstable();
+        states
     }
 
     async fn only_run_of(&self, batch: BatchId) -> RunView {

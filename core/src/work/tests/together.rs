@@ -27,9 +27,7 @@ impl Crowd {
         for n in 0..size {
             devices.push(work.test.device(&format!("crowd-{n}")).await);
         }
-        let targets = Targets {
-            devices: devices.clone(),
-        };
+        let targets = Targets::devices(devices.clone());
         let request = BatchRequest {
             targets,
             ..work.request("uname -a")

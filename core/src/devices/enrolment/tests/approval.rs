@@ -76,7 +76,7 @@ async fn a_device_that_waits_is_shown_and_can_do_nothing() {
         (DEVICE_PENDING, Some(20))
     );
     let request = BatchRequest {
-        targets: Targets { devices: vec![id] },
+        targets: Targets::devices(vec![id]),
         ..batch()
     };
     fails(

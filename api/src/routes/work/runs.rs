@@ -1,10 +1,10 @@
-//! Work: operations, batches, runs and their output.
+//! Runs and their output.
 
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
@@ -14,25 +14,22 @@ use fleet_core::{
     Fleet,
     devices::DeviceId,
     work::{
-        BatchId, BatchRequest, BatchView, OperationKind, RunFilter, RunId, RunView, State as RunState,
-        batch::batch_id_for_key,
+        BatchId, RunFilter, RunId, RunView, State as RunState,
         output::{ChunkView, OutputWatch, Seen},
         run::RunEvent,
     },
 };
 use futures::{Stream, stream};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa::IntoParams;
 
-use super::NoParams;
 use crate::{
     codes,
-    extract::{ETag, IdempotencyKey, Json, List, PageParams, Path, Query},
+    extract::{ETag, Json, List, PageParams, Path, Query},
     page_schema,
     problem::{ApiError, ApiResult},
-    router::Routes,
-    state::{ApiState, Caller},
+    routes::NoParams,
+    state::Caller,
 };
 
 page_schema!(
@@ -51,109 +48,11 @@ page_schema!(
     RunEvent
 );
 
-/// The routes of work.
-pub(super) fn routes() -> Routes<ApiState> {
-    Routes {
-        ordinary: OpenApiRouter::new()
-            .routes(routes!(list_operations))
-            .routes(routes!(create_batch))
-            .routes(routes!(get_batch))
-            .routes(routes!(list_runs))
-            .routes(routes!(get_run))
-            .routes(routes!(cancel_run))
-            .routes(routes!(list_run_output))
-            .routes(routes!(list_run_events)),
-        waiting: OpenApiRouter::new().routes(routes!(stream_run_output)),
-    }
-}
-
-/// A kind of operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct OperationView {
-    /// Its name.
-    pub name: String,
-    /// What it does, in a few words.
-    pub title: String,
-    /// Who may run it.
-    pub permission: String,
-    /// Whether it waits for other exclusive work on the device.
-    pub exclusive: bool,
-    /// How long it may run when nobody says, in seconds.
-    pub timeout_seconds: u32,
-    /// How long it may run at most, in seconds.
-    pub max_timeout_seconds: u32,
-}
-
-impl From<&OperationKind> for OperationView {
-    fn from(kind: &OperationKind) -> Self {
-        Self {
-            name: kind.name.to_owned(),
-            title: kind.title.to_owned(),
-            permission: kind.permission.name().to_owned(),
-            exclusive: kind.lane == fleet_core::work::operations::Lane::Exclusive,
-            timeout_seconds: kind.timeout_seconds,
-            max_timeout_seconds: kind.max_timeout_seconds,
-        }
-    }
-}
-
-page_schema!(
-    /// All kinds of operation, on one page.
-    OperationPage,
-    OperationView
-);
-
-/// List the kinds of operation.
-#[utoipa::path(get, path = "/api/v1/operations", operation_id = "list_operations", tag = "operations",
-    responses((status = 200, description = "All kinds of operation", body = OperationPage)),
-    extensions(("x-fleet-permission" = json!("signed-in"))))]
-async fn list_operations(
-    State(fleet): State<Fleet>,
-    Caller(_caller): Caller,
-    // There are few kinds, so the one page holds them all whatever its limit.
-    _list: List<NoParams>,
-) -> Json<OperationPage> {
-    let items = fleet.operations().all().map(Into::into).collect();
-    Json(OperationPage {
-        items,
-        next: None,
-        total: None,
-    })
-}
-
-/// Run an operation on devices.
-#[utoipa::path(post, path = "/api/v1/batches", operation_id = "create_batch", tag = "batches", request_body = BatchRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; kept for seven days")),
-    responses((status = 201, description = "The batch, with a queued run for each device", body = BatchView)),
-    extensions(("x-fleet-permission" = json!("operations.{operation}:run")), ("x-fleet-audit" = json!("batch.create"))))]
-async fn create_batch(
-    State(fleet): State<Fleet>,
-    Caller(caller): Caller,
-    key: Option<IdempotencyKey>,
-    Json(request): Json<BatchRequest>,
-) -> ApiResult<(StatusCode, Json<BatchView>)> {
-    let key = key.map(|key| batch_id_for_key(caller.actor(), "/api/v1/batches", key.as_str()));
-    let batch = fleet.batches().create(&caller, &request, key).await?;
-    Ok((StatusCode::CREATED, Json(batch)))
-}
-
-/// Show a batch and how its runs stand.
-#[utoipa::path(get, path = "/api/v1/batches/{id}", operation_id = "get_batch", tag = "batches", params(("id" = BatchId, Path, description = "The batch")),
-    responses((status = 200, description = "The batch", body = BatchView)),
-    extensions(("x-fleet-permission" = json!("runs:read"))))]
-async fn get_batch(
-    State(fleet): State<Fleet>,
-    Caller(caller): Caller,
-    Path(id): Path<BatchId>,
-) -> ApiResult<Json<BatchView>> {
-    Ok(Json(fleet.batches().show(&caller, id).await?))
-}
-
 /// Which runs.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-struct RunParams {
+pub(super) struct RunParams {
     /// Only of this device.
     device: Option<DeviceId>,
     /// Only of this batch.
@@ -171,7 +70,7 @@ struct RunParams {
 #[utoipa::path(get, path = "/api/v1/runs", operation_id = "list_runs", tag = "runs", params(RunParams, PageParams),
     responses((status = 200, description = "A page of runs", body = RunPage)),
     extensions(("x-fleet-permission" = json!("runs:read"))))]
-async fn list_runs(
+pub(super) async fn list_runs(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,
     list: List<RunParams>,
@@ -202,7 +101,7 @@ async fn list_runs(
 #[utoipa::path(get, path = "/api/v1/runs/{id}", operation_id = "get_run", tag = "runs", params(("id" = RunId, Path, description = "The run")),
     responses((status = 200, description = "The run", body = RunView, headers(("ETag" = String, description = "The run's revision")))),
     extensions(("x-fleet-permission" = json!("runs:read"))))]
-async fn get_run(
+pub(super) async fn get_run(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,
     Path(id): Path<RunId>,
@@ -215,7 +114,7 @@ async fn get_run(
 #[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", operation_id = "cancel_run", tag = "runs", params(("id" = RunId, Path, description = "The run")),
     responses((status = 200, description = "The run as it stands now", body = RunView)),
     extensions(("x-fleet-permission" = json!("runs:cancel")), ("x-fleet-audit" = json!("run.cancel"))))]
-async fn cancel_run(
+pub(super) async fn cancel_run(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,
     Path(id): Path<RunId>,
@@ -228,7 +127,7 @@ async fn cancel_run(
     params(("id" = RunId, Path, description = "The run"), PageParams),
     responses((status = 200, description = "A page of output", body = ChunkPage)),
     extensions(("x-fleet-permission" = json!("runs:read"))))]
-async fn list_run_output(
+pub(super) async fn list_run_output(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,
     Path(id): Path<RunId>,
@@ -242,7 +141,7 @@ async fn list_run_output(
     params(("id" = RunId, Path, description = "The run"), PageParams),
     responses((status = 200, description = "A page of moves", body = RunEventPage)),
     extensions(("x-fleet-permission" = json!("runs:read"))))]
-async fn list_run_events(
+pub(super) async fn list_run_events(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,
     Path(id): Path<RunId>,
@@ -255,7 +154,7 @@ async fn list_run_events(
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
-struct FromParams {
+pub(super) struct FromParams {
     /// The first chunk that is wanted; the first one of all by default. `Last-Event-ID` goes before it.
     from: Option<u32>,
 }
@@ -268,7 +167,7 @@ struct FromParams {
     params(("id" = RunId, Path, description = "The run"), FromParams),
     responses((status = 200, description = "The stream", body = String, content_type = "text/event-stream")),
     extensions(("x-fleet-permission" = json!("runs:read")), ("x-fleet-stream" = json!("ChunkView"))))]
-async fn stream_run_output(
+pub(super) async fn stream_run_output(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,
     Path(id): Path<RunId>,

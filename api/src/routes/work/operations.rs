@@ -1,0 +1,81 @@
+//! Kinds of operation.
+
+use axum::extract::State;
+use fleet_core::{
+    Fleet,
+    work::{OperationKind, operations::Lane},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    extract::{Json, List},
+    page_schema,
+    routes::NoParams,
+    state::Caller,
+};
+
+/// A kind of operation.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct OperationView {
+    /// Its name.
+    pub name: String,
+    /// What it does, in a few words.
+    pub title: String,
+    /// Who may run it.
+    pub permission: String,
+    /// What can go wrong: `low` when it changes nothing, `medium` when it changes what it says, `high` when it can do anything. An open
+    /// set: be ready for values that come later.
+    pub risk: String,
+    /// Whether it waits for other exclusive work on the device.
+    pub exclusive: bool,
+    /// How long it may run when nobody says, in seconds.
+    pub timeout_seconds: u32,
+    /// How long it may run at most, in seconds.
+    pub max_timeout_seconds: u32,
+    /// How long its runs wait for a device that is offline when nobody says, in seconds.
+    pub expiry_seconds: u32,
+    /// What its parameters look like: a JSON Schema (draft 2020-12).
+    #[schema(value_type = Object)]
+    pub params_schema: serde_json::Value,
+}
+
+impl From<&OperationKind> for OperationView {
+    fn from(kind: &OperationKind) -> Self {
+        Self {
+            name: kind.name.to_owned(),
+            title: kind.title.to_owned(),
+            permission: kind.permission.name().to_owned(),
+            risk: kind.risk.name().to_owned(),
+            exclusive: kind.lane == Lane::Exclusive,
+            timeout_seconds: kind.timeout_seconds,
+            max_timeout_seconds: kind.max_timeout_seconds,
+            expiry_seconds: kind.expiry_seconds,
+            params_schema: (kind.params_schema)(),
+        }
+    }
+}
+
+page_schema!(
+    /// All kinds of operation, on one page.
+    OperationPage,
+    OperationView
+);
+
+/// List the kinds of operation.
+#[utoipa::path(get, path = "/api/v1/operations", operation_id = "list_operations", tag = "operations",
+    responses((status = 200, description = "All kinds of operation", body = OperationPage)),
+    extensions(("x-fleet-permission" = json!("signed-in"))))]
+pub(super) async fn list_operations(
+    State(fleet): State<Fleet>,
+    Caller(_caller): Caller,
+    // There are few kinds, so the one page holds them all whatever its limit.
+    _list: List<NoParams>,
+) -> Json<OperationPage> {
+    let items = fleet.operations().all().map(Into::into).collect();
+    Json(OperationPage {
+        items,
+        next: None,
+        total: None,
+    })
+}

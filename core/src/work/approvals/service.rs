@@ -1,0 +1,146 @@
+//! Use cases over approvals.
+
+use std::time::Duration;
+
+use super::{
+    APPROVAL_APPROVE, APPROVAL_CLOSED, APPROVAL_NOT_FOUND, APPROVAL_REJECT, Approval, ApprovalId, ApprovalView,
+    Comment, Verdict,
+    rules::{decide, view},
+};
+use crate::{
+    access::Context,
+    devices::DeviceId,
+    kernel::{Page, PageRequest, Result},
+    live::Signals,
+    store::{Direction, Evidence, Filter, Query, Store, Value},
+    work::{
+        RUNS_APPROVE, RUNS_READ,
+        batch::{Batch, cancel_batch, let_go, release_page, stop_runs, wake},
+        run::RunId,
+    },
+};
+
+/// Which approvals are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApprovalFilter {
+    /// Only those that somebody may still decide.
+    pub open: bool,
+}
+
+/// Reads and decides approvals.
+#[derive(Debug)]
+pub struct ApprovalService<'a> {
+    store: &'a Store,
+    devices: &'a Signals<DeviceId>,
+    runs: &'a Signals<RunId>,
+}
+
+impl<'a> ApprovalService<'a> {
+    pub(crate) fn new(store: &'a Store, devices: &'a Signals<DeviceId>, runs: &'a Signals<RunId>) -> Self {
+        Self { store, devices, runs }
+    }
+
+    /// A page of approvals: the open ones in the order in which their time passes, all of them newest first.
+    pub async fn list(
+        &self,
+        context: &Context,
+        filter: &ApprovalFilter,
+        page: &PageRequest,
+    ) -> Result<Page<ApprovalView>> {
+        context.require(RUNS_READ)?;
+        let now = self.store.clock().now();
+        let query = match filter.open {
+            true => Query::<Approval>::all()
+                .filter(Filter::Range(
+                    Approval::OPEN_UNTIL.name(),
+                    Some(Value::Int(now.as_micros().saturating_add(1))),
+                    None,
+                ))
+                .order(Approval::OPEN_UNTIL, Direction::Ascending)
+                // The bound moves on with the clock; the list stays the same one.
+                .asked(&"open approvals")?,
+            false => Query::all().order(Approval::CREATED_AT, Direction::Descending),
+        };
+        let found = self.store.reader().await?.list(&query, page).await?;
+        Ok(found.map(|approval| view(approval.value, now)))
+    }
+
+    /// One approval.
+    pub async fn show(&self, context: &Context, id: ApprovalId) -> Result<ApprovalView> {
+        context.require(RUNS_READ)?;
+        let approval = self.store.get::<Approval>(id).await?;
+        let approval = approval.ok_or_else(|| APPROVAL_NOT_FOUND.error(format!("there is no approval {id}")))?;
+        Ok(view(approval.value, self.store.clock().now()))
+    }
+
+    /// Agrees to work. With the last agreement that is needed it begins, or waits for its time.
+    pub async fn approve(&self, context: &Context, id: ApprovalId, comment: &Comment) -> Result<ApprovalView> {
+        self.decide(context, id, Verdict::Approved, comment).await
+    }
+
+    /// Refuses work: none of it begins. Whoever asked for it may do so, too.
+    pub async fn reject(&self, context: &Context, id: ApprovalId, comment: &Comment) -> Result<ApprovalView> {
+        self.decide(context, id, Verdict::Rejected, comment).await
+    }
+
+    async fn decide(
+        &self,
+        context: &Context,
+        id: ApprovalId,
+        verdict: Verdict,
+        comment: &Comment,
+    ) -> Result<ApprovalView> {
+        context.require(RUNS_APPROVE)?;
+        let action = match verdict {
+            Verdict::Approved => APPROVAL_APPROVE,
+            Verdict::Rejected => APPROVAL_REJECT,
+        };
+        let (approval, batch, moved) = self
+            .store
+            .change(context, Evidence::Audit(action), |mut tx| async move {
+                let missing = || APPROVAL_NOT_FOUND.error(format!("there is no approval {id}"));
+                let before = tx.get::<Approval>(id).await?.ok_or_else(missing)?;
+                let batch_before = tx.get::<Batch>(before.batch).await?.ok_or_else(missing)?;
+                if batch_before.cancelled_at.is_some() && before.decided_at.is_none() {
+                    return Err(APPROVAL_CLOSED.error("the work was stopped"));
+                }
+                let (mut approval, mut batch) = (before.value.clone(), batch_before.value.clone());
+                let who = tx.context().actor().clone();
+                let user = tx.context().user();
+                decide(&mut approval, (&who, user), verdict, comment.comment.clone(), tx.now())?;
+                let moved = match (approval.decided_at, verdict) {
+                    (Some(at), Verdict::Approved) => {
+                        let start = batch.start_at.map_or(at, |start| start.max(at));
+                        batch.release_at = Some(start);
+                        batch.expires_at = start.plus(Duration::from_secs(u64::from(batch.expiry_seconds)));
+                        release_page(&mut tx, &mut batch).await?
+                    }
+                    (Some(_), Verdict::Rejected) => cancel_batch(&mut tx, &mut batch, "it was refused").await?,
+                    (None, _) => Vec::new(),
+                };
+                tx.subject::<Approval>(id, approval.operation.clone());
+                tx.detail("batch", batch.id.to_string());
+                tx.detail("settled", approval.decided_at.is_some());
+                tx.update(&before, &approval)?;
+                tx.update(&batch_before, &batch)?;
+                tx.commit().await?;
+                Ok((approval, batch, moved))
+            })
+            .await?;
+        let (store, devices, runs) = (self.store, self.devices, self.runs);
+        wake(devices, runs, moved);
+        let is_due = batch.release_at.is_some_and(|at| at <= store.clock().now());
+        let followed = if is_due {
+            let_go(store, devices, runs, context, batch.id).await
+        } else if batch.cancelling_since.is_some() {
+            stop_runs(store, devices, runs, context, batch.id).await
+        } else {
+            Ok(())
+        };
+        if let Err(error) = followed {
+            // The decision is durable, and a job goes on with it.
+            tracing::warn!(batch = %batch.id, error = error.log(), "its runs do not all know yet");
+        }
+        Ok(view(approval, self.store.clock().now()))
+    }
+}

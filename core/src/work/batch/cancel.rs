@@ -1,0 +1,183 @@
+//! Stops all runs of a batch: one commit says so, and the runs follow step by step. Whoever makes further runs of it makes them
+//! cancelled, and a job goes on where somebody was interrupted.
+
+use super::{BATCH_CANCEL, Batch, BatchId, BatchService, BatchView, service::existing};
+use crate::{
+    Fleet,
+    access::Context,
+    devices::DeviceId,
+    kernel::{EntityId as _, MAX_LIMIT, PageRequest, PageToken, Result},
+    live::Signals,
+    store::{Direction, Evidence, Filter, Query, Store, Tx, Value, Versioned},
+    work::{
+        RUNS_CANCEL, State,
+        run::{Edge, Run, RunId, step_run},
+    },
+};
+
+/// Batches that one tick of the job looks for.
+const BATCHES: usize = 20;
+
+/// States that a run can be stopped in.
+const OPEN: [State; 7] = [
+    State::Draft,
+    State::AwaitingApproval,
+    State::Scheduled,
+    State::Queued,
+    State::Offered,
+    State::Accepted,
+    State::Running,
+];
+
+/// A run that was stopped or let go, and its device.
+pub(crate) type Stopped = (RunId, DeviceId);
+
+impl BatchService<'_> {
+    /// Stops all runs of a batch: those that no device has at once, others as soon as their devices hear of it. What has ended stays
+    /// as it is; stopping again changes nothing.
+    pub async fn cancel(&self, context: &Context, id: BatchId) -> Result<BatchView> {
+        context.require(RUNS_CANCEL)?;
+        let (stopped, is_settled) = self
+            .store
+            .change(context, Evidence::Audit(BATCH_CANCEL), |mut tx| async move {
+                let before = existing(tx.reader(), id).await?;
+                let mut batch = before.value.clone();
+                let open = Run::BATCH
+                    .eq(id.uuid())
+                    .and(Run::STATE.one_of(OPEN.map(|state| state.name())));
+                let has_ended = batch.expanding_since.is_none() && tx.reader().count::<Run>(&open).await? == 0;
+                if batch.cancelled_at.is_some() || has_ended {
+                    return Ok((Vec::new(), true));
+                }
+                let stopped = cancel_batch(&mut tx, &mut batch, "its batch was stopped").await?;
+                tx.subject::<Batch>(id, batch.operation.clone());
+                tx.detail("runs", stopped.len());
+                tx.update(&before, &batch)?;
+                tx.commit().await?;
+                Ok((stopped, batch.cancelling_since.is_none()))
+            })
+            .await?;
+        wake(self.devices(), self.runs, stopped);
+        if !is_settled {
+            self.stop_rest(context, id).await;
+        }
+        self.view(id).await
+    }
+
+    async fn stop_rest(&self, context: &Context, id: BatchId) {
+        if let Err(error) = stop_runs(self.store, self.devices(), self.runs, context, id).await {
+            // That it is to stop is durable, and the job goes on with it.
+            tracing::warn!(batch = %id, error = error.log(), "its runs are not all stopped yet");
+        }
+    }
+}
+
+/// Marks a batch as stopped, in the change in which it is stored, and stops its first runs.
+pub(crate) async fn cancel_batch(tx: &mut Tx, batch: &mut Batch, reason: &str) -> Result<Vec<Stopped>> {
+    batch.cancelled_at = Some(tx.now());
+    batch.release_at = None;
+    let (stopped, next) = stop_page(tx, batch.id, &PageRequest::new(Some(MAX_LIMIT), None)?, reason).await?;
+    let may_be_more = next.is_some() || batch.expanding_since.is_some();
+    batch.cancelling_since = may_be_more.then(|| tx.now());
+    Ok(stopped)
+}
+
+/// Wakes whoever waits for runs.
+pub(crate) fn wake(devices: &Signals<DeviceId>, runs: &Signals<RunId>, moved: Vec<Stopped>) {
+    for (run, device) in moved {
+        devices.signal(device);
+        runs.signal(run);
+    }
+}
+
+/// Stops the open runs of a batch that is marked as stopped.
+pub(crate) async fn stop_runs(
+    store: &Store,
+    devices: &Signals<DeviceId>,
+    runs: &Signals<RunId>,
+    context: &Context,
+    id: BatchId,
+) -> Result<()> {
+    // Only then can no further run come behind the walk.
+    let is_complete = existing(&mut store.reader().await?, id)
+        .await?
+        .expanding_since
+        .is_none();
+    let mut page = PageRequest::new(Some(MAX_LIMIT), None)?;
+    loop {
+        let (stopped, next) = store
+            .change(context, Evidence::Audit(BATCH_CANCEL), |mut tx| {
+                let page = page.clone();
+                async move {
+                    let before = existing(tx.reader(), id).await?;
+                    let mut batch = before.value.clone();
+                    let (stopped, next) = stop_page(&mut tx, id, &page, "its batch was stopped").await?;
+                    if next.is_none() && is_complete {
+                        batch.cancelling_since = None;
+                    }
+                    tx.subject::<Batch>(id, batch.operation.clone());
+                    tx.detail("runs", stopped.len());
+                    tx.update(&before, &batch)?;
+                    tx.commit().await?;
+                    Ok((stopped, next))
+                }
+            })
+            .await?;
+        wake(devices, runs, stopped);
+        match next {
+            Some(next) => page = PageRequest::new(Some(MAX_LIMIT), Some(next))?,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Stops what is open and does not know yet of a page of a batch's runs.
+async fn stop_page(
+    tx: &mut Tx,
+    id: BatchId,
+    page: &PageRequest,
+    reason: &str,
+) -> Result<(Vec<Stopped>, Option<PageToken>)> {
+    let query = Query::<Run>::all().filter(Run::BATCH.eq(id.uuid()));
+    let found = tx.list(&query, page).await?;
+    let mut stopped = Vec::new();
+    for before in &found.items {
+        if stop(tx, before, reason)? {
+            stopped.push((before.id, before.device));
+        }
+    }
+    Ok((stopped, found.next))
+}
+
+fn stop(tx: &mut Tx, before: &Versioned<Run>, reason: &str) -> Result<bool> {
+    let mut run = before.value.clone();
+    if run.state.is_terminal() || run.cancel_requested_at.is_some() {
+        return Ok(false);
+    }
+    run.cancel_requested_at = Some(tx.now());
+    if run.state.is_with_device() {
+        tx.update(before, &run)?;
+    } else {
+        let actor = tx.context().actor().clone();
+        step_run(tx, before, &mut run, &actor, Edge::Withdraw, Some(reason.to_owned()))?;
+    }
+    Ok(true)
+}
+
+/// Goes on with batches whose stopping was interrupted.
+pub(crate) async fn cancel_open(fleet: Fleet) -> Result<()> {
+    let context = Context::system("work.cancel");
+    let all = Filter::Range(Batch::CANCELLING_SINCE.name(), Some(Value::Int(i64::MIN)), None);
+    let query = Query::<Batch>::all()
+        .filter(all)
+        .order(Batch::CANCELLING_SINCE, Direction::Ascending);
+    let page = PageRequest::new(Some(BATCHES), None)?;
+    for batch in fleet.store().reader().await?.list(&query, &page).await?.items {
+        let (devices, runs) = (fleet.device_signals(), fleet.run_signals());
+        if let Err(error) = stop_runs(fleet.store(), devices, runs, &context, batch.id).await {
+            // The next tick tries again; the others need not wait for it.
+            tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all stopped yet");
+        }
+    }
+    Ok(())
+}

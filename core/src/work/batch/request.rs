@@ -1,0 +1,134 @@
+//! What is asked for, and what is answered.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, BatchId, Cause, PlanId, Targets};
+use crate::{
+    access::Actor,
+    kernel::Timestamp,
+    work::{
+        approvals::ApprovalId,
+        run::{State, StateCount},
+    },
+};
+
+/// A request for work.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"operation": "shell", "params": {"script": "uname -a"}, "targets": {"devices": ["019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41"]}})))]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// The kind of operation, such as `shell`.
+    pub operation: String,
+    /// Its parameters.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub params: serde_json::Value,
+    /// Which devices.
+    pub targets: Targets,
+    /// How long a run may take, in seconds; the kind's default when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub timeout_seconds: Option<u32>,
+    /// How long a run waits for a device that is offline, in seconds, once it may begin; the kind's default when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub expires_in_seconds: Option<u32>,
+    /// When it begins; at once when left out. At most 366 days ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub start_at: Option<Timestamp>,
+    /// How many others have to agree before it begins, 0 to 10; the fleet's settings may ask for more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub approvals: Option<u32>,
+}
+
+/// Which runs of a batch are tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchRetry {
+    /// Those that ended in one of these states; when left out, in any that is no success and was nobody's wish: `failed`,
+    /// `timed_out`, `expired`, `lost`, `indeterminate`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<State>,
+}
+
+/// Which batches are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchFilter {
+    /// Only of this kind of operation.
+    pub operation: Option<String>,
+}
+
+/// A batch as people and programs see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BatchView {
+    /// Its id.
+    pub id: BatchId,
+    /// Its plan.
+    pub plan: PlanId,
+    /// The kind of operation.
+    pub operation: String,
+    /// Its parameters.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    pub params: serde_json::Value,
+    /// Who asked for it.
+    pub created_by: Actor,
+    /// When.
+    pub created_at: Timestamp,
+    /// When its runs may begin, if that was asked for.
+    pub start_at: Option<Timestamp>,
+    /// What has to be approved before its runs may begin.
+    pub approval: Option<ApprovalId>,
+    /// The batch whose unsuccessful runs it tries again.
+    pub retry_of: Option<BatchId>,
+    /// When somebody stopped all of it.
+    pub cancelled_at: Option<Timestamp>,
+    /// How many runs it has.
+    pub runs: u64,
+    /// How many runs stand in each state.
+    pub states: Vec<StateCount>,
+    /// Whether every run has ended.
+    pub finished: bool,
+}
+
+impl BatchView {
+    pub(super) fn new(batch: Batch, states: Vec<StateCount>) -> Self {
+        let ended = states.iter().filter(|count| count.state.is_terminal());
+        let finished = ended.map(|count| count.runs).sum::<u64>() == batch.runs;
+        Self {
+            id: batch.id,
+            plan: batch.plan,
+            operation: batch.operation,
+            params: batch.params,
+            created_by: batch.created_by,
+            created_at: batch.created_at,
+            start_at: batch.start_at,
+            approval: batch.approval,
+            retry_of: batch.retry_of,
+            cancelled_at: batch.cancelled_at,
+            runs: batch.runs,
+            states,
+            finished,
+        }
+    }
+}
+
+/// A request that was checked, of whatever cause.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) params: serde_json::Value,
+    pub(super) targets: Targets,
+    pub(super) timeout_seconds: u32,
+    pub(super) expiry_seconds: u32,
+    pub(super) start_at: Option<Timestamp>,
+    /// How many others have to agree.
+    pub(super) approvals: u32,
+    pub(super) cause: Cause,
+    pub(super) retry_of: Option<BatchId>,
+    /// What identifies the request.
+    pub(super) digest: String,
+}

@@ -1,0 +1,79 @@
+//! Which devices a request for work means.
+
+use serde::{Deserialize, Serialize};
+
+use crate::devices::{DeviceGroupId, DeviceId};
+
+/// Which devices: those that are named, those of the groups, and those with the labels; or all. Devices that are kept out or wait for
+/// approval are meant only when they are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Targets {
+    /// These devices; at most 10,000.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceId>,
+    /// The devices that are in any of these groups; at most 100.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<DeviceGroupId>,
+    /// The devices that have all of these labels, each `name` or `name=value`; at most 16.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// All devices; nothing else may be named then.
+    #[serde(skip_serializing_if = "is_false")]
+    pub all: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Targets {
+    /// These devices and no others.
+    pub fn devices(devices: Vec<DeviceId>) -> Self {
+        Self {
+            devices,
+            ..Self::default()
+        }
+    }
+
+    /// Whether some of them have to be looked for.
+    pub(super) fn has_conditions(&self) -> bool {
+        self.all || !self.groups.is_empty() || !self.labels.is_empty()
+    }
+}
+
+/// Which devices, as it was asked for and is stored: what a later version adds must not keep this one from reading it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlannedTargets {
+    /// See [`Targets::devices`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceId>,
+    /// See [`Targets::groups`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<DeviceGroupId>,
+    /// See [`Targets::labels`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// See [`Targets::all`].
+    #[serde(skip_serializing_if = "is_false")]
+    pub all: bool,
+}
+
+impl From<Targets> for PlannedTargets {
+    fn from(targets: Targets) -> Self {
+        let Targets {
+            devices,
+            groups,
+            labels,
+            all,
+        } = targets;
+        Self {
+            devices,
+            groups,
+            labels,
+            all,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Stopping a whole batch.
+
+use super::*;
+use crate::{
+    access::Role,
+    devices::testing::fails,
+    work::batch::{BATCH_NOT_FOUND, cancel_open, expand_stalled},
+};
+
+impl Work {
+    async fn stop(&self, batch: BatchId) -> BatchView {
+        let batches = self.test.fleet.batches();
+        batches.cancel(&self.test.admin(), batch).await.unwrap()
+    }
+
+    async fn for_many(&self, count: usize) -> BatchRequest {
+        let devices = self.test.devices(count).await;
+        self.advance(1);
+        BatchRequest {
+            targets: Targets::devices(devices),
+            ..self.request("true")
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_ends_at_once_and_what_a_device_has_hears_of_it() {
+    let work = Work::new().await;
+    let mut request = work.for_many(3).await;
+    request.targets.devices.push(work.device);
+    let batch = work.create(&request).await.unwrap().id;
+    let with_device = work.pending(1).await.offers[0].body.run;
+    work.advance(1);
+    let audited = work.test.actions().await.len();
+    let shown = work.stop(batch).await;
+    assert_eq!(shown.cancelled_at, Some(work.now()));
+    assert_eq!(work.states_of(batch).await, ["cancelled 3", "offered 1"]);
+    assert_eq!(work.test.actions().await[audited..], ["batch.cancel"]);
+    assert_eq!(work.pending(1).await.cancels, [with_device]);
+    // Again changes nothing.
+    work.advance(1);
+    work.stop(batch).await;
+    assert_eq!(work.test.actions().await.len(), audited + 1);
+    let finished = work.finished(with_device, RunResult::Cancelled);
+    work.test
+        .fleet
+        .delivery()
+        .finished(work.device, finished)
+        .await
+        .unwrap();
+    assert_eq!(work.states_of(batch).await, ["cancelled 4"]);
+}
+
+#[tokio::test]
+async fn a_batch_that_has_ended_stays_as_it_is() {
+    let work = Work::new().await;
+    let run = work.run_in(State::Succeeded).await;
+    let batch = work.show(run).await.batch;
+    let audited = work.test.actions().await.len();
+    assert_eq!(work.stop(batch).await.cancelled_at, None);
+    assert_eq!(work.test.actions().await.len(), audited);
+}
+
+#[tokio::test]
+async fn runs_of_many_devices_are_stopped_in_steps() {
+    let work = Work::new().await;
+    let request = work.for_many(1_100).await;
+    let batch = work.create(&request).await.unwrap().id;
+    work.stop(batch).await;
+    assert_eq!(work.states_of(batch).await, ["cancelled 1100"]);
+    let stored = work
+        .test
+        .fleet
+        .store()
+        .get::<crate::work::Batch>(batch)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((stored.cancelling_since, stored.release_at), (None, None));
+}
+
+#[tokio::test]
+async fn runs_that_are_made_after_the_stop_are_made_cancelled() {
+    let work = Work::new().await;
+    let request = work.for_many(1_100).await;
+    let key = BatchId::new(work.now(), &crate::kernel::SeededRandom::new(5));
+    let batches = work.test.fleet.batches();
+    // Whoever asked is gone as soon as the batch is there.
+    drop(batches.begin(&work.test.admin(), &request, Some(key)).await.unwrap());
+    work.stop(key).await;
+    assert_eq!(work.states_of(key).await, ["cancelled 512"]);
+    work.advance(61);
+    expand_stalled(work.test.fleet.clone()).await.unwrap();
+    cancel_open(work.test.fleet.clone()).await.unwrap();
+    assert_eq!(work.states_of(key).await, ["cancelled 1100"]);
+    let stored = work
+        .test
+        .fleet
+        .store()
+        .get::<crate::work::Batch>(key)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(stored.cancelling_since, None);
+    assert!(
+        work.test
+            .fleet
+            .batches()
+            .show(&work.test.admin(), key)
+            .await
+            .unwrap()
+            .finished
+    );
+}
+
+#[tokio::test]
+async fn only_who_may_stops_a_batch_that_is_there() {
+    let work = Work::new().await;
+    let batch = work.create(&work.request("true")).await.unwrap().id;
+    let batches = work.test.fleet.batches();
+    fails(
+        batches.cancel(&work.test.role(Role::Viewer), batch).await,
+        crate::access::DENIED,
+    );
+    let stranger = BatchId::new(work.now(), &crate::kernel::SeededRandom::new(6));
+    fails(batches.cancel(&work.test.admin(), stranger).await, BATCH_NOT_FOUND);
+}

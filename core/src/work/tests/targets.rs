@@ -1,0 +1,166 @@
+//! Which devices a request means.
+
+use super::*;
+use crate::{
+    devices::{
+        DeviceGroupId,
+        groups::{GROUP_NOT_FOUND, NewDeviceGroup},
+        testing::fails,
+    },
+    kernel::EntityId as _,
+    store::Query,
+    work::batch::{MAX_TARGETS, NO_TARGETS},
+};
+
+/// Six devices: the first two in group A, the second and third in group B, the third and fourth with labels, the fifth disabled.
+struct Park {
+    work: Work,
+    devices: Vec<DeviceId>,
+    groups: [DeviceGroupId; 2],
+}
+
+impl Park {
+    async fn new() -> Self {
+        let work = Work::new().await;
+        let (fleet, admin) = (&work.test.fleet, work.test.admin());
+        let mut devices = work.test.devices(5).await;
+        devices.push(work.device);
+        let mut groups = Vec::new();
+        for (name, members) in [("A", &devices[0..2]), ("B", &devices[1..3])] {
+            let new = NewDeviceGroup {
+                name: name.into(),
+                ..NewDeviceGroup::default()
+            };
+            let group = fleet.device_groups().create(&admin, &new).await.unwrap().id;
+            fleet.device_groups().add_members(&admin, group, members).await.unwrap();
+            groups.push(group);
+        }
+        for (device, labels) in [(2, &[("env", "prod")][..]), (3, &[("env", "prod"), ("role", "db")])] {
+            let labels = labels.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+            fleet
+                .devices()
+                .set_labels(&admin, &[devices[device]], &labels.collect())
+                .await
+                .unwrap();
+        }
+        let off = crate::devices::device::DeviceChange {
+            disabled: Some(true),
+            ..Default::default()
+        };
+        fleet.devices().set(&admin, devices[4], None, &off).await.unwrap();
+        work.advance(1);
+        Self {
+            groups: [groups[0], groups[1]],
+            work,
+            devices,
+        }
+    }
+
+    /// The places of the devices that get a run.
+    async fn meant(&self, targets: Targets) -> Result<Vec<usize>> {
+        let request = BatchRequest {
+            targets,
+            ..self.work.request("true")
+        };
+        let batch = self.work.create(&request).await?.id;
+        let query = Query::<Run>::all().filter(Run::BATCH.eq(batch.uuid()));
+        let mut reader = self.work.test.fleet.store().reader().await?;
+        let runs = reader.list(&query, &PageRequest::default()).await?.items;
+        let place = |run: &crate::store::Versioned<Run>| self.devices.iter().position(|device| *device == run.device);
+        let mut places: Vec<_> = runs.iter().filter_map(place).collect();
+        places.sort_unstable();
+        Ok(places)
+    }
+
+    async fn check(&self, targets: Targets, expected: &[usize]) {
+        assert_eq!(self.meant(targets.clone()).await.unwrap(), expected, "{targets:?}");
+    }
+}
+
+#[tokio::test]
+async fn groups_and_labels_are_looked_up_when_the_work_is_asked_for() {
+    let park = Park::new().await;
+    let [a, b] = park.groups;
+    let groups = |groups: &[DeviceGroupId]| Targets {
+        groups: groups.to_vec(),
+        ..Targets::default()
+    };
+    let labels = |labels: &[&str]| Targets {
+        labels: labels.iter().map(ToString::to_string).collect(),
+        ..Targets::default()
+    };
+    park.check(groups(&[a]), &[0, 1]).await;
+    park.check(groups(&[a, b]), &[0, 1, 2]).await;
+    park.check(labels(&["env=prod"]), &[2, 3]).await;
+    park.check(labels(&["env", "role=db"]), &[3]).await;
+    let both = Targets {
+        devices: vec![park.devices[5]],
+        labels: vec!["role".into()],
+        ..groups(&[a])
+    };
+    park.check(both, &[0, 1, 3, 5]).await;
+    let all = Targets {
+        all: true,
+        ..Targets::default()
+    };
+    // The fifth is kept out: it is meant only by name.
+    park.check(all, &[0, 1, 2, 3, 5]).await;
+    park.check(Targets::devices(vec![park.devices[4]]), &[4]).await;
+}
+
+#[tokio::test]
+async fn what_means_nothing_or_contradicts_itself_is_refused() {
+    let park = Park::new().await;
+    let labels = |labels: &[&str]| Targets {
+        labels: labels.iter().map(ToString::to_string).collect(),
+        ..Targets::default()
+    };
+    fails(park.meant(labels(&["env=test"])).await, NO_TARGETS);
+    let stranger = DeviceGroupId::new(park.work.now(), &crate::kernel::SeededRandom::new(7));
+    let unknown = Targets {
+        groups: vec![park.groups[0], stranger],
+        ..Targets::default()
+    };
+    fails(park.meant(unknown).await, GROUP_NOT_FOUND);
+    let invalid = crate::kernel::INVALID;
+    fails(park.meant(Targets::default()).await, invalid);
+    let too_much = Targets {
+        all: true,
+        ..labels(&["env"])
+    };
+    fails(park.meant(too_much).await, invalid);
+    fails(
+        park.meant(labels(&["no label, this"])).await,
+        crate::devices::device::DEVICE_LABEL_INVALID,
+    );
+    let many = vec!["env".to_string(); 17];
+    let many = Targets {
+        labels: many,
+        ..Targets::default()
+    };
+    fails(park.meant(many).await, invalid);
+}
+
+#[tokio::test]
+async fn the_same_request_is_the_same_batch_although_the_group_has_changed() {
+    let park = Park::new().await;
+    let (fleet, admin) = (&park.work.test.fleet, park.work.test.admin());
+    let request = BatchRequest {
+        targets: Targets {
+            groups: vec![park.groups[0]],
+            ..Targets::default()
+        },
+        ..park.work.request("true")
+    };
+    let key = Some(BatchId::new(park.work.now(), &crate::kernel::SeededRandom::new(8)));
+    let first = fleet.batches().create(&admin, &request, key).await.unwrap();
+    let added = [park.devices[3]];
+    fleet
+        .device_groups()
+        .add_members(&admin, park.groups[0], &added)
+        .await
+        .unwrap();
+    let again = fleet.batches().create(&admin, &request, key).await.unwrap();
+    assert_eq!((first.id, first.runs), (again.id, again.runs));
+    assert!(first.runs < MAX_TARGETS as u64);
+}
