@@ -47,6 +47,7 @@ pub struct BatchRequest {
 /// Which runs of a batch are tried again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"states": ["failed", "lost"]})))]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchRetry {
     /// Those that ended in one of these states; when left out, in any that is no success and was nobody's wish: `failed`,
