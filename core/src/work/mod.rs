@@ -11,6 +11,7 @@
 //! run/         the run, its states and edges; reading and cancelling
 //! delivery/    offers to devices, what devices answer, the sweep
 //! output/      what runs print
+//! schedule/    when: once, or again and again by a cron expression in a time zone; pure
 //! ```
 //!
 //! ```
@@ -32,6 +33,7 @@ mod module;
 pub mod operations;
 pub mod output;
 pub mod run;
+pub mod schedule;
 mod settings;
 #[cfg(test)]
 mod tests;
