@@ -38,6 +38,7 @@ use crate::{
         ApprovalService, BatchService, Operations, RunId, RunService,
         delivery::{Deliveries, DeliveryService},
         output::{OutputMeter, OutputService},
+        windows::WindowService,
     },
 };
 
@@ -442,6 +443,11 @@ impl Fleet {
     /// What somebody has to agree to.
     pub fn approvals(&self) -> ApprovalService<'_> {
         ApprovalService::new(&self.inner.store, &self.inner.device_signals, &self.inner.run_signals)
+    }
+
+    /// Reads and changes windows, and says what follows from them.
+    pub fn windows(&self) -> WindowService<'_> {
+        WindowService::new(&self.inner.store, &self.inner.operations)
     }
 
     /// Reads and cancels runs.

@@ -56,10 +56,10 @@ pub use event::*;
 pub use groups::{DeviceGroup, DeviceGroupId, DeviceGroupService, DeviceGroupView};
 pub use inventory::InventoryService;
 pub use module::module;
-pub(crate) use permissions::not_found;
 pub use permissions::{
     DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, GROUPS_READ, GROUPS_WRITE, TOKENS_READ, TOKENS_WRITE,
 };
+pub(crate) use permissions::{not_found, require_in_scope};
 pub use presence::{DeviceBeat, DeviceLink, DeviceState, DeviceStateView, PresenceBoard, PresenceService};
 pub use settings::{APPROVAL_REQUIRED, KNOWN_MACHINE, KnownMachine};
 

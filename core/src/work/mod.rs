@@ -12,6 +12,7 @@
 //! delivery/    offers to devices, what devices answer, the sweep
 //! output/      what runs print
 //! schedule/    when: once, or again and again by a cron expression in a time zone; pure
+//! windows/     when devices may be changed, and when they must not be
 //! ```
 //!
 //! ```
@@ -37,6 +38,7 @@ pub mod schedule;
 mod settings;
 #[cfg(test)]
 mod tests;
+pub mod windows;
 
 pub use approvals::{Approval, ApprovalId, ApprovalService, ApprovalView};
 pub use batch::{Batch, BatchId, BatchRequest, BatchService, BatchView, Plan, PlanId};

@@ -14,6 +14,7 @@ use super::{
     operations::{agent_update, refresh, shell},
     output::Chunk,
     run::{RUN_CANCEL, RunEvent},
+    windows::{WINDOW_CREATE, WINDOW_DELETE, WINDOW_UPDATE, WINDOWS_READ, WINDOWS_WRITE, Window},
 };
 use crate::{
     access::{PermissionEntry, Role},
@@ -32,6 +33,7 @@ pub fn module() -> Module {
             kind_schema::<BatchTargets>(),
             kind_schema::<Approval>(),
             kind_schema::<Run>(),
+            kind_schema::<Window>(),
         ],
         lanes: vec![lane_schema::<RunEvent>(), lane_schema::<Chunk>()],
         permissions: vec![
@@ -53,6 +55,16 @@ pub fn module() -> Module {
             PermissionEntry {
                 permission: RUNS_APPROVE,
                 allows: "agree to work that others asked for, or refuse it",
+                least: Role::Operator,
+            },
+            PermissionEntry {
+                permission: WINDOWS_READ,
+                allows: "see windows, and what follows from them",
+                least: Role::Viewer,
+            },
+            PermissionEntry {
+                permission: WINDOWS_WRITE,
+                allows: "make, alter and delete windows",
                 least: Role::Operator,
             },
             PermissionEntry {
@@ -80,6 +92,9 @@ pub fn module() -> Module {
             APPROVAL_APPROVE,
             APPROVAL_REJECT,
             RUN_CANCEL,
+            WINDOW_CREATE,
+            WINDOW_UPDATE,
+            WINDOW_DELETE,
         ],
         settings: vec![
             APPROVALS_FOR.definition(),

@@ -9,6 +9,7 @@ use fleet_core::{
         batch::{BatchTargets, Cause, PlannedTargets},
         output::Chunk,
         run::{Delivery, Ending, RunEvent},
+        windows::{Outside, Window, WindowKind, WindowScope, WindowTimes},
     },
 };
 use serde_json::json;
@@ -36,6 +37,28 @@ fn queued() -> Run {
         finished_at: None,
         cancel_requested_at: None,
         ending: None,
+    }
+}
+
+fn blackout() -> Window {
+    Window {
+        id: id(23),
+        name: "Year's End".into(),
+        description: "Nobody is here".into(),
+        enabled: true,
+        kind: WindowKind::Blackout,
+        scope: WindowScope {
+            all: true,
+            ..WindowScope::default()
+        },
+        when: WindowTimes::Once {
+            starts_at: at(3_600),
+            ends_at: at(7_200),
+        },
+        outside: Outside::Gate,
+        operations: Default::default(),
+        created_at: at(0),
+        updated_at: at(1),
     }
 }
 
@@ -155,6 +178,34 @@ pub fn samples() -> Vec<Sample> {
                 request_digest: "f".repeat(64),
                 created_by: user(),
                 created_at: at(0),
+            },
+        ),
+        document(
+            "of groups and devices, again and again",
+            &Window {
+                scope: WindowScope {
+                    all: false,
+                    groups: [id(11)].into(),
+                    devices: [id(10), id(13)].into(),
+                },
+                when: WindowTimes::Recurring {
+                    cron: "0 3 * * sun".into(),
+                    zone: "Europe/Berlin".into(),
+                    duration_seconds: 7_200,
+                },
+                outside: Outside::Postpone {
+                    give_up_after_seconds: 3_600,
+                },
+                operations: ["agent.update".into(), "shell".into()].into(),
+                ..blackout()
+            },
+        ),
+        document("of all devices, once", &blackout()),
+        document(
+            "that only notes",
+            &Window {
+                outside: Outside::Allow,
+                ..blackout()
             },
         ),
         document(
