@@ -14,7 +14,11 @@ use fleet_core::{
     },
     settings::{SETTINGS_READ, StoredSetting},
     store::{Entity, LaneRow, Touched},
-    work::{Batch, RUNS_READ, Run, run::RunEvent},
+    work::{
+        Batch, RUNS_READ, Run,
+        run::RunEvent,
+        windows::{WINDOWS_READ, Window},
+    },
 };
 use uuid::Uuid;
 
@@ -30,13 +34,14 @@ pub enum LiveItem {
 }
 
 /// Kinds that are resources of their own: their name in paths, and who may see them.
-const RESOURCES: [(&str, &str, Permission); 9] = [
+const RESOURCES: [(&str, &str, Permission); 10] = [
     (Device::KIND, "devices", DEVICES_READ),
     (DeviceSummary::KIND, "devices", DEVICES_READ),
     (DeviceGroup::KIND, "device-groups", GROUPS_READ),
     (EnrolmentToken::KIND, "enrolment-tokens", TOKENS_READ),
     (Run::KIND, "runs", RUNS_READ),
     (Batch::KIND, "batches", RUNS_READ),
+    (Window::KIND, "windows", WINDOWS_READ),
     (User::KIND, "users", USERS_READ),
     (ApiKey::KIND, "keys", KEYS_READ),
     (StoredSetting::KIND, "settings", SETTINGS_READ),

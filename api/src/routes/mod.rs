@@ -12,6 +12,7 @@ mod install;
 mod settings;
 mod storage;
 mod tries;
+mod windows;
 mod work;
 
 pub use agent::{Messages, serve_agent};
@@ -94,6 +95,7 @@ fn parts() -> Routes<ApiState> {
         install::routes(),
         settings::routes(),
         storage::routes(),
+        windows::routes(),
         work::routes(),
     ] {
         ordinary = ordinary.merge(part.ordinary);

@@ -16,12 +16,14 @@ use super::{
 
 /// What leaves no audit entry: facts that devices report and certificates that they are issued, which are the device's own
 /// timeline; and questions that are put by POST.
-const FACTS: [&str; 5] = [
+const FACTS: [&str; 7] = [
     "certify_device",
     "exchange_frames",
     "receive_report",
     "get_standing",
     "learn_authorities",
+    "check_window",
+    "preview_schedule",
 ];
 
 /// Calls operations and looks at the audit before and after.
@@ -296,6 +298,18 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
     walk.step("add_group_device", app.put(&member).token(admin)).await;
     walk.step("remove_group_device", app.delete(&member).token(admin)).await;
     walk.step("delete_device_group", app.delete(&group).token(admin)).await;
+
+    let window = json!({"name": "Nights", "kind": "maintenance", "scope": {"all": true},
+        "when": {"type": "recurring", "cron": "0 3 * * *", "zone": "UTC", "duration_seconds": 3600}});
+    let window = walk.step("create_window", post("/api/v1/windows", &window)).await;
+    let window = format!("/api/v1/windows/{}", window.str("/id"));
+    let change = app
+        .patch(&window)
+        .token(admin)
+        .header("if-match", "*")
+        .body(&json!({"enabled": false}));
+    walk.step("update_window", change).await;
+    walk.step("delete_window", app.delete(&window).token(admin)).await;
 
     let work = json!({"operation": "shell", "params": {"script": "true"}, "targets": {"devices": [device]}});
     let batch = walk

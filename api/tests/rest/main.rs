@@ -18,3 +18,4 @@ mod releases;
 mod settings;
 mod sign_in;
 mod users;
+mod windows;

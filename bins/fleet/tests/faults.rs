@@ -430,3 +430,56 @@ fn completions_need_no_server() {
         assert!(done.code == 0 && done.out.contains("bootstrap"), "{shell}");
     }
 }
+
+#[test]
+fn a_window_is_asked_for_as_it_was_typed() {
+    let server = Fake::start(|_, _| {
+        json(
+            201,
+            value!({"id": WEB, "in_words": "every day at 03:00 UTC, for 2 hours"}),
+        )
+    });
+    let made = server.fleet(&[
+        "windows",
+        "create",
+        "Nights",
+        "--device",
+        WEB,
+        "--cron",
+        "0 3 * * *",
+        "--for",
+        "2h",
+        "--give-up-after",
+        "1d",
+    ]);
+    assert_eq!(
+        made.out, "created window Nights: every day at 03:00 UTC, for 2 hours\n",
+        "{}",
+        made.err
+    );
+    assert_eq!(
+        server.requests()[0].json(),
+        value!({"name": "Nights", "kind": "maintenance", "enabled": true, "scope": {"groups": [], "devices": [WEB]},
+            "when": {"type": "recurring", "cron": "0 3 * * *", "zone": "UTC", "duration_seconds": 7_200},
+            "outside": {"policy": "postpone", "give_up_after_seconds": 86_400}})
+    );
+    // What is missing is said before anything is sent.
+    let lacking = server.fleet(&["windows", "create", "Nights", "--all-devices"]);
+    assert_eq!((lacking.code, server.requests().len()), (2, 1), "{}", lacking.err);
+}
+
+#[test]
+fn a_schedule_is_told_in_words_and_times() {
+    let answer = value!({"description": "every Sunday at 03:00 UTC", "times": ["2027-01-03T03:00:00.000000Z"]});
+    let server = Fake::start(move |_, _| json(200, answer.clone()));
+    let told = server.fleet(&["schedule", "preview", "0 3 * * 0", "--count", "1"]);
+    assert_eq!(
+        told.out, "every Sunday at 03:00 UTC\n2027-01-03T03:00:00.000000Z\n",
+        "{}",
+        told.err
+    );
+    assert_eq!(
+        server.requests()[0].json(),
+        value!({"schedule": {"type": "cron", "cron": "0 3 * * 0", "zone": "UTC"}, "count": 1})
+    );
+}

@@ -30,7 +30,7 @@ use serde_json::Value;
 pub use failure::{Exit, Failure, Result};
 pub use follow::{Chunk, events, follow};
 pub use page::{Pages, all};
-pub use resolve::{AGENT_RELEASE, APPROVAL, AUTHORITY, DEVICE, GROUP, KEY, RUN, SESSION, TOKEN, USER, id_of};
+pub use resolve::{AGENT_RELEASE, APPROVAL, AUTHORITY, DEVICE, GROUP, KEY, RUN, SESSION, TOKEN, USER, WINDOW, id_of};
 pub use session::{Session, default_path};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,6 +100,16 @@ impl Client {
     /// Reads.
     pub async fn get(&self, path: &[&str], query: &[(&str, String)]) -> Result<Answer> {
         self.answer(self.request(Method::GET, path, query, true)).await
+    }
+
+    /// Reads what is no JSON.
+    pub async fn get_text(&self, path: &[&str], query: &[(&str, String)]) -> Result<String> {
+        let response = self.send(&self.request(Method::GET, path, query, true)).await?;
+        if !response.status().is_success() {
+            return Err(self.failure(response).await);
+        }
+        let bytes = self.read(response).await?;
+        String::from_utf8(bytes).map_err(|_| Failure::unexpected(format!("the answer of {} is not text", self.url())))
     }
 
     /// Whether a path at the root, such as `healthz`, answers well; an error when there is no answer at all.

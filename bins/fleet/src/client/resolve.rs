@@ -33,6 +33,14 @@ pub const GROUP: Noun = Noun {
     search: false,
     list: "fleet groups list",
 };
+/// Windows.
+pub const WINDOW: Noun = Noun {
+    word: "window",
+    path: "windows",
+    name: Some("name"),
+    search: false,
+    list: "fleet windows list",
+};
 /// Enrolment tokens.
 pub const TOKEN: Noun = Noun {
     word: "enrolment token",

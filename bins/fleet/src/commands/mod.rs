@@ -14,6 +14,7 @@ mod live;
 mod packages;
 mod run;
 mod runs;
+mod schedule;
 mod secret;
 mod sessions;
 mod settings;
@@ -21,6 +22,7 @@ mod status;
 mod storage;
 mod tokens;
 mod users;
+mod windows;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -120,6 +122,12 @@ enum Command {
     /// Approvals: work that begins only when others agree.
     #[command(subcommand, visible_alias = "approval")]
     Approvals(approvals::Command),
+    /// Windows: when devices may be changed, and when they must not be.
+    #[command(subcommand, visible_alias = "window")]
+    Windows(windows::Command),
+    /// Schedules: what a cron expression would do.
+    #[command(subcommand, visible_alias = "schedules")]
+    Schedule(schedule::Command),
     /// Kinds of work that devices can be given.
     Operations,
     /// Users.
@@ -209,6 +217,8 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
         Command::Approvals(command) => approvals::run(context, command).await,
+        Command::Windows(command) => windows::run(context, command).await,
+        Command::Schedule(command) => schedule::run(context, command).await,
         Command::Operations => status::operations(context).await,
         Command::Users(command) => users::run(context, command).await,
         Command::Keys(command) => keys::run(context, command).await,

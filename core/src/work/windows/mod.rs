@@ -28,7 +28,9 @@ pub use request::{
     MAX_DEVICES, MAX_DURATION_SECONDS, MAX_GIVE_UP_SECONDS, MAX_GROUPS, MAX_OPERATIONS, NewOutside, NewWindow,
     NewWindowScope, NewWindowTimes, WindowChange,
 };
-pub use rules::{DecidingWindow, Decision, Handling, LOOK_AHEAD_SECONDS, Question, Standing, WindowSet};
+pub use rules::{
+    DecidingWindow, LOOK_AHEAD_SECONDS, Question, WindowDecision, WindowHandling, WindowSet, WindowStanding,
+};
 pub use service::{MAX_WINDOWS, OccurrenceFilter, WindowCheck, WindowService};
 
 use crate::access::Permission;

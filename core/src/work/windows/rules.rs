@@ -62,7 +62,7 @@ pub struct Question<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum Standing {
+pub enum WindowStanding {
     /// It may.
     Open {
         /// Until when at least; null when nothing ends it within 366 days.
@@ -81,7 +81,7 @@ pub enum Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "action", rename_all = "snake_case")]
-pub enum Handling {
+pub enum WindowHandling {
     /// It runs.
     Run,
     /// It runs although it is not its time, and that is noted.
@@ -110,11 +110,11 @@ pub struct DecidingWindow {
 /// What follows from windows, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Decision {
+pub struct WindowDecision {
     /// Whether work may begin.
-    pub standing: Standing,
+    pub standing: WindowStanding,
     /// What happens to it.
-    pub handling: Handling,
+    pub handling: WindowHandling,
     /// The windows that decided it, by name: the blackouts that last, the maintenance windows that are open, or else those that are
     /// closed. None when no window concerns it.
     pub windows: Vec<DecidingWindow>,
@@ -272,7 +272,7 @@ impl WindowSet {
     }
 
     /// Decides whether work of a kind may begin on a device, and what happens to it.
-    pub fn decide(&self, question: &Question<'_>) -> Decision {
+    pub fn decide(&self, question: &Question<'_>) -> WindowDecision {
         let at = question.at;
         let concerned = self.windows.iter().filter(|ready| ready.concerns(question));
         let (blackouts, maintenance) = concerned.partition(|ready| ready.window.kind == WindowKind::Blackout);
@@ -282,9 +282,9 @@ impl WindowSet {
         let is_outside = open.is_empty() && !concerned.maintenance.is_empty();
         if lasting.is_empty() && !is_outside {
             let until = concerned.closes(at);
-            return Decision {
-                standing: Standing::Open { until },
-                handling: Handling::Run,
+            return WindowDecision {
+                standing: WindowStanding::Open { until },
+                handling: WindowHandling::Run,
                 reason: why_open(&open, until),
                 windows: told(&open),
             };
@@ -294,12 +294,12 @@ impl WindowSet {
             against.extend(&concerned.maintenance);
         }
         let handling = strictest(&against);
-        let opens = concerned.opens(at, handling != Handling::RunNoted);
+        let opens = concerned.opens(at, handling != WindowHandling::RunNoted);
         let standing = match opens.filter(|until| until.since(at).as_secs() <= LOOK_AHEAD_SECONDS) {
-            Some(until) => Standing::Closed { until },
-            None => Standing::ClosedForEver,
+            Some(until) => WindowStanding::Closed { until },
+            None => WindowStanding::ClosedForEver,
         };
-        Decision {
+        WindowDecision {
             standing,
             handling,
             reason: why_closed(&against, standing, handling),
@@ -309,22 +309,22 @@ impl WindowSet {
 }
 
 /// Who makes it wait decides over who does not; of several that give up the first does.
-fn strictest(against: &[&Ready]) -> Handling {
-    let mut handling = Handling::RunNoted;
+fn strictest(against: &[&Ready]) -> WindowHandling {
+    let mut handling = WindowHandling::RunNoted;
     for ready in against {
         handling = match (ready.window.outside, handling) {
             (Outside::Allow, handling) => handling,
-            (Outside::Gate, Handling::WaitAtMost { .. }) => handling,
-            (Outside::Gate, _) => Handling::Wait,
+            (Outside::Gate, WindowHandling::WaitAtMost { .. }) => handling,
+            (Outside::Gate, _) => WindowHandling::Wait,
             (
                 Outside::Postpone { give_up_after_seconds },
-                Handling::WaitAtMost {
+                WindowHandling::WaitAtMost {
                     give_up_after_seconds: least,
                 },
-            ) => Handling::WaitAtMost {
+            ) => WindowHandling::WaitAtMost {
                 give_up_after_seconds: give_up_after_seconds.min(least),
             },
-            (Outside::Postpone { give_up_after_seconds }, _) => Handling::WaitAtMost { give_up_after_seconds },
+            (Outside::Postpone { give_up_after_seconds }, _) => WindowHandling::WaitAtMost { give_up_after_seconds },
         };
     }
     handling
@@ -367,22 +367,22 @@ fn why_open(open: &[&Ready], until: Option<Timestamp>) -> String {
     }
 }
 
-fn why_closed(against: &[&Ready], standing: Standing, handling: Handling) -> String {
+fn why_closed(against: &[&Ready], standing: WindowStanding, handling: WindowHandling) -> String {
     let blackouts = names(against, WindowKind::Blackout).map(|names| format!("blackout {names} lasts"));
     let maintenance =
         names(against, WindowKind::Maintenance).map(|names| format!("outside of maintenance window {names}"));
     let why: Vec<_> = blackouts.into_iter().chain(maintenance).collect();
     let why = why.join(", and it is ");
     let handled = match handling {
-        Handling::RunNoted | Handling::Run => "it runs all the same".into(),
-        Handling::Wait => "it waits".into(),
-        Handling::WaitAtMost { give_up_after_seconds } => {
+        WindowHandling::RunNoted | WindowHandling::Run => "it runs all the same".into(),
+        WindowHandling::Wait => "it waits".into(),
+        WindowHandling::WaitAtMost { give_up_after_seconds } => {
             format!("it waits for at most {}", span_text(give_up_after_seconds.into()))
         }
     };
     let until = match standing {
-        Standing::Closed { until } => format!("open again at {}", short_time(until)),
-        Standing::ClosedForEver | Standing::Open { .. } => {
+        WindowStanding::Closed { until } => format!("open again at {}", short_time(until)),
+        WindowStanding::ClosedForEver | WindowStanding::Open { .. } => {
             format!("not open within {} days", LOOK_AHEAD_SECONDS / 86_400)
         }
     };

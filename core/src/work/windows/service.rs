@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Decision, MAX_OCCURRENCES, MAX_RANGE_SECONDS, NewWindow, OccurrenceView, Question, WINDOW_CREATE, WINDOW_DELETE,
+    MAX_OCCURRENCES, MAX_RANGE_SECONDS, NewWindow, OccurrenceView, Question, WINDOW_CREATE, WINDOW_DELETE,
     WINDOW_NAME_TAKEN, WINDOW_NOT_FOUND, WINDOW_SCOPE_UNKNOWN, WINDOW_TOO_MANY, WINDOW_UPDATE, WINDOWS_READ,
-    WINDOWS_WRITE, Window, WindowChange, WindowId, WindowScope, WindowSet, WindowView, ical, request::Checked,
-    rules::Ready,
+    WINDOWS_WRITE, Window, WindowChange, WindowDecision, WindowId, WindowScope, WindowSet, WindowView, ical,
+    request::Checked, rules::Ready,
 };
 use crate::{
     access::Context,
@@ -173,7 +173,7 @@ impl<'a> WindowService<'a> {
     }
 
     /// Whether work of a kind may begin on a device, and why.
-    pub async fn check(&self, context: &Context, check: &WindowCheck) -> Result<Decision> {
+    pub async fn check(&self, context: &Context, check: &WindowCheck) -> Result<WindowDecision> {
         require_in_scope(&context.require(WINDOWS_READ)?, check.device)?;
         let operation = self.operations.kind(&check.operation)?;
         let mut reader = self.store.reader().await?;

@@ -262,7 +262,7 @@ async fn a_deleted_group_leaves_a_window_that_concerns_nobody_by_it() {
     let before = windows.check(&admin, &check).await.unwrap();
     assert_eq!(
         before.standing,
-        Standing::Closed {
+        WindowStanding::Closed {
             until: at("2027-01-16T02:00:00Z")
         }
     );
@@ -273,7 +273,7 @@ async fn a_deleted_group_leaves_a_window_that_concerns_nobody_by_it() {
     groups.delete(&admin, group, None).await.unwrap();
     assert_eq!(
         windows.check(&admin, &check).await.unwrap().standing,
-        Standing::Open { until: None }
+        WindowStanding::Open { until: None }
     );
     // The id stays where it stands, and may stay when something else is changed.
     let renamed = WindowChange {
@@ -307,7 +307,7 @@ async fn what_follows_is_told_for_known_devices_and_operations() {
         decision.reason,
         "within maintenance window “Nights” until 2027-01-16 04:00 UTC"
     );
-    assert_eq!(decision.handling, Handling::Run);
+    assert_eq!(decision.handling, WindowHandling::Run);
     // It only looks: a window that names no operations does not concern it.
     let looks = windows.check(&admin, &check("inventory.refresh", None)).await.unwrap();
     assert_eq!(looks.reason, "no window concerns this");

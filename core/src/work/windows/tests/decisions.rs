@@ -74,7 +74,7 @@ fn with(outside: Outside, window: Window) -> Window {
     Window { outside, ..window }
 }
 
-fn decide(windows: &[Window], operation: &OperationKind, now: Timestamp) -> Decision {
+fn decide(windows: &[Window], operation: &OperationKind, now: Timestamp) -> WindowDecision {
     let groups = BTreeSet::from([group(GROUP)]);
     WindowSet::new(windows.iter().map(|window| (window.clone(), 1))).decide(&Question {
         device: device(DEVICE),
@@ -86,14 +86,14 @@ fn decide(windows: &[Window], operation: &OperationKind, now: Timestamp) -> Deci
 
 /// What is decided of a shell run: how it stands (`open`, `open until T`, `closed until T` or `closed`), and who decided.
 #[track_caller]
-fn check(windows: &[Window], now: &str, standing: &str, handling: Handling, decided: &[&str]) -> Decision {
+fn check(windows: &[Window], now: &str, standing: &str, handling: WindowHandling, decided: &[&str]) -> WindowDecision {
     let decision = decide(windows, &shell::KIND, day(now));
     let time = |at: Timestamp| at.to_string()[8..16].to_owned();
     let got = match decision.standing {
-        Standing::Open { until: None } => "open".into(),
-        Standing::Open { until: Some(until) } => format!("open until {}", time(until)),
-        Standing::Closed { until } => format!("closed until {}", time(until)),
-        Standing::ClosedForEver => "closed".into(),
+        WindowStanding::Open { until: None } => "open".into(),
+        WindowStanding::Open { until: Some(until) } => format!("open until {}", time(until)),
+        WindowStanding::Closed { until } => format!("closed until {}", time(until)),
+        WindowStanding::ClosedForEver => "closed".into(),
     };
     assert_eq!(
         (got.as_str(), decision.handling),
@@ -106,14 +106,14 @@ fn check(windows: &[Window], now: &str, standing: &str, handling: Handling, deci
     decision
 }
 
-use Handling::{Run, RunNoted, Wait};
+use WindowHandling::{Run, RunNoted, Wait};
 
 fn give_up(give_up_after_seconds: u32) -> Outside {
     Outside::Postpone { give_up_after_seconds }
 }
 
-fn at_most(give_up_after_seconds: u32) -> Handling {
-    Handling::WaitAtMost { give_up_after_seconds }
+fn at_most(give_up_after_seconds: u32) -> WindowHandling {
+    WindowHandling::WaitAtMost { give_up_after_seconds }
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn maintenance_windows_add_up() {
     };
     assert!(matches!(
         decide(&[maintenance("all", hours)], &shell::KIND, day("15T03:30")).standing,
-        Standing::Open { .. }
+        WindowStanding::Open { .. }
     ));
 }
 
@@ -227,7 +227,8 @@ fn what_does_not_open_within_a_year_is_closed_for_ever() {
         zone: "UTC".into(),
         duration_seconds: 3_600,
     };
-    let Standing::Closed { until } = decide(&[blackout("always", always)], &shell::KIND, day("15T08:00")).standing
+    let WindowStanding::Closed { until } =
+        decide(&[blackout("always", always)], &shell::KIND, day("15T08:00")).standing
     else {
         panic!("closed, at least for a while");
     };
@@ -304,8 +305,8 @@ fn a_window_lasts_in_elapsed_time_over_changes_of_the_clock() {
     let until = |when: &WindowTimes, now: &str| match decide(&[maintenance("m", when.clone())], &shell::KIND, at(now))
         .standing
     {
-        Standing::Open { until: Some(until) } => format!("open until {}", &until.to_string()[8..16]),
-        Standing::Closed { until } => format!("closed until {}", &until.to_string()[8..16]),
+        WindowStanding::Open { until: Some(until) } => format!("open until {}", &until.to_string()[8..16]),
+        WindowStanding::Closed { until } => format!("closed until {}", &until.to_string()[8..16]),
         other => format!("{other:?}"),
     };
     // 28 March 2027: from 01:00 for three hours is until 05:00 on the wall. A start at 02:30 that there is not is at 03:00.
@@ -360,19 +361,19 @@ proptest! {
         let may_begin = |handling| matches!(handling, Run | RunNoted);
         let decision = at(now);
         // Looks at each minute until what is said comes true; windows begin and end on whole hours.
-        let changes = |wanted: &dyn Fn(Handling) -> bool| {
+        let changes = |wanted: &dyn Fn(WindowHandling) -> bool| {
             let minutes = (1..3 * 1_440).map(|minute| now.plus(Duration::from_secs(minute * 60)));
             minutes.into_iter().find(|minute| wanted(at(*minute).handling))
         };
         match (decision.standing, decision.handling) {
-            (Standing::Open { until }, handling) => {
+            (WindowStanding::Open { until }, handling) => {
                 prop_assert_eq!(handling, Run);
                 prop_assert_eq!(until, changes(&|handling| handling != Run));
             }
-            (Standing::Closed { until }, RunNoted) => prop_assert_eq!(Some(until), changes(&|handling| handling == Run)),
-            (Standing::Closed { until }, _) => prop_assert_eq!(Some(until), changes(&may_begin)),
-            (Standing::ClosedForEver, RunNoted) => prop_assert_eq!(None, changes(&|handling| handling == Run)),
-            (Standing::ClosedForEver, _) => prop_assert_eq!(None, changes(&may_begin)),
+            (WindowStanding::Closed { until }, RunNoted) => prop_assert_eq!(Some(until), changes(&|handling| handling == Run)),
+            (WindowStanding::Closed { until }, _) => prop_assert_eq!(Some(until), changes(&may_begin)),
+            (WindowStanding::ClosedForEver, RunNoted) => prop_assert_eq!(None, changes(&|handling| handling == Run)),
+            (WindowStanding::ClosedForEver, _) => prop_assert_eq!(None, changes(&may_begin)),
         }
     }
 }
