@@ -36,6 +36,7 @@ use crate::{
     store::{Backend, Schema, Store, Switch},
     work::{
         ApprovalService, BatchService, Operations, RunId, RunService,
+        batch::Release,
         delivery::{Deliveries, DeliveryService},
         output::{OutputMeter, OutputService},
         windows::WindowService,
@@ -442,7 +443,7 @@ impl Fleet {
 
     /// What somebody has to agree to.
     pub fn approvals(&self) -> ApprovalService<'_> {
-        ApprovalService::new(&self.inner.store, &self.inner.device_signals, &self.inner.run_signals)
+        ApprovalService::new(self.release())
     }
 
     /// Reads and changes windows, and says what follows from them.
@@ -506,6 +507,15 @@ impl Fleet {
 
     pub(crate) fn inboxes(&self) -> &Inboxes {
         &self.inner.inboxes
+    }
+
+    pub(crate) fn release(&self) -> Release<'_> {
+        Release {
+            store: &self.inner.store,
+            operations: &self.inner.operations,
+            devices: &self.inner.device_signals,
+            runs: &self.inner.run_signals,
+        }
     }
 
     pub(crate) fn direct_offers(&self) -> DirectOffers<'_> {

@@ -14,6 +14,7 @@ use fleet_core::{
         batch::{BatchTargets, Cause, PlannedTargets},
         output::Chunk,
         run::{Delivery, Ending, RunEvent},
+        windows::{Outside, Window, WindowKind, WindowScope, WindowTimes},
     },
 };
 use serde_json::{Value as Json, json};
@@ -144,6 +145,7 @@ impl Dataset {
             expires_at: at.plus(MINUTE * 60),
             runs: targets.len() as u64,
             start_at: None,
+            ignores_windows: true,
             approval: approval.as_ref().map(|approval| approval.id),
             retry_of: None,
             expanding_since: None,
@@ -159,6 +161,29 @@ impl Dataset {
         writer.put(&batch).await?;
         if let Some(approval) = &approval {
             writer.put(approval).await?;
+        }
+        if n == 0 {
+            let window = Window {
+                id: dice.id(at),
+                name: "Sunday night".into(),
+                description: "When nobody works".into(),
+                enabled: true,
+                kind: WindowKind::Maintenance,
+                scope: WindowScope {
+                    devices: devices.iter().take(100).copied().collect(),
+                    ..WindowScope::default()
+                },
+                when: WindowTimes::Recurring {
+                    cron: "0 3 * * sun".into(),
+                    zone: "Europe/Berlin".into(),
+                    duration_seconds: 7_200,
+                },
+                outside: Outside::Gate,
+                operations: Default::default(),
+                created_at: at,
+                updated_at: at,
+            };
+            writer.put(&window).await?;
         }
         if n + 1 == self.size.batches {
             // As if its maker was interrupted when all runs were there, and only this was left to be tidied up.

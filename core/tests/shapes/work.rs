@@ -168,6 +168,7 @@ pub fn samples() -> Vec<Sample> {
                 expires_at: at(3_600),
                 runs: 2,
                 start_at: Some(at(60)),
+                ignores_windows: true,
                 approval: Some(id(25)),
                 retry_of: Some(id(26)),
                 expanding_since: Some(at(0)),

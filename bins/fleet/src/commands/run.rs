@@ -59,6 +59,12 @@ pub struct How {
     /// Begin after this long, such as 2h.
     #[arg(long = "in", value_name = "TIME", value_parser = duration, conflicts_with = "at")]
     after: Option<Duration>,
+    /// Heed the windows of the devices although it begins now; what begins later does anyway.
+    #[arg(long, conflicts_with = "ignore_windows")]
+    heed_windows: bool,
+    /// Begin whatever the windows say although it begins later; what begins now does anyway.
+    #[arg(long)]
+    ignore_windows: bool,
     /// Begin only when so many others agree.
     #[arg(long, value_name = "N")]
     approvals: Option<u32>,
@@ -146,6 +152,11 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
         timeout_seconds: seconds(how.timeout),
         expires_in_seconds: seconds(how.expires),
         start_at: how.at.or_else(|| how.after.map(|after| SystemClock.now().plus(after))),
+        ignore_windows: match (how.heed_windows, how.ignore_windows) {
+            (true, _) => Some(false),
+            (_, true) => Some(true),
+            _ => None,
+        },
         approvals: how.approvals,
     };
     let body = serde_json::to_value(&request).map_err(|error| Failure::usage(error.to_string()))?;

@@ -9,14 +9,11 @@ use super::{
 };
 use crate::{
     access::Context,
-    devices::DeviceId,
     kernel::{Page, PageRequest, Result},
-    live::Signals,
     store::{Direction, Evidence, Filter, Query, Store, Value},
     work::{
         RUNS_APPROVE, RUNS_READ,
-        batch::{Batch, cancel_batch, let_go, release_page, stop_runs, wake},
-        run::RunId,
+        batch::{Batch, Release, cancel_batch, stop_runs, wake},
     },
 };
 
@@ -31,13 +28,13 @@ pub struct ApprovalFilter {
 #[derive(Debug)]
 pub struct ApprovalService<'a> {
     store: &'a Store,
-    devices: &'a Signals<DeviceId>,
-    runs: &'a Signals<RunId>,
+    release: Release<'a>,
 }
 
 impl<'a> ApprovalService<'a> {
-    pub(crate) fn new(store: &'a Store, devices: &'a Signals<DeviceId>, runs: &'a Signals<RunId>) -> Self {
-        Self { store, devices, runs }
+    pub(crate) fn new(release: Release<'a>) -> Self {
+        let store = release.store;
+        Self { store, release }
     }
 
     /// A page of approvals: the open ones in the order in which their time passes, all of them newest first.
@@ -95,7 +92,8 @@ impl<'a> ApprovalService<'a> {
             Verdict::Approved => APPROVAL_APPROVE,
             Verdict::Rejected => APPROVAL_REJECT,
         };
-        let (approval, batch, moved) = self
+        let release = self.release;
+        let (approval, batch, moved, is_over) = self
             .store
             .change(context, Evidence::Audit(action), |mut tx| async move {
                 let missing = || APPROVAL_NOT_FOUND.error(format!("there is no approval {id}"));
@@ -108,12 +106,16 @@ impl<'a> ApprovalService<'a> {
                 let who = tx.context().actor().clone();
                 let user = tx.context().user();
                 decide(&mut approval, (&who, user), verdict, comment.comment.clone(), tx.now())?;
+                let mut is_over = true;
                 let moved = match (approval.decided_at, verdict) {
                     (Some(at), Verdict::Approved) => {
                         let start = batch.start_at.map_or(at, |start| start.max(at));
                         batch.release_at = Some(start);
                         batch.expires_at = start.plus(Duration::from_secs(u64::from(batch.expiry_seconds)));
-                        release_page(&mut tx, &mut batch).await?
+                        let windows = release.windows(&batch).await?;
+                        let released = release.first(&mut tx, &mut batch, &windows).await?;
+                        is_over = released.next.is_none();
+                        released.moved
                     }
                     (Some(_), Verdict::Rejected) => cancel_batch(&mut tx, &mut batch, "it was refused").await?,
                     (None, _) => Vec::new(),
@@ -124,14 +126,15 @@ impl<'a> ApprovalService<'a> {
                 tx.update(&before, &approval)?;
                 tx.update(&batch_before, &batch)?;
                 tx.commit().await?;
-                Ok((approval, batch, moved))
+                Ok((approval, batch, moved, is_over))
             })
             .await?;
-        let (store, devices, runs) = (self.store, self.devices, self.runs);
+        let Release {
+            store, devices, runs, ..
+        } = release;
         wake(devices, runs, moved);
-        let is_due = batch.release_at.is_some_and(|at| at <= store.clock().now());
-        let followed = if is_due {
-            let_go(store, devices, runs, context, batch.id).await
+        let followed = if !is_over {
+            release.let_go(context, batch.id).await
         } else if batch.cancelling_since.is_some() {
             stop_runs(store, devices, runs, context, batch.id).await
         } else {

@@ -84,6 +84,8 @@ pub struct Batch {
     pub runs: u64,
     /// When its runs may begin, if that was asked for.
     pub start_at: Option<Timestamp>,
+    /// Whether its runs begin whatever the windows say.
+    pub ignores_windows: bool,
     /// Who has to agree before its runs may begin, if anybody has to.
     pub approval: Option<ApprovalId>,
     /// The batch whose unsuccessful runs it tries again.

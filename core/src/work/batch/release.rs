@@ -1,16 +1,19 @@
-//! Lets runs go that waited for their time or for somebody to agree: step by step, each a commit of its own.
+//! Lets runs go that waited for their time, for somebody to agree or for a window: step by step, each a commit of its own.
+
+use std::time::Duration;
 
 use super::{BATCH_RELEASE, Batch, BatchId, cancel::wake, service::existing};
 use crate::{
     Fleet,
     access::Context,
-    devices::DeviceId,
-    kernel::{EntityId as _, MAX_LIMIT, PageRequest, Result, Timestamp},
+    devices::{DeviceId, device::DeviceSummary},
+    kernel::{EntityId as _, MAX_LIMIT, PageRequest, PageToken, Result, Timestamp},
     live::Signals,
     store::{Direction, Evidence, Filter, Query, Store, Tx, Value, Versioned},
     work::{
-        State,
-        run::{Edge, Run, RunId, move_run},
+        OperationKind, Operations, State,
+        run::{Edge, Run, RunId, event, move_run},
+        windows::{Question, WindowDecision, WindowHandling, WindowService, WindowSet, WindowStanding},
     },
 };
 
@@ -22,9 +25,9 @@ pub(crate) async fn release_due(fleet: Fleet) -> Result<()> {
     let context = Context::system("work.release");
     let page = PageRequest::new(Some(BATCHES), None)?;
     let due = due(fleet.clock().now());
+    let release = fleet.release();
     for batch in fleet.store().reader().await?.list(&due, &page).await?.items {
-        let (devices, runs) = (fleet.device_signals(), fleet.run_signals());
-        if let Err(error) = let_go(fleet.store(), devices, runs, &context, batch.id).await {
+        if let Err(error) = release.let_go(&context, batch.id).await {
             // The next tick tries again; the others need not wait for it.
             tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all let go yet");
         }
@@ -44,63 +47,188 @@ fn due(now: Timestamp) -> Query<Batch> {
         .order(Batch::RELEASE_AT, Direction::Ascending)
 }
 
-/// Lets the waiting runs of a batch go, if its time has come.
-pub(crate) async fn let_go(
-    store: &Store,
-    devices: &Signals<DeviceId>,
-    runs: &Signals<RunId>,
-    context: &Context,
-    id: BatchId,
-) -> Result<()> {
-    loop {
-        let (released, is_over) = store
-            .change(context, Evidence::Observed, |mut tx| async move {
-                let before = existing(tx.reader(), id).await?;
-                let mut batch = before.value.clone();
-                let released = release_page(&mut tx, &mut batch).await?;
-                // Whoever stops the batch meanwhile goes first: then this is decided anew.
-                if tx.update(&before, &batch)? {
-                    tx.subject::<Batch>(id, batch.operation);
-                    tx.detail("runs", batch.runs);
-                    tx.account(context, BATCH_RELEASE)?;
-                }
-                tx.commit().await?;
-                let is_over = released.is_empty() || batch.release_at.is_none();
-                Ok((released, is_over))
-            })
-            .await?;
-        wake(devices, runs, released);
-        if is_over {
-            return Ok(());
+/// Lets runs go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Release<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) operations: &'a Operations,
+    pub(crate) devices: &'a Signals<DeviceId>,
+    pub(crate) runs: &'a Signals<RunId>,
+}
+
+/// What a step came to.
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    /// Runs that may begin, or that ended here.
+    pub(crate) moved: Vec<(RunId, DeviceId)>,
+    /// Where the walk goes on.
+    pub(crate) next: Option<PageToken>,
+    /// When the first of those that still wait may begin.
+    waits_until: Option<Timestamp>,
+}
+
+impl Release<'_> {
+    /// What windows say, as far as a batch heeds them.
+    pub(crate) async fn windows(&self, batch: &Batch) -> Result<WindowSet> {
+        match batch.ignores_windows {
+            true => Ok(WindowSet::default()),
+            false => WindowService::new(self.store, self.operations).all().await,
         }
     }
+
+    /// Lets the waiting runs of a batch go, if its time has come.
+    pub(crate) async fn let_go(&self, context: &Context, id: BatchId) -> Result<()> {
+        let batch = existing(&mut self.store.reader().await?, id).await?;
+        let windows = &self.windows(&batch).await?;
+        // Only then can no further run come behind the walk.
+        let is_complete = batch.expanding_since.is_none();
+        let (mut page, mut waits_until) = (PageRequest::new(Some(MAX_LIMIT), None)?, None);
+        loop {
+            let released = self
+                .store
+                .change(context, Evidence::Observed, |mut tx| {
+                    let page = page.clone();
+                    async move {
+                        let before = existing(tx.reader(), id).await?;
+                        let mut batch = before.value.clone();
+                        if batch.release_at.is_none_or(|at| at > tx.now()) {
+                            return Ok(Released::default());
+                        }
+                        let released = self.step(&mut tx, &batch, windows, &page).await?;
+                        if released.next.is_none() && is_complete {
+                            batch.release_at = earliest(waits_until, released.waits_until);
+                        }
+                        // Whoever stops the batch meanwhile goes first: then this is decided anew.
+                        if tx.update(&before, &batch)? {
+                            tx.subject::<Batch>(id, batch.operation);
+                            tx.detail("runs", batch.runs);
+                            tx.account(context, BATCH_RELEASE)?;
+                        }
+                        tx.commit().await?;
+                        Ok(released)
+                    }
+                })
+                .await?;
+            wake(self.devices, self.runs, released.moved);
+            waits_until = earliest(waits_until, released.waits_until);
+            match released.next {
+                Some(next) => page = PageRequest::new(Some(MAX_LIMIT), Some(next))?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The first step of a batch whose time is set by the change that `tx` is: where it is the last one, too, the batch is told.
+    pub(crate) async fn first(&self, tx: &mut Tx, batch: &mut Batch, windows: &WindowSet) -> Result<Released> {
+        if batch.release_at.is_none_or(|at| at > tx.now()) {
+            return Ok(Released::default());
+        }
+        let page = PageRequest::new(Some(MAX_LIMIT), None)?;
+        let released = self.step(tx, batch, windows, &page).await?;
+        if released.next.is_none() && batch.expanding_since.is_none() {
+            batch.release_at = released.waits_until;
+        }
+        Ok(released)
+    }
+
+    async fn step(&self, tx: &mut Tx, batch: &Batch, windows: &WindowSet, page: &PageRequest) -> Result<Released> {
+        let kind = self.operations.kind(&batch.operation)?;
+        let query = Query::<Run>::all().filter(Run::BATCH.eq(batch.id.uuid()));
+        let found = tx.list(&query, page).await?;
+        let is_waiting = |run: &&Versioned<Run>| matches!(run.state, State::AwaitingApproval | State::Scheduled);
+        let waiting: Vec<_> = found.items.iter().filter(is_waiting).collect();
+        let decisions = decide(tx, windows, kind, &waiting).await?;
+        let mut released = Released {
+            next: found.next.clone(),
+            ..Released::default()
+        };
+        for (before, decision) in waiting.into_iter().zip(decisions) {
+            match release(tx, batch, before, decision)? {
+                Some(until) => released.waits_until = earliest(released.waits_until, Some(until)),
+                None => released.moved.push((before.id, before.device)),
+            }
+        }
+        Ok(released)
+    }
 }
 
-/// Lets a page of waiting runs go, in the change in which the batch is stored: with the last of them its time of release goes, too.
-pub(crate) async fn release_page(tx: &mut Tx, batch: &mut Batch) -> Result<Vec<(RunId, DeviceId)>> {
-    if batch.release_at.is_none_or(|at| at > tx.now()) {
-        return Ok(Vec::new());
-    }
-    let waiting = [State::AwaitingApproval, State::Scheduled].map(|state| state.name());
-    let query = Query::<Run>::all()
-        .filter(Run::BATCH.eq(batch.id.uuid()))
-        .filter(Run::STATE.one_of(waiting));
-    let found = tx.list(&query, &PageRequest::new(Some(MAX_LIMIT), None)?).await?;
-    for before in &found.items {
-        release(tx, before, batch.expires_at)?;
-    }
-    if found.next.is_none() && batch.expanding_since.is_none() {
-        batch.release_at = None;
-    }
-    Ok(found.items.iter().map(|run| (run.id, run.device)).collect())
+fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
-fn release(tx: &mut Tx, before: &Versioned<Run>, expires_at: Timestamp) -> Result<()> {
+/// What windows say of each run; nothing where there are none.
+async fn decide(
+    tx: &mut Tx,
+    windows: &WindowSet,
+    kind: &OperationKind,
+    waiting: &[&Versioned<Run>],
+) -> Result<Vec<Option<WindowDecision>>> {
+    if windows.is_empty() {
+        return Ok(vec![None; waiting.len()]);
+    }
+    let ids: Vec<_> = waiting.iter().map(|run| run.device).collect();
+    let summaries = tx.reader().get_many::<DeviceSummary>(&ids).await?;
+    let at = tx.now();
+    let decide = |summary: Option<Versioned<DeviceSummary>>| {
+        summary.map(|device| {
+            windows.decide(&Question {
+                device: device.id,
+                groups: &device.groups,
+                operation: kind,
+                at,
+            })
+        })
+    };
+    Ok(summaries.into_iter().map(decide).collect())
+}
+
+/// Lets a run go, or has it wait for a window: until when.
+fn release(
+    tx: &mut Tx,
+    batch: &Batch,
+    before: &Versioned<Run>,
+    decision: Option<WindowDecision>,
+) -> Result<Option<Timestamp>> {
     let (mut run, actor) = (before.value.clone(), tx.context().actor().clone());
-    run.expires_at = expires_at;
+    let expiry = Duration::from_secs(u64::from(batch.expiry_seconds));
     if run.state == State::AwaitingApproval {
         move_run(tx, &mut run, &actor, Edge::Schedule, None)?;
     }
-    move_run(tx, &mut run, &actor, Edge::Release, None)?;
-    tx.update(before, &run).map(drop)
+    let handling = decision
+        .as_ref()
+        .map_or(WindowHandling::Run, |decision| decision.handling);
+    let reason = decision.as_ref().map(|decision| decision.reason.clone());
+    let until = match (handling, decision.map(|decision| decision.standing)) {
+        (WindowHandling::Run, _) => {
+            run.expires_at = tx.now().plus(expiry);
+            move_run(tx, &mut run, &actor, Edge::Release, None)?;
+            None
+        }
+        (WindowHandling::RunNoted, _) => {
+            run.expires_at = tx.now().plus(expiry);
+            move_run(tx, &mut run, &actor, Edge::Release, reason)?;
+            None
+        }
+        (handling, Some(WindowStanding::Closed { until })) => {
+            let asked_at = batch.start_at.unwrap_or(batch.created_at);
+            run.expires_at = match handling {
+                WindowHandling::WaitAtMost { give_up_after_seconds } => {
+                    let give_up = asked_at.plus(Duration::from_secs(u64::from(give_up_after_seconds)));
+                    give_up.min(until.plus(expiry))
+                }
+                _ => until.plus(expiry),
+            };
+            if run.expires_at != before.expires_at || run.state != before.state {
+                event(tx, &run, &actor, run.state, run.state, reason)?;
+            }
+            Some(until)
+        }
+        // No window opens any more.
+        (_, _) => {
+            move_run(tx, &mut run, &actor, Edge::Expire, reason)?;
+            None
+        }
+    };
+    tx.update(before, &run)?;
+    Ok(until)
 }

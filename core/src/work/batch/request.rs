@@ -38,6 +38,10 @@ pub struct BatchRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub start_at: Option<Timestamp>,
+    /// Whether it begins whatever the windows say. When left out, work that is to begin at once does, and work for later heeds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub ignore_windows: Option<bool>,
     /// How many others have to agree before it begins, 0 to 10; the fleet's settings may ask for more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -82,6 +86,8 @@ pub struct BatchView {
     pub created_at: Timestamp,
     /// When its runs may begin, if that was asked for.
     pub start_at: Option<Timestamp>,
+    /// Whether its runs begin whatever the windows say.
+    pub ignores_windows: bool,
     /// What has to be approved before its runs may begin.
     pub approval: Option<ApprovalId>,
     /// The batch whose unsuccessful runs it tries again.
@@ -108,6 +114,7 @@ impl BatchView {
             created_by: batch.created_by,
             created_at: batch.created_at,
             start_at: batch.start_at,
+            ignores_windows: batch.ignores_windows,
             approval: batch.approval,
             retry_of: batch.retry_of,
             cancelled_at: batch.cancelled_at,
@@ -126,6 +133,7 @@ pub(super) struct Order {
     pub(super) timeout_seconds: u32,
     pub(super) expiry_seconds: u32,
     pub(super) start_at: Option<Timestamp>,
+    pub(super) ignores_windows: bool,
     /// How many others have to agree.
     pub(super) approvals: u32,
     pub(super) cause: Cause,

@@ -51,6 +51,7 @@ impl BatchService<'_> {
             timeout_seconds: before.timeout_seconds,
             expiry_seconds: before.expiry_seconds,
             start_at: None,
+            ignores_windows: before.ignores_windows,
             approvals: self.approvals_for(kind),
             cause: Cause::Retry,
             retry_of: Some(id),

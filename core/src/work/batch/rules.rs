@@ -56,11 +56,19 @@ pub(super) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
         return Err(Error::invalid_field("/approvals", format!("at most {MAX_APPROVALS}")));
     }
     let wanted = request.approvals.unwrap_or(0);
+    // Whoever says "now" means now; what is planned heeds what was planned for the device.
+    let ignores_windows = request.ignore_windows.unwrap_or(request.start_at.is_none());
     let identity = canonical::to_vec(&(
         kind.name,
         &params,
         &targets,
-        (timeout_seconds, expiry_seconds, request.start_at, wanted),
+        (
+            timeout_seconds,
+            expiry_seconds,
+            request.start_at,
+            ignores_windows,
+            wanted,
+        ),
     ))
     .map_err(Error::internal)?;
     Ok(Order {
@@ -69,6 +77,7 @@ pub(super) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
         timeout_seconds,
         expiry_seconds,
         start_at: request.start_at,
+        ignores_windows,
         approvals: wanted.max(approvals),
         cause: Cause::Manual,
         retry_of: None,

@@ -8,6 +8,7 @@ use super::{
     Batch, BatchFilter, BatchId, BatchRequest, BatchTargets, BatchView, Plan, PlanId,
     expansion::{Made, STEP, expand},
     model::run_on,
+    release::Release,
     request::Order,
     resolve::resolve,
     rules::{check_request, check_start},
@@ -146,12 +147,18 @@ impl<'a> BatchService<'a> {
         };
         let states = count_states(&made.runs);
         made.hand_over();
-        if rest.is_empty() {
+        let heeds_windows_now = batch.release_at.is_some_and(|at| at <= batch.created_at);
+        if rest.is_empty() && !heeds_windows_now {
             return Ok(BatchView::new(*batch, states));
         }
-        if let Err(error) = expand(self.store, self.direct, context, &batch, &rest).await {
-            // The batch is durable, and the job goes on with it: whoever asked has what they asked for.
+        // The batch is durable, and the jobs go on with it: whoever asked has what they asked for.
+        if !rest.is_empty()
+            && let Err(error) = expand(self.store, self.direct, context, &batch, &rest).await
+        {
             tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all made yet");
+        }
+        if heeds_windows_now && let Err(error) = self.release().let_go(context, batch.id).await {
+            tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all let go yet");
         }
         self.view(batch.id).await
     }
@@ -314,6 +321,15 @@ impl<'a> BatchService<'a> {
         view(&mut reader, batch.value).await
     }
 
+    fn release(&self) -> Release<'_> {
+        Release {
+            store: self.store,
+            operations: self.operations,
+            devices: self.devices(),
+            runs: self.runs,
+        }
+    }
+
     pub(super) fn devices(&self) -> &Signals<DeviceId> {
         self.direct.devices
     }
@@ -346,7 +362,8 @@ fn new_batch(id: BatchId, plan: &Plan, order: &Order, devices: &[DeviceId], star
         approval: None,
         retry_of: order.retry_of,
         expanding_since: (devices.len() > STEP).then_some(now),
-        release_at: start_at,
+        ignores_windows: order.ignores_windows,
+        release_at: start_at.or((!order.ignores_windows).then_some(now)),
         cancelled_at: None,
         cancelling_since: None,
         runs_digest: hasher.finalize().to_hex().to_string(),

@@ -5,6 +5,7 @@ mod approvals;
 mod batches;
 mod deadlines;
 mod gates;
+mod heeding;
 mod retries;
 mod stops;
 mod targets;

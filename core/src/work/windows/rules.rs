@@ -271,6 +271,11 @@ impl WindowSet {
         }
     }
 
+    /// Whether no window counts.
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+
     /// Decides whether work of a kind may begin on a device, and what happens to it.
     pub fn decide(&self, question: &Question<'_>) -> WindowDecision {
         let at = question.at;

@@ -1,0 +1,87 @@
+//! Work that heeds windows.
+
+use super::*;
+use crate::work::{
+    batch::release_due,
+    windows::{NewWindow, WindowView},
+};
+
+impl Work {
+    async fn window(&self, window: serde_json::Value) -> WindowView {
+        let new: NewWindow = serde_json::from_value(window).unwrap();
+        self.test
+            .fleet
+            .windows()
+            .create(&self.test.admin(), &new)
+            .await
+            .unwrap()
+    }
+
+    /// A blackout of all devices from now on, so long.
+    async fn blackout(&self, seconds: u64) {
+        let (from, to) = (self.now(), self.now().plus(Duration::from_secs(seconds)));
+        let times = serde_json::json!({"type": "once", "starts_at": from, "ends_at": to});
+        self.window(serde_json::json!({
+            "name": "freeze", "kind": "blackout", "scope": {"all": true}, "when": times,
+        }))
+        .await;
+    }
+
+    async fn asked_to_heed(&self, ignore_windows: Option<bool>, start_in: Option<u64>) -> BatchView {
+        let request = BatchRequest {
+            ignore_windows,
+            start_at: start_in.map(|seconds| self.now().plus(Duration::from_secs(seconds))),
+            ..self.request("true")
+        };
+        self.create(&request).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_begins_now_ignores_windows_and_says_so_and_what_begins_later_heeds_them() {
+    for (ignore, start, ignores) in [
+        (None, None, true),
+        (Some(false), None, false),
+        (Some(true), None, true),
+        (None, Some(60), false),
+        (Some(false), Some(60), false),
+        (Some(true), Some(60), true),
+    ] {
+        let work = Work::new().await;
+        work.blackout(3_600).await;
+        let batch = work.asked_to_heed(ignore, start).await;
+        assert_eq!(batch.ignores_windows, ignores, "{ignore:?} {start:?}");
+        work.advance(61);
+        release_due(work.test.fleet.clone()).await.unwrap();
+        let state = if ignores { "queued 1" } else { "scheduled 1" };
+        assert_eq!(work.states_of(batch.id).await, [state], "{ignore:?} {start:?}");
+        assert_eq!(work.pending(1).await.offers.len(), usize::from(ignores));
+    }
+}
+
+#[tokio::test]
+async fn a_run_waits_for_the_end_of_a_blackout_and_has_all_of_its_time_then() {
+    let work = Work::new().await;
+    // Longer than a run of its kind waits for its device.
+    work.blackout(2 * 3_600).await;
+    let batch = work.asked_to_heed(Some(false), None).await.id;
+    assert_eq!(work.states_of(batch).await, ["scheduled 1"]);
+    let run = work.only_run_of(batch).await.id;
+    assert_eq!(work.moves(run).await, ["scheduled>scheduled"], "why it waits is told");
+    work.advance(2 * 3_600 - 1);
+    work.sweep().await;
+    release_due(work.test.fleet.clone()).await.unwrap();
+    assert_eq!(work.states_of(batch).await, ["scheduled 1"]);
+    work.advance(1);
+    release_due(work.test.fleet.clone()).await.unwrap();
+    assert_eq!(work.states_of(batch).await, ["queued 1"]);
+    assert_eq!(work.show(run).await.expires_at, work.now().plus(HOUR));
+    assert_eq!(work.moves(run).await, ["scheduled>scheduled", "scheduled>queued"]);
+}
+
+#[tokio::test]
+async fn where_no_window_concerns_it_work_that_heeds_them_begins_at_once() {
+    let work = Work::new().await;
+    let batch = work.asked_to_heed(Some(false), None).await;
+    assert_eq!(work.states_of(batch.id).await, ["queued 1"]);
+}
