@@ -22,8 +22,8 @@ const FACTS: [&str; 7] = [
     "receive_report",
     "get_standing",
     "learn_authorities",
-    "check_window",
     "preview_schedule",
+    "check_window",
 ];
 
 /// Calls operations and looks at the audit before and after.
