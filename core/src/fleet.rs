@@ -22,6 +22,7 @@ use crate::{
         DeviceGroupService, DeviceId, DeviceService, EnrolmentService, InventoryService, PresenceBoard,
         PresenceService,
         enrolment::{Enrolments, RefusalGate},
+        groups::DynamicGroups,
     },
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     link::{Admission, DirectOffers, Inboxes, KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
@@ -80,6 +81,7 @@ struct Inner {
     output_meter: OutputMeter,
     deliveries: Deliveries,
     presence: PresenceBoard,
+    dynamic_groups: DynamicGroups,
     refusals: RefusalGate,
     enrolments: Enrolments,
     admission: Admission,
@@ -258,6 +260,7 @@ impl FleetBuilder {
             output_meter: OutputMeter::default(),
             deliveries: Deliveries::default(),
             presence,
+            dynamic_groups: DynamicGroups::default(),
             refusals: RefusalGate::default(),
             enrolments: Enrolments::default(),
             admission: Admission::new(now),
@@ -396,22 +399,28 @@ impl Fleet {
 
     /// Reads and changes devices.
     pub fn devices(&self) -> DeviceService<'_> {
-        DeviceService::new(&self.inner.store, &self.inner.presence, &self.inner.device_signals)
+        let inner = &self.inner;
+        DeviceService::new(
+            &inner.store,
+            &inner.presence,
+            &inner.device_signals,
+            &inner.dynamic_groups,
+        )
     }
 
     /// Reads and changes groups of devices.
     pub fn device_groups(&self) -> DeviceGroupService<'_> {
-        DeviceGroupService::new(&self.inner.store)
+        DeviceGroupService::new(&self.inner.store, &self.inner.dynamic_groups, &self.inner.settings)
     }
 
     /// Heartbeats, connections, and who is online.
     pub fn presence(&self) -> PresenceService<'_> {
-        PresenceService::new(&self.inner.store, &self.inner.presence)
+        PresenceService::new(&self.inner.store, &self.inner.presence, &self.inner.dynamic_groups)
     }
 
     /// Takes inventories in and answers questions about them.
     pub fn inventory(&self) -> InventoryService<'_> {
-        InventoryService::new(&self.inner.store)
+        InventoryService::new(&self.inner.store, &self.inner.dynamic_groups)
     }
 
     /// Enrolment and its tokens.
@@ -422,6 +431,7 @@ impl Fleet {
             refusals: &self.inner.refusals,
             token_key: self.inner.keys.tokens(),
             gathering: &self.inner.enrolments,
+            dynamic: &self.inner.dynamic_groups,
         }
     }
 
@@ -557,6 +567,8 @@ impl Fleet {
         gatherings.spawn(async move { fleet.enrolment().drive().await });
         let fleet = self.clone();
         gatherings.spawn(async move { fleet.presence().drive().await });
+        let fleet = self.clone();
+        gatherings.spawn(async move { fleet.device_groups().drive(&fleet).await });
         // The second never ends, so that only the jobs do.
         let beside = pin!(join(crate::link::follow(self), crate::storage::drive(self)));
         select(pin!(crate::jobs::run(self, stop)), beside).await;

@@ -177,6 +177,8 @@ impl Dataset {
                 name: key.to_owned(),
                 description: key.to_owned(),
                 created_at: Timestamp::MAX,
+                query: None,
+                query_edition: None,
             };
             writer.put(&group).await?;
         }

@@ -297,6 +297,8 @@ impl Dataset {
                 name: format!("Project {n}"),
                 description: String::new(),
                 created_at: self.now(),
+                query: None,
+                query_edition: None,
             };
             writer.put(&group).await?;
         }

@@ -111,6 +111,8 @@ impl Dataset {
                 },
                 description: "Maintained together".into(),
                 created_at: self.long_ago(),
+                query: None,
+                query_edition: None,
             };
             writer.put(&group).await?;
             let actor = somebody(self, &mut dice);

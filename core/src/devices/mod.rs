@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   device/       the device, its summary (what lists read), labels, deletion, counts
-//!   groups/       static groups
+//!   groups/       groups: those that devices are put into, and those that describe their members
 //!   enrolment/    tokens, and how a machine becomes a device
 //!   presence/     heartbeats, online and offline, which connection counts
 //!   inventory/    sections and package sets: their shapes, and how they are kept and asked
@@ -61,7 +61,7 @@ pub use permissions::{
 };
 pub(crate) use permissions::{not_found, require_in_scope};
 pub use presence::{DeviceBeat, DeviceLink, DeviceState, DeviceStateView, PresenceBoard, PresenceService};
-pub use settings::{APPROVAL_REQUIRED, KNOWN_MACHINE, KnownMachine};
+pub use settings::{APPROVAL_REQUIRED, GROUP_EVALUATION, KNOWN_MACHINE, KnownMachine};
 
 crate::define_id!(
     /// Names a device.

@@ -11,11 +11,14 @@ use super::{
     enrolment::{
         DEVICE_ENROLLED, DEVICE_REKEYED, ENROLMENT_REFUSED, EnrolmentPin, PIN_REDEEM, TOKEN_CREATE, TOKEN_REVOKE,
     },
-    groups::{GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_UPDATE},
+    groups::{
+        GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_UPDATE, GroupEdition, GroupPass,
+        LOOK_EVERY,
+    },
     inventory::{CLEAN_EVERY, InventorySection, StoredMember, StoredSet},
     permissions,
     presence::SWEEP_EVERY,
-    settings::{APPROVAL_REQUIRED, KNOWN_MACHINE},
+    settings::{APPROVAL_REQUIRED, GROUP_EVALUATION, KNOWN_MACHINE},
 };
 use crate::{
     modules::{Job, Module},
@@ -31,6 +34,7 @@ pub fn module() -> Module {
             kind_schema::<Device>(),
             kind_schema::<DeviceSummary>(),
             kind_schema::<DeviceGroup>(),
+            kind_schema::<GroupEdition>(),
             kind_schema::<EnrolmentToken>(),
             kind_schema::<EnrolmentPin>(),
             kind_schema::<DeviceLink>(),
@@ -39,7 +43,7 @@ pub fn module() -> Module {
             kind_schema::<StoredSet>(),
         ],
         lanes: vec![lane_schema::<DeviceEvent>()],
-        latest: vec![latest_schema::<DeviceState>()],
+        latest: vec![latest_schema::<DeviceState>(), latest_schema::<GroupPass>()],
         permissions: permissions::table(),
         actions: vec![
             DEVICE_UPDATE,
@@ -61,7 +65,11 @@ pub fn module() -> Module {
             GROUP_MEMBERS_ADD,
             GROUP_MEMBERS_REMOVE,
         ],
-        settings: vec![APPROVAL_REQUIRED.definition(), KNOWN_MACHINE.definition()],
+        settings: vec![
+            APPROVAL_REQUIRED.definition(),
+            KNOWN_MACHINE.definition(),
+            GROUP_EVALUATION.definition(),
+        ],
         retention: vec![LaneRetention {
             lane: DeviceEvent::LANE,
             days: days_setting(
@@ -75,6 +83,11 @@ pub fn module() -> Module {
                 name: "devices.presence",
                 every: SWEEP_EVERY,
                 tick: Arc::new(|fleet| Box::pin(async move { fleet.presence().sweep().await.map(drop) })),
+            },
+            Job {
+                name: "devices.dynamic_groups",
+                every: LOOK_EVERY,
+                tick: Arc::new(|fleet| Box::pin(async move { fleet.device_groups().evaluate().await.map(drop) })),
             },
             Job {
                 name: "devices.inventory_cleaning",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::SettingKey;
+use crate::settings::{Seconds, SettingKey};
 
 /// Whether new devices wait for an operator.
 pub const APPROVAL_REQUIRED: SettingKey<bool> = SettingKey::new(
@@ -10,6 +10,18 @@ pub const APPROVAL_REQUIRED: SettingKey<bool> = SettingKey::new(
     "Whether a new device waits for an operator to approve it. An enrolment token may say otherwise.",
     || false,
 );
+
+/// How often all devices are evaluated although no query changed.
+pub const GROUP_EVALUATION: SettingKey<Seconds> = SettingKey::new(
+    "devices.group_evaluation_seconds",
+    "How often the membership of all devices in dynamic groups is evaluated although nothing changed, in seconds: 1,800 to 28,800, \
+     or 0 for never. Changes of queries and devices do not wait for it.",
+    || Seconds(3_600),
+)
+.validated(|every| match every.0 {
+    0 => Ok(()),
+    _ => every.within(1_800, 28_800),
+});
 
 /// What becomes of a machine that comes with a new key and names the machine id of a known device.
 pub const KNOWN_MACHINE: SettingKey<KnownMachine> = SettingKey::new(

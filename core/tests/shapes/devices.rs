@@ -9,7 +9,9 @@ use fleet_core::{
         EnrolmentToken, Presence,
         device::Pending,
         enrolment::{EnrolmentPin, EnrolmentPinId},
+        groups::{GroupEdition, GroupEditionId, GroupPass, RunningPass},
     },
+    kernel::PageToken,
     protocol::Gauges,
 };
 
@@ -95,10 +97,29 @@ pub fn samples() -> Vec<Sample> {
                 security_updates: Some(3),
                 reboot_required: Some(true),
                 package_set: Some(id(14)),
+                groups: BTreeSet::from([id(11), id(16)]),
+                dynamic_groups: BTreeSet::from([id(16)]),
+                os_family: vec!["debian".into()],
+                virtualisation: Some("kvm".into()),
+                cpu_model: Some("AMD EPYC 7763".into()),
+                cpu_cores: Some(4),
+                cpu_threads: Some(8),
+                memory_total: Some(8 << 30),
                 ..DeviceSummary::new(&device())
             },
         ),
         document("of a device that was never heard of", &DeviceSummary::new(&device())),
+        document(
+            "a dynamic group",
+            &DeviceGroup {
+                id: id(16),
+                name: "Debian".into(),
+                description: String::new(),
+                created_at: at(0),
+                query: Some("os equals debian".into()),
+                query_edition: Some(7),
+            },
+        ),
         document(
             "a group",
             &DeviceGroup {
@@ -106,6 +127,17 @@ pub fn samples() -> Vec<Sample> {
                 name: "Web Servers".into(),
                 description: "Behind the balancer".into(),
                 created_at: at(0),
+                query: None,
+                query_edition: None,
+            },
+        ),
+        document(
+            "after seven changes",
+            &GroupEdition {
+                id: GroupEditionId::only(),
+                number: 7,
+                token: uuid(17),
+                dynamic: 1,
             },
         ),
         document(
@@ -158,6 +190,17 @@ pub fn samples() -> Vec<Sample> {
         row(
             "of many devices",
             &DeviceEvent::new(None, DEVICES_SEEN, at(300)).with("devices", 500),
+        ),
+        latest(
+            "under way again",
+            &GroupPass {
+                running: Some(RunningPass {
+                    edition: 7,
+                    after: Some(PageToken::from_text("AQIDBAUGBwgJ")),
+                }),
+                complete: Some(6),
+                complete_at: Some(at(60)),
+            },
         ),
         latest(
             "with all gauges",

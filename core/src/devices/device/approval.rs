@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     access::Context,
-    devices::{DEVICES_WRITE, DeviceId, DeviceLink, permissions::require_in_scope},
+    devices::{DEVICES_WRITE, DeviceId, DeviceLink, groups::Membership, permissions::require_in_scope},
     kernel::{Error, Result},
     store::{Evidence, Query, Tx, Versioned},
 };
@@ -44,9 +44,10 @@ impl DeviceService<'_> {
             .store
             .change(context, Evidence::Audit(DEVICE_APPROVE), |mut tx| async move {
                 let before = pending(&mut tx, id).await?;
+                let groups = self.dynamic.begin(&mut tx).await?;
                 match approval.approve_as {
-                    ApproveAs::Itself => approve_itself(tx, before).await,
-                    ApproveAs::Known => approve_as_known(tx, before).await,
+                    ApproveAs::Itself => approve_itself(tx, &groups, before).await,
+                    ApproveAs::Known => approve_as_known(tx, &groups, before).await,
                 }
             })
             .await?;
@@ -80,7 +81,7 @@ async fn pending(tx: &mut Tx, id: DeviceId) -> Result<Versioned<Device>> {
     }
 }
 
-async fn approve_itself(mut tx: Tx, before: Versioned<Device>) -> Result<DeviceId> {
+async fn approve_itself(mut tx: Tx, groups: &Membership, before: Versioned<Device>) -> Result<DeviceId> {
     let id = before.id;
     let mut after = before.value.clone();
     after.pending = None;
@@ -96,12 +97,12 @@ async fn approve_itself(mut tx: Tx, before: Versioned<Device>) -> Result<DeviceI
     if let Some(other) = after.duplicate_of {
         tx.detail("duplicate_of", other.to_string());
     }
-    super::write(&mut tx, &before, &after, summary)?;
+    super::write(&mut tx, groups, &before, &after, summary).await?;
     tx.commit().await?;
     Ok(id)
 }
 
-async fn approve_as_known(mut tx: Tx, claimant: Versioned<Device>) -> Result<DeviceId> {
+async fn approve_as_known(mut tx: Tx, groups: &Membership, claimant: Versioned<Device>) -> Result<DeviceId> {
     let known = match (&claimant.pending, &claimant.claimed_machine_id) {
         (Some(Pending::Duplicate), Some(machine_id)) => owner(&mut tx, machine_id).await?,
         _ => None,
@@ -122,7 +123,7 @@ async fn approve_as_known(mut tx: Tx, claimant: Versioned<Device>) -> Result<Dev
     tx.detail("enrolled_as", claimant.id.to_string());
     // First: one key never belongs to two.
     remove(&mut tx, &claimant);
-    super::write(&mut tx, &known, &after, summary)?;
+    super::write(&mut tx, groups, &known, &after, summary).await?;
     tx.commit().await?;
     Ok(known.id)
 }

@@ -9,7 +9,7 @@ use crate::{
     access::{Action, Context, Scope},
     devices::{
         DeviceId,
-        groups::{DeviceGroup, DeviceGroupId, group_not_found},
+        groups::{DeviceGroup, DeviceGroupId, DynamicGroups, Membership, group_not_found, require_static},
         permissions::{not_found, require_in_scope},
     },
     kernel::{Error, Result},
@@ -54,8 +54,10 @@ pub(crate) struct Bulk<'a> {
     pub member: &'static str,
     /// Details for the audit.
     pub details: &'a [(&'static str, serde_json::Value)],
-    /// A group that must exist when the change is committed.
+    /// A group that must exist when the change is committed, and that devices are put into by hand.
     pub group: Option<DeviceGroupId>,
+    /// Where the devices are placed anew.
+    pub dynamic: &'a DynamicGroups,
 }
 
 /// Changes many devices and their summaries, some in each commit. What is wrong with one does not keep the others.
@@ -104,9 +106,11 @@ where
     let mut group_name = None;
     if let Some(id) = bulk.group {
         let group = tx.get::<DeviceGroup>(id).await?.ok_or_else(|| group_not_found(id))?;
+        require_static(&group)?;
         tx.require(&group);
         group_name = Some((id, group.value.name));
     }
+    let groups = bulk.dynamic.begin(&mut tx).await?;
     let devices = tx.reader().get_many::<Device>(ids).await?;
     let summaries = tx.reader().get_many::<DeviceSummary>(ids).await?;
     let (mut changed, mut failed) = (Vec::new(), Vec::new());
@@ -120,7 +124,7 @@ where
         match edited {
             Err(error) => failed.push((*id, error)),
             Ok((before, after)) => {
-                if write(&mut tx, &before, &after, summary)? {
+                if write(&mut tx, &groups, &before, &after, summary).await? {
                     changed.push(after);
                 }
             }
@@ -142,9 +146,10 @@ where
     Ok((count, failed))
 }
 
-/// Writes a device and what its summary shows of it; returns whether anything changed.
-pub(crate) fn write(
+/// Writes a device and what its summary shows of it, its place among the dynamic groups included; returns whether anything changed.
+pub(crate) async fn write(
     tx: &mut Tx,
+    groups: &Membership,
     before: &crate::store::Versioned<Device>,
     after: &Device,
     summary: Option<crate::store::Versioned<DeviceSummary>>,
@@ -156,9 +161,14 @@ pub(crate) fn write(
         Some(shown) => {
             let mut summary = shown.value.clone();
             summary.show(after);
+            groups.place(tx.reader(), &mut summary).await?;
             tx.update(&shown, &summary)?;
         }
-        None => tx.create(&DeviceSummary::new(after))?,
+        None => {
+            let mut summary = DeviceSummary::new(after);
+            groups.place(tx.reader(), &mut summary).await?;
+            tx.create(&summary)?;
+        }
     }
     Ok(true)
 }

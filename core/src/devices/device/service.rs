@@ -14,6 +14,7 @@ use crate::{
     access::{AuditEntry, Context},
     devices::{
         DEVICES_DELETE, DEVICES_READ, DEVICES_WRITE, DeviceEvent, DeviceId, DeviceLink, DeviceState, PresenceBoard,
+        groups::DynamicGroups,
         inventory::{InventorySection, InventorySectionId, Section},
         permissions::{in_scope, not_found, require_in_scope},
     },
@@ -62,14 +63,21 @@ pub struct DeviceService<'a> {
     pub(super) store: &'a Store,
     presence: &'a PresenceBoard,
     pub(super) signals: &'a Signals<DeviceId>,
+    pub(super) dynamic: &'a DynamicGroups,
 }
 
 impl<'a> DeviceService<'a> {
-    pub(crate) fn new(store: &'a Store, presence: &'a PresenceBoard, signals: &'a Signals<DeviceId>) -> Self {
+    pub(crate) fn new(
+        store: &'a Store,
+        presence: &'a PresenceBoard,
+        signals: &'a Signals<DeviceId>,
+        dynamic: &'a DynamicGroups,
+    ) -> Self {
         Self {
             store,
             presence,
             signals,
+            dynamic,
         }
     }
 
@@ -179,7 +187,8 @@ impl<'a> DeviceService<'a> {
                 if before.value.agent_updates_enabled != after.agent_updates_enabled {
                     tx.detail("agent_updates_enabled", after.agent_updates_enabled);
                 }
-                bulk::write(&mut tx, &before, &after, summary)?;
+                let groups = self.dynamic.begin(&mut tx).await?;
+                bulk::write(&mut tx, &groups, &before, &after, summary).await?;
                 tx.commit().await
             })
             .await?;
@@ -243,6 +252,7 @@ impl<'a> DeviceService<'a> {
             member: "labels",
             details,
             group: None,
+            dynamic: self.dynamic,
         };
         change_many(self.store, &bulk, &change.devices, |device| {
             let set = change.set.iter().map(|(name, value)| (name.clone(), value.clone()));

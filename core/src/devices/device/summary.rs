@@ -27,9 +27,12 @@ pub struct DeviceSummary {
     pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The groups that it was put into.
+    /// The groups that it is in: those that it was put into, and the dynamic ones that describe it.
     #[entity(reference, many)]
     pub groups: BTreeSet<DeviceGroupId>,
+    /// Those of them that are dynamic.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub dynamic_groups: BTreeSet<DeviceGroupId>,
     /// Whether it is kept from connecting.
     pub disabled: bool,
     /// The distribution's id, such as `debian`.
@@ -67,6 +70,24 @@ pub struct DeviceSummary {
     /// The version of its agent.
     #[entity(text)]
     pub agent_version: String,
+    /// What the distribution descends from, nearest first, its own id at the front; at most [`DeviceSummary::MAX_FAMILY`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub os_family: Vec<String>,
+    /// The kind of virtual machine or container, such as `kvm`; `none` on bare metal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtualisation: Option<String>,
+    /// The processor's model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_model: Option<String>,
+    /// Cores over all sockets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_cores: Option<u32>,
+    /// Threads that the kernel schedules on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_threads: Option<u32>,
+    /// Memory that the kernel can use, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_total: Option<u64>,
     /// Its installed packages.
     #[entity(reference)]
     pub package_set: Option<PackageSetId>,
@@ -78,6 +99,8 @@ pub struct DeviceSummary {
 impl DeviceSummary {
     /// The most addresses that a summary keeps.
     pub const MAX_ADDRESSES: usize = 16;
+    /// The most members of the family that a summary keeps.
+    pub const MAX_FAMILY: usize = 16;
 
     /// The summary of a device that nothing else is known of.
     pub fn new(device: &Device) -> Self {
@@ -86,6 +109,7 @@ impl DeviceSummary {
             name: String::new(),
             labels: BTreeMap::new(),
             groups: BTreeSet::new(),
+            dynamic_groups: BTreeSet::new(),
             disabled: false,
             os: None,
             os_version: None,
@@ -100,6 +124,12 @@ impl DeviceSummary {
             security_updates: None,
             reboot_required: None,
             agent_version: String::new(),
+            os_family: Vec::new(),
+            virtualisation: None,
+            cpu_model: None,
+            cpu_cores: None,
+            cpu_threads: None,
+            memory_total: None,
             package_set: None,
             enrolled_at: device.enrolled_at,
         };
@@ -107,11 +137,11 @@ impl DeviceSummary {
         summary
     }
 
-    /// Takes over what the device itself says.
+    /// Takes over what the device itself says. Which dynamic groups it belongs into from then on is for `groups::Membership`.
     pub fn show(&mut self, device: &Device) {
         self.name.clone_from(&device.name);
         self.labels.clone_from(&device.labels);
-        self.groups.clone_from(&device.groups);
+        self.groups = device.groups.union(&self.dynamic_groups).copied().collect();
         self.disabled = device.disabled;
         self.agent_version.clone_from(&device.agent_version);
         self.enrolled_at = device.enrolled_at;
@@ -120,6 +150,17 @@ impl DeviceSummary {
             (None, Presence::Pending) => Presence::Never,
             (None, presence) => presence,
         };
+    }
+
+    /// The groups that it was put into: no group is of both kinds.
+    pub fn hand_made_groups(&self) -> impl Iterator<Item = DeviceGroupId> {
+        self.groups.difference(&self.dynamic_groups).copied()
+    }
+
+    /// Puts it into these dynamic groups, and takes it out of all others.
+    pub(in crate::devices) fn place_in(&mut self, dynamic: BTreeSet<DeviceGroupId>) {
+        self.groups = self.hand_made_groups().chain(dynamic.iter().copied()).collect();
+        self.dynamic_groups = dynamic;
     }
 
     /// The last eight digits of the id: what people type for it. (Its first digits are the time, equal for devices that were

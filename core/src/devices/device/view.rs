@@ -22,7 +22,7 @@ pub struct DeviceSummaryView {
     pub name: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The groups that it was put into.
+    /// The groups that it is in: those that it was put into, and the dynamic ones that describe it.
     pub groups: BTreeSet<DeviceGroupId>,
     /// Whether it is kept from connecting.
     pub disabled: bool,

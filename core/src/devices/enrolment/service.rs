@@ -11,6 +11,7 @@ use crate::{
     devices::{
         APPROVAL_REQUIRED, Device, DeviceId, KNOWN_MACHINE,
         device::{DeviceSummary, write},
+        groups::{DynamicGroups, Membership},
     },
     gathering::{Gathering, together},
     kernel::{Class, PublicKey, Result},
@@ -31,6 +32,7 @@ pub struct EnrolmentService<'a> {
     pub(crate) refusals: &'a RefusalGate,
     pub(crate) token_key: &'a TokenKey,
     pub(crate) gathering: &'a Enrolments,
+    pub(crate) dynamic: &'a DynamicGroups,
 }
 
 /// Machines that ask to be enrolled at the same moment. Each counts a use in its token's document, so that of several with one token
@@ -125,11 +127,12 @@ impl EnrolmentService<'_> {
             let outcome = self
                 .store
                 .change(&context, Evidence::Observed, |mut tx| async move {
+                    let groups = self.dynamic.begin(&mut tx).await?;
                     let mut tokens = HashMap::new();
                     let mut outcomes = Vec::with_capacity(applicants.len());
                     for applicant in applicants {
                         let fresh = DeviceId::new(tx.now(), self.store.random());
-                        match enrol(&mut tx, &mut tokens, applicant, rules, fresh).await {
+                        match enrol(&mut tx, &mut tokens, &groups, applicant, rules, fresh).await {
                             // What is wrong is not with this one.
                             Err(error) if matches!(error.class(), Class::Internal | Class::Unavailable) => {
                                 return Err(error);
@@ -171,6 +174,7 @@ fn unrelated(applicants: &[Applicant], places: Vec<usize>) -> (Vec<usize>, Vec<u
 async fn enrol(
     tx: &mut Tx,
     tokens: &mut HashMap<[u8; 32], Counting>,
+    groups: &Membership,
     applicant: &Applicant,
     rules: Rules,
     fresh: DeviceId,
@@ -183,7 +187,7 @@ async fn enrol(
         Decision::Repeat(device) => return Ok(enrolled(device, true)),
         Decision::Known(before, after) => {
             let summary = tx.get::<DeviceSummary>(after.id).await?;
-            write(tx, &before, &after, summary)?;
+            write(tx, groups, &before, &after, summary).await?;
             if before.value.public_key != after.public_key {
                 action = DEVICE_REKEYED;
                 tx.changed("public_key");
@@ -192,8 +196,10 @@ async fn enrol(
             (after, true)
         }
         Decision::New(device) => {
+            let mut summary = DeviceSummary::new(&device);
+            groups.place(tx.reader(), &mut summary).await?;
             tx.create(&device)?;
-            tx.create(&DeviceSummary::new(&device))?;
+            tx.create(&summary)?;
             (device, false)
         }
     };

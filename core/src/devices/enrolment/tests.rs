@@ -35,6 +35,7 @@ async fn a_machine_becomes_a_device_with_the_tokens_labels_and_groups() {
     let mut groups = BTreeSet::new();
     for name in ["web", "gone"] {
         let new = NewDeviceGroup {
+            query: None,
             name: name.into(),
             description: String::new(),
         };

@@ -16,7 +16,7 @@ use crate::{
     devices::{
         DeviceGroupId, TOKENS_READ, TOKENS_WRITE,
         device::{check_labels, check_name},
-        groups::{DeviceGroup, group_not_found},
+        groups::{DeviceGroup, group_not_found, require_static},
     },
     kernel::{Error, Network, Page, PageRequest, Result},
     store::{Direction, Evidence, Query, Tx, Versioned},
@@ -231,7 +231,9 @@ pub(super) async fn create(mut tx: Tx, token: &EnrolmentToken) -> Result<()> {
     let groups: Vec<_> = token.groups.iter().copied().collect();
     let found = tx.reader().get_many::<DeviceGroup>(&groups).await?;
     for (id, group) in groups.into_iter().zip(found) {
-        tx.require(&group.ok_or_else(|| group_not_found(id))?);
+        let group = group.ok_or_else(|| group_not_found(id))?;
+        require_static(&group)?;
+        tx.require(&group);
     }
     tx.create(token)?;
     tx.subject::<EnrolmentToken>(token.id, token.name.clone());

@@ -7,7 +7,7 @@ use crate::{
 
 /// A group was made.
 pub const GROUP_CREATE: Action = Action::new("device_group.create");
-/// A group was renamed or described anew.
+/// A group was renamed, described anew or given another query.
 pub const GROUP_UPDATE: Action = Action::new("device_group.update");
 /// A group was deleted.
 pub const GROUP_DELETE: Action = Action::new("device_group.delete");
@@ -22,3 +22,15 @@ pub const GROUP_NOT_FOUND: Code = Code::new("device_group.not_found", Class::Not
 pub const GROUP_NAME_TAKEN: Code = Code::new("device_group.name_taken", Class::Conflict);
 /// The device is in as many groups as one may be in.
 pub const GROUP_TOO_MANY: Code = Code::new("device_group.too_many", Class::Invalid);
+/// The members of this group follow from its query: nobody puts devices in or takes them out.
+pub const GROUP_DYNAMIC: Code = Code::new("device_group.dynamic", Class::Invalid);
+/// The members of this group are put in by hand: it never gets a query.
+pub const GROUP_STATIC: Code = Code::new("device_group.static", Class::Invalid);
+/// There are as many dynamic groups as there may be.
+pub const GROUP_TOO_MANY_DYNAMIC: Code = Code::new("device_group.too_many_dynamic", Class::Invalid);
+/// The text is no query.
+pub const GROUP_QUERY_INVALID: Code = Code::new("device_group.query_invalid", Class::Invalid);
+/// The query goes beyond a bound of the language.
+pub const GROUP_QUERY_TOO_LARGE: Code = Code::new("device_group.query_too_large", Class::Invalid);
+/// The query names the group that it decides about.
+pub const GROUP_QUERY_NAMES_ITSELF: Code = Code::new("device_group.query_names_itself", Class::Invalid);

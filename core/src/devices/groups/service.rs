@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeviceGroup, DeviceGroupId, DeviceGroupView, GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE,
-    GROUP_NAME_TAKEN, GROUP_TOO_MANY, GROUP_UPDATE, group_not_found,
+    DeviceGroup, DeviceGroupId, DeviceGroupView, DynamicGroups, GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD,
+    GROUP_MEMBERS_REMOVE, GROUP_NAME_TAKEN, GROUP_QUERY_NAMES_ITSELF, GROUP_STATIC, GROUP_TOO_MANY,
+    GROUP_TOO_MANY_DYNAMIC, GROUP_UPDATE, GroupEdition, GroupEditionId, GroupPass, MAX_DYNAMIC_GROUPS, group_not_found,
+    model::query_refused, query::DeviceQuery, require_static,
 };
 use crate::{
     access::{Context, Scope},
@@ -14,13 +16,16 @@ use crate::{
         permissions::in_scope,
     },
     kernel::{EntityId as _, Error, PRECONDITION_FAILED, Page, PageRequest, Result},
-    store::{Direction, Evidence, Filter, Query, Reader, Rev, Store, TAKEN, Versioned},
+    settings::Settings,
+    store::{Direction, Evidence, Filter, Query, Reader, Rev, Store, TAKEN, Tx, Versioned},
 };
 
 /// The most bytes of a description.
 const MAX_DESCRIPTION: usize = 2_000;
-/// The most groups of one device.
+/// The most groups that one device is put into.
 const MAX_GROUPS: usize = 256;
+/// Devices that leave a deleted dynamic group in one commit.
+const LEAVE_TOGETHER: usize = 200;
 
 /// A group to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +38,10 @@ pub struct NewDeviceGroup {
     /// What it is for; at most 2,000 bytes.
     #[serde(default)]
     pub description: String,
+    /// Which devices are in it, such as `os equals debian and labels.env equals prod`; at most 4,096 bytes, and empty for all devices.
+    /// Nobody puts devices into a group that has one. Without it devices are put in by hand; a group stays what it was made as.
+    #[serde(default)]
+    pub query: Option<String>,
 }
 
 /// What may be set of a group; what is absent stays as it is.
@@ -45,17 +54,25 @@ pub struct DeviceGroupChange {
     pub name: Option<String>,
     /// What it is for.
     pub description: Option<String>,
+    /// Which devices are in it; only for a group that has a query already.
+    pub query: Option<String>,
 }
 
 /// Reads and changes groups.
 #[derive(Debug)]
 pub struct DeviceGroupService<'a> {
-    store: &'a Store,
+    pub(super) store: &'a Store,
+    pub(super) dynamic: &'a DynamicGroups,
+    pub(super) settings: &'a Settings,
 }
 
 impl<'a> DeviceGroupService<'a> {
-    pub(crate) fn new(store: &'a Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: &'a Store, dynamic: &'a DynamicGroups, settings: &'a Settings) -> Self {
+        Self {
+            store,
+            dynamic,
+            settings,
+        }
     }
 
     /// A page of groups, by name; only those whose name begins with `name`, where it is given.
@@ -72,9 +89,10 @@ impl<'a> DeviceGroupService<'a> {
         }
         let mut reader = self.store.reader().await?;
         let found = reader.list(&query, page).await?;
+        let pass = pass(&mut reader).await?;
         let mut items = Vec::with_capacity(found.items.len());
         for group in found.items {
-            items.push(view(&mut reader, &scope, group).await?);
+            items.push(view(&mut reader, &scope, group, &pass).await?);
         }
         Ok(Page {
             items,
@@ -87,34 +105,46 @@ impl<'a> DeviceGroupService<'a> {
         let scope = context.require(GROUPS_READ)?;
         let mut reader = self.store.reader().await?;
         let group = reader.get(id).await?.ok_or_else(|| group_not_found(id))?;
-        view(&mut reader, &scope, group).await
+        let pass = pass(&mut reader).await?;
+        view(&mut reader, &scope, group, &pass).await
     }
 
-    /// Makes a group.
+    /// Makes a group. The members of one with a query are found right after, by the evaluation of all devices.
     pub async fn create(&self, context: &Context, new: &NewDeviceGroup) -> Result<DeviceGroupView> {
         context.require(GROUPS_WRITE)?.require_all(GROUPS_WRITE)?;
         check_name(&new.name)?;
         check_description(&new.description)?;
+        if let Some(query) = &new.query {
+            check_query(&new.name, query)?;
+        }
         let now = self.store.clock().now();
         let group = DeviceGroup {
             id: DeviceGroupId::new(now, self.store.random()),
             name: new.name.clone(),
             description: new.description.clone(),
             created_at: now,
+            query: new.query.clone(),
+            query_edition: None,
         };
         let group = &group;
         self.store
             .change(context, Evidence::Audit(GROUP_CREATE), |mut tx| async move {
-                tx.create(group)?;
+                let mut group = group.clone();
+                if let Some(query) = &group.query {
+                    tx.detail("query", query.as_str());
+                    group.query_edition = Some(self.next_edition(&mut tx, Dynamic::OneMore).await?);
+                }
+                tx.create(&group)?;
                 tx.subject::<DeviceGroup>(group.id, group.name.clone());
                 tx.commit().await
             })
             .await
             .map_err(name_taken)?;
+        self.dynamic.bell.notify_one();
         self.read_back(group.id).await
     }
 
-    /// Renames or describes a group. With `expected`, only if nobody changed it since that revision.
+    /// Renames or describes a group, or gives a dynamic one another query. With `expected`, only if nobody changed it since that revision.
     pub async fn set(
         &self,
         context: &Context,
@@ -136,11 +166,26 @@ impl<'a> DeviceGroupService<'a> {
                 if let Some(description) = &change.description {
                     after.description.clone_from(description);
                 }
+                if change.query.is_some() {
+                    require_dynamic(&before)?;
+                    after.query.clone_from(&change.query);
+                }
+                if let Some(query) = &after.query {
+                    check_query(&after.name, query)?;
+                }
                 if before.value.name != after.name {
                     tx.changed("name");
                 }
                 if before.value.description != after.description {
                     tx.changed("description");
+                }
+                if before.value.query != after.query {
+                    tx.changed("query");
+                    tx.detail("query", after.query.clone());
+                    after.query_edition = Some(self.next_edition(&mut tx, Dynamic::AsMany).await?);
+                } else if after.query.is_none() && before.value.name != after.name {
+                    // Queries may ask for the name of a group that devices are put into.
+                    self.next_edition(&mut tx, Dynamic::AsManyIfAny).await?;
                 }
                 tx.subject::<DeviceGroup>(id, after.name.clone());
                 tx.update(&before, &after)?;
@@ -148,6 +193,7 @@ impl<'a> DeviceGroupService<'a> {
             })
             .await
             .map_err(name_taken)?;
+        self.dynamic.bell.notify_one();
         self.read_back(id).await
     }
 
@@ -159,7 +205,10 @@ impl<'a> DeviceGroupService<'a> {
         if let Some(group) = &group {
             check_revision(group, expected)?;
         }
-        self.empty(context, &scope, id).await?;
+        if group.as_ref().is_none_or(|group| group.query.is_none()) {
+            self.leave(id).await?;
+            self.empty(context, &scope, id).await?;
+        }
         let gone = self
             .store
             .change(context, Evidence::Audit(GROUP_DELETE), |mut tx| async move {
@@ -167,12 +216,16 @@ impl<'a> DeviceGroupService<'a> {
                     return Ok(false);
                 };
                 check_revision(&group, expected)?;
+                if group.query.is_some() {
+                    self.next_edition(&mut tx, Dynamic::OneLess).await?;
+                }
                 tx.subject::<DeviceGroup>(id, group.value.name.clone());
                 tx.delete(&group);
                 tx.commit().await.map(|_| true)
             })
             .await?;
         // Who was put in meanwhile comes out now: from here on nobody can be put in any more.
+        self.leave(id).await?;
         self.empty(context, &scope, id).await?;
         if gone { Ok(()) } else { Err(group_not_found(id)) }
     }
@@ -180,15 +233,15 @@ impl<'a> DeviceGroupService<'a> {
     /// Puts devices into a group, at most 500 at once.
     pub async fn add_members(&self, context: &Context, id: DeviceGroupId, devices: &[DeviceId]) -> Result<BulkOutcome> {
         let scope = context.require(GROUPS_WRITE)?;
-        self.exists(id).await?;
+        self.require_hand_made(id).await?;
         let bulk = Bulk {
             group: Some(id),
-            ..members(context, &scope, GROUP_MEMBERS_ADD)
+            ..self.members(context, &scope, GROUP_MEMBERS_ADD)
         };
         change_many(self.store, &bulk, devices, |device| {
             device.groups.insert(id);
             if device.groups.len() > MAX_GROUPS {
-                return Err(GROUP_TOO_MANY.error(format!("a device is in at most {MAX_GROUPS} groups")));
+                return Err(GROUP_TOO_MANY.error(format!("a device is put into at most {MAX_GROUPS} groups")));
             }
             Ok(())
         })
@@ -203,10 +256,10 @@ impl<'a> DeviceGroupService<'a> {
         devices: &[DeviceId],
     ) -> Result<BulkOutcome> {
         let scope = context.require(GROUPS_WRITE)?;
-        self.exists(id).await?;
+        self.require_hand_made(id).await?;
         let bulk = Bulk {
             group: Some(id),
-            ..members(context, &scope, GROUP_MEMBERS_REMOVE)
+            ..self.members(context, &scope, GROUP_MEMBERS_REMOVE)
         };
         change_many(self.store, &bulk, devices, |device| {
             device.groups.remove(&id);
@@ -220,7 +273,7 @@ impl<'a> DeviceGroupService<'a> {
         let details = [("group", id.to_string().into())];
         let bulk = Bulk {
             details: &details,
-            ..members(context, scope, GROUP_MEMBERS_REMOVE)
+            ..self.members(context, scope, GROUP_MEMBERS_REMOVE)
         };
         let query = Query::<DeviceSummary>::all().filter(DeviceSummary::GROUPS.eq(id.uuid()));
         let page = PageRequest::new(Some(MAX_BULK), None)?;
@@ -243,9 +296,62 @@ impl<'a> DeviceGroupService<'a> {
         }
     }
 
-    async fn exists(&self, id: DeviceGroupId) -> Result<()> {
+    /// Takes all devices out of a dynamic group that does not exist any more.
+    async fn leave(&self, id: DeviceGroupId) -> Result<()> {
+        let query = Query::<DeviceSummary>::all().filter(DeviceSummary::GROUPS.eq(id.uuid()));
+        let page = PageRequest::new(Some(LEAVE_TOGETHER), None)?;
+        loop {
+            let found = self.store.reader().await?.list(&query, &page).await?;
+            let described = found
+                .items
+                .iter()
+                .filter(|summary| summary.dynamic_groups.contains(&id));
+            let devices: Vec<_> = described.map(|summary| summary.id).collect();
+            if devices.is_empty() {
+                return Ok(());
+            }
+            self.place_again(&devices).await?;
+        }
+    }
+
+    /// Counts a change that membership may follow from; the edition's number.
+    async fn next_edition(&self, tx: &mut Tx, dynamic: Dynamic) -> Result<u64> {
+        let before = tx.get::<GroupEdition>(GroupEditionId::only()).await?;
+        let is_change = !matches!(dynamic, Dynamic::AsManyIfAny);
+        let after = GroupEdition {
+            id: GroupEditionId::only(),
+            number: before.as_ref().map_or(0, |before| before.number) + 1,
+            token: self.store.new_uuid(),
+            dynamic: dynamic.count(before.as_ref().map_or(0, |before| before.dynamic)),
+        };
+        if after.dynamic > MAX_DYNAMIC_GROUPS {
+            return Err(GROUP_TOO_MANY_DYNAMIC.error(format!("there are at most {MAX_DYNAMIC_GROUPS} dynamic groups")));
+        }
+        match &before {
+            Some(before) => drop(tx.update(before, &after)?),
+            None if is_change => tx.create(&after)?,
+            // The first dynamic group must not miss this change.
+            None => tx.require_absent::<GroupEdition>(GroupEditionId::only()),
+        }
+        Ok(after.number)
+    }
+
+    async fn require_hand_made(&self, id: DeviceGroupId) -> Result<()> {
         let found = self.store.get::<DeviceGroup>(id).await?;
-        found.map(drop).ok_or_else(|| group_not_found(id))
+        let group = found.ok_or_else(|| group_not_found(id))?;
+        require_static(&group)
+    }
+
+    fn members<'b>(&'b self, context: &'b Context, scope: &'b Scope, action: crate::access::Action) -> Bulk<'b> {
+        Bulk {
+            context,
+            scope,
+            action,
+            member: "groups",
+            details: &[],
+            group: None,
+            dynamic: self.dynamic,
+        }
     }
 
     async fn read_back(&self, id: DeviceGroupId) -> Result<DeviceGroupView> {
@@ -254,27 +360,59 @@ impl<'a> DeviceGroupService<'a> {
     }
 }
 
-fn members<'a>(context: &'a Context, scope: &'a Scope, action: crate::access::Action) -> Bulk<'a> {
-    Bulk {
-        context,
-        scope,
-        action,
-        member: "groups",
-        details: &[],
-        group: None,
+/// What a change does to the number of dynamic groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dynamic {
+    OneMore,
+    OneLess,
+    AsMany,
+    /// As [`Dynamic::AsMany`], and no change where there never was one.
+    AsManyIfAny,
+}
+
+impl Dynamic {
+    fn count(self, before: u32) -> u32 {
+        match self {
+            Self::OneMore => before.saturating_add(1),
+            Self::OneLess => before.saturating_sub(1),
+            Self::AsMany | Self::AsManyIfAny => before,
+        }
     }
 }
 
-async fn view(reader: &mut Reader, scope: &Scope, group: Versioned<DeviceGroup>) -> Result<DeviceGroupView> {
+async fn pass(reader: &mut Reader) -> Result<GroupPass> {
+    let found = reader.latest::<GroupPass>(&[GroupEditionId::only()]).await?;
+    Ok(found.into_iter().next().flatten().unwrap_or_default())
+}
+
+async fn view(
+    reader: &mut Reader,
+    scope: &Scope,
+    group: Versioned<DeviceGroup>,
+    pass: &GroupPass,
+) -> Result<DeviceGroupView> {
     let members: Filter = in_scope(scope).and(DeviceSummary::GROUPS.eq(group.id.uuid()));
-    Ok(DeviceGroupView {
-        id: group.id,
-        revision: group.rev,
-        members: reader.count::<DeviceSummary>(&members).await?,
-        name: group.value.name,
-        description: group.value.description,
-        created_at: group.value.created_at,
-    })
+    let members = reader.count::<DeviceSummary>(&members).await?;
+    Ok(DeviceGroupView::new(group, members, pass))
+}
+
+fn require_dynamic(group: &DeviceGroup) -> Result<()> {
+    match group.query {
+        Some(_) => Ok(()),
+        None => Err(GROUP_STATIC
+            .error("devices are put into this group by hand; make another group for a query")
+            .with_field("/query", "the group was made without one")),
+    }
+}
+
+/// Refuses a text that is no query, and one that names the group that it decides about.
+fn check_query(name: &str, text: &str) -> Result<()> {
+    let query: DeviceQuery = text.parse().map_err(|error| query_refused(&error))?;
+    if query.names_group(name) {
+        let why = "the query names its own group, whose members it decides about";
+        return Err(GROUP_QUERY_NAMES_ITSELF.error(why).with_field("/query", why));
+    }
+    Ok(())
 }
 
 fn check_description(text: &str) -> Result<()> {

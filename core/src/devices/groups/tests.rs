@@ -1,3 +1,5 @@
+mod dynamic;
+
 use super::*;
 use crate::{
     access::{DENIED, Role},
@@ -12,6 +14,7 @@ fn new(name: &str) -> NewDeviceGroup {
     NewDeviceGroup {
         name: name.to_owned(),
         description: String::new(),
+        query: None,
     }
 }
 
@@ -24,8 +27,8 @@ async fn groups_are_made_shown_changed_and_listed_by_name() {
     fails(groups.create(&admin, &new("wEB")).await, GROUP_NAME_TAKEN);
     test.advance(1);
     let change = DeviceGroupChange {
-        name: None,
         description: Some("in front".into()),
+        ..DeviceGroupChange::default()
     };
     let changed = groups.set(&admin, web.id, Some(web.revision), &change).await.unwrap();
     assert_eq!((changed.revision, changed.description.as_str()), (2, "in front"));
@@ -35,7 +38,7 @@ async fn groups_are_made_shown_changed_and_listed_by_name() {
     );
     let taken = DeviceGroupChange {
         name: Some("DB".into()),
-        description: None,
+        ..DeviceGroupChange::default()
     };
     fails(groups.set(&admin, web.id, None, &taken).await, GROUP_NAME_TAKEN);
     let all = groups.list(&admin, None, &PageRequest::default()).await.unwrap();

@@ -3,7 +3,10 @@
 use super::{PresenceBoard, board::Entry};
 use crate::{
     access::Context,
-    devices::{DEVICE_OFFLINE, DEVICE_ONLINE, DEVICES_SEEN, Device, DeviceEvent, DeviceId, DeviceSummary, Presence},
+    devices::{
+        DEVICE_OFFLINE, DEVICE_ONLINE, DEVICES_SEEN, Device, DeviceEvent, DeviceId, DeviceSummary, Presence,
+        groups::DynamicGroups,
+    },
     kernel::{Result, Timestamp},
     store::{Evidence, Store, Tx},
 };
@@ -27,12 +30,17 @@ enum Outcome {
 
 /// Commits edges, [`BATCH`] devices at a time, each with its row on the device's timeline; returns how many devices came
 /// online or went offline. What only notes when a device was seen shares one row.
-pub(super) async fn commit(store: &Store, board: &PresenceBoard, edges: &[Edge]) -> Result<u64> {
+pub(super) async fn commit(
+    store: &Store,
+    board: &PresenceBoard,
+    dynamic: &DynamicGroups,
+    edges: &[Edge],
+) -> Result<u64> {
     let context = Context::system("presence");
     let mut turned = 0;
     for edges in edges.chunks(BATCH) {
         let outcomes = store
-            .change(&context, Evidence::Observed, |tx| write(tx, edges))
+            .change(&context, Evidence::Observed, |tx| write(tx, dynamic, edges))
             .await?;
         for (edge, outcome) in edges.iter().zip(outcomes) {
             match outcome {
@@ -47,11 +55,12 @@ pub(super) async fn commit(store: &Store, board: &PresenceBoard, edges: &[Edge])
     Ok(turned)
 }
 
-async fn write(mut tx: Tx, edges: &[Edge]) -> Result<Vec<Outcome>> {
+async fn write(mut tx: Tx, dynamic: &DynamicGroups, edges: &[Edge]) -> Result<Vec<Outcome>> {
     let now = tx.now();
     let ids: Vec<_> = edges.iter().map(|edge| edge.device).collect();
     let summaries = tx.reader().get_many::<DeviceSummary>(&ids).await?;
     let (mut outcomes, mut noted) = (Vec::with_capacity(edges.len()), 0_u64);
+    let mut groups = None;
     for (edge, summary) in edges.iter().zip(summaries) {
         let Some(before) = summary else {
             outcomes.push(Outcome::Deleted);
@@ -66,6 +75,13 @@ async fn write(mut tx: Tx, edges: &[Edge]) -> Result<Vec<Outcome>> {
             .max(Some(edge.entry.seen_at));
         if edge.presence == Presence::Online && after.agent_version != edge.entry.agent_version {
             after.agent_version.clone_from(&edge.entry.agent_version);
+            // Nothing else that a beat changes is asked for by queries.
+            let membership = match groups.take() {
+                Some(membership) => membership,
+                None => dynamic.begin(&mut tx).await?,
+            };
+            membership.place(tx.reader(), &mut after).await?;
+            groups = Some(membership);
             if let Some(device) = tx.get::<Device>(edge.device).await? {
                 let mut newer = device.value.clone();
                 newer.agent_version.clone_from(&edge.entry.agent_version);

@@ -9,7 +9,10 @@ use super::{
     edges::{BATCH, Edge, commit},
 };
 use crate::{
-    devices::{DeviceId, DeviceSummary, Presence, device::of_agent, inventory::cleaned, permissions::not_found},
+    devices::{
+        DeviceId, DeviceSummary, Presence, device::of_agent, groups::DynamicGroups, inventory::cleaned,
+        permissions::not_found,
+    },
     gathering::together,
     kernel::{Result, Timestamp},
     store::{Ingest, Store},
@@ -32,11 +35,12 @@ pub struct Swept {
 pub struct PresenceService<'a> {
     store: &'a Store,
     board: &'a PresenceBoard,
+    dynamic: &'a DynamicGroups,
 }
 
 impl<'a> PresenceService<'a> {
-    pub(crate) fn new(store: &'a Store, board: &'a PresenceBoard) -> Self {
-        Self { store, board }
+    pub(crate) fn new(store: &'a Store, board: &'a PresenceBoard, dynamic: &'a DynamicGroups) -> Self {
+        Self { store, board, dynamic }
     }
 
     /// Takes a heartbeat of a device that proved itself; returns the server's time, which is when the device was seen. It is
@@ -106,9 +110,9 @@ impl<'a> PresenceService<'a> {
         let due = self.board.due(self.store.clock().now());
         let offline = self.still_silent(&due.offline).await?;
         Ok(Swept {
-            offline: commit(self.store, self.board, &self.edges(&offline, Presence::Offline)).await?,
-            online: commit(self.store, self.board, &self.edges(&due.online, Presence::Online)).await?
-                + commit(self.store, self.board, &self.edges(&due.note, Presence::Online)).await?,
+            offline: self.commit(&self.edges(&offline, Presence::Offline)).await?,
+            online: self.commit(&self.edges(&due.online, Presence::Online)).await?
+                + self.commit(&self.edges(&due.note, Presence::Online)).await?,
         })
     }
 
@@ -143,7 +147,7 @@ impl<'a> PresenceService<'a> {
             let answers = devices.iter().map(|_| Ok(())).collect();
             devices.sort_unstable();
             devices.dedup();
-            commit(self.store, self.board, &self.edges(&devices, Presence::Online)).await?;
+            self.commit(&self.edges(&devices, Presence::Online)).await?;
             Ok(answers)
         })
         .await
@@ -166,6 +170,10 @@ impl<'a> PresenceService<'a> {
             }
         }
         Ok(silent)
+    }
+
+    async fn commit(&self, edges: &[Edge]) -> Result<u64> {
+        commit(self.store, self.board, self.dynamic, edges).await
     }
 
     fn edges(&self, devices: &[DeviceId], presence: Presence) -> Vec<Edge> {

@@ -15,6 +15,7 @@ use crate::{
     devices::{
         Device, DeviceEvent, DeviceId, DeviceSummary, INVENTORY_CHANGED,
         device::of_agent,
+        groups::DynamicGroups,
         inventory::{BodyError, PackageSet, Packages, SectionBody, SectionReport},
         permissions::not_found,
     },
@@ -66,7 +67,9 @@ impl InventoryService<'_> {
             let prepared = &self.prepare(device, report, &body).await?;
             let written = self
                 .store
-                .change(&context, Evidence::Observed, |tx| write(tx, device, prepared))
+                .change(&context, Evidence::Observed, |tx| {
+                    write(tx, self.groups, device, prepared)
+                })
                 .await?;
             if let Some(received) = written {
                 return Ok(received);
@@ -133,7 +136,12 @@ pub(super) fn update_name(manager: &str, name: &str) -> String {
 }
 
 /// Writes section, set, summary and event. None when the members of the set can no longer be relied on.
-async fn write(mut tx: Tx, device: DeviceId, prepared: &Prepared<'_>) -> Result<Option<Received>> {
+async fn write(
+    mut tx: Tx,
+    groups: &DynamicGroups,
+    device: DeviceId,
+    prepared: &Prepared<'_>,
+) -> Result<Option<Received>> {
     let report = prepared.report;
     let known = tx.get::<Device>(device).await?.ok_or_else(|| not_found(device))?;
     // A section must not outlive its device.
@@ -165,17 +173,19 @@ async fn write(mut tx: Tx, device: DeviceId, prepared: &Prepared<'_>) -> Result<
         Some(before) => drop(tx.update(before, &after)?),
         None => tx.create(&after)?,
     }
-    match tx.get::<DeviceSummary>(device).await? {
-        Some(shown) => {
-            let mut summary = shown.value.clone();
-            rules::show(&mut summary, prepared.body, set);
-            tx.update(&shown, &summary)?;
-        }
-        None => {
-            let mut summary = DeviceSummary::new(&known);
-            rules::show(&mut summary, prepared.body, set);
-            tx.create(&summary)?;
-        }
+    let shown = tx.get::<DeviceSummary>(device).await?;
+    let mut summary = shown
+        .as_ref()
+        .map_or_else(|| DeviceSummary::new(&known), |shown| shown.value.clone());
+    rules::show(&mut summary, prepared.body, set);
+    // What most reports change is asked for by no query.
+    if shown.as_ref().is_none_or(|shown| shown.value != summary) {
+        let groups = groups.begin(&mut tx).await?;
+        groups.place(tx.reader(), &mut summary).await?;
+    }
+    match &shown {
+        Some(shown) => drop(tx.update(shown, &summary)?),
+        None => tx.create(&summary)?,
     }
     DeviceEvent::new(Some(device), INVENTORY_CHANGED, tx.now())
         .with("section", report.section.name())

@@ -17,17 +17,21 @@ pub(super) fn show(summary: &mut DeviceSummary, body: &SectionBody, set: Option<
         SectionBody::Os(os) => show_os(summary, os),
         SectionBody::Interfaces(interfaces) => summary.addresses = addresses(interfaces),
         SectionBody::Packages(packages) => show_packages(summary, packages, set),
-        SectionBody::Cpu(_)
-        | SectionBody::Memory(_)
-        | SectionBody::Mounts(_)
-        | SectionBody::Services(_)
-        | SectionBody::Ports(_)
-        | SectionBody::Users(_) => {}
+        SectionBody::Cpu(cpu) => {
+            summary.cpu_model = cpu.model.as_deref().and_then(text);
+            summary.cpu_cores = cpu.cores;
+            summary.cpu_threads = Some(cpu.threads);
+        }
+        SectionBody::Memory(memory) => summary.memory_total = Some(memory.total_bytes),
+        SectionBody::Mounts(_) | SectionBody::Services(_) | SectionBody::Ports(_) | SectionBody::Users(_) => {}
     }
 }
 
+fn text(text: &str) -> Option<String> {
+    Some(clean_text(text, MAX_TEXT)).filter(|text| !text.is_empty())
+}
+
 fn show_os(summary: &mut DeviceSummary, os: &Os) {
-    let text = |text: &str| Some(clean_text(text, MAX_TEXT)).filter(|text| !text.is_empty());
     summary.os = text(&os.id.to_lowercase());
     summary.os_version = os.version.as_deref().and_then(text);
     summary.os_name = text(os.pretty_name.as_deref().unwrap_or(&os.name));
@@ -35,6 +39,9 @@ fn show_os(summary: &mut DeviceSummary, os: &Os) {
     summary.architecture = text(&os.architecture);
     summary.hostname = text(&os.hostname);
     summary.reboot_required = Some(os.reboot.required);
+    let family = os.family.iter().filter_map(|member| text(&member.to_lowercase()));
+    summary.os_family = family.take(DeviceSummary::MAX_FAMILY).collect();
+    summary.virtualisation = os.virtualisation.as_deref().and_then(text);
 }
 
 fn show_packages(summary: &mut DeviceSummary, packages: &Packages, set: Option<PackageSetId>) {

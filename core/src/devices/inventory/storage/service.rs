@@ -7,6 +7,7 @@ use crate::{
     access::Context,
     devices::{
         DEVICES_READ, Device, DeviceId,
+        groups::DynamicGroups,
         inventory::{ContentHash, Section},
         permissions::{not_found, require_in_scope},
     },
@@ -18,11 +19,12 @@ use crate::{
 #[derive(Debug)]
 pub struct InventoryService<'a> {
     pub(super) store: &'a Store,
+    pub(super) groups: &'a DynamicGroups,
 }
 
 impl<'a> InventoryService<'a> {
-    pub(crate) fn new(store: &'a Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: &'a Store, groups: &'a DynamicGroups) -> Self {
+        Self { store, groups }
     }
 
     /// The hashes of the sections that the server has of a device.
