@@ -88,8 +88,100 @@ async fn a_group_that_cannot_be_is_refused() {
             400,
             "request.invalid",
         ),
-        (json!({"name": "x", "query": "os=debian"}), 400, "request.invalid"),
+        (
+            json!({"name": "x", "query": "os=debian"}),
+            400,
+            "device_group.query_invalid",
+        ),
+        (
+            json!({"name": "x", "query": "device.group equals X"}),
+            400,
+            "device_group.query_names_itself",
+        ),
+        (
+            json!({"name": "x", "query": "a".repeat(4_097)}),
+            400,
+            "device_group.query_too_large",
+        ),
     ] {
         refused(&app, app.post(PATH).token(&admin).body(&body), status, code).await;
     }
+}
+
+#[tokio::test]
+async fn a_dynamic_group_shows_its_query_and_takes_no_devices_by_hand() {
+    let (app, admin) = App::with_admin().await;
+    let web = app.device(&admin, "web-1").await;
+    let new = json!({"name": "Web", "query": "name startsWith web"});
+    let made = app.post(PATH).token(&admin).body(&new).send().await.expect(201);
+    assert_eq!(
+        (&made.json()["query"], &made.json()["relies_on_reports"]),
+        (&json!("name startsWith web"), &json!(true))
+    );
+    let path = format!("{PATH}/{}", made.str("/id"));
+    let member = format!("{path}/devices/{}", web.id);
+    refused(&app, app.put(&member).token(&admin), 400, "device_group.dynamic").await;
+    refused(&app, app.delete(&member).token(&admin), 400, "device_group.dynamic").await;
+    let patch = |query: &str| {
+        let patch = app.patch(&path).token(&admin).header("if-match", "*");
+        patch.body(&json!({ "query": query }))
+    };
+    let changed = patch("name startsWith db").send().await.expect(200);
+    assert_eq!(changed.json()["query"], "name startsWith db");
+    refused(&app, patch("name startsWith"), 400, "device_group.query_invalid").await;
+    let hand_made = app.post(PATH).token(&admin).body(&json!({"name": "By hand"}));
+    let hand_made = hand_made.send().await.expect(201);
+    assert_eq!(hand_made.json()["query"], json!(null));
+    let patch = app.patch(&format!("{PATH}/{}", hand_made.str("/id"))).token(&admin);
+    let patch = patch.header("if-match", "*").body(&json!({"query": ""}));
+    refused(&app, patch, 400, "device_group.static").await;
+}
+
+#[tokio::test]
+async fn a_query_is_tried_without_a_group() {
+    let (app, admin) = App::with_admin().await;
+    app.device(&admin, "web-1").await;
+    app.device(&admin, "db-1").await;
+    let check = |body: serde_json::Value| {
+        app.post(&format!("{PATH}/check-query"))
+            .token(&admin)
+            .body(&body)
+            .send()
+    };
+    let found = check(json!({"query": "NAME startswith 'web'"})).await.expect(200);
+    let body = found.json();
+    assert_eq!(
+        (
+            &body["valid"],
+            &body["canonical"],
+            &body["matching"],
+            &body["looked_at"]
+        ),
+        (
+            &json!(true),
+            &json!("device.name startsWith \"web\""),
+            &json!(1),
+            &json!(2)
+        )
+    );
+    assert_eq!(body["examples"][0]["name"], "web-1");
+    let wrong = check(json!({"query": "name startsWith"})).await.expect(200);
+    let problem = &wrong.json()["problem"];
+    assert_eq!(
+        (
+            &wrong.json()["valid"],
+            &problem["code"],
+            &problem["position"],
+            &problem["message"]
+        ),
+        (
+            &json!(false),
+            &json!("device_group.query_invalid"),
+            &json!(15),
+            &json!("expected a value")
+        )
+    );
+    check(json!({"query": "", "limit": 101}))
+        .await
+        .refused_at(400, "request.invalid", "/limit");
 }

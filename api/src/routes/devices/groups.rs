@@ -5,7 +5,7 @@ use fleet_core::{
     Fleet,
     devices::{
         DeviceGroupId, DeviceGroupView, DeviceId,
-        groups::{DeviceGroupChange, NewDeviceGroup},
+        groups::{CheckedQuery, DeviceGroupChange, NewDeviceGroup, QueryCheck},
     },
 };
 use serde::Deserialize;
@@ -51,6 +51,9 @@ pub(super) async fn list_device_groups(
 }
 
 /// Make a group of devices.
+///
+/// With a `query` it is a dynamic group: its members are the devices that the query describes, and nobody puts devices in or takes
+/// them out. They are found right after the group was made; `evaluated_at` says when that was done.
 #[utoipa::path(post, path = "/api/v1/device-groups", operation_id = "create_device_group", tag = "device-groups", request_body = NewDeviceGroup,
     responses((status = 201, description = "The group", body = DeviceGroupView, headers(("ETag" = String, description = "The group's revision")))),
     extensions(("x-fleet-permission" = json!("device-groups:write")), ("x-fleet-audit" = json!("device_group.create"))))]
@@ -76,7 +79,7 @@ pub(super) async fn get_device_group(
     Ok((ETag(group.revision), Json(group)))
 }
 
-/// Rename or describe a group of devices; what is absent stays as it is.
+/// Rename or describe a group of devices, or give a dynamic one another query; what is absent stays as it is.
 #[utoipa::path(patch, path = "/api/v1/device-groups/{id}", operation_id = "update_device_group", tag = "device-groups", request_body = DeviceGroupChange,
     params(("id" = DeviceGroupId, Path, description = "The group"), ("If-Match" = String, Header, description = "The ETag that was read, or *")),
     responses((status = 200, description = "The group as it is now", body = DeviceGroupView, headers(("ETag" = String, description = "The group's revision")))),
@@ -107,6 +110,21 @@ pub(super) async fn delete_device_group(
     let expected = condition.and_then(IfMatch::revision);
     fleet.device_groups().delete(&caller, id, expected).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Try a query of a dynamic group, without storing it.
+///
+/// Says whether the text is a query, and where it stops being one; what it is in canonical form; and how many devices it describes, with
+/// some of them as examples where the caller may see devices.
+#[utoipa::path(post, path = "/api/v1/device-groups/check-query", operation_id = "check_device_group_query", tag = "device-groups", request_body = QueryCheck,
+    responses((status = 200, description = "What the query comes to", body = CheckedQuery)),
+    extensions(("x-fleet-permission" = json!("device-groups:read"))))]
+pub(super) async fn check_device_group_query(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Json(check): Json<QueryCheck>,
+) -> ApiResult<Json<CheckedQuery>> {
+    Ok(Json(fleet.device_groups().check_query(&caller, &check).await?))
 }
 
 /// Put a device into a group. Doing it again changes nothing.

@@ -45,6 +45,7 @@ pub(super) fn routes() -> Routes<ApiState> {
                 groups::update_device_group,
                 groups::delete_device_group
             ))
+            .routes(routes!(groups::check_device_group_query))
             .routes(routes!(groups::add_group_device, groups::remove_group_device))
             .routes(routes!(fleet::get_fleet))
             .routes(routes!(tokens::list_enrolment_tokens, tokens::create_enrolment_token))

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Paging};
 use crate::{
-    client::{DEVICE, Failure, GROUP, Query, Result, id_of},
+    client::{DEVICE, Exit, Failure, GROUP, Query, Result, id_of},
     output::{Column, Show},
 };
 
@@ -29,9 +29,20 @@ pub enum Command {
         /// What it is for.
         #[arg(long, default_value = "")]
         description: String,
+        /// Which devices are in it, such as 'os equals debian and labels.env in ("prod","stage")'; without it devices are put in by hand.
+        #[arg(long)]
+        query: Option<String>,
     },
-    /// Change a group's name or description.
+    /// Change a group's name, description or query.
     Set(Set),
+    /// Try a query: what it means, and which devices it describes.
+    Check {
+        /// The query.
+        query: String,
+        /// How many devices to show, at most 100.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
     /// Put devices into a group.
     Add(Members),
     /// Take devices out of a group.
@@ -54,6 +65,9 @@ pub struct Set {
     /// What it is for.
     #[arg(long)]
     description: Option<String>,
+    /// Which devices are in it; only for a group that was made with a query.
+    #[arg(long)]
+    query: Option<String>,
 }
 
 /// A group and devices.
@@ -71,6 +85,7 @@ const COLUMNS: &[Column] = &[
     Column::new("NAME", "/name", Show::Text),
     Column::new("DEVICES", "/members", Show::Text),
     Column::new("CREATED", "/created_at", Show::Ago),
+    Column::new("QUERY", "/query", Show::Text),
     Column::new("DESCRIPTION", "/description", Show::Text),
 ];
 
@@ -86,8 +101,12 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             let id = id_of(&context.client, &GROUP, &group).await?;
             context.show(&["device-groups", &id]).await
         }
-        Command::Create { name, description } => {
-            let body = json!({"name": name, "description": description});
+        Command::Create {
+            name,
+            description,
+            query,
+        } => {
+            let body = json!({"name": name, "description": description, "query": query});
             let group = context.client.post(&["device-groups"], &body, None).await?.body;
             context.output.done(&format!("created group {name}"), &group)
         }
@@ -99,8 +118,11 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             if let Some(description) = set.description {
                 change.insert("description".into(), json!(description));
             }
+            if let Some(query) = set.query {
+                change.insert("query".into(), json!(query));
+            }
             if change.is_empty() {
-                return Err(Failure::usage("say what to change: --name or --description"));
+                return Err(Failure::usage("say what to change: --name, --description or --query"));
             }
             let id = id_of(&context.client, &GROUP, &set.group).await?;
             let words = format!("group {} is changed", set.group);
@@ -108,6 +130,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                 .change(&["device-groups", &id], &Value::Object(change), &words)
                 .await
         }
+        Command::Check { query, limit } => check(context, &query, limit).await,
         Command::Add(members) => change_members(context, members, true).await,
         Command::Remove(members) => change_members(context, members, false).await,
         Command::Delete { group } => {
@@ -136,4 +159,18 @@ async fn change_members(context: &mut Context, members: Members, add: bool) -> R
         context.output.done_to(&words, id)?;
     }
     Ok(())
+}
+
+async fn check(context: &mut Context, query: &str, limit: u32) -> Result<()> {
+    let body = json!({"query": query, "limit": limit});
+    let path = ["device-groups", "check-query"];
+    let checked = context.client.post(&path, &body, None).await?.body;
+    let text = |pointer| checked.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    if checked.pointer("/valid") == Some(&Value::Bool(false)) {
+        let before = checked.pointer("/problem/position").and_then(Value::as_u64);
+        let place = before.unwrap_or_default() + 1;
+        let why = format!("{} (at character {place})", text("/problem/message"));
+        return Err(Failure::new(Exit::Usage, text("/problem/code"), why));
+    }
+    context.output.thing(&checked)
 }
