@@ -37,7 +37,7 @@ use crate::{
     store::{Backend, Schema, Store, Switch},
     work::{
         ApprovalService, BatchService, Operations, RunId, RunService,
-        batch::Release,
+        batch::{Release, WindowsSeen},
         delivery::{Deliveries, DeliveryService},
         output::{OutputMeter, OutputService},
         windows::WindowService,
@@ -80,6 +80,7 @@ struct Inner {
     run_signals: Signals<RunId>,
     output_meter: OutputMeter,
     deliveries: Deliveries,
+    windows_seen: WindowsSeen,
     presence: PresenceBoard,
     dynamic_groups: DynamicGroups,
     refusals: RefusalGate,
@@ -259,6 +260,7 @@ impl FleetBuilder {
             run_signals: Signals::default(),
             output_meter: OutputMeter::default(),
             deliveries: Deliveries::default(),
+            windows_seen: WindowsSeen::default(),
             presence,
             dynamic_groups: DynamicGroups::default(),
             refusals: RefusalGate::default(),
@@ -517,6 +519,10 @@ impl Fleet {
 
     pub(crate) fn inboxes(&self) -> &Inboxes {
         &self.inner.inboxes
+    }
+
+    pub(crate) fn windows_seen(&self) -> &WindowsSeen {
+        &self.inner.windows_seen
     }
 
     pub(crate) fn release(&self) -> Release<'_> {

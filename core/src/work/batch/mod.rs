@@ -22,7 +22,7 @@ mod targets;
 pub(crate) use cancel::{cancel_batch, cancel_open, stop_runs, wake};
 pub(crate) use expansion::expand_stalled;
 pub use model::{Batch, BatchId, BatchTargets, Cause, Plan, PlanId};
-pub(crate) use release::{Release, release_due};
+pub(crate) use release::{Release, WindowsSeen, release_due};
 pub use request::{BatchFilter, BatchRequest, BatchRetry, BatchView};
 pub use resolve::{NO_TARGETS, TOO_MANY_TARGETS};
 pub use retry::NOTHING_TO_RETRY;

@@ -124,6 +124,11 @@ pub struct BatchTargets {
 }
 
 impl Batch {
+    /// Whether its time has come while some of its runs may wait: then they wait for windows, if for anything.
+    pub(super) fn has_begun(&self, now: Timestamp) -> bool {
+        self.release_at.is_some() && self.start_at.is_none_or(|start| start <= now)
+    }
+
     /// The state in which its runs are made.
     pub(super) fn first_state(&self) -> State {
         match (self.approval, self.release_at) {

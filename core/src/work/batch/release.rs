@@ -1,6 +1,9 @@
 //! Lets runs go that waited for their time, for somebody to agree or for a window: step by step, each a commit of its own.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::{BATCH_RELEASE, Batch, BatchId, cancel::wake, service::existing};
 use crate::{
@@ -20,19 +23,65 @@ use crate::{
 /// Batches that one tick of the job looks for.
 const BATCHES: usize = 20;
 
+/// The windows for which waiting batches were looked at last, by this process.
+#[derive(Debug, Default)]
+pub(crate) struct WindowsSeen(Mutex<Option<blake3::Hash>>);
+
 /// Lets the runs of batches go whose time has come.
 pub(crate) async fn release_due(fleet: Fleet) -> Result<()> {
     let context = Context::system("work.release");
+    look_again(&fleet, &context).await?;
     let page = PageRequest::new(Some(BATCHES), None)?;
     let due = due(fleet.clock().now());
-    let release = fleet.release();
     for batch in fleet.store().reader().await?.list(&due, &page).await?.items {
-        if let Err(error) = release.let_go(&context, batch.id).await {
-            // The next tick tries again; the others need not wait for it.
-            tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all let go yet");
-        }
+        try_to_let_go(&fleet, &context, batch.id).await;
     }
     Ok(())
+}
+
+/// Asks windows again for all that waits for one, where windows were changed since: one that was lifted must not hold work until its
+/// former end.
+async fn look_again(fleet: &Fleet, context: &Context) -> Result<()> {
+    let now = fleet.clock().now();
+    let print = fleet.windows().all().await?.fingerprint();
+    if *fleet.windows_seen().lock() == Some(print) {
+        return Ok(());
+    }
+    let later = Filter::Range(
+        Batch::RELEASE_AT.name(),
+        Some(Value::Int(now.as_micros().saturating_add(1))),
+        None,
+    );
+    let query = Query::<Batch>::all()
+        .filter(later)
+        .order(Batch::RELEASE_AT, Direction::Ascending);
+    let mut page = PageRequest::new(Some(MAX_LIMIT), None)?;
+    loop {
+        let found = fleet.store().reader().await?.list(&query, &page).await?;
+        for batch in found.items.iter().filter(|batch| batch.has_begun(now)) {
+            try_to_let_go(fleet, context, batch.id).await;
+        }
+        match found.next {
+            Some(next) => page = PageRequest::new(Some(MAX_LIMIT), Some(next))?,
+            None => break,
+        }
+    }
+    *fleet.windows_seen().lock() = Some(print);
+    Ok(())
+}
+
+async fn try_to_let_go(fleet: &Fleet, context: &Context, id: BatchId) {
+    if let Err(error) = fleet.release().let_go(context, id).await {
+        // The next tick tries again; the others need not wait for it.
+        tracing::warn!(batch = %id, error = error.log(), "its runs are not all let go yet");
+    }
+}
+
+impl WindowsSeen {
+    fn lock(&self) -> MutexGuard<'_, Option<blake3::Hash>> {
+        // One assignment: it is never left half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn due(now: Timestamp) -> Query<Batch> {
@@ -91,7 +140,7 @@ impl Release<'_> {
                     async move {
                         let before = existing(tx.reader(), id).await?;
                         let mut batch = before.value.clone();
-                        if batch.release_at.is_none_or(|at| at > tx.now()) {
+                        if !batch.has_begun(tx.now()) {
                             return Ok(Released::default());
                         }
                         let released = self.step(&mut tx, &batch, windows, &page).await?;
@@ -120,7 +169,7 @@ impl Release<'_> {
 
     /// The first step of a batch whose time is set by the change that `tx` is: where it is the last one, too, the batch is told.
     pub(crate) async fn first(&self, tx: &mut Tx, batch: &mut Batch, windows: &WindowSet) -> Result<Released> {
-        if batch.release_at.is_none_or(|at| at > tx.now()) {
+        if !batch.has_begun(tx.now()) {
             return Ok(Released::default());
         }
         let page = PageRequest::new(Some(MAX_LIMIT), None)?;

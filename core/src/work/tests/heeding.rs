@@ -18,13 +18,13 @@ impl Work {
     }
 
     /// A blackout of all devices from now on, so long.
-    async fn blackout(&self, seconds: u64) {
+    async fn blackout(&self, seconds: u64) -> WindowView {
         let (from, to) = (self.now(), self.now().plus(Duration::from_secs(seconds)));
         let times = serde_json::json!({"type": "once", "starts_at": from, "ends_at": to});
         self.window(serde_json::json!({
             "name": "freeze", "kind": "blackout", "scope": {"all": true}, "when": times,
         }))
-        .await;
+        .await
     }
 
     async fn asked_to_heed(&self, ignore_windows: Option<bool>, start_in: Option<u64>) -> BatchView {
@@ -84,4 +84,24 @@ async fn where_no_window_concerns_it_work_that_heeds_them_begins_at_once() {
     let work = Work::new().await;
     let batch = work.asked_to_heed(Some(false), None).await;
     assert_eq!(work.states_of(batch.id).await, ["queued 1"]);
+}
+
+#[tokio::test]
+async fn a_window_that_is_lifted_holds_nothing_any_more() {
+    let work = Work::new().await;
+    let blackout = work.blackout(86_400).await;
+    let batch = work.asked_to_heed(Some(false), None).await.id;
+    release_due(work.test.fleet.clone()).await.unwrap();
+    assert_eq!(work.states_of(batch).await, ["scheduled 1"]);
+    let later = work.asked_to_heed(None, Some(3_600)).await.id;
+    let windows = work.test.fleet.windows();
+    windows.delete(&work.test.admin(), blackout.id, None).await.unwrap();
+    work.advance(1);
+    release_due(work.test.fleet.clone()).await.unwrap();
+    assert_eq!(work.states_of(batch).await, ["queued 1"]);
+    assert_eq!(
+        work.states_of(later).await,
+        ["scheduled 1"],
+        "its own time has not come"
+    );
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Outside, Window, WindowId, WindowKind, WindowTimes};
 use crate::{
     devices::{DeviceGroupId, DeviceId},
-    kernel::Timestamp,
+    kernel::{EntityId as _, Timestamp},
     store::Rev,
     work::{
         OperationKind,
@@ -269,6 +269,22 @@ impl WindowSet {
                 .map(|(window, revision)| Ready::new(window, revision))
                 .collect(),
         }
+    }
+
+    /// What tells these windows, as they are now, from others.
+    pub(crate) fn fingerprint(&self) -> blake3::Hash {
+        let mut windows: Vec<_> = self
+            .windows
+            .iter()
+            .map(|ready| (ready.window.id, ready.revision))
+            .collect();
+        windows.sort_unstable();
+        let mut hasher = blake3::Hasher::new();
+        for (id, revision) in windows {
+            hasher.update(id.uuid().as_bytes());
+            hasher.update(&revision.to_le_bytes());
+        }
+        hasher.finalize()
     }
 
     /// Whether no window counts.

@@ -241,7 +241,7 @@ async fn a_deleted_group_leaves_a_window_that_concerns_nobody_by_it() {
     let (windows, groups, admin) = (test.fleet.windows(), test.fleet.device_groups(), test.admin());
     let new_group = NewDeviceGroup {
         name: "web".into(),
-        description: String::new(),
+        ..NewDeviceGroup::default()
     };
     let group = groups.create(&admin, &new_group).await.unwrap().id;
     let device = test.devices(1).await[0];
