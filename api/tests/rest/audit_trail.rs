@@ -16,12 +16,13 @@ use super::{
 
 /// What leaves no audit entry: facts that devices report and certificates that they are issued, which are the device's own
 /// timeline; and questions that are put by POST.
-const FACTS: [&str; 7] = [
+const FACTS: [&str; 8] = [
     "certify_device",
     "exchange_frames",
     "receive_report",
     "get_standing",
     "learn_authorities",
+    "check_device_group_query",
     "preview_schedule",
     "check_window",
 ];

@@ -15,7 +15,7 @@ use fleet_core::{
 use crate::{
     Dataset,
     dice::Dice,
-    people,
+    groups, people,
     sets::{Contents, Facts},
 };
 
@@ -96,7 +96,7 @@ impl Dataset {
         let groups: BTreeSet<_> = [site, SITES.len() + dice.below(groups)]
             .into_iter()
             .take(dice.below(3))
-            .map(|group| people::group_id(self, group % groups.max(1)))
+            .map(|group| groups::group_id(self, group % groups.max(1)))
             .collect();
         Device {
             id: self.device_id(device),
@@ -121,12 +121,23 @@ impl Dataset {
 
     /// What lists show of a device.
     pub(crate) fn summary(&self, n: usize, device: &Device, contents: &Contents, facts: &Facts) -> DeviceSummary {
+        let mut summary = self.reported(n, device, contents, facts);
+        self.place(&mut summary);
+        summary
+    }
+
+    fn reported(&self, n: usize, device: &Device, contents: &Contents, facts: &Facts) -> DeviceSummary {
         let mut summary = DeviceSummary::new(device);
         summary.presence = self.presence(n);
         summary.seen_at = self.seen_at(n);
         if matches!(summary.presence, Presence::Never | Presence::Pending) {
             return summary;
         }
+        let cpu = self.cpu(n, contents);
+        summary.cpu_model = cpu.model;
+        summary.cpu_cores = cpu.cores;
+        summary.cpu_threads = Some(cpu.threads);
+        summary.memory_total = Some(self.memory_bytes(n));
         let os = self.os(n, device, contents);
         summary.os = Some(os.id);
         summary.os_version = os.version;
@@ -135,6 +146,8 @@ impl Dataset {
         summary.architecture = Some(os.architecture);
         summary.hostname = Some(os.hostname);
         summary.reboot_required = Some(os.reboot.required);
+        summary.os_family = os.family;
+        summary.virtualisation = os.virtualisation;
         summary.addresses = addresses(n).map(|address| address.to_string()).to_vec();
         summary.updates = Some(facts.updates);
         summary.security_updates = Some(facts.security_updates);

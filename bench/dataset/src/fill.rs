@@ -110,6 +110,7 @@ impl Dataset {
         let mut writer = Writer::new(self, &**backend, &mut progress);
         writer.at.phase = "people";
         self.write_people(&mut writer).await?;
+        self.write_groups(&mut writer).await?;
         self.write_upkeep(&mut writer).await?;
         let facts = self.write_sets(&mut writer).await?;
         for n in 0..self.size.devices {

@@ -7,7 +7,7 @@
 //!
 //!   catalogue    committed lists of a real distribution (data/, made by data/make.py)
 //!   sets         package sets: images with patch levels and drift
-//!   device · sections · people · work · adversarial      what there is
+//!   device · sections · people · groups · work · adversarial      what there is
 //!   writer       the batches
 //! ```
 //!
@@ -43,6 +43,7 @@ mod catalogue;
 mod device;
 mod dice;
 mod fill;
+mod groups;
 mod people;
 mod sections;
 mod sets;

@@ -1,4 +1,4 @@
-//! People and proof: users, their sessions and keys, groups, enrolment tokens, settings.
+//! People and proof: users, their sessions and keys, enrolment tokens, settings.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use fleet_core::{
         users::{User, UserId},
     },
     devices::{
-        DeviceGroup, DeviceGroupId, EnrolmentToken, EnrolmentTokenId,
+        EnrolmentToken, EnrolmentTokenId,
         enrolment::{EnrolmentPin, EnrolmentPinId, PIN_LIFE},
     },
     kernel::{EntityId as _, Timestamp},
@@ -23,7 +23,7 @@ use fleet_core::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
-use crate::{Dataset, device::SITES, dice::Dice, writer::Writer};
+use crate::{Dataset, dice::Dice, writer::Writer};
 
 /// Devices that share an enrolment token.
 const DEVICES_PER_TOKEN: usize = 500;
@@ -31,11 +31,6 @@ const NAMES: [&str; 16] = [
     "ann", "ben", "chloé", "deniz", "eva", "fatima", "grace", "haruto", "ines", "jonas", "kofi", "lena", "mei", "noor",
     "olga", "пётр",
 ];
-
-/// The id of a group.
-pub fn group_id(dataset: &Dataset, n: usize) -> DeviceGroupId {
-    Dice::new(dataset.seed, "group", n as u64).id(dataset.long_ago())
-}
 
 /// The id of the token that a device was enrolled with.
 pub fn token_id(dataset: &Dataset, device: usize) -> EnrolmentTokenId {
@@ -93,37 +88,13 @@ pub fn audit<T: Entity>(
 }
 
 impl Dataset {
-    fn long_ago(&self) -> Timestamp {
+    pub(crate) fn long_ago(&self) -> Timestamp {
         self.now().minus(Duration::from_secs(400 * 86_400))
     }
 
     pub(crate) async fn write_people(&self, writer: &mut Writer<'_>) -> Result<()> {
         for n in 0..self.size.users {
             self.write_user(writer, n).await?;
-        }
-        for n in 0..self.size.groups {
-            let mut dice = Dice::new(self.seed, "group facts", n as u64);
-            let group = DeviceGroup {
-                id: group_id(self, n),
-                name: match SITES.get(n) {
-                    Some(site) => format!("Site {site}"),
-                    None => format!("Team {n}"),
-                },
-                description: "Maintained together".into(),
-                created_at: self.long_ago(),
-                query: None,
-                query_edition: None,
-            };
-            writer.put(&group).await?;
-            let actor = somebody(self, &mut dice);
-            let entry = audit::<DeviceGroup>(
-                actor,
-                self.long_ago(),
-                "device_group.create",
-                (group.id, &group.name),
-                &mut dice,
-            );
-            writer.append(entry.id, entry.at, 0, &entry).await?;
         }
         for first in (0..self.size.devices).step_by(DEVICES_PER_TOKEN) {
             self.write_token(writer, first).await?;

@@ -113,7 +113,7 @@ impl Dataset {
         }
     }
 
-    fn cpu(&self, n: usize, contents: &Contents) -> Cpu {
+    pub(crate) fn cpu(&self, n: usize, contents: &Contents) -> Cpu {
         let threads = 1 << Dice::new(self.seed, "cpu", n as u64).below(6);
         let (model, vendor) = match contents.arm {
             true => ("Neoverse-N1", "ARM"),

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fleet_bench_dataset::{Dataset, FillError, Filled, Size};
 use fleet_core::{
@@ -16,7 +16,7 @@ use fleet_core::{
             StoredMember, StoredSet,
         },
     },
-    kernel::{PageRequest, SystemClock},
+    kernel::{ManualClock, PageRequest, SystemClock},
     store::{Backend, Batch, Entity, Expect, Filter, JsonObject, Query, Record, Write, encode, memory::MemoryStore},
     work::Run,
 };
@@ -226,12 +226,14 @@ async fn an_inventory_is_what_the_reports_of_the_device_leave_behind() {
         }
         let (one, two) = (summary(&filled, device.id).await, summary(&reported, device.id).await);
         let set = one.package_set.unwrap();
-        // Presence is not reported.
+        // Presence is not reported, and the other fleet has no dynamic groups.
         assert_eq!(
             one,
             DeviceSummary {
                 presence: one.presence,
                 seen_at: one.seen_at,
+                groups: one.groups.clone(),
+                dynamic_groups: one.dynamic_groups.clone(),
                 ..two
             }
         );
@@ -257,6 +259,30 @@ async fn an_inventory_is_what_the_reports_of_the_device_leave_behind() {
 
 async fn summary(fleet: &Fleet, device: DeviceId) -> DeviceSummary {
     fleet.store().get::<DeviceSummary>(device).await.unwrap().unwrap().value
+}
+
+#[tokio::test]
+async fn every_device_is_in_the_groups_whose_queries_describe_it() {
+    let backend = memory();
+    let (dataset, _) = fill(&backend, 9, Size::of(60)).await;
+    // All are evaluated once in a while.
+    let later = dataset.now().plus(Duration::from_secs(86_400));
+    let fleet = Fleet::builder(backend, dataset.master_key())
+        .clock(Arc::new(ManualClock::new(later)))
+        .open()
+        .await
+        .unwrap();
+    let context = Context::system("test");
+    let groups = fleet.device_groups();
+    let page = PageRequest::new(Some(500), None).unwrap();
+    let all = groups.list(&context, None, &page).await.unwrap().items;
+    let dynamic: Vec<_> = all.iter().filter(|group| group.query.is_some()).collect();
+    assert!(dynamic.iter().all(|group| (1..60).contains(&group.members)));
+    let evaluated = groups.evaluate().await.unwrap();
+    assert_eq!(
+        (evaluated.devices, evaluated.changed, evaluated.complete),
+        (60, 0, true)
+    );
 }
 
 #[tokio::test]
