@@ -36,7 +36,7 @@ use crate::{
     },
     store::{Backend, Schema, Store, Switch},
     work::{
-        ApprovalService, BatchService, Operations, RunId, RunService,
+        ApprovalService, BatchService, Operations, PlanService, RunId, RunService,
         batch::{Release, WindowsSeen},
         delivery::{Deliveries, DeliveryService},
         output::{OutputMeter, OutputService},
@@ -451,6 +451,11 @@ impl Fleet {
             self.direct_offers(),
             &self.inner.run_signals,
         )
+    }
+
+    /// Reads, changes and starts plans.
+    pub fn plans(&self) -> PlanService<'_> {
+        PlanService::new(&self.inner.store, &self.inner.operations, self.batches())
     }
 
     /// What somebody has to agree to.

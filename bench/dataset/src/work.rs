@@ -1,4 +1,4 @@
-//! Work: plans, batches, their runs, how those moved and what they printed.
+//! Work: batches and a plan, their runs, how those moved and what they printed.
 
 use std::time::Duration;
 
@@ -11,9 +11,11 @@ use fleet_core::{
     work::{
         Approval, Batch, BatchId, Plan, PlanId, Run, RunId, State,
         approvals::{Decision, Verdict},
-        batch::{BatchTargets, Cause, PlannedTargets},
+        batch::{AskedTargets, BatchTargets, Cause, PlannedTargets},
         output::Chunk,
+        plans::{PlanOccasion, PlanOutcome, PlanProgress},
         run::{Delivery, Ending, RunEvent},
+        schedule::{MissedRuns, Schedule},
         windows::{Outside, Window, WindowKind, WindowScope, WindowTimes},
     },
 };
@@ -90,7 +92,7 @@ impl Dataset {
         let targets: Vec<usize> = (0..self.size.runs_per_batch)
             .map(|target| (first + target) % self.size.devices)
             .collect();
-        let (id, plan): (BatchId, PlanId) = (dice.id(at), dice.id(at));
+        let id: BatchId = dice.id(at);
         let mut devices: Vec<DeviceId> = targets.iter().map(|device| self.device_id(*device)).collect();
         let mut runs = Vec::with_capacity(16 * targets.len());
         for (device, target) in devices.iter().zip(&targets) {
@@ -99,18 +101,6 @@ impl Dataset {
             self.write_run(writer, &run, &mut dice).await?;
         }
         devices.sort_unstable();
-        let plan = Plan {
-            id: plan,
-            cause: Cause::Manual,
-            operation: operation.into(),
-            params: params.clone(),
-            targets: PlannedTargets {
-                devices: devices.clone(),
-                ..PlannedTargets::default()
-            },
-            created_by: actor.clone(),
-            created_at: at,
-        };
         // Every tenth was agreed to by somebody.
         let approval = n.is_multiple_of(10).then(|| {
             let agreed = somebody(self, &mut dice);
@@ -137,14 +127,25 @@ impl Dataset {
         });
         let batch = Batch {
             id,
-            plan: plan.id,
+            // Every fifth was made by a plan.
+            cause: if n.is_multiple_of(5) {
+                Cause::Schedule
+            } else {
+                Cause::Manual
+            },
+            plan: n.is_multiple_of(5).then(|| self.plan_id()),
+            targets: AskedTargets {
+                named: targets.len() as u64,
+                ..AskedTargets::default()
+            },
             operation: operation.into(),
-            params,
+            params: params.clone(),
             timeout_seconds: 300,
             expiry_seconds: 3_600,
             expires_at: at.plus(MINUTE * 60),
             runs: targets.len() as u64,
             start_at: None,
+            spread_seconds: 0,
             ignores_windows: true,
             approval: approval.as_ref().map(|approval| approval.id),
             retry_of: None,
@@ -157,12 +158,12 @@ impl Dataset {
             created_by: actor.clone(),
             created_at: at,
         };
-        writer.put(&plan).await?;
         writer.put(&batch).await?;
         if let Some(approval) = &approval {
             writer.put(approval).await?;
         }
         if n == 0 {
+            self.write_plan(writer, (operation, params), &actor, at, id).await?;
             let window = Window {
                 id: dice.id(at),
                 name: "Sunday night".into(),
@@ -196,6 +197,60 @@ impl Dataset {
             .details
             .insert("request_digest".into(), batch.request_digest.into());
         writer.append(entry.id, at, 0, &entry).await
+    }
+
+    fn plan_id(&self) -> PlanId {
+        Dice::new(self.seed, "plan", 0).id(self.now().minus(MINUTE * 60 * 24 * 30))
+    }
+
+    /// The plan that made every fifth batch.
+    async fn write_plan(
+        &self,
+        writer: &mut Writer<'_>,
+        (operation, params): (&str, Json),
+        actor: &Actor,
+        at: Timestamp,
+        batch: BatchId,
+    ) -> Result<()> {
+        let plan = Plan {
+            id: self.plan_id(),
+            name: "Every night".into(),
+            description: "On all devices".into(),
+            enabled: true,
+            operation: operation.into(),
+            params,
+            targets: PlannedTargets {
+                all: true,
+                ..PlannedTargets::default()
+            },
+            timeout_seconds: Some(300),
+            expires_in_seconds: None,
+            ignore_windows: false,
+            approvals: 0,
+            spread_seconds: 1_800,
+            schedule: Some(Schedule::Cron {
+                cron: "0 2 * * *".into(),
+                zone: "Europe/Berlin".into(),
+            }),
+            missed: MissedRuns::Skip,
+            changed_by: actor.clone(),
+            owner: actor.id(),
+            created_at: at,
+            updated_at: at,
+        };
+        let progress = PlanProgress {
+            id: plan.id,
+            settled_at: at,
+            next_at: Some(self.now().plus(MINUTE * 60)),
+            last: Some(PlanOccasion {
+                due_at: at,
+                at,
+                missed: 0,
+                outcome: PlanOutcome::Started { batch },
+            }),
+        };
+        writer.put(&plan).await?;
+        writer.put(&progress).await
     }
 
     fn run(

@@ -103,6 +103,11 @@ impl TestFleet {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
+    /// Sets the clock back.
+    pub fn set_back(&self, seconds: u64) {
+        self.clock.set(self.clock_now().minus(Duration::from_secs(seconds)));
+    }
+
     /// The secret of a new token.
     pub async fn token(&self, new: NewEnrolmentToken) -> EnrolmentSecret {
         self.fleet

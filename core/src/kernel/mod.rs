@@ -8,6 +8,7 @@ mod clock;
 pub mod ed25519;
 mod error;
 mod id;
+pub mod merge_patch;
 mod network;
 mod page;
 mod random;

@@ -1,12 +1,13 @@
 //! Work: one lifecycle for everything that happens on a device.
 //!
-//! An **operation** is a registered kind of work. A **plan** says why; a **batch** is one expansion of a plan with frozen
-//! targets; a **run** is one operation on one device. A run's state moves forward only, by one table
+//! An **operation** is a registered kind of work. A **batch** is work that was asked for once, with frozen targets; a **run** is one
+//! operation on one device; a **plan** is kept to make batches again and again. A run's state moves forward only, by one table
 //! ([`State::after`]), with compare-and-set in storage; every edge leaves a row of lane `run_event` in the same commit.
 //!
 //! ```text
 //! operations/  what can be run, and how its parameters are checked
-//! batch/       plans and batches: creation with idempotency keys, stopping, trying again, when they begin
+//! batch/       batches: creation with idempotency keys, stopping, trying again, when they begin
+//! plans/       work that is kept under a name, and made again by hand or by a schedule
 //! approvals/   work that begins only when others agree
 //! run/         the run, its states and edges; reading and cancelling
 //! delivery/    offers to devices, what devices answer, the sweep
@@ -33,6 +34,7 @@ pub mod delivery;
 mod module;
 pub mod operations;
 pub mod output;
+pub mod plans;
 pub mod run;
 pub mod schedule;
 mod settings;
@@ -41,9 +43,10 @@ mod tests;
 pub mod windows;
 
 pub use approvals::{Approval, ApprovalId, ApprovalService, ApprovalView};
-pub use batch::{Batch, BatchId, BatchRequest, BatchService, BatchView, Plan, PlanId};
+pub use batch::{Batch, BatchId, BatchRequest, BatchService, BatchView};
 pub use module::module;
 pub use operations::{OperationKind, Operations};
+pub use plans::{Plan, PlanId, PlanService, PlanView};
 pub use run::{Run, RunCounts, RunFilter, RunId, RunService, RunView, State};
 pub use settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor};
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, Approval, Batch, Plan, RUNS_APPROVE, RUNS_CANCEL, RUNS_READ,
+    APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, Approval, Batch, RUNS_APPROVE, RUNS_CANCEL, RUNS_READ,
     RUNS_RETRY, Run,
     approvals::{APPROVAL_APPROVE, APPROVAL_REJECT},
     batch::{
@@ -13,6 +13,7 @@ use super::{
     delivery,
     operations::{agent_update, refresh, shell},
     output::Chunk,
+    plans::{PLAN_CREATE, PLAN_DELETE, PLAN_MISS, PLAN_UPDATE, PLANS_READ, PLANS_START, PLANS_WRITE, Plan, PlanProgress, start_due},
     run::{RUN_CANCEL, RunEvent},
     windows::{WINDOW_CREATE, WINDOW_DELETE, WINDOW_UPDATE, WINDOWS_READ, WINDOWS_WRITE, Window},
 };
@@ -29,6 +30,7 @@ pub fn module() -> Module {
         name: "work",
         kinds: vec![
             kind_schema::<Plan>(),
+            kind_schema::<PlanProgress>(),
             kind_schema::<Batch>(),
             kind_schema::<BatchTargets>(),
             kind_schema::<Approval>(),
@@ -55,6 +57,21 @@ pub fn module() -> Module {
             PermissionEntry {
                 permission: RUNS_APPROVE,
                 allows: "agree to work that others asked for, or refuse it",
+                least: Role::Operator,
+            },
+            PermissionEntry {
+                permission: PLANS_READ,
+                allows: "see plans",
+                least: Role::Viewer,
+            },
+            PermissionEntry {
+                permission: PLANS_START,
+                allows: "start plans by hand, with the right to their operations",
+                least: Role::Operator,
+            },
+            PermissionEntry {
+                permission: PLANS_WRITE,
+                allows: "make, alter and delete plans, with the right to their operations",
                 least: Role::Operator,
             },
             PermissionEntry {
@@ -92,6 +109,10 @@ pub fn module() -> Module {
             APPROVAL_APPROVE,
             APPROVAL_REJECT,
             RUN_CANCEL,
+            PLAN_CREATE,
+            PLAN_UPDATE,
+            PLAN_DELETE,
+            PLAN_MISS,
             WINDOW_CREATE,
             WINDOW_UPDATE,
             WINDOW_DELETE,
@@ -125,6 +146,11 @@ pub fn module() -> Module {
                 name: "work.expand",
                 every: Duration::from_secs(5),
                 tick: Arc::new(|fleet| Box::pin(expand_stalled(fleet))),
+            },
+            Job {
+                name: "work.plans",
+                every: Duration::from_secs(5),
+                tick: Arc::new(|fleet| Box::pin(start_due(fleet))),
             },
             Job {
                 name: "work.release",

@@ -6,9 +6,11 @@ use fleet_core::{
     work::{
         Approval, Batch, Plan, Run, State,
         approvals::{Decision, Verdict},
-        batch::{BatchTargets, Cause, PlannedTargets},
+        batch::{AskedTargets, BatchTargets, Cause, PlannedTargets},
         output::Chunk,
+        plans::{PlanOccasion, PlanOutcome, PlanProgress},
         run::{Delivery, Ending, RunEvent},
+        schedule::{MissedRuns, Schedule},
         windows::{Outside, Window, WindowKind, WindowScope, WindowTimes},
     },
 };
@@ -62,6 +64,20 @@ fn blackout() -> Window {
     }
 }
 
+fn progress(of: u64, outcome: Option<PlanOutcome>) -> PlanProgress {
+    PlanProgress {
+        id: id(of),
+        settled_at: at(0),
+        next_at: outcome.is_none().then(|| at(86_400)),
+        last: outcome.map(|outcome| PlanOccasion {
+            due_at: at(0),
+            at: at(3),
+            missed: 2,
+            outcome,
+        }),
+    }
+}
+
 pub fn samples() -> Vec<Sample> {
     let delivery = Delivery {
         epoch: Some(7),
@@ -81,25 +97,12 @@ pub fn samples() -> Vec<Sample> {
     };
     vec![
         document(
-            "of a person",
+            "of groups, every night",
             &Plan {
                 id: id(22),
-                cause: Cause::Manual,
-                operation: "shell".into(),
-                params: queued().params,
-                targets: PlannedTargets {
-                    devices: vec![id(10), id(13)],
-                    ..PlannedTargets::default()
-                },
-                created_by: user(),
-                created_at: at(0),
-            },
-        ),
-        document(
-            "for groups and labels, tried again",
-            &Plan {
-                id: id(23),
-                cause: Cause::Retry,
+                name: "Nightly".into(),
+                description: "While nobody works".into(),
+                enabled: true,
                 operation: "shell".into(),
                 params: queued().params,
                 targets: PlannedTargets {
@@ -107,24 +110,63 @@ pub fn samples() -> Vec<Sample> {
                     labels: vec!["env=prod".into()],
                     ..PlannedTargets::default()
                 },
-                created_by: user(),
+                timeout_seconds: Some(60),
+                expires_in_seconds: Some(600),
+                ignore_windows: true,
+                approvals: 1,
+                spread_seconds: 1_800,
+                schedule: Some(Schedule::Cron {
+                    cron: "0 2 * * *".into(),
+                    zone: "Europe/Berlin".into(),
+                }),
+                missed: MissedRuns::RunOnce { within_seconds: 3_600 },
+                changed_by: user(),
+                owner: Some(uuid(1)),
                 created_at: at(0),
+                updated_at: at(1),
             },
         ),
         document(
-            "of all devices",
+            "of devices, by hand",
             &Plan {
-                id: id(24),
-                cause: Cause::Manual,
+                id: id(23),
+                name: "By hand".into(),
+                description: String::new(),
+                enabled: false,
                 operation: "shell".into(),
                 params: queued().params,
                 targets: PlannedTargets {
-                    all: true,
+                    devices: vec![id(10), id(13)],
                     ..PlannedTargets::default()
                 },
-                created_by: user(),
+                timeout_seconds: None,
+                expires_in_seconds: None,
+                ignore_windows: false,
+                approvals: 0,
+                spread_seconds: 0,
+                schedule: None,
+                missed: MissedRuns::Skip,
+                changed_by: user(),
+                owner: None,
                 created_at: at(0),
+                updated_at: at(0),
             },
+        ),
+        document("of a plan that was never due", &progress(22, None)),
+        document(
+            "of a plan that made work",
+            &progress(23, Some(PlanOutcome::Started { batch: id(21) })),
+        ),
+        document("of a plan that was missed", &progress(24, Some(PlanOutcome::Missed))),
+        document(
+            "of a plan that was refused",
+            &progress(
+                25,
+                Some(PlanOutcome::Refused {
+                    code: "batch.no_targets".into(),
+                    message: "no device is meant".into(),
+                }),
+            ),
         ),
         document(
             "that is being made",
@@ -160,7 +202,14 @@ pub fn samples() -> Vec<Sample> {
             "of two runs",
             &Batch {
                 id: id(21),
-                plan: id(22),
+                cause: Cause::Schedule,
+                plan: Some(id(22)),
+                targets: AskedTargets {
+                    named: 1,
+                    groups: vec![id(30)],
+                    labels: vec!["env=prod".into()],
+                    all: false,
+                },
                 operation: "shell".into(),
                 params: queued().params,
                 timeout_seconds: 300,
@@ -168,6 +217,7 @@ pub fn samples() -> Vec<Sample> {
                 expires_at: at(3_600),
                 runs: 2,
                 start_at: Some(at(60)),
+                spread_seconds: 600,
                 ignores_windows: true,
                 approval: Some(id(25)),
                 retry_of: Some(id(26)),

@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode};
 use fleet_core::{
     Fleet,
     work::{
-        BatchId, BatchRequest, BatchView,
+        BatchId, BatchRequest, BatchView, PlanId,
         batch::{BatchFilter, BatchRetry, batch_id_for_key},
     },
 };
@@ -31,6 +31,8 @@ page_schema!(
 pub(super) struct BatchParams {
     /// Only of this kind of operation.
     operation: Option<String>,
+    /// Only those that were made for this plan.
+    plan: Option<PlanId>,
 }
 
 /// List batches, newest first.
@@ -44,6 +46,7 @@ pub(super) async fn list_batches(
 ) -> ApiResult<Json<BatchPage>> {
     let filter = BatchFilter {
         operation: list.filter.operation,
+        plan: list.filter.plan,
     };
     Ok(Json(fleet.batches().list(&caller, &filter, &list.page).await?.into()))
 }

@@ -1,8 +1,9 @@
-//! Work: operations, batches, approvals, runs and their output.
+//! Work: operations, batches, plans, approvals, runs and their output.
 
 mod approvals;
 mod batches;
 mod operations;
+mod plans;
 mod runs;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -18,6 +19,9 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(batches::get_batch))
             .routes(routes!(batches::cancel_batch))
             .routes(routes!(batches::retry_batch))
+            .routes(routes!(plans::list_plans, plans::create_plan))
+            .routes(routes!(plans::get_plan, plans::update_plan, plans::delete_plan))
+            .routes(routes!(plans::start_plan))
             .routes(routes!(approvals::list_approvals))
             .routes(routes!(approvals::get_approval))
             .routes(routes!(approvals::approve_work))

@@ -10,7 +10,7 @@ use crate::{
         Access, Actor, Context, Role, keys,
         sessions::{self, Attempt, LoginThrottle, SessionId, ThrottleId},
     },
-    kernel::{EntityId, Error, MAX_LIMIT, PRECONDITION_FAILED, Page, PageRequest, Result},
+    kernel::{EntityId, Error, MAX_LIMIT, Page, PageRequest, Result},
     search,
     store::{Evidence, Query, Rev, STALE, Tx, Versioned},
 };
@@ -295,12 +295,8 @@ fn not_found() -> Error {
 
 async fn get(tx: &mut Tx, id: UserId, expected: Option<Rev>) -> Result<Versioned<User>> {
     let user = tx.get::<User>(id).await?.ok_or_else(not_found)?;
-    match expected {
-        Some(rev) if rev != user.rev => {
-            Err(PRECONDITION_FAILED.error("the user was changed since it was read; read it again"))
-        }
-        _ => Ok(user),
-    }
+    user.require_revision(expected)?;
+    Ok(user)
 }
 
 /// Whether the user can administer the server, as things are.

@@ -24,6 +24,7 @@ pub use counts::{FleetCounts, OsCount};
 pub use events::*;
 pub use model::{Device, Pending, Presence};
 pub use query::{DeviceFilter, DeviceOrder, DeviceSort};
+pub(crate) use rules::check_description;
 pub use rules::{MAX_LABELS, MAX_NAME_BYTES, check_label, check_labels, check_name};
 pub(crate) use rules::{check_disabled, check_not_kept_out, pending_error};
 pub use service::{DeviceChange, DeviceService, LabelChange};

@@ -58,6 +58,19 @@ pub fn check_name(name: &str) -> Result<()> {
     Err(DEVICE_NAME_INVALID.error(why.clone()).with_field("/name", why))
 }
 
+/// The most bytes of a description.
+const MAX_DESCRIPTION: usize = 2_000;
+
+/// Refuses a description that is too long, in the member `description` of a request.
+pub(crate) fn check_description(text: &str) -> Result<()> {
+    if text.len() <= MAX_DESCRIPTION && !text.contains('\0') {
+        Ok(())
+    } else {
+        let why = format!("a description is at most {MAX_DESCRIPTION} bytes without U+0000");
+        Err(Error::invalid_field("/description", why))
+    }
+}
+
 /// Checks one label: its name is 1 to 63 of `a-z`, `0-9`, `.`, `_`, `/`, `-`; its value at most 255 bytes without control
 /// characters.
 pub fn check_label(name: &str, value: &str) -> Result<()> {

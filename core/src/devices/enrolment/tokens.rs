@@ -15,7 +15,7 @@ use crate::{
     access::Context,
     devices::{
         DeviceGroupId, TOKENS_READ, TOKENS_WRITE,
-        device::{check_labels, check_name},
+        device::{check_description, check_labels, check_name},
         groups::{DeviceGroup, group_not_found, require_static},
     },
     kernel::{Error, Network, Page, PageRequest, Result},
@@ -32,8 +32,6 @@ const MAX_USES: u32 = 100_000;
 const MAX_GROUPS: usize = 64;
 /// The most networks that a token names.
 const MAX_NETWORKS: usize = 64;
-/// The most bytes of a description.
-const MAX_DESCRIPTION: usize = 2_000;
 
 /// A token to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +81,7 @@ impl NewEnrolmentToken {
     fn check(&self) -> Result<()> {
         check_name(&self.name)?;
         check_labels(&self.labels)?;
-        if self.description.len() > MAX_DESCRIPTION || self.description.contains('\0') {
-            let why = format!("a description is at most {MAX_DESCRIPTION} bytes without U+0000");
-            return Err(Error::invalid_field("/description", why));
-        }
+        check_description(&self.description)?;
         if !(1..=MAX_USES).contains(&self.max_uses) {
             return Err(Error::invalid_field("/max_uses", format!("1 to {MAX_USES}")));
         }

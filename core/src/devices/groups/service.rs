@@ -12,16 +12,17 @@ use crate::{
     access::{Context, Scope},
     devices::{
         DeviceId, GROUPS_READ, GROUPS_WRITE,
-        device::{Bulk, BulkOutcome, DEVICE_NOT_FOUND, DeviceSummary, MAX_BULK, change_many, check_name, fold},
+        device::{
+            Bulk, BulkOutcome, DEVICE_NOT_FOUND, DeviceSummary, MAX_BULK, change_many, check_description, check_name,
+            fold,
+        },
         permissions::in_scope,
     },
-    kernel::{EntityId as _, Error, PRECONDITION_FAILED, Page, PageRequest, Result},
+    kernel::{EntityId as _, Error, Page, PageRequest, Result},
     settings::Settings,
     store::{Direction, Evidence, Filter, Query, Reader, Rev, Store, TAKEN, Tx, Versioned},
 };
 
-/// The most bytes of a description.
-const MAX_DESCRIPTION: usize = 2_000;
 /// The most groups that one device is put into.
 const MAX_GROUPS: usize = 256;
 /// Devices that leave a deleted dynamic group in one commit.
@@ -158,7 +159,7 @@ impl<'a> DeviceGroupService<'a> {
         self.store
             .change(context, Evidence::Audit(GROUP_UPDATE), |mut tx| async move {
                 let before: Versioned<DeviceGroup> = tx.get(id).await?.ok_or_else(|| group_not_found(id))?;
-                check_revision(&before, expected)?;
+                before.require_revision(expected)?;
                 let mut after = before.value.clone();
                 if let Some(name) = &change.name {
                     after.name.clone_from(name);
@@ -203,7 +204,7 @@ impl<'a> DeviceGroupService<'a> {
         scope.require_all(GROUPS_WRITE)?;
         let group: Option<Versioned<DeviceGroup>> = self.store.get(id).await?;
         if let Some(group) = &group {
-            check_revision(group, expected)?;
+            group.require_revision(expected)?;
         }
         if group.as_ref().is_none_or(|group| group.query.is_none()) {
             self.leave(id).await?;
@@ -215,7 +216,7 @@ impl<'a> DeviceGroupService<'a> {
                 let Some(group) = tx.get::<DeviceGroup>(id).await? else {
                     return Ok(false);
                 };
-                check_revision(&group, expected)?;
+                group.require_revision(expected)?;
                 if group.query.is_some() {
                     self.next_edition(&mut tx, Dynamic::OneLess).await?;
                 }
@@ -413,24 +414,6 @@ fn check_query(name: &str, text: &str) -> Result<()> {
         return Err(GROUP_QUERY_NAMES_ITSELF.error(why).with_field("/query", why));
     }
     Ok(())
-}
-
-fn check_description(text: &str) -> Result<()> {
-    if text.len() <= MAX_DESCRIPTION && !text.contains('\0') {
-        Ok(())
-    } else {
-        let why = format!("a description is at most {MAX_DESCRIPTION} bytes without U+0000");
-        Err(Error::invalid_field("/description", why))
-    }
-}
-
-fn check_revision(group: &Versioned<DeviceGroup>, expected: Option<Rev>) -> Result<()> {
-    match expected {
-        Some(rev) if rev != group.rev => {
-            Err(PRECONDITION_FAILED.error("the group was changed since you read it; read it again"))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn name_taken(error: Error) -> Error {

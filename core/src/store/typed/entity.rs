@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 
 use crate::{
-    kernel::{EntityId, Timestamp, canonical},
+    kernel::{EntityId, PRECONDITION_FAILED, Timestamp, canonical},
     store::{Column, Doc, Error, IndexedValues, Key, KindSchema, Name, Result, Rev, Value},
 };
 
@@ -76,6 +76,17 @@ impl<T: Entity> Versioned<T> {
     /// The body that writing it back stores: in this version's shape, with the members that this version does not know.
     pub fn body(&self) -> Result<Bytes> {
         encode(&self.value, &self.unknown)
+    }
+
+    /// Refuses to go on where somebody changed it since `expected` was read.
+    pub fn require_revision(&self, expected: Option<Rev>) -> crate::kernel::Result<()> {
+        match expected {
+            Some(rev) if rev != self.rev => {
+                let what = <T::Id as EntityId>::ENTITY;
+                Err(PRECONDITION_FAILED.error(format!("the {what} was changed since it was read; read it again")))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

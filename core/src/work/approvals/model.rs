@@ -102,6 +102,12 @@ impl Approval {
         }
     }
 
+    /// Somebody else answers for the work: a schedule asked for it, and this user for the schedule.
+    pub(crate) fn asked_by(&mut self, (actor, user): (&Actor, Option<Uuid>)) {
+        self.requested_by.clone_from(actor);
+        self.requester = user;
+    }
+
     /// Until when somebody may decide, if it is not settled.
     pub fn open_until(&self) -> Option<Timestamp> {
         self.decided_at.is_none().then_some(self.expires_at)

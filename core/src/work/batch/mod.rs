@@ -1,4 +1,4 @@
-//! Plans and batches: why work exists, and what it was expanded to.
+//! Batches: work that was asked for, and what it was expanded to.
 //!
 //! ```text
 //! targets    which devices are meant       resolve  finds them, once
@@ -21,14 +21,15 @@ mod targets;
 
 pub(crate) use cancel::{cancel_batch, cancel_open, stop_runs, wake};
 pub(crate) use expansion::expand_stalled;
-pub use model::{Batch, BatchId, BatchTargets, Cause, Plan, PlanId};
+pub use model::{Batch, BatchId, BatchTargets, Cause};
 pub(crate) use release::{Release, WindowsSeen, release_due};
+pub(crate) use request::Order;
 pub use request::{BatchFilter, BatchRequest, BatchRetry, BatchView};
 pub use resolve::{NO_TARGETS, TOO_MANY_TARGETS};
 pub use retry::NOTHING_TO_RETRY;
-pub(crate) use rules::MAX_APPROVALS;
+pub(crate) use rules::{MAX_APPROVALS, MAX_EXPIRY_SECONDS, check_request};
 pub use service::{
     BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_NOT_FOUND, BATCH_RELEASE, BATCH_RETRY, BatchService, KEY_REUSED,
     MAX_TARGETS, TARGET_NOT_FOUND, batch_id_for_key,
 };
-pub use targets::{PlannedTargets, Targets};
+pub use targets::{AskedTargets, PlannedTargets, Targets};

@@ -1,8 +1,10 @@
-//! The plan and the batch.
+//! The batch.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::PlannedTargets;
+use super::AskedTargets;
 use crate::{
     Entity,
     access::Actor,
@@ -10,15 +12,15 @@ use crate::{
     kernel::{EntityId as _, Timestamp},
     work::{
         approvals::ApprovalId,
+        plans::PlanId,
         run::{RunId, State},
+        schedule::jitter,
     },
 };
 
-crate::define_id!(
-    /// Names a plan.
-    PlanId,
-    "plan"
-);
+/// Moments over which the beginnings of a batch's runs are spread.
+const SHARES: u64 = 60;
+
 crate::define_id!(
     /// Names a batch.
     BatchId,
@@ -34,41 +36,24 @@ pub enum Cause {
     Manual,
     /// Somebody asked to try again what did not succeed.
     Retry,
+    /// The schedule of its plan said so.
+    Schedule,
 }
 
-/// Why work exists and what it is: an operation, its parameters and its targets.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
-#[entity(kind = "plan", version = 1)]
-pub struct Plan {
-    /// Its id.
-    #[entity(id)]
-    pub id: PlanId,
-    /// Why it exists.
-    pub cause: Cause,
-    /// The kind of operation.
-    #[entity(text)]
-    pub operation: String,
-    /// Its parameters.
-    pub params: serde_json::Value,
-    /// Which devices, as it was asked for.
-    pub targets: PlannedTargets,
-    /// Who made it.
-    pub created_by: Actor,
-    /// When.
-    #[entity(int)]
-    pub created_at: Timestamp,
-}
-
-/// One expansion of a plan: its targets are frozen.
+/// Work that was asked for, once: its targets are frozen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "batch", version = 1)]
 pub struct Batch {
     /// Its id.
     #[entity(id)]
     pub id: BatchId,
-    /// Its plan.
+    /// Why it exists.
+    pub cause: Cause,
+    /// The plan that it was made for, if for one.
     #[entity(reference)]
-    pub plan: PlanId,
+    pub plan: Option<PlanId>,
+    /// Which devices were asked for; they were looked for once.
+    pub targets: AskedTargets,
     /// The kind of operation.
     #[entity(text)]
     pub operation: String,
@@ -84,6 +69,8 @@ pub struct Batch {
     pub runs: u64,
     /// When its runs may begin, if that was asked for.
     pub start_at: Option<Timestamp>,
+    /// Over how many seconds the beginnings of its runs are spread.
+    pub spread_seconds: u32,
     /// Whether its runs begin whatever the windows say.
     pub ignores_windows: bool,
     /// Who has to agree before its runs may begin, if anybody has to.
@@ -127,6 +114,24 @@ impl Batch {
     /// Whether its time has come while some of its runs may wait: then they wait for windows, if for anything.
     pub(super) fn has_begun(&self, now: Timestamp) -> bool {
         self.release_at.is_some() && self.start_at.is_none_or(|start| start <= now)
+    }
+
+    /// When its run on a device may begin, unless windows say otherwise: its own share later than the batch itself.
+    pub(super) fn begins_at(&self, device: DeviceId) -> Timestamp {
+        let begins_at = self
+            .expires_at
+            .minus(Duration::from_secs(u64::from(self.expiry_seconds)));
+        match self.spread_seconds {
+            0 => begins_at,
+            seconds => {
+                // The same device has the same share each time a plan is carried out, whoever else is meant.
+                let whose = self.plan.map_or(self.id.uuid(), |plan| plan.uuid());
+                let share = jitter(&[whose, device.uuid()], seconds).as_secs();
+                // Whoever lets runs go looks at all that wait: so many times, and not once for each device.
+                let step = u64::from(seconds).div_ceil(SHARES);
+                begins_at.plus(Duration::from_secs(share / step * step))
+            }
+        }
     }
 
     /// The state in which its runs are made.

@@ -23,6 +23,9 @@ use crate::{
 /// Batches that one tick of the job looks for.
 const BATCHES: usize = 20;
 
+/// States of runs that were not let go.
+const WAITING: [State; 2] = [State::AwaitingApproval, State::Scheduled];
+
 /// The windows for which waiting batches were looked at last, by this process.
 #[derive(Debug, Default)]
 pub(crate) struct WindowsSeen(Mutex<Option<blake3::Hash>>);
@@ -182,10 +185,11 @@ impl Release<'_> {
 
     async fn step(&self, tx: &mut Tx, batch: &Batch, windows: &WindowSet, page: &PageRequest) -> Result<Released> {
         let kind = self.operations.kind(&batch.operation)?;
-        let query = Query::<Run>::all().filter(Run::BATCH.eq(batch.id.uuid()));
+        let query = Query::<Run>::all()
+            .filter(Run::BATCH.eq(batch.id.uuid()))
+            .filter(Run::STATE.one_of(WAITING.map(|state| state.name())));
         let found = tx.list(&query, page).await?;
-        let is_waiting = |run: &&Versioned<Run>| matches!(run.state, State::AwaitingApproval | State::Scheduled);
-        let waiting: Vec<_> = found.items.iter().filter(is_waiting).collect();
+        let waiting: Vec<_> = found.items.iter().collect();
         let decisions = decide(tx, windows, kind, &waiting).await?;
         let mut released = Released {
             next: found.next.clone(),
@@ -231,7 +235,7 @@ async fn decide(
     Ok(summaries.into_iter().map(decide).collect())
 }
 
-/// Lets a run go, or has it wait for a window: until when.
+/// Lets a run go, or has it wait for its share of the time or for a window: until when.
 fn release(
     tx: &mut Tx,
     batch: &Batch,
@@ -242,6 +246,12 @@ fn release(
     let expiry = Duration::from_secs(u64::from(batch.expiry_seconds));
     if run.state == State::AwaitingApproval {
         move_run(tx, &mut run, &actor, Edge::Schedule, None)?;
+    }
+    let begins_at = batch.begins_at(run.device);
+    if begins_at > tx.now() {
+        run.expires_at = begins_at.plus(expiry);
+        tx.update(before, &run)?;
+        return Ok(Some(begins_at));
     }
     let handling = decision
         .as_ref()
@@ -259,10 +269,9 @@ fn release(
             None
         }
         (handling, Some(WindowStanding::Closed { until })) => {
-            let asked_at = batch.start_at.unwrap_or(batch.created_at);
             run.expires_at = match handling {
                 WindowHandling::WaitAtMost { give_up_after_seconds } => {
-                    let give_up = asked_at.plus(Duration::from_secs(u64::from(give_up_after_seconds)));
+                    let give_up = begins_at.plus(Duration::from_secs(u64::from(give_up_after_seconds)));
                     give_up.min(until.plus(expiry))
                 }
                 _ => until.plus(expiry),

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, BatchId, Cause, PlanId, Targets};
+use super::{AskedTargets, Batch, BatchId, Cause, Targets};
 use crate::{
     access::Actor,
     kernel::Timestamp,
     work::{
         approvals::ApprovalId,
+        plans::{Due, PlanId},
         run::{State, StateCount},
     },
 };
@@ -42,10 +43,17 @@ pub struct BatchRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub ignore_windows: Option<bool>,
+    /// Over how many seconds the beginnings of its runs are spread, at most 86,400, so that not all devices work at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spread_seconds: u32,
     /// How many others have to agree before it begins, 0 to 10; the fleet's settings may ask for more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub approvals: Option<u32>,
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// Which runs of a batch are tried again.
@@ -65,6 +73,8 @@ pub struct BatchRetry {
 pub struct BatchFilter {
     /// Only of this kind of operation.
     pub operation: Option<String>,
+    /// Only those that were made for this plan.
+    pub plan: Option<PlanId>,
 }
 
 /// A batch as people and programs see it.
@@ -73,8 +83,12 @@ pub struct BatchFilter {
 pub struct BatchView {
     /// Its id.
     pub id: BatchId,
-    /// Its plan.
-    pub plan: PlanId,
+    /// Why it exists.
+    pub cause: Cause,
+    /// The plan that it was made for, if for one.
+    pub plan: Option<PlanId>,
+    /// Which devices were asked for.
+    pub targets: AskedTargets,
     /// The kind of operation.
     pub operation: String,
     /// Its parameters.
@@ -86,6 +100,8 @@ pub struct BatchView {
     pub created_at: Timestamp,
     /// When its runs may begin, if that was asked for.
     pub start_at: Option<Timestamp>,
+    /// Over how many seconds the beginnings of its runs are spread.
+    pub spread_seconds: u32,
     /// Whether its runs begin whatever the windows say.
     pub ignores_windows: bool,
     /// What has to be approved before its runs may begin.
@@ -108,12 +124,15 @@ impl BatchView {
         let finished = ended.map(|count| count.runs).sum::<u64>() == batch.runs;
         Self {
             id: batch.id,
+            cause: batch.cause,
             plan: batch.plan,
+            targets: batch.targets,
             operation: batch.operation,
             params: batch.params,
             created_by: batch.created_by,
             created_at: batch.created_at,
             start_at: batch.start_at,
+            spread_seconds: batch.spread_seconds,
             ignores_windows: batch.ignores_windows,
             approval: batch.approval,
             retry_of: batch.retry_of,
@@ -127,17 +146,22 @@ impl BatchView {
 
 /// A request that was checked, of whatever cause.
 #[derive(Clone, Debug)]
-pub(super) struct Order {
-    pub(super) params: serde_json::Value,
-    pub(super) targets: Targets,
-    pub(super) timeout_seconds: u32,
-    pub(super) expiry_seconds: u32,
-    pub(super) start_at: Option<Timestamp>,
-    pub(super) ignores_windows: bool,
+pub(crate) struct Order {
+    pub(crate) params: serde_json::Value,
+    pub(crate) targets: Targets,
+    pub(crate) timeout_seconds: u32,
+    pub(crate) expiry_seconds: u32,
+    pub(crate) start_at: Option<Timestamp>,
+    pub(crate) spread_seconds: u32,
+    pub(crate) ignores_windows: bool,
     /// How many others have to agree.
-    pub(super) approvals: u32,
-    pub(super) cause: Cause,
-    pub(super) retry_of: Option<BatchId>,
+    pub(crate) approvals: u32,
+    pub(crate) cause: Cause,
+    /// The plan that it is for.
+    pub(crate) plan: Option<PlanId>,
+    /// The time of that plan's schedule that it is for.
+    pub(crate) due: Option<Due>,
+    pub(crate) retry_of: Option<BatchId>,
     /// What identifies the request.
-    pub(super) digest: String,
+    pub(crate) digest: String,
 }

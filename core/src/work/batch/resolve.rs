@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{MAX_TARGETS, Targets};
+use super::{MAX_TARGETS, Targets, request::Order};
 use crate::{
     access::Scope,
     devices::{
-        DeviceGroup, DeviceId,
+        Device, DeviceGroup, DeviceId,
         device::{DeviceFilter, DeviceSummary, Presence},
         groups::group_not_found,
         permissions::in_scope,
@@ -20,9 +20,15 @@ pub const NO_TARGETS: Code = Code::new("batch.no_targets", Class::Invalid);
 /// The request means more devices than one batch may have.
 pub const TOO_MANY_TARGETS: Code = Code::new("batch.too_many_targets", Class::Invalid);
 
-/// The devices that are meant, each once, in the order of their ids. Those that were named are not looked at.
-pub(super) async fn resolve(reader: &mut Reader, scope: &Scope, targets: &Targets) -> Result<Vec<DeviceId>> {
+/// The devices that are meant, each once, in the order of their ids. Those that were named are not looked at, but for those of a plan,
+/// which may have gone since.
+pub(super) async fn resolve(reader: &mut Reader, scope: &Scope, order: &Order) -> Result<Vec<DeviceId>> {
+    let targets = &order.targets;
     let mut devices: BTreeSet<_> = targets.devices.iter().copied().collect();
+    if order.plan.is_some() {
+        let there = reader.get_many::<Device>(&targets.devices).await?;
+        devices = there.into_iter().flatten().map(|device| device.id).collect();
+    }
     for condition in conditions(reader, scope, targets).await? {
         find(reader, condition, &mut devices).await?;
     }

@@ -51,9 +51,12 @@ impl BatchService<'_> {
             timeout_seconds: before.timeout_seconds,
             expiry_seconds: before.expiry_seconds,
             start_at: None,
+            spread_seconds: before.spread_seconds,
             ignores_windows: before.ignores_windows,
             approvals: self.approvals_for(kind),
             cause: Cause::Retry,
+            plan: before.plan,
+            due: None,
             retry_of: Some(id),
             digest,
         };

@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{BatchRequest, Cause, MAX_TARGETS, Targets, request::Order};
 use crate::{
     kernel::{Error, Result, Timestamp, canonical},
-    work::{OperationKind, State},
+    work::{OperationKind, State, schedule::MAX_JITTER_SECONDS},
 };
 
 /// The longest that a run may wait for its device, in seconds: 30 days.
-const MAX_EXPIRY: u32 = 30 * 86_400;
+pub(crate) const MAX_EXPIRY_SECONDS: u32 = 30 * 86_400;
 /// The most groups of one request.
 const MAX_GROUPS: usize = 100;
 /// The most labels of one request.
@@ -31,7 +31,7 @@ const UNSUCCESSFUL: [State; 5] = [
 ];
 
 /// Checks a request against the kind that it asks for. `approvals` is how many have to agree to this kind whatever is asked for.
-pub(super) fn check_request(kind: &OperationKind, request: &BatchRequest, approvals: u32) -> Result<Order> {
+pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approvals: u32) -> Result<Order> {
     let params = kind.check_params(request.params.clone())?;
     let mut targets = request.targets.clone();
     check_targets(&targets)?;
@@ -46,14 +46,18 @@ pub(super) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
         ));
     }
     let expiry_seconds = request.expires_in_seconds.unwrap_or(kind.expiry_seconds);
-    if expiry_seconds == 0 || expiry_seconds > MAX_EXPIRY {
+    if expiry_seconds == 0 || expiry_seconds > MAX_EXPIRY_SECONDS {
         return Err(Error::invalid_field(
             "/expires_in_seconds",
-            format!("1 to {MAX_EXPIRY} seconds"),
+            format!("1 to {MAX_EXPIRY_SECONDS} seconds"),
         ));
     }
     if request.approvals.is_some_and(|wanted| wanted > MAX_APPROVALS) {
         return Err(Error::invalid_field("/approvals", format!("at most {MAX_APPROVALS}")));
+    }
+    if request.spread_seconds > MAX_JITTER_SECONDS {
+        let why = format!("at most {MAX_JITTER_SECONDS} seconds");
+        return Err(Error::invalid_field("/spread_seconds", why));
     }
     let wanted = request.approvals.unwrap_or(0);
     // Whoever says "now" means now; what is planned heeds what was planned for the device.
@@ -66,6 +70,7 @@ pub(super) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
             timeout_seconds,
             expiry_seconds,
             request.start_at,
+            request.spread_seconds,
             ignores_windows,
             wanted,
         ),
@@ -77,9 +82,12 @@ pub(super) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
         timeout_seconds,
         expiry_seconds,
         start_at: request.start_at,
+        spread_seconds: request.spread_seconds,
         ignores_windows,
         approvals: wanted.max(approvals),
         cause: Cause::Manual,
+        plan: None,
+        due: None,
         retry_of: None,
         digest: blake3::hash(&identity).to_hex().to_string(),
     })

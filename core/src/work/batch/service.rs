@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    Batch, BatchFilter, BatchId, BatchRequest, BatchTargets, BatchView, Plan, PlanId,
+    Batch, BatchFilter, BatchId, BatchRequest, BatchTargets, BatchView,
     expansion::{Made, STEP, expand},
     model::run_on,
     release::Release,
@@ -25,6 +25,7 @@ use crate::{
         OperationKind, Operations, RUNS_READ,
         approvals::Approval,
         operations::Risk,
+        plans::Due,
         run::{Run, RunId, State, StateCount},
         settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor},
     },
@@ -107,7 +108,7 @@ impl<'a> BatchService<'a> {
         }
     }
 
-    /// Creates plan, batch and runs and wakes the devices. All or nothing is accepted by the first commit, which makes the first runs;
+    /// Creates batch and runs and wakes the devices. All or nothing is accepted by the first commit, which makes the first runs;
     /// the others follow step by step. Where a device is connected here and has nothing else to do, its run is offered by the commit
     /// that makes it. With a key, a repeat of the same request returns the batch that the first one made.
     pub async fn create(&self, context: &Context, request: &BatchRequest, key: Option<BatchId>) -> Result<BatchView> {
@@ -121,7 +122,7 @@ impl<'a> BatchService<'a> {
     }
 
     /// How many have to agree to work of a kind, whatever is asked for.
-    pub(super) fn approvals_for(&self, kind: &OperationKind) -> u32 {
+    pub(crate) fn approvals_for(&self, kind: &OperationKind) -> u32 {
         let is_needed = match self.settings.get(&APPROVALS_FOR) {
             ApprovalsFor::Nothing => false,
             ApprovalsFor::Risky => kind.risk == Risk::High,
@@ -134,7 +135,7 @@ impl<'a> BatchService<'a> {
         }
     }
 
-    pub(super) async fn carry_out(
+    pub(crate) async fn carry_out(
         &self,
         context: &Context,
         kind: &OperationKind,
@@ -180,7 +181,14 @@ impl<'a> BatchService<'a> {
         view(reader, known.value).await.map(Some)
     }
 
-    /// The first commit: plan, batch and first runs.
+    /// Makes the work of a time of a plan's schedule.
+    pub(crate) async fn carry_out_due(&self, context: &Context, due: &Due, due_at: Timestamp) -> Result<BatchView> {
+        let kind = self.operations.kind(due.operation())?;
+        let order = due.order(kind, self.approvals_for(kind))?;
+        self.carry_out(context, kind, order, Some(due.batch_at(due_at))).await
+    }
+
+    /// The first commit: batch and first runs.
     #[cfg(test)]
     pub(in crate::work) async fn begin(
         &self,
@@ -208,38 +216,42 @@ impl<'a> BatchService<'a> {
         };
         self.store
             .change(context, Evidence::Audit(action), |mut tx| async move {
+                if let Some(due) = &order.due {
+                    due.require_unsettled(&mut tx).await?;
+                }
                 if let Some(known) = self.known(tx.reader(), Some(id), &order.digest).await? {
+                    if let Some(due) = &order.due {
+                        // The clock was set back, and the time came once more.
+                        tx.subject::<Batch>(id, kind.name);
+                        due.started(&mut tx, id)?;
+                        tx.commit().await?;
+                    }
                     return Ok(Begun::Before(known));
                 }
                 let now = tx.now();
                 let start_at = check_start(order.start_at, now)?;
-                let meant = resolve(tx.reader(), scope, &order.targets).await?;
+                let meant = resolve(tx.reader(), scope, order).await?;
                 let devices = tx.reader().get_many::<Device>(&meant).await?;
                 for (device_id, device) in meant.iter().zip(&devices) {
-                    // What was only found may be refused later, each device by its own run.
-                    if !order.targets.has_conditions() || order.targets.devices.contains(device_id) {
+                    // What was only found, or named long ago, may be refused later, each device by its own run.
+                    let is_named = !order.targets.has_conditions() || order.targets.devices.contains(device_id);
+                    if is_named && order.plan.is_none() {
                         self.check_target(kind, *device_id, device.as_deref())?;
                     }
                 }
-                let plan = Plan {
-                    id: PlanId::new(now, self.store.random()),
-                    cause: order.cause,
-                    operation: kind.name.to_owned(),
-                    params: order.params.clone(),
-                    targets: order.targets.clone().into(),
-                    created_by: tx.context().actor().clone(),
-                    created_at: now,
-                };
-                let mut batch = new_batch(id, &plan, order, &meant, start_at);
+                let mut batch = new_batch(id, kind, order, (tx.context().actor(), now), &meant, start_at);
                 if order.approvals > 0 {
                     let seconds = self.settings.get(&APPROVAL_SECONDS).duration();
-                    let approval = Approval::ask(
+                    let mut approval = Approval::ask(
                         &batch,
                         tx.context(),
                         order.approvals,
                         now.plus(seconds),
                         self.store.random(),
                     );
+                    if let Some(due) = &order.due {
+                        approval.asked_by(due.asked_by());
+                    }
                     batch.approval = Some(approval.id);
                     batch.release_at = None;
                     batch.expires_at = approval.expires_at;
@@ -249,12 +261,17 @@ impl<'a> BatchService<'a> {
                 let first = first.map(|(id, device)| (*id, device.as_deref()));
                 let made = Made::make(&mut tx, &batch, first, self.direct)?;
                 let rest = meant.iter().skip(STEP).copied().collect();
-                tx.create(&plan)?;
                 tx.create(&batch)?;
                 tx.subject::<Batch>(id, kind.name);
                 tx.detail("runs", batch.runs);
                 tx.detail("runs_digest", batch.runs_digest.as_str());
                 tx.detail("request_digest", batch.request_digest.as_str());
+                if let Some(plan) = batch.plan {
+                    tx.detail("plan", plan.to_string());
+                }
+                if let Some(due) = &order.due {
+                    due.started(&mut tx, id)?;
+                }
                 if let Some(before) = batch.retry_of {
                     tx.detail("retry_of", before.to_string());
                 }
@@ -303,6 +320,9 @@ impl<'a> BatchService<'a> {
         if let Some(operation) = &filter.operation {
             query = query.filter(Batch::OPERATION.eq(operation.as_str()));
         }
+        if let Some(plan) = filter.plan {
+            query = query.filter(Batch::PLAN.eq(plan.uuid()));
+        }
         let mut reader = self.store.reader().await?;
         let found = reader.list(&query, page).await?;
         let mut items = Vec::with_capacity(found.items.len());
@@ -341,19 +361,28 @@ pub(super) async fn existing(reader: &mut Reader, id: BatchId) -> Result<Version
     batch.ok_or_else(|| BATCH_NOT_FOUND.error(format!("there is no batch {id}")))
 }
 
-/// A batch of a plan that is carried out for the first time, on these devices.
-fn new_batch(id: BatchId, plan: &Plan, order: &Order, devices: &[DeviceId], start_at: Option<Timestamp>) -> Batch {
-    let now = plan.created_at;
+/// A batch for an order, on these devices.
+fn new_batch(
+    id: BatchId,
+    kind: &OperationKind,
+    order: &Order,
+    (created_by, now): (&Actor, Timestamp),
+    devices: &[DeviceId],
+    start_at: Option<Timestamp>,
+) -> Batch {
     let mut hasher = blake3::Hasher::new();
     for device in devices {
         hasher.update(run_on(id, now, *device).uuid().as_bytes());
     }
     let expiry = Duration::from_secs(u64::from(order.expiry_seconds));
+    let may_wait = !order.ignores_windows || order.spread_seconds > 0;
     Batch {
         id,
-        plan: plan.id,
-        operation: plan.operation.clone(),
-        params: plan.params.clone(),
+        cause: order.cause,
+        plan: order.plan,
+        targets: (&order.targets).into(),
+        operation: kind.name.to_owned(),
+        params: order.params.clone(),
         timeout_seconds: order.timeout_seconds,
         expiry_seconds: order.expiry_seconds,
         expires_at: start_at.unwrap_or(now).plus(expiry),
@@ -362,13 +391,14 @@ fn new_batch(id: BatchId, plan: &Plan, order: &Order, devices: &[DeviceId], star
         approval: None,
         retry_of: order.retry_of,
         expanding_since: (devices.len() > STEP).then_some(now),
+        spread_seconds: order.spread_seconds,
         ignores_windows: order.ignores_windows,
-        release_at: start_at.or((!order.ignores_windows).then_some(now)),
+        release_at: start_at.or(may_wait.then_some(now)),
         cancelled_at: None,
         cancelling_since: None,
         runs_digest: hasher.finalize().to_hex().to_string(),
         request_digest: order.digest.clone(),
-        created_by: plan.created_by.clone(),
+        created_by: created_by.clone(),
         created_at: now,
     }
 }

@@ -45,18 +45,19 @@ impl Targets {
 
 /// Which devices, as it was asked for and is stored: what a later version adds must not keep this one from reading it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct PlannedTargets {
-    /// See [`Targets::devices`].
+    /// These devices.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceId>,
-    /// See [`Targets::groups`].
+    /// The devices that are in any of these groups.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<DeviceGroupId>,
-    /// See [`Targets::labels`].
+    /// The devices that have all of these labels, each `name` or `name=value`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// See [`Targets::all`].
+    /// All devices.
     #[serde(skip_serializing_if = "is_false")]
     pub all: bool,
 }
@@ -74,6 +75,48 @@ impl From<Targets> for PlannedTargets {
             groups,
             labels,
             all,
+        }
+    }
+}
+
+impl From<PlannedTargets> for Targets {
+    fn from(targets: PlannedTargets) -> Self {
+        let PlannedTargets {
+            devices,
+            groups,
+            labels,
+            all,
+        } = targets;
+        Self {
+            devices,
+            groups,
+            labels,
+            all,
+        }
+    }
+}
+
+/// Which devices were asked for, where the list of those that were named would be too long: each has its run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AskedTargets {
+    /// How many devices were named.
+    pub named: u64,
+    /// The devices that were in any of these groups.
+    pub groups: Vec<DeviceGroupId>,
+    /// The devices that had all of these labels.
+    pub labels: Vec<String>,
+    /// All devices.
+    pub all: bool,
+}
+
+impl From<&Targets> for AskedTargets {
+    fn from(targets: &Targets) -> Self {
+        Self {
+            named: targets.devices.len() as u64,
+            groups: targets.groups.clone(),
+            labels: targets.labels.clone(),
+            all: targets.all,
         }
     }
 }

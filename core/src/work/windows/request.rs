@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Outside, WINDOW_NEVER_OPENS, WindowKind, WindowScope, WindowTimes};
 use crate::{
-    devices::{DeviceGroupId, DeviceId, device::check_name},
+    devices::{
+        DeviceGroupId, DeviceId,
+        device::{check_description, check_name},
+    },
     kernel::{Error, Result, Timestamp},
     work::{
         Operations,
@@ -28,8 +31,6 @@ pub const MAX_GIVE_UP_SECONDS: u32 = 30 * 86_400;
 
 /// The shortest window, in seconds.
 const MIN_DURATION: u32 = 60;
-/// The most bytes of a description.
-const MAX_DESCRIPTION: usize = 2_000;
 
 /// Which devices a window shall concern: all, or those that are in one of the groups or named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,15 +191,6 @@ impl WindowChange {
             outside: self.outside.map(check_outside).transpose()?,
             operations: named.map(|named| check_operations(named, operations)).transpose()?,
         })
-    }
-}
-
-fn check_description(text: &str) -> Result<()> {
-    if text.len() <= MAX_DESCRIPTION && !text.contains('\0') {
-        Ok(())
-    } else {
-        let why = format!("a description is at most {MAX_DESCRIPTION} bytes without U+0000");
-        Err(Error::invalid_field("/description", why))
     }
 }
 

@@ -13,9 +13,7 @@ use super::{
 use crate::{
     access::Context,
     devices::{Device, DeviceGroup, DeviceId, DeviceSummary, device::fold, not_found, require_in_scope},
-    kernel::{
-        Clock, EntityId, Error, PRECONDITION_FAILED, Page, PageRequest, PageToken, Result, Timestamp, query_fingerprint,
-    },
+    kernel::{Clock, EntityId, Error, Page, PageRequest, PageToken, Result, Timestamp, query_fingerprint},
     store::{Direction, Entity, Evidence, Filter, Query, Reader, Rev, Store, TAKEN, Versioned},
     work::Operations,
 };
@@ -137,7 +135,7 @@ impl<'a> WindowService<'a> {
         self.store
             .change(context, Evidence::Audit(WINDOW_UPDATE), |mut tx| async move {
                 let before: Versioned<Window> = tx.get(id).await?.ok_or_else(|| window_not_found(id))?;
-                check_revision(&before, expected)?;
+                before.require_revision(expected)?;
                 let mut after = before.value.clone();
                 apply(checked, &mut after);
                 // What was there before may have been deleted since, and stays.
@@ -163,7 +161,7 @@ impl<'a> WindowService<'a> {
         self.store
             .change(context, Evidence::Audit(WINDOW_DELETE), |mut tx| async move {
                 let window: Versioned<Window> = tx.get(id).await?.ok_or_else(|| window_not_found(id))?;
-                check_revision(&window, expected)?;
+                window.require_revision(expected)?;
                 tx.subject::<Window>(id, window.value.name.clone());
                 tx.delete(&window);
                 tx.commit().await
@@ -350,15 +348,6 @@ fn view(window: Versioned<Window>, now: Timestamp) -> WindowView {
 
 fn window_not_found(id: WindowId) -> Error {
     WINDOW_NOT_FOUND.error(format!("there is no window {id}"))
-}
-
-fn check_revision(window: &Versioned<Window>, expected: Option<Rev>) -> Result<()> {
-    match expected {
-        Some(rev) if rev != window.rev => {
-            Err(PRECONDITION_FAILED.error("the window was changed since you read it; read it again"))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn name_taken(error: Error) -> Error {
