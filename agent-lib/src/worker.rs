@@ -106,7 +106,6 @@ pub async fn run(
         http: http.clone(),
         store: SlotStore::new(config.state.path()),
         own: VERSION.parse().map_err(Error::internal)?,
-        random: random.clone(),
         in_session: in_session.subscribe(),
     }));
     let operations = Arc::new(Operations::new(executor, reports.clone(), updater.clone()));

@@ -204,10 +204,9 @@ impl Device {
         let clock = Arc::new(ServerClock::new(Arc::new(ManualClock::new(NOW))));
         let random = Arc::new(SeededRandom::new(3));
         Arc::new(Updater::new(UpdaterParts {
-            http: Http::new(Arc::new(identity), self.folder.path(), clock, random.clone()).unwrap(),
+            http: Http::new(Arc::new(identity), self.folder.path(), clock, random).unwrap(),
             store: self.store.clone(),
             own: version(own),
-            random,
             in_session,
         }))
     }

@@ -1,9 +1,8 @@
 //! The operation `agent.update`, and the proof that a version on trial is good.
 
-use std::{io, path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{io, path::Path, process::Stdio, time::Duration};
 
 use fleet_core::{
-    kernel::{Randomness, random_bytes},
     protocol::{AgentManifest, AgentVersion, OfferBody, OutputStream, RunResult},
     work::operations::agent_update::AgentUpdateParams,
 };
@@ -40,8 +39,6 @@ pub struct UpdaterParts {
     pub store: SlotStore,
     /// The version of this very program.
     pub own: AgentVersion,
-    /// Spreads devices over time.
-    pub random: Arc<dyn Randomness>,
     /// Whether there is a session.
     pub in_session: watch::Receiver<bool>,
 }
@@ -129,15 +126,6 @@ impl Updater {
         let mut settled = self.settled.subscribe();
         let mut told = self.parts.store.load().told(offer.run);
         if told == Told::Nothing {
-            if params.spread_seconds > 0 {
-                let part = u32::from_le_bytes(random_bytes(&*self.parts.random)) % params.spread_seconds;
-                say(
-                    output,
-                    &format!("waiting {part} s of a spread of {} s\n", params.spread_seconds),
-                )
-                .await;
-                sleep(Duration::from_secs(part.into())).await;
-            }
             if let Err(ending) = self.order(offer, params, output).await {
                 return ending;
             }

@@ -16,6 +16,7 @@ use fleet_core::{
     store::{Entity, LaneRow, Touched},
     work::{
         Batch, RUNS_READ, Run,
+        plans::{PLANS_READ, Plan, PlanProgress},
         run::RunEvent,
         windows::{WINDOWS_READ, Window},
     },
@@ -34,13 +35,15 @@ pub enum LiveItem {
 }
 
 /// Kinds that are resources of their own: their name in paths, and who may see them.
-const RESOURCES: [(&str, &str, Permission); 10] = [
+const RESOURCES: [(&str, &str, Permission); 12] = [
     (Device::KIND, "devices", DEVICES_READ),
     (DeviceSummary::KIND, "devices", DEVICES_READ),
     (DeviceGroup::KIND, "device-groups", GROUPS_READ),
     (EnrolmentToken::KIND, "enrolment-tokens", TOKENS_READ),
     (Run::KIND, "runs", RUNS_READ),
     (Batch::KIND, "batches", RUNS_READ),
+    (Plan::KIND, "plans", PLANS_READ),
+    (PlanProgress::KIND, "plans", PLANS_READ),
     (Window::KIND, "windows", WINDOWS_READ),
     (User::KIND, "users", USERS_READ),
     (ApiKey::KIND, "keys", KEYS_READ),

@@ -334,6 +334,21 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
     let again = walk.step("retry_batch", again).await.str("/id");
     let stop = app.post(&format!("/api/v1/batches/{again}/cancel")).token(admin);
     walk.step("cancel_batch", stop).await;
+
+    let plan = json!({"name": "Nightly", "operation": "shell", "params": {"script": "true"}, "targets": {"all": true}, "ignore_windows": true,
+        "schedule": {"type": "cron", "cron": "0 3 * * *", "zone": "UTC"}});
+    let plan = walk.step("create_plan", post("/api/v1/plans", &plan)).await;
+    let plan = format!("/api/v1/plans/{}", plan.str("/id"));
+    let change = app
+        .patch(&plan)
+        .token(admin)
+        .header("if-match", "*")
+        .body(&json!({"schedule": null}));
+    walk.step("update_plan", change).await;
+    let start = app.post(&format!("{plan}/start")).token(admin);
+    walk.step("start_plan", start).await;
+    walk.step("delete_plan", app.delete(&plan).token(admin)).await;
+
     let other = app.user(admin, "otto", "operator").await;
     app.advance(1);
     let asked = json!({"operation": "shell", "params": {"script": "true"}, "targets": {"all": true}, "approvals": 1});

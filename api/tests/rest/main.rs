@@ -14,6 +14,7 @@ mod document;
 mod keys;
 mod lists;
 mod operations;
+mod plans;
 mod releases;
 mod settings;
 mod sign_in;

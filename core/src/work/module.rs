@@ -13,7 +13,10 @@ use super::{
     delivery,
     operations::{agent_update, refresh, shell},
     output::Chunk,
-    plans::{PLAN_CREATE, PLAN_DELETE, PLAN_MISS, PLAN_UPDATE, PLANS_READ, PLANS_START, PLANS_WRITE, Plan, PlanProgress, start_due},
+    plans::{
+        PLAN_CREATE, PLAN_DELETE, PLAN_MISS, PLAN_UPDATE, PLANS_READ, PLANS_START, PLANS_WRITE, Plan, PlanProgress,
+        start_due,
+    },
     run::{RUN_CANCEL, RunEvent},
     windows::{WINDOW_CREATE, WINDOW_DELETE, WINDOW_UPDATE, WINDOWS_READ, WINDOWS_WRITE, Window},
 };

@@ -30,7 +30,9 @@ use serde_json::Value;
 pub use failure::{Exit, Failure, Result};
 pub use follow::{Chunk, events, follow};
 pub use page::{Pages, all};
-pub use resolve::{AGENT_RELEASE, APPROVAL, AUTHORITY, DEVICE, GROUP, KEY, RUN, SESSION, TOKEN, USER, WINDOW, id_of};
+pub use resolve::{
+    AGENT_RELEASE, APPROVAL, AUTHORITY, DEVICE, GROUP, KEY, PLAN, RUN, SESSION, TOKEN, USER, WINDOW, id_of,
+};
 pub use session::{Session, default_path};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -41,6 +41,14 @@ pub const WINDOW: Noun = Noun {
     search: false,
     list: "fleet windows list",
 };
+/// Plans.
+pub const PLAN: Noun = Noun {
+    word: "plan",
+    path: "plans",
+    name: Some("name"),
+    search: false,
+    list: "fleet plans list",
+};
 /// Enrolment tokens.
 pub const TOKEN: Noun = Noun {
     word: "enrolment token",

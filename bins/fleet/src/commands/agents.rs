@@ -1,16 +1,13 @@
 //! Agents: their releases, and updating them.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use fleet_core::work::operations::agent_update;
 use serde_json::{Value, json};
 
 use super::{
-    Context, Paging, duration,
+    Context, Paging,
     run::{How, On, work},
     with,
 };
@@ -64,9 +61,6 @@ pub struct Update {
     /// The version to become [default: the newest that the server hands out].
     #[arg(long)]
     version: Option<String>,
-    /// The time over which the devices spread themselves, at most 1h.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    spread: Option<Duration>,
     /// Also where it is older than what the device has; never below the rollback floor.
     #[arg(long)]
     allow_downgrade: bool,
@@ -133,7 +127,6 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             let mut params = json!({
                 "allow_downgrade": update.allow_downgrade,
                 "retry_failed": update.retry_failed,
-                "spread_seconds": update.spread.map_or(0, |spread| spread.as_secs()),
             });
             if let Some(version) = &update.version {
                 params["version"] = json!(version);

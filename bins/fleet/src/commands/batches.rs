@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Context, Paging, runs, with};
 use crate::{
-    client::{Failure, Query, Result, new_key},
+    client::{Failure, PLAN, Query, Result, id_of, new_key},
     output::{Column, Format, Show, note},
 };
 
@@ -17,6 +17,9 @@ pub enum Command {
         /// Only of this kind of operation.
         #[arg(long)]
         operation: Option<String>,
+        /// Only those that were made for this plan.
+        #[arg(long)]
+        plan: Option<String>,
         #[command(flatten)]
         paging: Paging,
     },
@@ -50,6 +53,8 @@ const COLUMNS: &[Column] = &[
     Column::new("FINISHED", "/finished", Show::Text),
     Column::new("BY", "/created_by", Show::Actor),
     Column::new("CREATED", "/created_at", Show::Ago),
+    Column::new("CAUSE", "/cause", Show::Text).wide(),
+    Column::new("PLAN", "/plan", Show::Id).wide(),
     Column::new("BEGINS", "/start_at", Show::Text).wide(),
     Column::new("APPROVAL", "/approval", Show::Id).wide(),
 ];
@@ -57,9 +62,16 @@ const COLUMNS: &[Column] = &[
 /// Does what was asked for.
 pub async fn run(context: &mut Context, command: Command) -> Result<()> {
     match command {
-        Command::List { operation, paging } => {
+        Command::List {
+            operation,
+            plan,
+            paging,
+        } => {
             let mut query = Query::new();
             with(&mut query, "operation", operation);
+            if let Some(plan) = &plan {
+                query.push(("plan", id_of(&context.client, &PLAN, plan).await?));
+            }
             context.list(&["batches"], query, paging, COLUMNS, "no batches").await
         }
         Command::Show { batch } => {

@@ -12,6 +12,7 @@ mod groups;
 mod keys;
 mod live;
 mod packages;
+mod plans;
 mod run;
 mod runs;
 mod schedule;
@@ -119,6 +120,9 @@ enum Command {
     /// Batches: one request for work on many devices.
     #[command(subcommand, visible_alias = "batch")]
     Batches(batches::Command),
+    /// Plans: work that is kept under a name, to be done again and again.
+    #[command(subcommand, visible_alias = "plan")]
+    Plans(plans::Command),
     /// Approvals: work that begins only when others agree.
     #[command(subcommand, visible_alias = "approval")]
     Approvals(approvals::Command),
@@ -217,6 +221,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
         Command::Approvals(command) => approvals::run(context, command).await,
+        Command::Plans(command) => plans::run(context, command).await,
         Command::Windows(command) => windows::run(context, command).await,
         Command::Schedule(command) => schedule::run(context, command).await,
         Command::Operations => status::operations(context).await,

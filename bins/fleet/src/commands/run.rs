@@ -65,6 +65,9 @@ pub struct How {
     /// Begin whatever the windows say although it begins later; what begins now does anyway.
     #[arg(long)]
     ignore_windows: bool,
+    /// Spread the beginnings over this long, so that not all devices work at once.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    spread: Option<Duration>,
     /// Begin only when so many others agree.
     #[arg(long, value_name = "N")]
     approvals: Option<u32>,
@@ -94,9 +97,16 @@ pub struct Run {
     on: On,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    script: Script,
+}
+
+/// What is run.
+#[derive(Debug, Args)]
+pub struct Script {
     /// Read the script from this file, or from standard input with `-`; the words after `--` are its arguments.
-    #[arg(long, value_name = "FILE")]
-    script: Option<PathBuf>,
+    #[arg(long = "script", value_name = "FILE")]
+    file: Option<PathBuf>,
     /// The program that reads the script [default: /bin/sh].
     #[arg(long, value_name = "PATH")]
     interpreter: Option<String>,
@@ -110,7 +120,7 @@ pub struct Run {
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
     /// The command.
-    #[arg(last = true, required_unless_present = "script")]
+    #[arg(last = true)]
     command: Vec<String>,
 }
 
@@ -132,7 +142,8 @@ const MAX_SCRIPT: u64 = 1 << 20;
 
 /// Runs a command on devices.
 pub async fn run(context: &mut Context, run: Run) -> Result<()> {
-    let params = run.params()?;
+    let params = run.script.params()?;
+    let params = params.ok_or_else(|| Failure::usage("say what to run: -- COMMAND, or --script FILE"))?;
     work(context, &run.on, &run.how, shell::NAME, params).await
 }
 
@@ -158,6 +169,7 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
             _ => None,
         },
         approvals: how.approvals,
+        spread_seconds: seconds(how.spread).unwrap_or(0),
     };
     let body = serde_json::to_value(&request).map_err(|error| Failure::usage(error.to_string()))?;
     // One key for all attempts: however often the request has to be sent, the work is done once.
@@ -218,7 +230,8 @@ fn later(batch: &Value) -> Option<String> {
 }
 
 impl On {
-    async fn targets(&self, client: &Client) -> Result<Targets> {
+    /// The devices that are meant.
+    pub async fn targets(&self, client: &Client) -> Result<Targets> {
         let (mut devices, mut groups) = (Vec::new(), Vec::new());
         for device in &self.on {
             devices.push(typed(id_of(client, &DEVICE, device).await?)?);
@@ -239,10 +252,12 @@ fn typed<T: DeserializeOwned>(id: String) -> Result<T> {
     serde_json::from_value(Value::String(id)).map_err(|error| Failure::unexpected(format!("the server's id: {error}")))
 }
 
-impl Run {
-    fn params(&self) -> Result<Value> {
-        let mut params = match &self.script {
+impl Script {
+    /// The parameters of `shell`; nothing when nothing is to be run.
+    pub fn params(&self) -> Result<Option<Value>> {
+        let mut params = match &self.file {
             Some(path) => json!({"script": read_script(path)?, "arguments": self.command}),
+            None if self.command.is_empty() => return Ok(None),
             None => json!({"script": script_of(&self.command)}),
         };
         let environment: BTreeMap<_, _> = self.env.iter().cloned().collect();
@@ -258,7 +273,7 @@ impl Run {
                 params[name] = json!(value);
             }
         }
-        Ok(params)
+        Ok(Some(params))
     }
 }
 

@@ -10,8 +10,6 @@ pub const UPDATE_RUN: Permission = Permission::new("operations.agent.update:run"
 
 /// The name of the kind.
 pub const NAME: &str = "agent.update";
-/// The longest time over which devices spread themselves, in seconds.
-const MAX_SPREAD: u32 = 3_600;
 
 /// The parameters of `agent.update`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -27,8 +25,6 @@ pub struct AgentUpdateParams {
     pub allow_downgrade: bool,
     /// Whether to try a version again that did not prove itself on the device before.
     pub retry_failed: bool,
-    /// The time over which the devices spread themselves, in seconds, at most 3,600: each waits its own part of it.
-    pub spread_seconds: u32,
 }
 
 fn check(params: serde_json::Value) -> Result<serde_json::Value, String> {
@@ -37,9 +33,6 @@ fn check(params: serde_json::Value) -> Result<serde_json::Value, String> {
     } else {
         serde_json::from_value(params).map_err(|error| error.to_string())?
     };
-    if params.spread_seconds > MAX_SPREAD {
-        return Err(format!("spread_seconds is at most {MAX_SPREAD}"));
-    }
     serde_json::to_value(params).map_err(|error| error.to_string())
 }
 
@@ -51,7 +44,7 @@ pub const KIND: OperationKind = OperationKind {
     risk: Risk::Medium,
     lane: Lane::Exclusive,
     idempotent: true,
-    timeout_seconds: 4_500,
+    timeout_seconds: 900,
     max_timeout_seconds: 7_200,
     expiry_seconds: 7 * 86_400,
     params_schema: schema_of::<AgentUpdateParams>,

@@ -98,7 +98,7 @@ pub struct PlanOccasion {
 /// What became of a time that a schedule named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "outcome", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum PlanOutcome {
     /// Its work was made.
     Started {

@@ -1,8 +1,8 @@
 //! Use cases over plans.
 
 use super::{
-    NewPlan, PLAN_CREATE, PLAN_DELETE, PLAN_NAME_TAKEN, PLAN_NOT_FOUND, PLAN_TOO_MANY, PLAN_UPDATE, PLANS_READ, PLANS_START,
-    PLANS_WRITE, Plan, PlanChange, PlanId, PlanProgress, PlanView,
+    NewPlan, PLAN_CREATE, PLAN_DELETE, PLAN_NAME_TAKEN, PLAN_NOT_FOUND, PLAN_TOO_MANY, PLAN_UPDATE, PLANS_READ,
+    PLANS_START, PLANS_WRITE, Plan, PlanChange, PlanId, PlanProgress, PlanView,
     rules::{apply, change_of, changed, order, wind},
 };
 use crate::{
