@@ -67,6 +67,7 @@ impl Operations {
                 signal: outcome.signal,
                 code: None,
                 message: None,
+                changed: None,
                 truncated_bytes: outcome.truncated_bytes,
             },
             Err(error) => Ending::failed(error.code().name(), error.message()),

@@ -54,6 +54,8 @@ mod tests {
     fn end(result: RunResult) -> State {
         match result {
             RunResult::Succeeded => State::Succeeded,
+            RunResult::SucceededWithIssues => State::SucceededWithIssues,
+            RunResult::NotApplicable => State::NotApplicable,
             RunResult::Failed => State::Failed,
             RunResult::TimedOut => State::TimedOut,
             RunResult::Cancelled => State::Cancelled,
@@ -65,6 +67,8 @@ mod tests {
     fn no_end_that_a_device_can_report_is_excused() {
         for result in [
             RunResult::Succeeded,
+            RunResult::SucceededWithIssues,
+            RunResult::NotApplicable,
             RunResult::Failed,
             RunResult::TimedOut,
             RunResult::Cancelled,

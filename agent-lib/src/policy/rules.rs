@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The members of parameters that name paths on the device; each a text or a list of texts.
-const PATHS: [&str; 4] = ["interpreter", "working_directory", "path", "paths"];
+const PATHS: [&str; 6] = ["interpreter", "working_directory", "path", "paths", "home", "folder"];
 
 /// What this device does not do.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,8 +157,8 @@ impl Policy {
     }
 
     /// Whether a run of this kind with these parameters may begin on this device at this time. Who it runs as is the member
-    /// `run_as` of the parameters; without it, the agent's own user. Paths are what `interpreter`, `working_directory`, `path` and
-    /// `paths` name.
+    /// `run_as` of the parameters; without it, the agent's own user. Paths are what `interpreter`, `working_directory`, `path`,
+    /// `paths`, `home` and `folder` name.
     ///
     /// # Errors
     /// The first rule that speaks against it.
@@ -267,7 +267,7 @@ impl TryFrom<String> for Pattern {
 
     fn try_from(text: String) -> std::result::Result<Self, String> {
         let name = text.strip_suffix(".*").unwrap_or(&text);
-        let word = |word: &str| !word.is_empty() && word.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        let word = |word: &str| !word.is_empty() && word.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
         if text == "*" || name.split('.').all(word) {
             Ok(Self(text))
         } else {

@@ -17,6 +17,8 @@ pub struct Ending {
     pub code: Option<String>,
     /// What people read about it.
     pub message: Option<String>,
+    /// Whether it changed the device, or would have, in a dry run; nothing where that is not known.
+    pub changed: Option<bool>,
     /// How many bytes of output were cut.
     pub truncated_bytes: u64,
 }
@@ -30,6 +32,7 @@ impl Ending {
             signal: None,
             code: None,
             message: None,
+            changed: None,
             truncated_bytes: 0,
         }
     }

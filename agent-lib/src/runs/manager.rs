@@ -257,6 +257,7 @@ pub(super) fn finished(
         signal: ending.signal,
         code: ending.code,
         message: ending.message,
+        changed: ending.changed,
         started_at,
         finished_at,
         chunks,

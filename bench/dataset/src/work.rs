@@ -292,6 +292,7 @@ impl Dataset {
                 signal: (state == State::TimedOut).then_some(15),
                 code: None,
                 message: None,
+                changed: None,
                 chunks: u32::try_from(self.size.chunks).unwrap_or(0),
                 truncated_bytes: 0,
             }),

@@ -184,8 +184,12 @@ impl Output {
 pub enum Result {
     /// It did what it should.
     Succeeded,
+    /// It did what it should, with something to look at.
+    SucceededWithIssues,
     /// It did not.
     Failed,
+    /// The device has nothing that it is about; nothing was done.
+    NotApplicable,
     /// It took too long and was stopped.
     TimedOut,
     /// It was stopped on request, or withdrawn before it began.
@@ -209,6 +213,8 @@ pub struct Finished {
     pub code: Option<String>,
     /// What people read about it.
     pub message: Option<String>,
+    /// Whether it changed the device, or would have, in a dry run; nothing where the kind cannot tell, such as a plain script.
+    pub changed: Option<bool>,
     /// When it began, by the device's clock as corrected.
     pub started_at: Option<Timestamp>,
     /// When it ended.

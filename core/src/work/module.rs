@@ -11,7 +11,7 @@ use super::{
         expand_stalled, release_due,
     },
     delivery,
-    operations::{agent_update, refresh, shell},
+    operations::{actions, agent_update, refresh, shell},
     output::Chunk,
     plans::{
         PLAN_CREATE, PLAN_DELETE, PLAN_MISS, PLAN_UPDATE, PLANS_READ, PLANS_START, PLANS_WRITE, Plan, PlanProgress,
@@ -41,7 +41,7 @@ pub fn module() -> Module {
             kind_schema::<Window>(),
         ],
         lanes: vec![lane_schema::<RunEvent>(), lane_schema::<Chunk>()],
-        permissions: vec![
+        permissions: [
             PermissionEntry {
                 permission: RUNS_READ,
                 allows: "see runs and their output",
@@ -102,7 +102,10 @@ pub fn module() -> Module {
                 allows: "have devices collect their inventory anew",
                 least: Role::Operator,
             },
-        ],
+        ]
+        .into_iter()
+        .chain(actions::permissions())
+        .collect(),
         actions: vec![
             BATCH_CREATE,
             BATCH_EXPAND,
@@ -125,7 +128,10 @@ pub fn module() -> Module {
             APPROVALS_NEEDED.definition(),
             APPROVAL_SECONDS.definition(),
         ],
-        operations: vec![shell::KIND, refresh::KIND, agent_update::KIND],
+        operations: [shell::KIND, refresh::KIND, agent_update::KIND]
+            .into_iter()
+            .chain(actions::ALL.iter().map(|(kind, _)| *kind))
+            .collect(),
         retention: vec![
             LaneRetention {
                 lane: RunEvent::LANE,

@@ -32,6 +32,7 @@ fn agent_frames() -> Vec<AgentFrame> {
         signal,
         code: None,
         message: None,
+        changed: Some(true),
         started_at: Some(at(1)),
         finished_at: at(2),
         chunks: 3,
@@ -91,6 +92,7 @@ fn agent_frames() -> Vec<AgentFrame> {
         AgentFrame::Finished(Finished {
             code: Some("run.interrupted".into()),
             message: Some("the agent was stopped while it ran".into()),
+            changed: None,
             started_at: None,
             truncated_bytes: 12,
             ..finished(RunResult::Indeterminate, None, None)

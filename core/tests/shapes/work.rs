@@ -272,6 +272,7 @@ pub fn samples() -> Vec<Sample> {
                     signal: Some(15),
                     code: Some("policy.forbidden".into()),
                     message: Some("not on this device".into()),
+                    changed: Some(false),
                     chunks: 3,
                     truncated_bytes: 12,
                 }),

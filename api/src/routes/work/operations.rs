@@ -29,6 +29,10 @@ pub struct OperationView {
     pub risk: String,
     /// Whether it waits for other exclusive work on the device.
     pub exclusive: bool,
+    /// What becomes of it when it is assigned for good: `none` when it is done once, `kept` when it describes a state that is checked and
+    /// restored, `reverted` when that is taken back from devices that are to have it no longer. An open set: be ready for values that come
+    /// later.
+    pub upkeep: String,
     /// How long it may run when nobody says, in seconds.
     pub timeout_seconds: u32,
     /// How long it may run at most, in seconds.
@@ -48,6 +52,7 @@ impl From<&OperationKind> for OperationView {
             permission: kind.permission.name().to_owned(),
             risk: kind.risk.name().to_owned(),
             exclusive: kind.lane == Lane::Exclusive,
+            upkeep: kind.upkeep.name().to_owned(),
             timeout_seconds: kind.timeout_seconds,
             max_timeout_seconds: kind.max_timeout_seconds,
             expiry_seconds: kind.expiry_seconds,

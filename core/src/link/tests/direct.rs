@@ -41,6 +41,7 @@ impl World {
             signal: None,
             code: None,
             message: None,
+            changed: None,
             started_at: None,
             finished_at: self.here.clock.now(),
             chunks: 0,

@@ -35,7 +35,9 @@ impl Told {
             Self::Output(_) => return None,
             Self::Finished(finished) => Edge::Finish(match finished.result {
                 RunResult::Succeeded => State::Succeeded,
+                RunResult::SucceededWithIssues => State::SucceededWithIssues,
                 RunResult::Failed => State::Failed,
+                RunResult::NotApplicable => State::NotApplicable,
                 RunResult::TimedOut => State::TimedOut,
                 RunResult::Cancelled => State::Cancelled,
                 RunResult::Indeterminate => State::Indeterminate,
@@ -79,6 +81,7 @@ impl Told {
                     signal: finished.signal,
                     code: finished.code.as_deref().map(|code| bounded(code, 64)),
                     message: finished.message.as_deref().map(|message| bounded(message, 1_000)),
+                    changed: finished.changed,
                     chunks: finished.chunks,
                     truncated_bytes: finished.truncated_bytes,
                 });

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind, Risk, schema_of};
+use super::{Lane, OperationKind, Risk, Upkeep, schema_of};
 use crate::{access::Permission, protocol::AgentVersion};
 
 /// Update the agents of devices.
@@ -44,6 +44,7 @@ pub const KIND: OperationKind = OperationKind {
     risk: Risk::Medium,
     lane: Lane::Exclusive,
     idempotent: true,
+    upkeep: Upkeep::None,
     timeout_seconds: 900,
     max_timeout_seconds: 7_200,
     expiry_seconds: 7 * 86_400,

@@ -1,8 +1,9 @@
 //! Kinds of operation.
 
+pub mod actions;
 pub mod agent_update;
 mod model;
 pub mod refresh;
 pub mod shell;
 
-pub use model::{Gate, INVALID_PARAMS, Lane, MAX_PARAMS, OperationKind, Operations, Risk, UNKNOWN_KIND, schema_of};
+pub use model::{Gate, INVALID_PARAMS, Lane, MAX_PARAMS, OperationKind, Operations, Risk, UNKNOWN_KIND, Upkeep, schema_of};

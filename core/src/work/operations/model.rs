@@ -48,6 +48,28 @@ impl Risk {
     }
 }
 
+/// What becomes of what a run has brought about, when it is assigned to a device for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// It is done once: there is nothing to keep.
+    None,
+    /// It describes a state, which can be checked and restored again and again.
+    Kept,
+    /// It describes a state that is taken back, as `absent`, once the device is to have it no longer.
+    Reverted,
+}
+
+impl Upkeep {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Kept => "kept",
+            Self::Reverted => "reverted",
+        }
+    }
+}
+
 /// A kind of operation. The engine never asks which kind a run is; it asks the kind.
 #[derive(Clone, Copy, Debug)]
 pub struct OperationKind {
@@ -63,6 +85,8 @@ pub struct OperationKind {
     pub lane: Lane,
     /// Whether an interrupted run may simply run again.
     pub idempotent: bool,
+    /// Whether it describes a state of the device, and whether that is taken back.
+    pub upkeep: Upkeep,
     /// How long it may run when nobody says, in seconds.
     pub timeout_seconds: u32,
     /// How long it may run at most, in seconds.

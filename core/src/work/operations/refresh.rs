@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind, Risk, schema_of};
+use super::{Lane, OperationKind, Risk, Upkeep, schema_of};
 use crate::access::Permission;
 
 /// Refresh the inventory of devices.
@@ -46,6 +46,7 @@ pub const KIND: OperationKind = OperationKind {
     risk: Risk::Low,
     lane: Lane::Shared,
     idempotent: true,
+    upkeep: Upkeep::None,
     timeout_seconds: 300,
     max_timeout_seconds: 3_600,
     expiry_seconds: 3_600,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind, Risk, schema_of};
+use super::{Lane, OperationKind, Risk, Upkeep, schema_of};
 use crate::access::Permission;
 
 /// Run scripts on devices. Whoever has it owns the devices.
@@ -103,6 +103,7 @@ pub const KIND: OperationKind = OperationKind {
     risk: Risk::High,
     lane: Lane::Exclusive,
     idempotent: false,
+    upkeep: Upkeep::Kept,
     timeout_seconds: 300,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,

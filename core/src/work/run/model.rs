@@ -46,6 +46,9 @@ pub struct Ending {
     pub code: Option<String>,
     /// What people read about it.
     pub message: Option<String>,
+    /// Whether it changed the device, or would have, in a dry run. Nothing where that is not known: the kind cannot tell, such as a plain
+    /// script, or it was interrupted.
+    pub changed: Option<bool>,
     /// How many chunks of output there are.
     pub chunks: u32,
     /// How many bytes of output were cut.

@@ -149,6 +149,7 @@ impl Work {
             signal: None,
             code: None,
             message: None,
+            changed: None,
             started_at: None,
             finished_at: self.now(),
             chunks: 0,

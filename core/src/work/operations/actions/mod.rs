@@ -1,0 +1,44 @@
+//! Kinds of operation that describe a state of the device: check, act, verify.
+//!
+//! ```text
+//! common.rs      what all of them share: the wanted state, dry runs, how parameters are checked
+//! paths.rs       which paths no action touches;  names.rs which names of accounts, packages and the like there are (pure)
+//! <kind>.rs      the parameters of a kind, and the kind
+//! ```
+//!
+//! The same parameters serve a run by hand and the manifest that keeps a device as it should be. What is done with them on the device
+//! stands in `docs/actions.md`.
+
+mod common;
+pub mod directory;
+pub mod file;
+pub mod group;
+mod names;
+pub mod package;
+pub mod paths;
+pub mod service;
+pub mod user;
+
+pub use common::{ActionParams, Presence};
+
+use super::OperationKind;
+use crate::access::{PermissionEntry, Role};
+
+/// All of them, each with what the permission to run it allows.
+pub(crate) const ALL: &[(OperationKind, &str)] = &[
+    (file::KIND, "write, alter and remove files on devices"),
+    (directory::KIND, "make, alter and remove folders on devices"),
+    (service::KIND, "alter, start and stop services of devices"),
+    (package::KIND, "install and remove packages on devices"),
+    (user::KIND, "make, alter and remove local users of devices"),
+    (group::KIND, "make, alter and remove local groups of devices"),
+];
+
+/// Their permissions: whoever gives devices work by hand has them.
+pub(crate) fn permissions() -> impl Iterator<Item = PermissionEntry> {
+    ALL.iter().map(|(kind, allows)| PermissionEntry {
+        permission: kind.permission,
+        allows,
+        least: Role::Operator,
+    })
+}

@@ -1,0 +1,144 @@
+//! Which names and texts there are. Pure.
+
+/// Why a text is not taken, or nothing.
+pub(super) type Checked = Result<(), String>;
+
+/// The most entries of a list of names.
+pub(super) const MAX_NAMES: usize = 200;
+
+/// A name of a user or group, as `useradd` of all distributions takes it.
+pub(super) fn account(member: &str, name: &str) -> Checked {
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let goes_on = name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"_-.".contains(&c));
+    if begins && goes_on && name.len() <= 32 {
+        Ok(())
+    } else {
+        Err(format!(
+            "{member}: {name:?} is no name; take 1 to 32 of a-z, 0-9, _, - and ., beginning with a letter or _"
+        ))
+    }
+}
+
+/// Names of users or groups, each once.
+pub(super) fn accounts(member: &str, names: &[String]) -> Checked {
+    if names.len() > MAX_NAMES {
+        return Err(format!("{member}: at most {MAX_NAMES} names"));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        account(member, name)?;
+        if !seen.insert(name) {
+            return Err(format!("{member}: {name} stands there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Who owns a file: a name, or a number.
+pub(super) fn owner(member: &str, name: Option<&str>) -> Checked {
+    match name {
+        None => Ok(()),
+        Some(name) if name.bytes().all(|c| c.is_ascii_digit()) => match name.parse::<u32>() {
+            Ok(u32::MAX) | Err(_) => Err(format!("{member}: {name:?} is no number of an account")),
+            Ok(_) => Ok(()),
+        },
+        Some(name) => account(member, name),
+    }
+}
+
+/// Permissions of a file: three or four octal digits.
+pub(super) fn mode(mode: Option<&str>) -> Checked {
+    match mode {
+        Some(mode) if !matches!(mode.len(), 3 | 4) || !mode.bytes().all(|c| (b'0'..=b'7').contains(&c)) => {
+            Err(format!("mode: {mode:?} is none; take three or four octal digits, such as 0644"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A name of a package, or an exact version of one: nothing that a package manager takes for an option, a pattern or a second
+/// argument.
+pub(super) fn package(member: &str, name: &str, longest: usize) -> Checked {
+    let good = |c: u8| c.is_ascii_alphanumeric() || b"._+:~^@-".contains(&c);
+    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if begins && name.len() <= longest && name.bytes().all(good) && !name.ends_with('-') {
+        Ok(())
+    } else {
+        Err(format!(
+            "{member}: {name:?} is none; take 1 to {longest} letters, digits and . _ + : ~ ^ @ -, beginning with a letter or digit and \
+             not ending with -"
+        ))
+    }
+}
+
+/// A text of one line, without control characters.
+pub(super) fn line(member: &str, text: &str, longest: usize) -> Checked {
+    if text.len() <= longest && !text.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(format!("{member}: one line of at most {longest} bytes, without control characters"))
+    }
+}
+
+/// Content that the parameters carry along. More is refused by name, before the limit of all parameters is met.
+pub(super) fn content(member: &str, text: &str) -> Checked {
+    let most = crate::work::operations::MAX_PARAMS;
+    if text.contains('\0') {
+        Err(format!("{member}: text without U+0000"))
+    } else if text.len() > most {
+        Err(format!(
+            "{member}: {} bytes; parameters hold at most {} KiB with all their members, so larger content cannot be sent yet",
+            text.len(),
+            most >> 10
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(takes: impl Fn(&str) -> Checked, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert_eq!(takes(text), Ok(()), "{text:?}");
+        }
+        for text in bad {
+            assert!(takes(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn accounts_have_the_names_that_every_distribution_takes() {
+        check(
+            |name| account("name", name),
+            &["root", "_apt", "www-data", "a.b", "x1"],
+            &["", "-a", "1a", "Root", "a b", "a:b", "a\n", "ä", "a23456789012345678901234567890123"],
+        );
+        check(|name| owner("owner", Some(name)), &["root", "0", "1000"], &["4294967295", "99999999999", "-1", ""]);
+        let twice = ["a".to_owned(), "b".to_owned(), "a".to_owned()];
+        assert!(accounts("users", &twice).is_err() && accounts("users", &twice[..2]).is_ok());
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        check(|text| mode(Some(text)), &["644", "0644", "4755"], &["", "64", "00644", "0648", "+644", "u+x"]);
+    }
+
+    #[test]
+    fn packages_have_no_names_that_a_manager_reads_as_more() {
+        check(
+            |name| package("name", name, 255),
+            &["nginx", "g++", "libstdc++6", "python3.11", "gcc:amd64", "1:2.0-3~bpo+1", "2.0^git"],
+            &["", "-y", "--yes", "hello-", "a b", "a=b", "a/b", "a*", "a?", "a;b", "$a", ".a", "a\n"],
+        );
+    }
+
+    #[test]
+    fn content_that_no_parameters_hold_is_refused_by_name() {
+        let most = crate::work::operations::MAX_PARAMS;
+        check(|text| content("content", text), &["", "ü\n", &"x".repeat(most)], &["\0", &"x".repeat(most + 1)]);
+    }
+}
