@@ -267,7 +267,12 @@ impl TryFrom<String> for Pattern {
 
     fn try_from(text: String) -> std::result::Result<Self, String> {
         let name = text.strip_suffix(".*").unwrap_or(&text);
-        let word = |word: &str| !word.is_empty() && word.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+        let word = |word: &str| {
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+        };
         if text == "*" || name.split('.').all(word) {
             Ok(Self(text))
         } else {

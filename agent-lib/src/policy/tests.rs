@@ -53,6 +53,24 @@ fn kinds_are_forbidden_by_name_or_by_prefix() {
 }
 
 #[test]
+fn actions_are_forbidden_by_name_and_by_the_paths_that_they_touch() {
+    for kind in crate::actions::KINDS.into_iter().chain(["app-image"]) {
+        let named = format!("forbid_kinds = [\"{kind}\"]");
+        check(&named, kind, json!({}), Some(&format!("forbids {kind}")));
+        check(&named, &format!("{kind}.more"), json!({}), None);
+    }
+    let policy = r#"forbid_paths = ["/srv"]"#;
+    check(policy, "file", json!({"path": "/srv/x"}), Some("not in /srv"));
+    check(
+        policy,
+        "user",
+        json!({"name": "ana", "home": "/srv/ana"}),
+        Some("not in /srv"),
+    );
+    check(policy, "file", json!({"path": "/etc/motd"}), None);
+}
+
+#[test]
 fn with_a_list_of_allowed_kinds_all_others_are_refused() {
     let policy = r#"allow_kinds = ["inventory.*", "packages.*"]
                     forbid_kinds = ["packages.remove"]"#;

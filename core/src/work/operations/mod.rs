@@ -6,4 +6,6 @@ mod model;
 pub mod refresh;
 pub mod shell;
 
-pub use model::{Gate, INVALID_PARAMS, Lane, MAX_PARAMS, OperationKind, Operations, Risk, UNKNOWN_KIND, Upkeep, schema_of};
+pub use model::{
+    Gate, INVALID_PARAMS, Lane, MAX_PARAMS, OperationKind, Operations, Risk, UNKNOWN_KIND, Upkeep, schema_of,
+};

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind, Risk, Upkeep, schema_of};
+use super::{
+    Lane, OperationKind, Risk, Upkeep,
+    actions::{Presence, is_false},
+    schema_of,
+};
 use crate::access::Permission;
 
 /// Run scripts on devices. Whoever has it owns the devices.
@@ -20,8 +24,23 @@ pub const MAX_SCRIPT: usize = 32 * 1024;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ShellParams {
-    /// The text of the script; at most 32 KiB.
+    /// Makes no difference: a script knows no state. It stands here because every action has it.
+    #[serde(default, skip_serializing_if = "Presence::is_present")]
+    pub state: Presence,
+    /// Only say what would be done: the check script runs, the script does not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// The text of the script; at most 32 KiB. It may be left out where there is a check script.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub script: String,
+    /// A script that tells by its exit code whether the device is as it should be: 0 says so. It runs first; the script runs only when it
+    /// says otherwise, and then it runs again. At most 32 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub check_script: Option<String>,
+    /// Whether the check script only tells, and nothing is done about it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub check_only: bool,
     /// The program that reads the script, with an absolute path.
     #[serde(default = "default_interpreter")]
     pub interpreter: String,
@@ -52,7 +71,14 @@ impl ShellParams {
                 && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
                 && !name.starts_with(|c: char| c.is_ascii_digit())
         };
-        if self.script.trim().is_empty() {
+        let check = self.check_script.as_deref();
+        if self.check_only && check.is_none() {
+            Some("check_only needs a check_script: nothing is found out by doing something")
+        } else if check.is_some_and(|check| check.trim().is_empty()) {
+            Some("the check script is empty")
+        } else if check.is_some_and(|check| check.len() > MAX_SCRIPT) {
+            Some("the check script is longer than 32 KiB")
+        } else if self.script.trim().is_empty() && check.is_none() {
             Some("the script is empty")
         } else if self.script.len() > MAX_SCRIPT {
             Some("the script is longer than 32 KiB")
@@ -77,6 +103,10 @@ impl ShellParams {
             Some("at most 64 environment variables of 8 KiB in all")
         } else if !self.environment.keys().all(|key| name(key)) {
             Some("names of environment variables are letters, digits and _, and begin with no digit")
+        } else if self.environment.keys().any(|key| is_of_the_loader(key)) {
+            Some(
+                "variables that decide what the loader or the interpreter runs are not taken, such as LD_PRELOAD or BASH_ENV",
+            )
         } else if self.run_as.as_ref().is_some_and(|user| {
             user.is_empty() || user.len() > 32 || user.starts_with('-') || !user.bytes().all(|c| c.is_ascii_graphic())
         }) {
@@ -85,6 +115,28 @@ impl ShellParams {
             None
         }
     }
+}
+
+/// Whether a variable makes a program run something else than it says (ld.so(8), bash(1)).
+fn is_of_the_loader(name: &str) -> bool {
+    const NAMES: [&str; 12] = [
+        "BASH_ENV",
+        "BASHOPTS",
+        "ENV",
+        "GCONV_PATH",
+        "IFS",
+        "LOCPATH",
+        "NLSPATH",
+        "PERL5OPT",
+        "PROMPT_COMMAND",
+        "PS4",
+        "PYTHONSTARTUP",
+        "SHELLOPTS",
+    ];
+    NAMES.contains(&name)
+        || ["LD_", "DYLD_", "BASH_FUNC_"]
+            .iter()
+            .any(|start| name.starts_with(start))
 }
 
 fn check(params: serde_json::Value) -> Result<serde_json::Value, String> {
@@ -132,10 +184,21 @@ mod tests {
         check_params(json!({"script": "x", "interpreter": "sh"}), false);
         check_params(json!({"script": "x", "environment": {"1A": "x"}}), false);
         check_params(json!({"script": "x", "environment": {"A=B": "x"}}), false);
+        check_params(json!({"script": "x", "environment": {"LD_PRELOAD": "x"}}), false);
+        check_params(json!({"script": "x", "environment": {"BASH_ENV": "x"}}), false);
         check_params(json!({"script": "x", "run_as": "-u"}), false);
         check_params(json!({"script": "x\u{0}y"}), false);
         check_params(json!({"script": "x", "surprise": 1}), false);
         check_params(json!("uname"), false);
+        check_params(json!({}), false);
+        check_params(
+            json!({"script": "touch x", "check_script": "test -e x", "dry_run": true}),
+            true,
+        );
+        check_params(json!({"check_script": "test -e x", "check_only": true}), true);
+        check_params(json!({"script": "touch x", "check_only": true}), false);
+        check_params(json!({"script": "touch x", "check_script": " "}), false);
+        check_params(json!({"check_script": "x".repeat(MAX_SCRIPT + 1)}), false);
         check_params(json!({"script": "x".repeat(MAX_SCRIPT)}), true);
         check_params(json!({"script": "x".repeat(MAX_SCRIPT + 1)}), false);
         // Six bytes each as JSON: more than a frame holds.

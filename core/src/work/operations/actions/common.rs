@@ -53,8 +53,7 @@ pub(super) fn check<P: ActionParams>(params: serde_json::Value) -> Result<serde_
 }
 
 /// Whether a member is left out of the normal form.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes members by reference")]
-pub(super) fn is_false(value: &bool) -> bool {
+pub(in crate::work::operations) fn is_false(value: &bool) -> bool {
     !*value
 }
 

@@ -79,7 +79,10 @@ mod tests {
 
     #[test]
     fn parameters_are_checked_before_anything_is_stored() {
-        check(json!({"path": "/srv/app", "mode": "2775", "owner": "root", "recursive": true}), true);
+        check(
+            json!({"path": "/srv/app", "mode": "2775", "owner": "root", "recursive": true}),
+            true,
+        );
         check(json!({"path": "/srv/app", "state": "absent"}), true);
         check(json!({"path": "/srv"}), true);
         check(json!({"path": "/srv", "state": "absent"}), false);

@@ -55,7 +55,9 @@ impl FileParams {
         names::mode(self.mode.as_deref())?;
         match &self.content {
             None if self.managed_block => Err("content: say which text is added or taken out".into()),
-            None if self.state.is_present() => Err("content: say what is in the file; an empty text makes an empty file".into()),
+            None if self.state.is_present() => {
+                Err("content: say what is in the file; an empty text makes an empty file".into())
+            }
             None => Ok(()),
             Some(content) if self.managed_block && content.trim().is_empty() => {
                 Err("content: an empty text stands in every file".into())
@@ -68,13 +70,8 @@ impl FileParams {
 action_params!(FileParams);
 
 /// The kind.
-pub const KIND: OperationKind = action::<FileParams>(
-    NAME,
-    "keep a file as it should be",
-    FILE_RUN,
-    Risk::High,
-    Upkeep::Kept,
-);
+pub const KIND: OperationKind =
+    action::<FileParams>(NAME, "keep a file as it should be", FILE_RUN, Risk::High, Upkeep::Kept);
 
 #[cfg(test)]
 mod tests {
@@ -88,7 +85,10 @@ mod tests {
 
     #[test]
     fn parameters_are_checked_before_anything_is_stored() {
-        check(json!({"path": "/etc/motd", "content": "hello\n", "mode": "0644", "owner": "root", "group": "0"}), true);
+        check(
+            json!({"path": "/etc/motd", "content": "hello\n", "mode": "0644", "owner": "root", "group": "0"}),
+            true,
+        );
         check(json!({"path": "/etc/motd", "state": "absent"}), true);
         check(json!({"path": "/etc/motd", "content": ""}), true);
         check(json!({"path": "/etc/motd"}), false);
@@ -96,8 +96,14 @@ mod tests {
         check(json!({"path": "/etc/shadow", "state": "absent"}), false);
         check(json!({"path": "motd", "content": ""}), false);
         check(json!({"path": "/etc/motd", "content": "", "mode": "rw"}), false);
-        check(json!({"path": "/etc/motd", "content": " \n", "managed_block": true}), false);
-        check(json!({"path": "/etc/motd", "state": "absent", "managed_block": true}), false);
+        check(
+            json!({"path": "/etc/motd", "content": " \n", "managed_block": true}),
+            false,
+        );
+        check(
+            json!({"path": "/etc/motd", "state": "absent", "managed_block": true}),
+            false,
+        );
         check(json!({"path": "/etc/motd", "content": "", "surprise": 1}), false);
         check(json!({"path": "/etc/motd", "content": "x".repeat(61 * 1024)}), false);
     }
@@ -105,6 +111,9 @@ mod tests {
     #[test]
     fn what_nobody_said_is_left_out_of_the_normal_form() {
         let params = json!({"path": "/etc/motd", "content": "x", "state": "present", "dry_run": false});
-        assert_eq!(KIND.check_params(params).unwrap(), json!({"path": "/etc/motd", "content": "x"}));
+        assert_eq!(
+            KIND.check_params(params).unwrap(),
+            json!({"path": "/etc/motd", "content": "x"})
+        );
     }
 }

@@ -45,7 +45,10 @@ impl GroupParams {
     fn check(&self) -> Result<(), String> {
         names::account("name", &self.name)?;
         if matches!(self.name.as_str(), "root" | "fleet-agent") {
-            return Err(format!("name: {} is the agent's own group, which no action touches", self.name));
+            return Err(format!(
+                "name: {} is the agent's own group, which no action touches",
+                self.name
+            ));
         }
         if self.gid == Some(0) || self.gid == Some(u32::MAX) {
             return Err("gid: 1 to 4294967294; 0 is root's".into());
@@ -77,7 +80,10 @@ mod tests {
 
     #[test]
     fn parameters_are_checked_before_anything_is_stored() {
-        check(json!({"name": "deploy", "gid": 2000, "members": ["web", "db"], "system": true}), true);
+        check(
+            json!({"name": "deploy", "gid": 2000, "members": ["web", "db"], "system": true}),
+            true,
+        );
         check(json!({"name": "deploy", "members": []}), true);
         check(json!({"name": "deploy", "state": "absent"}), true);
         check(json!({"name": "deploy", "gid": 0}), false);

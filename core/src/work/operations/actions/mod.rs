@@ -9,16 +9,22 @@
 //! The same parameters serve a run by hand and the manifest that keeps a device as it should be. What is done with them on the device
 //! stands in `docs/actions.md`.
 
+pub mod admin_policy;
 mod common;
 pub mod directory;
 pub mod file;
 pub mod group;
 mod names;
 pub mod package;
+pub mod packages_upgrade;
 pub mod paths;
+pub mod reboot;
 pub mod service;
+pub mod ssh_access;
+pub mod sshd_settings;
 pub mod user;
 
+pub(super) use common::is_false;
 pub use common::{ActionParams, Presence};
 
 use super::OperationKind;
@@ -32,6 +38,11 @@ pub(crate) const ALL: &[(OperationKind, &str)] = &[
     (package::KIND, "install and remove packages on devices"),
     (user::KIND, "make, alter and remove local users of devices"),
     (group::KIND, "make, alter and remove local groups of devices"),
+    (packages_upgrade::KIND, "upgrade the packages of devices"),
+    (sshd_settings::KIND, "alter the settings of devices' SSH servers"),
+    (ssh_access::KIND, "decide who comes in to devices by SSH"),
+    (admin_policy::KIND, "decide who does what as root on devices"),
+    (reboot::KIND, "have devices start anew"),
 ];
 
 /// Their permissions: whoever gives devices work by hand has them.

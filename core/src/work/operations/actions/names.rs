@@ -9,7 +9,9 @@ pub(super) const MAX_NAMES: usize = 200;
 /// A name of a user or group, as `useradd` of all distributions takes it.
 pub(super) fn account(member: &str, name: &str) -> Checked {
     let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
-    let goes_on = name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"_-.".contains(&c));
+    let goes_on = name
+        .bytes()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"_-.".contains(&c));
     if begins && goes_on && name.len() <= 32 {
         Ok(())
     } else {
@@ -49,9 +51,9 @@ pub(super) fn owner(member: &str, name: Option<&str>) -> Checked {
 /// Permissions of a file: three or four octal digits.
 pub(super) fn mode(mode: Option<&str>) -> Checked {
     match mode {
-        Some(mode) if !matches!(mode.len(), 3 | 4) || !mode.bytes().all(|c| (b'0'..=b'7').contains(&c)) => {
-            Err(format!("mode: {mode:?} is none; take three or four octal digits, such as 0644"))
-        }
+        Some(mode) if !matches!(mode.len(), 3 | 4) || !mode.bytes().all(|c| (b'0'..=b'7').contains(&c)) => Err(
+            format!("mode: {mode:?} is none; take three or four octal digits, such as 0644"),
+        ),
         _ => Ok(()),
     }
 }
@@ -71,12 +73,26 @@ pub(super) fn package(member: &str, name: &str, longest: usize) -> Checked {
     }
 }
 
+/// A name that becomes part of the name of a file and of a group: `a` to `z`, digits and hyphens.
+pub(super) fn tag(member: &str, name: &str, longest: usize) -> Checked {
+    let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    if (1..=longest).contains(&name.len()) && name.bytes().all(good) && !name.starts_with('-') {
+        Ok(())
+    } else {
+        Err(format!(
+            "{member}: {name:?} is none; take 1 to {longest} of a-z, 0-9 and -, not beginning with -"
+        ))
+    }
+}
+
 /// A text of one line, without control characters.
 pub(super) fn line(member: &str, text: &str, longest: usize) -> Checked {
     if text.len() <= longest && !text.chars().any(char::is_control) {
         Ok(())
     } else {
-        Err(format!("{member}: one line of at most {longest} bytes, without control characters"))
+        Err(format!(
+            "{member}: one line of at most {longest} bytes, without control characters"
+        ))
     }
 }
 
@@ -115,30 +131,62 @@ mod tests {
         check(
             |name| account("name", name),
             &["root", "_apt", "www-data", "a.b", "x1"],
-            &["", "-a", "1a", "Root", "a b", "a:b", "a\n", "ä", "a23456789012345678901234567890123"],
+            &[
+                "",
+                "-a",
+                "1a",
+                "Root",
+                "a b",
+                "a:b",
+                "a\n",
+                "ä",
+                "a23456789012345678901234567890123",
+            ],
         );
-        check(|name| owner("owner", Some(name)), &["root", "0", "1000"], &["4294967295", "99999999999", "-1", ""]);
+        check(
+            |name| owner("owner", Some(name)),
+            &["root", "0", "1000"],
+            &["4294967295", "99999999999", "-1", ""],
+        );
         let twice = ["a".to_owned(), "b".to_owned(), "a".to_owned()];
         assert!(accounts("users", &twice).is_err() && accounts("users", &twice[..2]).is_ok());
     }
 
     #[test]
     fn modes_are_octal() {
-        check(|text| mode(Some(text)), &["644", "0644", "4755"], &["", "64", "00644", "0648", "+644", "u+x"]);
+        check(
+            |text| mode(Some(text)),
+            &["644", "0644", "4755"],
+            &["", "64", "00644", "0648", "+644", "u+x"],
+        );
     }
 
     #[test]
     fn packages_have_no_names_that_a_manager_reads_as_more() {
         check(
             |name| package("name", name, 255),
-            &["nginx", "g++", "libstdc++6", "python3.11", "gcc:amd64", "1:2.0-3~bpo+1", "2.0^git"],
-            &["", "-y", "--yes", "hello-", "a b", "a=b", "a/b", "a*", "a?", "a;b", "$a", ".a", "a\n"],
+            &[
+                "nginx",
+                "g++",
+                "libstdc++6",
+                "python3.11",
+                "gcc:amd64",
+                "1:2.0-3~bpo+1",
+                "2.0^git",
+            ],
+            &[
+                "", "-y", "--yes", "hello-", "a b", "a=b", "a/b", "a*", "a?", "a;b", "$a", ".a", "a\n",
+            ],
         );
     }
 
     #[test]
     fn content_that_no_parameters_hold_is_refused_by_name() {
         let most = crate::work::operations::MAX_PARAMS;
-        check(|text| content("content", text), &["", "ü\n", &"x".repeat(most)], &["\0", &"x".repeat(most + 1)]);
+        check(
+            |text| content("content", text),
+            &["", "ü\n", &"x".repeat(most)],
+            &["\0", &"x".repeat(most + 1)],
+        );
     }
 }

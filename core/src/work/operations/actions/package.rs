@@ -112,7 +112,10 @@ mod tests {
     #[test]
     fn parameters_are_checked_before_anything_is_stored() {
         check(json!({"name": "nginx"}), true);
-        check(json!({"name": "nginx", "version": "1:1.22.1-9+deb12u1", "allow_downgrade": true, "pin": true}), true);
+        check(
+            json!({"name": "nginx", "version": "1:1.22.1-9+deb12u1", "allow_downgrade": true, "pin": true}),
+            true,
+        );
         check(json!({"apt_name": "apache2", "dnf_name": "httpd"}), true);
         check(json!({"name": "nginx", "state": "absent"}), true);
         check(json!({}), false);

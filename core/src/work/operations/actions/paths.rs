@@ -78,7 +78,9 @@ pub fn check_file(path: &str, own: &[String]) -> Result<(), String> {
     check_shape(path)?;
     check_common(path, own)?;
     if is_top(path) {
-        return Err(format!("path: {path} lies directly below /, where no action touches anything"));
+        return Err(format!(
+            "path: {path} lies directly below /, where no action touches anything"
+        ));
     }
     Ok(())
 }
@@ -179,7 +181,13 @@ mod tests {
 
     #[test]
     fn files_that_a_device_cannot_be_without_are_not_touched() {
-        for path in ["/etc/passwd", "/etc/shadow", "/etc/sudoers", "/etc/ssh/sshd_config", "/etc/machine-id"] {
+        for path in [
+            "/etc/passwd",
+            "/etc/shadow",
+            "/etc/sudoers",
+            "/etc/ssh/sshd_config",
+            "/etc/machine-id",
+        ] {
             check(path, false, false, false);
         }
         check("/etc/passwd/x", false, false, false);
@@ -220,7 +228,16 @@ mod tests {
 
     #[test]
     fn a_path_ends_where_it_says() {
-        for path in ["etc/motd", "", "/etc/../etc/shadow", "/etc//shadow", "/etc/./shadow", "/etc/motd/", "/a\nb", "/a\0b"] {
+        for path in [
+            "etc/motd",
+            "",
+            "/etc/../etc/shadow",
+            "/etc//shadow",
+            "/etc/./shadow",
+            "/etc/motd/",
+            "/a\nb",
+            "/a\0b",
+        ] {
             check(path, false, false, false);
         }
         check(&format!("/srv/{}", "x".repeat(256)), false, false, false);

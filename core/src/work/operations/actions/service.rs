@@ -78,7 +78,9 @@ impl ServiceParams {
                 return Err("content: a unit's file is not empty".into());
             }
             if self.unit.contains('@') && !self.unit.contains("@.") && self.state.is_present() {
-                return Err("content: belongs to the template, such as name@.service, and not to one of its instances".into());
+                return Err(
+                    "content: belongs to the template, such as name@.service, and not to one of its instances".into(),
+                );
             }
         }
         let says_nothing = self.running.is_none() && self.enabled.is_none() && self.content.is_none();
@@ -112,8 +114,14 @@ mod tests {
 
     #[test]
     fn parameters_are_checked_before_anything_is_stored() {
-        check(json!({"unit": "nginx.service", "running": "started", "enabled": true}), true);
-        check(json!({"unit": "backup@.service", "content": "[Service]\nExecStart=/bin/true\n"}), true);
+        check(
+            json!({"unit": "nginx.service", "running": "started", "enabled": true}),
+            true,
+        );
+        check(
+            json!({"unit": "backup@.service", "content": "[Service]\nExecStart=/bin/true\n"}),
+            true,
+        );
         check(json!({"unit": "backup@home.timer", "enabled": true}), true);
         check(json!({"unit": "nginx.service", "state": "absent"}), true);
         check(json!({"unit": "nginx.service"}), false);

@@ -51,9 +51,9 @@ pub struct UserParams {
     /// Whether it belongs to a service and to nobody who signs in.
     #[serde(default, skip_serializing_if = "is_false")]
     pub system: bool,
-    /// Whether its home is made where it is missing.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub create_home: bool,
+    /// Whether its home is made where it is missing; when nobody says, that of users who are not of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_home: Option<bool>,
     /// Whether nobody may sign in as it, by password or key.
     #[serde(default, skip_serializing_if = "is_false")]
     pub disabled: bool,
@@ -65,20 +65,19 @@ pub struct UserParams {
     pub ssh_authorized_keys: Option<Vec<String>>,
 }
 
-const fn yes() -> bool {
-    true
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes members by reference")]
-fn is_true(value: &bool) -> bool {
-    *value
-}
-
 impl UserParams {
+    /// Whether its home is made where it is missing.
+    pub fn wants_home(&self) -> bool {
+        self.create_home.unwrap_or(!self.system)
+    }
+
     fn check(&self) -> Result<(), String> {
         names::account("name", &self.name)?;
         if matches!(self.name.as_str(), "root" | "fleet-agent") {
-            return Err(format!("name: {} is the agent's own user, which no action touches", self.name));
+            return Err(format!(
+                "name: {} is the agent's own user, which no action touches",
+                self.name
+            ));
         }
         if self.uid == Some(0) || self.uid == Some(u32::MAX) {
             return Err("uid: 1 to 4294967294; 0 is root's".into());
@@ -109,7 +108,9 @@ impl UserParams {
 /// A member of a line of passwd(5).
 fn field(member: &str, text: &str) -> Result<(), String> {
     match text.contains(':') {
-        true => Err(format!("{member}: without a colon, which separates the members of passwd(5)")),
+        true => Err(format!(
+            "{member}: without a colon, which separates the members of passwd(5)"
+        )),
         false => Ok(()),
     }
 }
@@ -119,7 +120,9 @@ fn check_key(key: &str) -> Result<(), String> {
     names::line("ssh_authorized_keys", key, 8_192)?;
     let mut words = key.split(' ');
     let kind = words.next().unwrap_or_default();
-    let is_kind = ["ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"].iter().any(|start| kind.starts_with(start));
+    let is_kind = ["ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-"]
+        .iter()
+        .any(|start| kind.starts_with(start));
     let body = words.next().unwrap_or_default();
     let is_body = body.len() >= 16 && body.bytes().all(|c| c.is_ascii_alphanumeric() || b"+/=".contains(&c));
     if is_kind && is_body {
@@ -154,8 +157,14 @@ mod tests {
 
     #[test]
     fn parameters_are_checked_before_anything_is_stored() {
-        check(json!({"name": "deploy", "uid": 2000, "shell": "/bin/sh", "comment": "Deploys, daily"}), true);
-        check(json!({"name": "deploy", "ssh_authorized_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@there"]}), true);
+        check(
+            json!({"name": "deploy", "uid": 2000, "shell": "/bin/sh", "comment": "Deploys, daily"}),
+            true,
+        );
+        check(
+            json!({"name": "deploy", "ssh_authorized_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@there"]}),
+            true,
+        );
         check(json!({"name": "deploy", "ssh_authorized_keys": []}), true);
         check(json!({"name": "Deploy"}), false);
         check(json!({"name": "deploy", "uid": 0}), false);

@@ -1,0 +1,54 @@
+//! `packages.upgrade`: what is installed is as new as its repositories have it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Presence,
+    common::{action, action_params, is_false},
+};
+use crate::{
+    access::Permission,
+    work::operations::{OperationKind, Risk, Upkeep},
+};
+
+/// Upgrade the packages of devices.
+pub const UPGRADE_RUN: Permission = Permission::new("operations.packages.upgrade:run");
+/// The name of the kind.
+pub const NAME: &str = "packages.upgrade";
+
+/// The parameters of `packages.upgrade`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeParams {
+    /// Makes no difference: nothing is downgraded again.
+    #[serde(default, skip_serializing_if = "Presence::is_present")]
+    pub state: Presence,
+    /// Only say what would be done.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// Only upgrades that close security holes; an error where the package manager cannot tell which do.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub security_only: bool,
+    /// Whether to remove what was installed for others that are gone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub autoremove: bool,
+    /// Whether the device starts anew, a minute later, when the upgrade made that necessary.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reboot_if_required: bool,
+}
+
+impl UpgradeParams {
+    /// Every combination means something.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+action_params!(UpgradeParams);
+
+/// The kind.
+pub const KIND: OperationKind = OperationKind {
+    timeout_seconds: 3_600,
+    ..action::<UpgradeParams>(NAME, "upgrade what is installed", UPGRADE_RUN, Risk::High, Upkeep::Kept)
+};

@@ -1,0 +1,83 @@
+//! `reboot`: the device starts anew.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Presence,
+    common::{action, action_params, is_false},
+    names,
+};
+use crate::{
+    access::Permission,
+    work::operations::{OperationKind, Risk, Upkeep},
+};
+
+/// Have devices start anew.
+pub const REBOOT_RUN: Permission = Permission::new("operations.reboot:run");
+/// The name of the kind.
+pub const NAME: &str = "reboot";
+
+/// The parameters of `reboot`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RebootParams {
+    /// `absent` takes a reboot back that is announced and has not come.
+    #[serde(default, skip_serializing_if = "Presence::is_present")]
+    pub state: Presence,
+    /// Only say what would be done.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// In how many minutes, 1 to 1,440: until then whoever is signed in reads the message, and the run's end reaches the server.
+    #[serde(default = "five")]
+    pub delay_minutes: u32,
+    /// What people on the device read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+const fn five() -> u32 {
+    5
+}
+
+impl RebootParams {
+    fn check(&self) -> Result<(), String> {
+        if !(1..=1_440).contains(&self.delay_minutes) {
+            return Err("delay_minutes: 1 to 1440".into());
+        }
+        match &self.message {
+            Some(message) if message.starts_with('-') => Err("message: does not begin with -".into()),
+            Some(message) => names::line("message", message, 500),
+            None => Ok(()),
+        }
+    }
+}
+
+action_params!(RebootParams);
+
+/// The kind. It is not idempotent: one that was interrupted may have rebooted the device, and must not do so again.
+pub const KIND: OperationKind = OperationKind {
+    idempotent: false,
+    ..action::<RebootParams>(NAME, "start the device anew", REBOOT_RUN, Risk::High, Upkeep::None)
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check(params: serde_json::Value, fits: bool) {
+        assert_eq!(KIND.check_params(params.clone()).is_ok(), fits, "{params}");
+    }
+
+    #[test]
+    fn parameters_are_checked_before_anything_is_stored() {
+        check(json!({}), true);
+        check(json!({"delay_minutes": 1, "message": "Back in a minute."}), true);
+        check(json!({"delay_minutes": 0}), false);
+        check(json!({"delay_minutes": 1441}), false);
+        check(json!({"message": "-c"}), false);
+        check(json!({"message": "a\nb"}), false);
+    }
+}
