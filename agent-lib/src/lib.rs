@@ -7,6 +7,7 @@
 //! link/         sessions with the server, by socket or by polling; backoff.rs between them
 //! runs/         runs: taken into the journal, executed at most once, reported until the server has it all
 //! operations.rs what can be executed, by executor/; policy/ says what may be
+//! actions/      what keeps the device in a state: files, services, packages, accounts
 //! journal/      the durable spool; state.rs holds the folder
 //! reports/      the inventory: announced by hashes, sent where wanted; collect/ reads it
 //! update/       other versions of the agent: fetched, tried, kept or left
@@ -15,6 +16,7 @@
 //! gauges.rs     what travels with each beat; clock.rs corrects the device's time
 //! ```
 
+pub mod actions;
 pub mod backoff;
 pub mod clock;
 pub mod collect;

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use fleet_core::{
-    protocol::{OfferBody, OutputChunk, OutputStream, RunResult},
+    protocol::{OfferBody, OutputStream, RunResult},
     work::operations::{agent_update, refresh, shell},
 };
-use tokio::sync::mpsc;
 
 use crate::{
-    executor::{Executor, ShellSpec},
+    actions::{self, Actions},
+    executor::Executor,
     reports::{Reports, section},
     runs::{Cancellation, Ending, Execute, OutputSink},
     update::Updater,
@@ -22,7 +22,16 @@ const SENDING: Duration = Duration::from_secs(60);
 const ASKING: Duration = Duration::from_secs(3);
 
 /// What this agent executes.
-pub const KINDS: [&str; 3] = [shell::NAME, refresh::NAME, agent_update::NAME];
+pub const KINDS: [&str; 3 + actions::KINDS.len()] = {
+    let mut kinds = [""; 3 + actions::KINDS.len()];
+    (kinds[0], kinds[1], kinds[2]) = (shell::NAME, refresh::NAME, agent_update::NAME);
+    let mut at = 0;
+    while at < actions::KINDS.len() {
+        kinds[3 + at] = actions::KINDS[at];
+        at += 1;
+    }
+    kinds
+};
 
 /// The built-in kinds.
 #[derive(Debug)]
@@ -30,47 +39,17 @@ pub struct Operations {
     executor: Executor,
     reports: Arc<Reports>,
     updater: Arc<Updater>,
+    actions: Actions,
 }
 
 impl Operations {
-    /// Executes scripts with `executor`, refreshes `reports`, and brings other versions by `updater`.
-    pub fn new(executor: Executor, reports: Arc<Reports>, updater: Arc<Updater>) -> Self {
+    /// Executes scripts with `executor`, refreshes `reports`, brings other versions by `updater`, and keeps the device by `actions`.
+    pub fn new(executor: Executor, reports: Arc<Reports>, updater: Arc<Updater>, actions: Actions) -> Self {
         Self {
             executor,
             reports,
             updater,
-        }
-    }
-
-    async fn shell(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending {
-        let params: shell::ShellParams = match serde_json::from_value(offer.params.clone()) {
-            Ok(params) => params,
-            Err(error) => return Ending::failed("operation.params_invalid", error.to_string()),
-        };
-        let spec = ShellSpec::from_offer(&params, offer);
-        let (sender, mut chunks) = mpsc::channel::<OutputChunk>(16);
-        let forward = async {
-            while let Some(chunk) = chunks.recv().await {
-                output.write(chunk.stream, &chunk.text).await;
-            }
-        };
-        use fleet_core::kernel::EntityId as _;
-        let (outcome, ()) = tokio::join!(
-            self.executor
-                .run(offer.run.uuid(), &spec, 0, sender, cancellation.receiver()),
-            forward
-        );
-        match outcome {
-            Ok(outcome) => Ending {
-                result: outcome.result(),
-                exit_code: outcome.exit_code,
-                signal: outcome.signal,
-                code: None,
-                message: None,
-                changed: None,
-                truncated_bytes: outcome.truncated_bytes,
-            },
-            Err(error) => Ending::failed(error.code().name(), error.message()),
+            actions,
         }
     }
 
@@ -128,13 +107,16 @@ impl Execute for Operations {
 
     async fn execute(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending {
         match offer.kind.as_str() {
-            shell::NAME => self.shell(offer, output, cancellation).await,
+            shell::NAME => actions::shell::run(&self.executor, offer, &output, &cancellation).await,
             refresh::NAME => self.refresh(offer, output, cancellation).await,
             agent_update::NAME => self.updater.execute(offer, &output, cancellation).await,
-            kind => Ending::failed(
-                "operation.unknown",
-                format!("this agent does not know the operation {kind}"),
-            ),
+            kind => match self.actions.execute(offer, &output, &cancellation).await {
+                Some(ending) => ending,
+                None => Ending::failed(
+                    "operation.unknown",
+                    format!("this agent does not know the operation {kind}"),
+                ),
+            },
         }
     }
 }

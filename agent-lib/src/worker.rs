@@ -18,6 +18,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     VERSION,
+    actions::Actions,
     backoff::{Backoff, BackoffLimits},
     clock::ServerClock,
     collect::{CollectContext, Collectors},
@@ -108,7 +109,9 @@ pub async fn run(
         own: VERSION.parse().map_err(Error::internal)?,
         in_session: in_session.subscribe(),
     }));
-    let operations = Arc::new(Operations::new(executor, reports.clone(), updater.clone()));
+    let own = [config.state.path(), executor.shared_scripts()].map(|path| path.to_string_lossy().into_owned());
+    let actions = Actions::new(executor.clone(), own);
+    let operations = Arc::new(Operations::new(executor, reports.clone(), updater.clone(), actions));
     let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, operations).await?;
     let worker = Worker {
         http,

@@ -89,6 +89,11 @@ impl Executor {
         }
     }
 
+    /// Where the scripts of other users lie.
+    pub fn shared_scripts(&self) -> &Path {
+        &self.config.shared_scripts
+    }
+
     /// Executes to the end. Chunks numbered from `first_sequence` go to `chunks`, which should hold few: a consumer that is
     /// slow slows the process. `cancel` turning true stops it. When the future is dropped, the whole group is killed.
     ///

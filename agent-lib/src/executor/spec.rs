@@ -92,6 +92,15 @@ impl ShellSpec {
         }
     }
 
+    /// The same with another script.
+    #[must_use]
+    pub fn with_text(mut self, other: &str) -> Self {
+        if let Program::Script { text, .. } = &mut self.program {
+            other.clone_into(text);
+        }
+        self
+    }
+
     /// Refuses what the operating system cannot express.
     pub(super) fn check(&self) -> Result<()> {
         let refuse = |why: &str| Err(SPEC_INVALID.error(why));

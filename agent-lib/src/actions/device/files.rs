@@ -1,0 +1,319 @@
+//! Files and folders.
+//!
+//! A path is resolved first, and both it and what it leads to are checked. Then the folder is opened step by step without following
+//! any link, and all that is done is done in the folder that was opened: who can write in a folder above cannot turn it elsewhere in
+//! between.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::Path,
+};
+
+use fleet_core::work::operations::actions::paths;
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fsync, mkdirat, open, openat, renameat, statat, unlinkat,
+};
+
+use super::{Device, links};
+use crate::actions::{FILES_FAILED, PATH_PROTECTED, action::Problem};
+
+/// The most of the table of mounts that is read, in bytes.
+const MAX_MOUNTS: u64 = 16 << 20;
+
+/// What kind of thing is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::actions) enum FoundKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// Something else: a socket, a device.
+    Other,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::actions) struct Found {
+    pub(in crate::actions) kind: FoundKind,
+    /// Permissions, with the bits for set-id and sticky.
+    pub(in crate::actions) mode: u32,
+    pub(in crate::actions) uid: u32,
+    pub(in crate::actions) gid: u32,
+    pub(in crate::actions) bytes: u64,
+}
+
+/// A place in a folder that is there. What it names is never followed, if it is a link.
+#[derive(Debug)]
+pub(in crate::actions) struct Place {
+    folder: OwnedFd,
+    name: String,
+    /// Where it is, for people, and for rules: all links of the folder followed.
+    pub(in crate::actions) path: String,
+}
+
+impl Device {
+    /// The place that a path names, the links of its folder followed; nothing when that folder is not there. `check` decides about
+    /// both, the path and what it leads to.
+    pub(in crate::actions) fn place(
+        &self,
+        path: &str,
+        check: impl Fn(&str, &[String]) -> Result<(), String>,
+    ) -> Result<Option<Place>, Problem> {
+        let protected = |problem: String| Problem::new(PATH_PROTECTED, problem);
+        check(path, self.own()).map_err(protected)?;
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let failed = |error: io::Error| failed(path, "looked up", &error);
+        let resolved = links::resolve(&self.root, folder).map_err(failed)?;
+        let leads_to = format!("{}/{name}", resolved.trim_end_matches('/'));
+        if leads_to != path {
+            check(&leads_to, self.own())
+                .map_err(|problem| protected(format!("{path} leads to {leads_to}: {problem}")))?;
+        }
+        match self.open_folder(&resolved) {
+            Ok(folder) => Ok(Some(Place {
+                folder,
+                name: name.to_owned(),
+                path: leads_to,
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Makes the folders that a path goes through where they are missing, of the agent's user, with 0755.
+    pub(in crate::actions) fn make_parents(&self, path: &str) -> Result<(), Problem> {
+        let ends: Vec<_> = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0).collect();
+        for end in ends {
+            let parent = &path[..end];
+            let place = self.place(parent, paths::check_folder)?;
+            let place = place.ok_or_else(|| failed(parent, "made", &io::ErrorKind::NotFound.into()))?;
+            if place.found()?.is_none() {
+                place.make_folder()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of a small file that this project did not necessarily write, such as `/etc/passwd`; empty when it is not there.
+    pub(in crate::actions) fn read_text(&self, path: &str, limit: u64) -> Result<String, Problem> {
+        let read = || {
+            let resolved = links::resolve(&self.root, path)?;
+            let file = File::open(links::below(&self.root, Path::new(&resolved)))?;
+            read_all(file, limit)
+        };
+        match read() {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(failed(path, "read", &error)),
+        }
+    }
+
+    /// Where a path leads, all links followed.
+    pub(in crate::actions) fn leads_to(&self, path: &str) -> Result<String, Problem> {
+        links::resolve(&self.root, path).map_err(|error| failed(path, "looked up", &error))
+    }
+
+    /// The names of the files and folders in a folder, at most `most`; none when it is not there.
+    pub(in crate::actions) fn names_in(&self, path: &str, most: usize) -> Result<Vec<String>, Problem> {
+        let folder = links::below(&self.root, Path::new(&self.leads_to(path)?));
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(path, "read", &error)),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<_> = names.take(most).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Fails when a file system is mounted at a path, which no link leads to, or below it: what is on it is not the folder's.
+    pub(in crate::actions) fn check_no_mounts(&self, path: &str) -> Result<(), Problem> {
+        let mounts = self.read_text("/proc/self/mountinfo", MAX_MOUNTS)?;
+        // Its fifth field is the mount point (proc_pid_mountinfo(5)).
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+        let below = format!("{path}/");
+        match points
+            .into_iter()
+            .find(|point| point == path || point.starts_with(&below))
+        {
+            Some(point) => {
+                let why = format!("path: {path} is not removed: a file system is mounted at {point}");
+                Err(Problem::new(PATH_PROTECTED, why))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether something is at a path, links followed.
+    pub(in crate::actions) fn exists(&self, path: &str) -> bool {
+        links::resolve(&self.root, path).is_ok_and(|path| links::below(&self.root, Path::new(&path)).exists())
+    }
+
+    fn open_folder(&self, resolved: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::PATH;
+        let mut folder = open(&self.root, flags, Mode::empty())?;
+        for part in resolved.split('/').filter(|part| !part.is_empty()) {
+            folder = openat(&folder, part, flags | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        Ok(folder)
+    }
+}
+
+impl Place {
+    /// What is there.
+    pub(in crate::actions) fn found(&self) -> Result<Option<Found>, Problem> {
+        match statat(&self.folder, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Found {
+                kind: match FileType::from_raw_mode(stat.st_mode) {
+                    FileType::RegularFile => FoundKind::File,
+                    FileType::Directory => FoundKind::Folder,
+                    FileType::Symlink => FoundKind::Link,
+                    _ => FoundKind::Other,
+                },
+                mode: Mode::from_raw_mode(stat.st_mode).bits(),
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+                bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            })),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.failed("looked at", error)),
+        }
+    }
+
+    /// The bytes of a regular file of at most `limit` bytes.
+    pub(in crate::actions) fn read(&self, limit: u64) -> Result<Vec<u8>, Problem> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file =
+            openat(&self.folder, &self.name, flags, Mode::empty()).map_err(|error| self.failed("read", error))?;
+        read_all(File::from(file), limit).map_err(|error| failed(&self.path, "read", &error))
+    }
+
+    /// Puts a whole new file there, or leaves what was there: it is complete and on the disk before it gets its name.
+    pub(in crate::actions) fn write(&self, bytes: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(), Problem> {
+        let temporary = format!(".{:.200}.fleet-new", self.name);
+        let written = self.write_as(&temporary, bytes, mode, uid, gid);
+        if written.is_err() {
+            let _ = unlinkat(&self.folder, &temporary, AtFlags::empty());
+        }
+        written.map_err(|error| failed(&self.path, "written", &error))
+    }
+
+    fn write_as(&self, temporary: &str, bytes: &[u8], mode: u32, uid: u32, gid: u32) -> io::Result<()> {
+        // What a crash left behind.
+        match unlinkat(&self.folder, temporary, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.folder, temporary, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(bytes)?;
+        own(&file, Some(uid), Some(gid))?;
+        fchmod(&file, Mode::from_bits_truncate(mode))?;
+        file.sync_all()?;
+        renameat(&self.folder, temporary, &self.folder, &self.name)?;
+        self.sync_folder()
+    }
+
+    /// Changes whose the file or folder is, and its permissions.
+    pub(in crate::actions) fn adjust(&self, mode: u32, uid: u32, gid: u32) -> Result<(), Problem> {
+        let adjust = || -> io::Result<()> {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = openat(&self.folder, &self.name, flags, Mode::empty())?;
+            // In this order: a new owner takes the bits for set-id away.
+            own(&file, Some(uid), Some(gid))?;
+            fchmod(&file, Mode::from_bits_truncate(mode))?;
+            fsync(&file)?;
+            Ok(())
+        };
+        adjust().map_err(|error| failed(&self.path, "adjusted", &error))
+    }
+
+    /// Makes a folder, with 0755.
+    pub(in crate::actions) fn make_folder(&self) -> Result<(), Problem> {
+        let make = || -> io::Result<()> {
+            mkdirat(&self.folder, &self.name, Mode::RWXU)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            // Whatever the agent's umask is.
+            fchmod(
+                openat(&self.folder, &self.name, flags, Mode::empty())?,
+                Mode::from_bits_truncate(0o755),
+            )?;
+            self.sync_folder()
+        };
+        make().map_err(|error| failed(&self.path, "made", &error))
+    }
+
+    /// Removes a file, or a link and not what it names; fine when it is gone already.
+    pub(in crate::actions) fn remove(&self) -> Result<(), Problem> {
+        match unlinkat(&self.folder, &self.name, AtFlags::empty()) {
+            Ok(()) => self
+                .sync_folder()
+                .map_err(|error| failed(&self.path, "removed", &error)),
+            Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(self.failed("removed", error)),
+        }
+    }
+
+    /// Removes a folder and all that is in it, following no link.
+    pub(in crate::actions) async fn remove_tree(self) -> Result<(), Problem> {
+        let path = self.path.clone();
+        // By way of the open folder: its own path could lead elsewhere meanwhile.
+        let anchored = format!("/proc/self/fd/{}/{}", self.folder.as_raw_fd(), self.name);
+        let removed = tokio::task::spawn_blocking(move || {
+            let removed = std::fs::remove_dir_all(anchored);
+            drop(self);
+            removed
+        });
+        let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        removed.map_err(|error| failed(&path, "removed", &error))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        fsync(openat(&self.folder, ".", flags, Mode::empty())?)?;
+        Ok(())
+    }
+
+    fn failed(&self, what: &str, error: rustix::io::Errno) -> Problem {
+        failed(&self.path, what, &error.into())
+    }
+}
+
+/// A field of a table of mounts, in which some characters stand as a backslash and three octal digits.
+fn unescaped(field: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.iter().fold(field.to_owned(), |text, (code, character)| {
+        text.replace(code, character)
+    })
+}
+
+fn own(file: impl std::os::fd::AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    fchown(file, uid.map(Uid::from_raw), gid.map(Gid::from_raw))?;
+    Ok(())
+}
+
+fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit {
+        true => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {limit} bytes"),
+        )),
+        false => Ok(bytes),
+    }
+}
+
+fn failed(path: &str, what: &str, error: &io::Error) -> Problem {
+    let message = match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => format!("{path} cannot be {what}: its file system is read-only"),
+        io::ErrorKind::StorageFull => format!("{path} cannot be {what}: the disk is full"),
+        _ => format!("{path} cannot be {what}: {error}"),
+    };
+    Problem::new(FILES_FAILED, message)
+}

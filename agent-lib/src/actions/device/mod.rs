@@ -1,0 +1,156 @@
+//! All that touches the device, or a scratch root that stands for one.
+//!
+//! ```text
+//! files.rs      files and folders, found without following a link that nobody checked
+//! links.rs      where a path leads
+//! programs.rs   programs with their arguments, within the run's time
+//! accounts.rs   the local users and groups, as their files tell
+//! ```
+
+mod accounts;
+mod files;
+mod links;
+mod programs;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use fleet_core::{
+    kernel::EntityId as _,
+    protocol::{OfferBody, OutputStream},
+};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Actions, action::Problem};
+use crate::{
+    executor::Executor,
+    runs::{Cancellation, OutputSink},
+};
+
+pub(super) use self::{
+    accounts::Account,
+    files::{Found, FoundKind, Place},
+    programs::{Answer, Call},
+};
+
+/// Where a path leads below a root, all links followed; nothing where that cannot be told.
+pub(super) fn leads_to(root: &Path, path: &str) -> Option<String> {
+    links::resolve(root, path).ok()
+}
+
+/// The most warnings of a run that are kept.
+const MAX_WARNINGS: usize = 20;
+
+/// A device while an action is carried out on it.
+#[derive(Debug)]
+pub(super) struct Device {
+    root: PathBuf,
+    own: Arc<[String]>,
+    executor: Executor,
+    run: Uuid,
+    output: OutputSink,
+    cancellation: Cancellation,
+    deadline: Instant,
+    /// How many bytes of output are still kept.
+    room: AtomicU64,
+    truncated: AtomicU64,
+    warnings: Mutex<Vec<String>>,
+    done: Mutex<BTreeSet<&'static str>>,
+}
+
+impl Device {
+    pub(super) fn new(actions: &Actions, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Self {
+        Self {
+            root: actions.root.clone(),
+            own: actions.own.clone(),
+            executor: actions.executor.clone(),
+            run: offer.run.uuid(),
+            output,
+            cancellation,
+            deadline: Instant::now() + Duration::from_secs(u64::from(offer.timeout_seconds)),
+            room: AtomicU64::new(offer.output_limit_bytes),
+            truncated: AtomicU64::new(0),
+            warnings: Mutex::default(),
+            done: Mutex::default(),
+        }
+    }
+
+    /// Whether it is a device that runs, and not only its files.
+    pub(super) fn is_live(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    /// The root folder, where it is not the device's own.
+    pub(super) fn scratch_root(&self) -> Option<&str> {
+        (!self.is_live()).then(|| self.root.to_str()).flatten()
+    }
+
+    /// The agent's own folders.
+    pub(super) fn own(&self) -> &[String] {
+        &self.own
+    }
+
+    /// How long the run may go on.
+    pub(super) fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Fails when the run is to stop.
+    pub(super) fn check_time(&self) -> Result<(), Problem> {
+        if self.cancellation.is_requested() {
+            Err(Problem::Cancelled)
+        } else if self.time_left().is_zero() {
+            Err(Problem::TimedOut)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes into the run's output, as much as is kept of it.
+    pub(super) async fn write(&self, stream: OutputStream, text: &str) {
+        let room = usize::try_from(self.room.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+        let (kept, cut) = text.split_at(text.floor_char_boundary(room.min(text.len())));
+        self.room.fetch_sub(kept.len() as u64, Ordering::Relaxed);
+        if !cut.is_empty() {
+            self.truncated.fetch_add(cut.len() as u64, Ordering::Relaxed);
+        }
+        self.output.write(stream, kept).await;
+    }
+
+    /// Says that something is not as it should be, though the action goes on: its run ends with issues.
+    pub(super) async fn warn(&self, warning: String) {
+        let is_new = {
+            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_new = warnings.len() < MAX_WARNINGS && !warnings.contains(&warning);
+            if is_new {
+                warnings.push(warning.clone());
+            }
+            is_new
+        };
+        // The second look finds what the first one found.
+        if is_new {
+            self.write(OutputStream::Agent, &format!("warning: {warning}\n")).await;
+        }
+    }
+
+    /// Whether this is asked for the first time in this run.
+    pub(super) fn is_first(&self, what: &'static str) -> bool {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(what)
+    }
+
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn truncated_bytes(&self) -> u64 {
+        self.truncated.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,125 @@
+//! Carries an action out, and says honestly what became of it.
+
+use fleet_core::{
+    protocol::{OutputStream, RunResult},
+    work::operations::actions::ActionParams as _,
+};
+use serde_json::Value;
+
+use super::{
+    NOT_REACHED,
+    action::{Action, Problem},
+    device::Device,
+};
+use crate::runs::Ending;
+
+/// Looks, acts, and looks again.
+pub(super) async fn carry_out<A: Action>(params: &Value, device: &Device) -> Ending {
+    let refuse = |why: String| changed(Ending::failed("operation.params_invalid", why), Some(false));
+    let params: A::Params = match serde_json::from_value(params.clone()) {
+        Ok(params) => params,
+        Err(error) => return refuse(error.to_string()),
+    };
+    // The server has checked them; an agent that is older or newer than it knows other rules.
+    if let Some(problem) = params.problem() {
+        return refuse(problem);
+    }
+    let ending = to_its_end::<A>(&params, device).await;
+    let warnings = device.warnings();
+    let result = match ending.result {
+        RunResult::Succeeded if !warnings.is_empty() => RunResult::SucceededWithIssues,
+        result => result,
+    };
+    let message = ending
+        .message
+        .or_else(|| (!warnings.is_empty()).then(|| warnings.join("; ")));
+    Ending {
+        result,
+        message,
+        truncated_bytes: device.truncated_bytes(),
+        ..ending
+    }
+}
+
+async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
+    let steps = match look::<A>(params, device).await {
+        Ok(steps) => steps,
+        Err(problem) => return ending(problem, Some(false)),
+    };
+    if steps.is_empty() {
+        device.say("it is as it should be; nothing to do\n").await;
+        return changed(Ending::of(RunResult::Succeeded), Some(false));
+    }
+    if params.dry_run() {
+        for step in &steps {
+            device.say(&format!("would {step}\n")).await;
+        }
+        return changed(Ending::of(RunResult::Succeeded), Some(true));
+    }
+    for (done, step) in steps.iter().enumerate() {
+        device.say(&format!("{step}\n")).await;
+        let acted = match device.check_time() {
+            Ok(()) => A::act(params, device, step).await,
+            stopped => stopped,
+        };
+        if let Err(problem) = acted {
+            let changed = match &problem {
+                // There is neither time nor leave to look.
+                Problem::TimedOut | Problem::Cancelled => (done > 0).then_some(true),
+                _ => look::<A>(params, device).await.ok().map(|left| left != steps),
+            };
+            return ending(problem, changed);
+        }
+    }
+    match look::<A>(params, device).await {
+        Ok(left) => {
+            let left: Vec<_> = left
+                .iter()
+                .filter(|step| A::is_lasting(step))
+                .map(ToString::to_string)
+                .collect();
+            if left.is_empty() {
+                return changed(Ending::of(RunResult::Succeeded), Some(true));
+            }
+            let message = format!("all was done, and yet this is left to do: {}", left.join(", "));
+            changed(Ending::failed(NOT_REACHED.name(), message), Some(true))
+        }
+        Err(problem) => ending(problem, Some(true)),
+    }
+}
+
+async fn look<A: Action>(params: &A::Params, device: &Device) -> Result<Vec<A::Step>, Problem> {
+    device.check_time()?;
+    A::look(params, device).await
+}
+
+fn changed(ending: Ending, changed: Option<bool>) -> Ending {
+    Ending { changed, ..ending }
+}
+
+fn ending(problem: Problem, did_change: Option<bool>) -> Ending {
+    let ending = match problem {
+        Problem::Failed {
+            code,
+            message,
+            exit_code,
+        } => Ending {
+            exit_code,
+            ..Ending::failed(code.name(), message)
+        },
+        Problem::NotApplicable(why) => Ending {
+            message: Some(why),
+            ..Ending::of(RunResult::NotApplicable)
+        },
+        Problem::TimedOut => Ending::of(RunResult::TimedOut),
+        Problem::Cancelled => Ending::of(RunResult::Cancelled),
+    };
+    changed(ending, did_change)
+}
+
+impl Device {
+    /// Says something in the run's output.
+    pub(super) async fn say(&self, text: &str) {
+        self.write(OutputStream::Stdout, text).await;
+    }
+}

@@ -1,0 +1,112 @@
+//! Actions: what keeps a device in a state. Look, act, look again.
+//!
+//! ```text
+//! action.rs      what an action is, and why one fails
+//! driver.rs      carries one out: dry runs, honest bookkeeping, the second look
+//! device/        all that touches the device: files below a root, programs, accounts
+//! <kind>.rs      the actions;  packages/ the package managers
+//! ```
+//!
+//! All of it works below a root folder, `/` on a device: tests run it against a scratch root and the real tools. What each kind does
+//! stands in `docs/actions.md`.
+
+mod action;
+mod admin;
+mod device;
+mod directory;
+mod driver;
+mod file;
+mod group;
+mod members;
+mod packages;
+mod reboot;
+mod service;
+pub(crate) mod shell;
+mod sshd;
+#[cfg(test)]
+mod tests;
+mod user;
+
+use std::{path::PathBuf, sync::Arc};
+
+use fleet_core::{
+    kernel::{Class, Code},
+    protocol::OfferBody,
+    work::operations::actions as kinds,
+};
+
+use self::{device::Device, driver::carry_out};
+use crate::{
+    executor::Executor,
+    runs::{Cancellation, Ending, OutputSink},
+};
+
+/// What was done did not bring about what was wanted.
+pub const NOT_REACHED: Code = Code::new("action.not_reached", Class::Internal);
+/// The path, or what it leads to, is protected.
+pub const PATH_PROTECTED: Code = Code::new("action.path_protected", Class::Denied);
+/// A file or folder could not be read or written.
+pub const FILES_FAILED: Code = Code::new("action.files_failed", Class::Unavailable);
+/// A program that it needs ended with a failure.
+pub const PROGRAM_FAILED: Code = Code::new("action.program_failed", Class::Unavailable);
+/// This device has no such user or group.
+pub const ACCOUNT_UNKNOWN: Code = Code::new("action.account_unknown", Class::NotFound);
+
+/// The kinds of action that this agent carries out.
+pub const KINDS: [&str; 11] = [
+    kinds::file::NAME,
+    kinds::directory::NAME,
+    kinds::service::NAME,
+    kinds::package::NAME,
+    kinds::user::NAME,
+    kinds::group::NAME,
+    kinds::packages_upgrade::NAME,
+    kinds::sshd_settings::NAME,
+    kinds::ssh_access::NAME,
+    kinds::admin_policy::NAME,
+    kinds::reboot::NAME,
+];
+
+/// Carries out actions on a device.
+#[derive(Clone, Debug)]
+pub struct Actions {
+    executor: Executor,
+    root: PathBuf,
+    own: Arc<[String]>,
+}
+
+impl Actions {
+    /// Actions on this very device, whose programs `executor` runs. What lies in the folders `own` is the agent's own, and not touched.
+    pub fn new(executor: Executor, own: impl IntoIterator<Item = String>) -> Self {
+        Self::below("/", executor, own)
+    }
+
+    /// Actions on a system whose files are below `root`, an absolute path. There programs are those below it; they are told of the root,
+    /// and nothing is started or stopped.
+    pub fn below(root: impl Into<PathBuf>, executor: Executor, own: impl IntoIterator<Item = String>) -> Self {
+        let root = root.into();
+        // Also where they lead: the folder of the state may be a link.
+        let lead = |own: String| [device::leads_to(&root, &own), Some(own)];
+        let own = own.into_iter().flat_map(lead).flatten().collect();
+        Self { executor, root, own }
+    }
+
+    /// Carries out an offer of one of [`KINDS`]; nothing when it is of none of them.
+    pub async fn execute(&self, offer: &OfferBody, output: &OutputSink, cancellation: &Cancellation) -> Option<Ending> {
+        let device = Device::new(self, offer, output.clone(), cancellation.clone());
+        Some(match offer.kind.as_str() {
+            kinds::file::NAME => carry_out::<file::File>(&offer.params, &device).await,
+            kinds::directory::NAME => carry_out::<directory::Directory>(&offer.params, &device).await,
+            kinds::service::NAME => carry_out::<service::Service>(&offer.params, &device).await,
+            kinds::package::NAME => carry_out::<packages::Package>(&offer.params, &device).await,
+            kinds::user::NAME => carry_out::<user::User>(&offer.params, &device).await,
+            kinds::group::NAME => carry_out::<group::Group>(&offer.params, &device).await,
+            kinds::packages_upgrade::NAME => carry_out::<packages::Upgrade>(&offer.params, &device).await,
+            kinds::sshd_settings::NAME => carry_out::<sshd::Settings>(&offer.params, &device).await,
+            kinds::ssh_access::NAME => carry_out::<sshd::Access>(&offer.params, &device).await,
+            kinds::admin_policy::NAME => carry_out::<admin::Policy>(&offer.params, &device).await,
+            kinds::reboot::NAME => carry_out::<reboot::Reboot>(&offer.params, &device).await,
+            _ => return None,
+        })
+    }
+}
