@@ -226,6 +226,31 @@ fn work_is_asked_for_again_under_the_same_key_when_the_server_cannot_serve() {
 }
 
 #[test]
+fn an_action_is_asked_for_with_its_parameters_as_they_were_given() {
+    let server = Fake::start(|_, _| json(201, value!({"id": BATCH})));
+    let given = r#"{"path": "/etc/motd", "content": "x"}"#;
+    let done = server.fleet(&[
+        "apply",
+        "file",
+        "--on",
+        WEB,
+        "--no-wait",
+        "--params",
+        given,
+        "--dry-run",
+        "--absent",
+    ]);
+    assert_eq!((done.code, done.out), (0, format!("{BATCH}\n")), "{}", done.err);
+    let params = value!({"path": "/etc/motd", "content": "x", "dry_run": true, "state": "absent"});
+    assert_eq!(
+        server.requests()[0].json(),
+        value!({"operation": "file", "params": params, "targets": {"devices": [WEB]}})
+    );
+    let done = server.fleet(&["apply", "file", "--on", WEB, "--params", "[]"]);
+    assert_eq!((done.code, server.requests().len()), (2, 1), "{}", done.err);
+}
+
+#[test]
 fn a_token_is_made_once_and_printed_bare() {
     let server = Fake::start(|_, _| json(201, value!({"id": WEB, "token": "fle1_secret"})));
     let done = server.fleet(&["tokens", "create", "--max-uses", "2", "--label", "a=b"]);

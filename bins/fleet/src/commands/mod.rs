@@ -112,6 +112,8 @@ enum Command {
     DispatchKey(dispatch_key::Command),
     /// Run a command on devices and follow its output.
     Run(run::Run),
+    /// Bring devices into a state: a file, a package, a service, a user and the like.
+    Apply(run::Apply),
     /// Have devices collect and report their inventory anew.
     Refresh(run::Refresh),
     /// Runs: what was done on a device, and what it printed.
@@ -217,6 +219,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Authorities(command) => authorities::run(context, command).await,
         Command::DispatchKey(command) => dispatch_key::run(context, command).await,
         Command::Run(command) => run::run(context, command).await,
+        Command::Apply(command) => run::apply(context, command).await,
         Command::Refresh(command) => run::refresh(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,

@@ -18,7 +18,7 @@ use fleet_core::{
     },
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Context, duration, live, pair};
 use crate::{
@@ -135,6 +135,61 @@ pub struct Refresh {
     /// Only this part of the inventory; may be repeated.
     #[arg(long)]
     section: Vec<String>,
+}
+
+/// `fleet apply`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fleet apply package --on web-1 --params '{\"name\": \"nginx\"}' --dry-run
+  fleet apply file --label env=prod --params @motd.json
+  fleet apply service --group db --params '{\"unit\": \"postgresql.service\", \"running\": \"restarted\"}'
+  fleet apply user --all --params '{\"name\": \"deploy\"}' --absent
+
+The kinds, and what their parameters are: docs/actions.md, and `GET /api/v1/operations`.")]
+pub struct Apply {
+    /// The kind of operation, such as file, package or service.
+    kind: String,
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    how: How,
+    /// Its parameters as JSON; `@FILE` reads them from a file, `-` from standard input.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    params: String,
+    /// The devices are not to have it.
+    #[arg(long)]
+    absent: bool,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Brings devices into a state, or says what that would take.
+pub async fn apply(context: &mut Context, command: Apply) -> Result<()> {
+    let params = command.params()?;
+    work(context, &command.on, &command.how, &command.kind, params).await
+}
+
+impl Apply {
+    fn params(&self) -> Result<Value> {
+        let text = match self.params.as_str() {
+            "-" => read_script(Path::new("-"))?,
+            text => match text.strip_prefix('@') {
+                Some(path) => read_script(Path::new(path))?,
+                None => text.to_owned(),
+            },
+        };
+        let mut params: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| Failure::usage(format!("--params is no JSON object: {error}")))?;
+        if self.absent {
+            params.insert("state".into(), json!("absent"));
+        }
+        if self.dry_run {
+            params.insert("dry_run".into(), json!(true));
+        }
+        Ok(Value::Object(params))
+    }
 }
 
 /// The longest script that is read from a file, in bytes; the server says how long one may be.
