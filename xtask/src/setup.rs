@@ -13,7 +13,7 @@ use crate::{postgres, workspace::Workspace};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Leave a part out: rust, python, postgres, sqlite, strace or nginx. May be repeated.
+    /// Leave a part out: rust, python, postgres, sqlite, strace, nginx or actions. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub without: Vec<String>,
 }
@@ -55,6 +55,11 @@ const PARTS: &[Part] = &[
         name: "nginx",
         for_what: "the proxy that agents and people come through",
         install: nginx,
+    },
+    Part {
+        name: "actions",
+        for_what: "sshd, visudo and systemd's tools, which say whether what actions write is right",
+        install: actions,
     },
 ];
 
@@ -165,6 +170,20 @@ fn nginx(_: &Workspace) -> Result<String> {
     }
     apt_install(&["nginx-light"])?;
     Ok("nginx installed".to_owned())
+}
+
+fn actions(_: &Workspace) -> Result<String> {
+    let programs = [
+        "/usr/sbin/sshd",
+        "/usr/sbin/visudo",
+        "/usr/bin/systemctl",
+        "/usr/bin/systemd-analyze",
+    ];
+    if programs.iter().all(|program| Path::new(program).exists()) {
+        return Ok("sshd, visudo and systemctl are there".to_owned());
+    }
+    apt_install(&["openssh-server", "sudo", "systemd"])?;
+    Ok("sshd, visudo and systemctl installed".to_owned())
 }
 
 /// Installs Debian packages when we are root, else says how.
