@@ -39,6 +39,7 @@ use crate::{
         ApprovalService, BatchService, Operations, PlanService, RunId, RunService,
         batch::{Release, WindowsSeen},
         delivery::{Deliveries, DeliveryService},
+        desired::Catalogues,
         output::{OutputMeter, OutputService},
         windows::WindowService,
     },
@@ -83,6 +84,7 @@ struct Inner {
     windows_seen: WindowsSeen,
     presence: PresenceBoard,
     dynamic_groups: DynamicGroups,
+    catalogues: Catalogues,
     refusals: RefusalGate,
     enrolments: Enrolments,
     admission: Admission,
@@ -237,6 +239,8 @@ impl FleetBuilder {
         let now = self.clock.now();
         let known_devices = Arc::new(KnownDevices::default());
         store.observe(known_devices.clone());
+        let catalogues = Catalogues::default();
+        store.observe(catalogues.observer());
         let inner = Inner {
             store,
             switch,
@@ -263,6 +267,7 @@ impl FleetBuilder {
             windows_seen: WindowsSeen::default(),
             presence,
             dynamic_groups: DynamicGroups::default(),
+            catalogues,
             refusals: RefusalGate::default(),
             enrolments: Enrolments::default(),
             admission: Admission::new(now),
@@ -468,6 +473,10 @@ impl Fleet {
         WindowService::new(&self.inner.store, &self.inner.operations)
     }
 
+    pub(crate) fn catalogues(&self) -> &Catalogues {
+        &self.inner.catalogues
+    }
+
     /// Reads and cancels runs.
     pub fn runs(&self) -> RunService<'_> {
         RunService::new(&self.inner.store, &self.inner.device_signals, &self.inner.run_signals)
@@ -580,6 +589,8 @@ impl Fleet {
         gatherings.spawn(async move { fleet.presence().drive().await });
         let fleet = self.clone();
         gatherings.spawn(async move { fleet.device_groups().drive(&fleet).await });
+        let fleet = self.clone();
+        gatherings.spawn(async move { fleet.desired().manifests().drive(&fleet).await });
         // The second never ends, so that only the jobs do.
         let beside = pin!(join(crate::link::follow(self), crate::storage::drive(self)));
         select(pin!(crate::jobs::run(self, stop)), beside).await;

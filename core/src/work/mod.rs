@@ -13,6 +13,7 @@
 //! delivery/    offers to devices, what devices answer, the sweep
 //! output/      what runs print
 //! schedule/    when: once, or again and again by a cron expression in a time zone; pure
+//! desired/     what devices shall be, and stay: actions, assignments, manifests
 //! windows/     when devices may be changed, and when they must not be
 //! ```
 //!
@@ -31,6 +32,7 @@
 pub mod approvals;
 pub mod batch;
 pub mod delivery;
+pub mod desired;
 mod module;
 pub mod operations;
 pub mod output;

@@ -10,7 +10,7 @@ use super::{
         BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_RELEASE, BATCH_RETRY, BatchTargets, cancel_open,
         expand_stalled, release_due,
     },
-    delivery,
+    delivery, desired,
     operations::{actions, agent_update, refresh, shell},
     output::Chunk,
     plans::{
@@ -29,7 +29,7 @@ use crate::{
 
 /// What `work` brings along.
 pub fn module() -> Module {
-    Module {
+    let mut module = Module {
         name: "work",
         kinds: vec![
             kind_schema::<Plan>(),
@@ -178,5 +178,7 @@ pub fn module() -> Module {
             },
         ],
         ..Module::default()
-    }
+    };
+    desired::add_to(&mut module);
+    module
 }

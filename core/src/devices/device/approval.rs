@@ -138,4 +138,7 @@ fn remove(tx: &mut Tx, device: &Versioned<Device>) {
     tx.delete(device);
     tx.remove::<DeviceSummary>(device.id);
     tx.remove::<DeviceLink>(device.id);
+    tx.remove::<Manifest>(device.id);
+    tx.remove::<DeviceOwners>(device.id);
+    tx.remove::<DeviceSelections>(device.id);
 }

@@ -21,6 +21,7 @@ use crate::{
     kernel::{EntityId as _, Error, PRECONDITION_FAILED, Page, PageRequest, Result},
     live::Signals,
     store::{Evidence, Filter, LaneQuery, Reader, Rev, Store, Tx, Value, Versioned},
+    work::desired::{DeviceOwners, DeviceSelections, Manifest},
 };
 
 /// What may be set of a device; what is absent stays as it is.
@@ -296,6 +297,9 @@ impl<'a> DeviceService<'a> {
                 tx.delete(&device);
                 tx.remove::<DeviceSummary>(id);
                 tx.remove::<DeviceLink>(id);
+                tx.remove::<Manifest>(id);
+                tx.remove::<DeviceOwners>(id);
+                tx.remove::<DeviceSelections>(id);
                 for section in Section::ALL {
                     tx.remove::<InventorySection>(InventorySectionId::of(id, section));
                 }

@@ -1,0 +1,11 @@
+//! Actions: operations with their parameters, to be kept up on devices.
+
+mod model;
+mod rules;
+
+pub use model::{ActionChange, ActionId, ActionView, DesiredAction, NewAction};
+pub(super) use rules::Effective;
+pub use rules::{MAX_ACTIONS, Upkeep, upkeep};
+
+/// Reads and changes actions.
+pub type ActionService<'a> = super::authoring::AuthoredService<'a, DesiredAction>;

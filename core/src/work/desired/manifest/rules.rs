@@ -1,0 +1,146 @@
+//! What follows from what was compiled for the manifest that a device has; pure.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::{Compiled, Manifest, ManifestGroup, ManifestProblem, Occurrence};
+use crate::{
+    devices::DeviceId,
+    kernel::{Error, Result, Timestamp, canonical, named_uuid},
+    work::desired::{ActionId, DesiredState, MANIFEST_TOO_LARGE},
+};
+
+/// The most actions that apply to one device, each as often as it stands in a group.
+pub const MAX_OCCURRENCES: usize = 2_000;
+/// The most bytes of what applies to one device, as JSON.
+pub const MAX_CONTENT_BYTES: usize = 2 * 1024 * 1024;
+/// The most that is to be taken back on one device.
+pub const MAX_REVERTS: usize = 500;
+
+/// The digest of what a device shall be.
+pub(super) fn digest(groups: &[ManifestGroup], reverts: &[Occurrence]) -> Result<(String, usize)> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        groups: &'a [ManifestGroup],
+        reverts: &'a [Occurrence],
+    }
+    let bytes = canonical::to_vec(&Body { groups, reverts }).map_err(Error::internal)?;
+    Ok((blake3::hash(&bytes).to_hex().to_string(), bytes.len()))
+}
+
+/// The manifest that a device has from now on; none when it stays as it is. `old` are the groups that it has, `is_reverted` says which
+/// kinds of operation are taken back.
+pub(super) fn next(
+    device: DeviceId,
+    before: Option<&Manifest>,
+    old: &[ManifestGroup],
+    compiled: &Compiled,
+    is_reverted: &dyn Fn(&str) -> bool,
+    now: Timestamp,
+) -> Result<Option<Manifest>> {
+    let content = match &compiled.content {
+        Ok(content) => content,
+        Err((code, message)) => return Ok(failed(device, before, code, message, now)),
+    };
+    let Some(before) = before else {
+        if content.groups.is_empty() {
+            return Ok(None);
+        }
+        return Ok(Some(Manifest {
+            id: device,
+            version: 1,
+            digest: content.digest.clone(),
+            content: Some(content.id),
+            reverts: Vec::new(),
+            problem: None,
+            compiled_at: now,
+        }));
+    };
+    let reverts = reverts(before, old, &content.actions, is_reverted);
+    if reverts.len() > MAX_REVERTS {
+        let why =
+            format!("more than {MAX_REVERTS} actions are to be taken back on the device; take fewer away at once");
+        return Ok(failed(device, Some(before), MANIFEST_TOO_LARGE.name(), &why, now));
+    }
+    let digest = match reverts.is_empty() {
+        true => content.digest.clone(),
+        false => digest(&content.groups, &reverts)?.0,
+    };
+    if digest == before.digest {
+        let mut after = before.clone();
+        after.problem = None;
+        return Ok((after != *before).then_some(after));
+    }
+    Ok(Some(Manifest {
+        id: device,
+        version: before.version + 1,
+        digest,
+        content: Some(content.id),
+        reverts,
+        problem: None,
+        compiled_at: now,
+    }))
+}
+
+/// A manifest that could not be compiled keeps what it has.
+fn failed(device: DeviceId, before: Option<&Manifest>, code: &str, message: &str, now: Timestamp) -> Option<Manifest> {
+    let known = before.and_then(|before| before.problem.as_ref());
+    if known.is_some_and(|known| known.code == code && known.message == message) {
+        return None;
+    }
+    let problem = ManifestProblem {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        since: now,
+    };
+    Some(match before {
+        Some(before) => Manifest {
+            problem: Some(problem),
+            ..before.clone()
+        },
+        None => Manifest {
+            id: device,
+            version: 0,
+            digest: String::new(),
+            content: None,
+            reverts: Vec::new(),
+            problem: Some(problem),
+            compiled_at: now,
+        },
+    })
+}
+
+/// What is to be taken back: what was there, is there no more in any state, and is of a kind that is taken back; and what is still open
+/// from before.
+fn reverts(
+    before: &Manifest,
+    old: &[ManifestGroup],
+    current: &BTreeSet<ActionId>,
+    is_reverted: &dyn Fn(&str) -> bool,
+) -> Vec<Occurrence> {
+    let mut seen = current.clone();
+    let vanished = old.iter().flat_map(|group| &group.occurrences);
+    let vanished = vanished.filter(|one| one.state == DesiredState::Present && is_reverted(&one.operation));
+    let open = before.reverts.iter().cloned();
+    open.chain(vanished.map(taken_back))
+        .filter(|one| seen.insert(one.action))
+        .collect()
+}
+
+/// An occurrence, applied as absent.
+fn taken_back(occurrence: &Occurrence) -> Occurrence {
+    let mut params = occurrence.params.clone();
+    if let Json::Object(members) = &mut params {
+        members.insert("state".into(), DesiredState::Absent.name().into());
+    }
+    let name = format!("{}/{}", occurrence.action, occurrence.generation);
+    Occurrence {
+        id: named_uuid("manifest_revert", &name),
+        params,
+        state: DesiredState::Absent,
+        action_set: None,
+        ..occurrence.clone()
+    }
+}
