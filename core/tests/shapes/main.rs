@@ -18,6 +18,7 @@
 mod access;
 mod agents;
 mod corpus;
+mod desired;
 mod devices;
 mod frames;
 mod inventory;

@@ -11,6 +11,7 @@ use crate::{
     devices::{DEVICES_WRITE, DeviceId, DeviceLink, groups::Membership, permissions::require_in_scope},
     kernel::{Error, Result},
     store::{Evidence, Query, Tx, Versioned},
+    work::desired::{DeviceOwners, DeviceSelections, Manifest},
 };
 
 /// As what a device is let in.

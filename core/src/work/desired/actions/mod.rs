@@ -9,3 +9,5 @@ pub use rules::{MAX_ACTIONS, Upkeep, upkeep};
 
 /// Reads and changes actions.
 pub type ActionService<'a> = super::authoring::AuthoredService<'a, DesiredAction>;
+#[cfg(test)]
+pub(super) use rules::REVERTED_KIND;

@@ -23,6 +23,9 @@ use crate::{
 pub const MAX_ACTIONS: u32 = 2_000;
 /// The member of the parameters that says what shall be.
 const STATE: &str = "state";
+/// A kind whose effect is taken back; no module registers it yet.
+#[cfg(test)]
+pub(in crate::work::desired) const REVERTED_KIND: &str = "user";
 /// Kinds whose effect is taken back when the device is to have it no longer.
 const REVERTED: [&str; 6] = [
     "user",

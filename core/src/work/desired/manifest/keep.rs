@@ -120,7 +120,7 @@ impl ManifestService<'_> {
     }
 
     /// One step of the changes that are remembered; false when there are none.
-    async fn work_off(&self, kept: &mut Kept) -> Result<bool> {
+    pub(in crate::work::desired) async fn work_off(&self, kept: &mut Kept) -> Result<bool> {
         let mut reader = self.store.reader().await?;
         let mut progress = progress(&mut reader).await?;
         let (mut ids, mut start) = (Vec::new(), None);
