@@ -88,10 +88,19 @@ async fn measure(fleet: &Fleet) -> Result<(), Failure> {
     let mut members = Vec::new();
     for n in 0..40 {
         let new = serde_json::json!({"name": format!("action {n}"), "operation": "shell", "params": {"script": "x".repeat(1_000)}});
-        members.push(desired.actions().create(&admin, &serde_json::from_value(new)?).await?.id);
+        members.push(
+            desired
+                .actions()
+                .create(&admin, &serde_json::from_value(new)?)
+                .await?
+                .id,
+        );
     }
     let new = serde_json::json!({"name": "Base", "members": members});
-    let set = desired.action_sets().create(&admin, &serde_json::from_value(new)?).await?;
+    let set = desired
+        .action_sets()
+        .create(&admin, &serde_json::from_value(new)?)
+        .await?;
     keep(fleet, "before anything is assigned").await?;
     let assignment = |mode| NewAssignment {
         source: Source::ActionSet(set.id),
@@ -99,14 +108,23 @@ async fn measure(fleet: &Fleet) -> Result<(), Failure> {
         mode,
         order: 0,
     };
-    let made = desired.assignments().create(&admin, &[assignment(Mode::Required)]).await?;
+    let made = desired
+        .assignments()
+        .create(&admin, &[assignment(Mode::Required)])
+        .await?;
     keep(fleet, "40 actions assigned to all").await?;
     let change = serde_json::json!({"params": {"script": "true"}});
     let first = members.first().copied().ok_or("no action")?;
-    desired.actions().set(&admin, first, None, &serde_json::from_value(change)?).await?;
+    desired
+        .actions()
+        .set(&admin, first, None, &serde_json::from_value(change)?)
+        .await?;
     keep(fleet, "one of them changed").await?;
     let change = serde_json::json!({"name": "another name"});
-    desired.actions().set(&admin, first, None, &serde_json::from_value(change)?).await?;
+    desired
+        .actions()
+        .set(&admin, first, None, &serde_json::from_value(change)?)
+        .await?;
     keep(fleet, "and renamed").await?;
     for made in made {
         desired.assignments().delete(&admin, made.id, None).await?;
@@ -118,7 +136,9 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let backend = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
-        let fleet = Fleet::builder(backend, MasterKey::generate(&SystemRandom)).open().await?;
+        let fleet = Fleet::builder(backend, MasterKey::generate(&SystemRandom))
+            .open()
+            .await?;
         measure(&fleet).await
     })
 }

@@ -48,6 +48,7 @@ pub enum OnFailure {
 /// What is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = AssignmentSource))]
 #[serde(tag = "type", content = "id", rename_all = "snake_case")]
 pub enum Source {
     /// One action.
@@ -87,6 +88,7 @@ impl ToColumn for Source {
 /// Which devices something is assigned to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = AssignmentTarget))]
 #[serde(tag = "type", content = "id", rename_all = "snake_case")]
 pub enum Target {
     /// One device.
@@ -126,6 +128,7 @@ impl ToColumn for Target {
 /// How something is assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = AssignmentMode))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// It always applies.

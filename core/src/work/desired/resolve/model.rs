@@ -39,6 +39,7 @@ pub struct ActionFacts {
 /// What a definition names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DefinitionMember))]
 #[serde(tag = "type", content = "id", rename_all = "snake_case")]
 pub enum Member {
     /// An action.
@@ -91,6 +92,7 @@ pub struct DeviceFacts<'a> {
 /// Through whom something reaches a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DecisionLayer))]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
     /// The device itself, and its groups.
@@ -102,6 +104,7 @@ pub enum Layer {
 /// What comes of an action on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DecisionOutcome))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It is applied, and what it is about shall be there.
@@ -126,6 +129,7 @@ impl Outcome {
 /// Why that comes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DecisionReason))]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// It is required, or available and chosen.
@@ -145,6 +149,7 @@ pub enum Reason {
 /// What one assignment contributes to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DecisionStanding))]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// It decides.
@@ -162,6 +167,7 @@ pub enum Standing {
 /// One way that leads from an assignment to an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DecisionStep))]
 pub struct Step {
     /// The assignment.
     pub assignment: AssignmentId,

@@ -90,6 +90,8 @@ impl Desired {
     }
 
     async fn action_of(&self, operation: &str, name: &str) -> Result<ActionView> {
+        // Where nothing else says what comes first, what was made first does.
+        self.test.advance(1);
         let params = match operation {
             "shell" => json!({"script": name}),
             _ => json!({"name": name}),

@@ -18,7 +18,7 @@ use crate::{
     work::desired::{AssignmentId, DesiredState, Mode, Source, Target},
 };
 
-/// What stands where. `s` is a script, which knows no absence; `n` is written for absence; `x` was deleted.
+/// What stands where. `s` is a script, which knows no absence; `n` is written for absence; `x` was deleted, and the set `X`.
 const SETS: &[(&str, &str)] = &[("S", "a b"), ("T", "b c"), ("V", "c x s"), ("P", "a"), ("Q", "a")];
 const DEFINITIONS: &[(&str, &str)] = &[
     ("D", "S s"),
@@ -51,7 +51,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn source(name: &str) -> Source {
-    if SETS.iter().any(|(set, _)| *set == name) {
+    if name == "X" || SETS.iter().any(|(set, _)| *set == name) {
         Source::ActionSet(id(name))
     } else if DEFINITIONS.iter().any(|(definition, _)| *definition == name) {
         Source::Definition(id(name))

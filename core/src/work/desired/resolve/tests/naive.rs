@@ -216,7 +216,7 @@ struct Said {
 
 /// What applies of an action; none when it does not.
 fn decided(lines: &[Line], chosen: &[&str], action: &str, mutant: Mutant) -> Option<Said> {
-    if action == "x" && mutant != Mutant::DeletedActionsStay {
+    if !words(ACTIONS).any(|known| known == action) && mutant != Mutant::DeletedActionsStay {
         return None;
     }
     let device = said(lines, chosen, action, In::Device, mutant).map(|said| (In::Device, said));
