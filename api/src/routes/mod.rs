@@ -5,6 +5,7 @@ mod access;
 mod agent;
 mod agents;
 mod certificates;
+mod desired;
 mod devices;
 mod document;
 mod events;
@@ -96,6 +97,7 @@ fn parts() -> Routes<ApiState> {
         settings::routes(),
         storage::routes(),
         windows::routes(),
+        desired::routes(),
         work::routes(),
     ] {
         ordinary = ordinary.merge(part.ordinary);

@@ -312,6 +312,67 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
     walk.step("update_window", change).await;
     walk.step("delete_window", app.delete(&window).token(admin)).await;
 
+    let action = json!({"name": "Motd", "operation": "shell", "params": {"script": "true"}});
+    let action = walk
+        .step("create_action", post("/api/v1/actions", &action))
+        .await
+        .str("/id");
+    let set = json!({"name": "Base", "members": [action]});
+    let set = walk
+        .step("create_action_set", post("/api/v1/action-sets", &set))
+        .await
+        .str("/id");
+    let definition = json!({"name": "Host", "members": [{"type": "action_set", "id": set}]});
+    let definition = walk
+        .step("create_definition", post("/api/v1/definitions", &definition))
+        .await
+        .str("/id");
+    let assigned = json!({"assignments": [{"source": {"type": "definition", "id": definition},
+        "target": {"type": "device", "id": device}, "mode": "available"}]});
+    let made = walk
+        .step("create_assignments", post("/api/v1/assignments", &assigned))
+        .await;
+    let chosen = json!({"source": {"type": "definition", "id": definition}, "selected": true});
+    let selections = format!("/api/v1/devices/{device}/selections");
+    walk.step("set_device_selection", app.put(&selections).token(admin).body(&chosen))
+        .await;
+    let me = app.get("/api/v1/me").token(admin).send().await.expect(200);
+    let owners = format!("/api/v1/devices/{device}/owners");
+    let owned = json!({"users": [me.str("/user/id")]});
+    walk.step("set_device_owners", app.put(&owners).token(admin).body(&owned))
+        .await;
+    let assignment = format!("/api/v1/assignments/{}", made.str("/items/0/id"));
+    for (id, path, change) in [
+        ("update_assignment", assignment.clone(), json!({"mode": "required"})),
+        (
+            "update_definition",
+            format!("/api/v1/definitions/{definition}"),
+            json!({"name": "Hosts"}),
+        ),
+        (
+            "update_action_set",
+            format!("/api/v1/action-sets/{set}"),
+            json!({"on_failure": "stop"}),
+        ),
+        (
+            "update_action",
+            format!("/api/v1/actions/{action}"),
+            json!({"timeout_seconds": 60}),
+        ),
+    ] {
+        let change = app.patch(&path).token(admin).header("if-match", "*").body(&change);
+        walk.step(id, change).await;
+    }
+    walk.step("delete_assignment", app.delete(&assignment).token(admin))
+        .await;
+    for (id, path) in [
+        ("delete_action", format!("/api/v1/actions/{action}?force=true")),
+        ("delete_action_set", format!("/api/v1/action-sets/{set}?force=true")),
+        ("delete_definition", format!("/api/v1/definitions/{definition}")),
+    ] {
+        walk.step(id, app.delete(&path).token(admin)).await;
+    }
+
     let work = json!({"operation": "shell", "params": {"script": "true"}, "targets": {"devices": [device]}});
     let batch = walk
         .step("create_batch", post("/api/v1/batches", &work))

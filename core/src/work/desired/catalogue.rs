@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     ActionId, ActionSet, ActionSetId, Assignment, Definition, DefinitionId, DesiredAction, DesiredEdition,
     DesiredEditionId, DesiredState, Mode, OnFailure, Rhythm, Source, Target,
-    actions::{Effective, Upkeep, upkeep},
+    actions::{Effective, Upkeep, kinds_with_state, upkeep},
     authoring::all_pages,
     manifest::{Compiled, Marks},
     resolve::{ActionFacts, Assigned, DeviceFacts, Member, World},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The most ways to be compiled that are remembered of an edition: devices that the same reaches share one.
-const MAX_COMPILED: usize = 4_096;
+const MAX_COMPILED: usize = 256;
 
 /// What is remembered of desired state between two commits.
 #[derive(Debug, Default)]
@@ -130,9 +130,10 @@ impl Catalogue {
             token: Some(token),
             ..Self::default()
         };
+        let with_state = kinds_with_state(operations);
         for found in all_pages::<DesiredAction>(reader, &Query::all()).await? {
             let action = found.value;
-            let effective = Effective::of(&action, operations);
+            let effective = Effective::of(&action, operations, &with_state);
             let facts = ActionFacts {
                 state: action.state,
                 can_be_absent: effective.absent.is_some(),

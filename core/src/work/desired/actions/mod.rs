@@ -4,7 +4,7 @@ mod model;
 mod rules;
 
 pub use model::{ActionChange, ActionId, ActionView, DesiredAction, NewAction};
-pub(super) use rules::Effective;
+pub(super) use rules::{Effective, kinds_with_state};
 pub use rules::{MAX_ACTIONS, Upkeep, upkeep};
 
 /// Reads and changes actions.

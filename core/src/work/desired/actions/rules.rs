@@ -1,5 +1,7 @@
 //! Which operations can be kept up, and with which parameters.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value as Json};
 
 use super::{ActionChange, ActionId, ActionView, DesiredAction, NewAction};
@@ -58,6 +60,12 @@ pub fn upkeep(kind: &OperationKind) -> Upkeep {
     }
 }
 
+/// The kinds that know absence. Their schemas are made anew each time they are asked for: this is for whoever looks at many actions.
+pub(in crate::work::desired) fn kinds_with_state(operations: &Operations) -> BTreeSet<&'static str> {
+    let with_state = operations.all().filter(|kind| takes_state(kind));
+    with_state.map(|kind| kind.name).collect()
+}
+
 /// Whether a kind's parameters may say what shall be.
 fn takes_state(kind: &OperationKind) -> bool {
     let schema = (kind.params_schema)();
@@ -65,8 +73,8 @@ fn takes_state(kind: &OperationKind) -> bool {
 }
 
 /// The parameters with which an action is applied in a state; none for absence where the kind knows none.
-fn params_in(kind: &OperationKind, params: &Json, state: DesiredState) -> Result<Option<Json>> {
-    if !takes_state(kind) {
+fn params_in(kind: &OperationKind, takes_state: bool, params: &Json, state: DesiredState) -> Result<Option<Json>> {
+    if !takes_state {
         return match state {
             DesiredState::Present => kind.check_params(params.clone()).map(Some),
             DesiredState::Absent => Ok(None),
@@ -92,9 +100,14 @@ pub(in crate::work::desired) struct Effective {
 
 impl Effective {
     /// What an action as it is stored is applied with by the kinds that there are now.
-    pub fn of(action: &DesiredAction, operations: &Operations) -> Self {
+    pub fn of(action: &DesiredAction, operations: &Operations, with_state: &BTreeSet<&'static str>) -> Self {
         let kind = operations.kind(&action.operation);
-        let in_state = |state| kind.as_ref().ok().map(|kind| params_in(kind, &action.params, state));
+        let takes_state = with_state.contains(action.operation.as_str());
+        let in_state = |state| {
+            kind.as_ref()
+                .ok()
+                .map(|kind| params_in(kind, takes_state, &action.params, state))
+        };
         let own = match in_state(action.state) {
             Some(Ok(Some(params))) => Ok(params),
             Some(Ok(None)) => Err("its kind knows no absence any more".to_owned()),
@@ -115,7 +128,7 @@ fn check_params(kind: &OperationKind, params: &Json, state: DesiredState) -> Res
         let why = "say the state beside the parameters, not among them";
         return Err(INVALID_PARAMS.error(why).with_field("/params/state", why));
     }
-    let Some(mut normal) = params_in(kind, params, state)? else {
+    let Some(mut normal) = params_in(kind, takes_state(kind), params, state)? else {
         let why = format!("{} knows no absence: it is only carried out", kind.name);
         return Err(ACTION_NEVER_ABSENT.error(why.clone()).with_field("/state", why));
     };

@@ -84,7 +84,7 @@ impl<'a> AssignmentService<'a> {
         let ids: Vec<AssignmentId> = self
             .store
             .change(context, Evidence::Audit(ASSIGNMENT_CREATE), |mut tx| async move {
-                check_known(tx.reader(), new).await?;
+                let names = check_known(tx.reader(), new).await?;
                 let (mut ids, mut made, mut concerned) = (Vec::new(), 0_u32, BTreeSet::new());
                 let mut seen = BTreeMap::new();
                 for (at, new) in new.iter().enumerate() {
@@ -103,7 +103,7 @@ impl<'a> AssignmentService<'a> {
                         updated_at: now,
                     };
                     tx.create(&assignment)?;
-                    tx.subject::<Assignment>(assignment.id, describe(&assignment));
+                    tx.subject::<Assignment>(assignment.id, describe(&assignment, &names));
                     seen.insert((new.source, new.target), (assignment.id, new.mode, new.order));
                     ids.push(assignment.id);
                     concerned.insert(new.target);
@@ -151,7 +151,8 @@ impl<'a> AssignmentService<'a> {
                 let mut after = before.value.clone();
                 after.mode = change.mode.unwrap_or(after.mode);
                 after.order = change.order.unwrap_or(after.order);
-                tx.subject::<Assignment>(id, describe(&after));
+                let names = names(tx.reader(), &[(after.source, after.target)]).await?;
+                tx.subject::<Assignment>(id, describe(&after, &names));
                 if before.value.mode != after.mode {
                     tx.changed("mode");
                     tx.detail("mode", after.mode.name());
@@ -179,7 +180,8 @@ impl<'a> AssignmentService<'a> {
             .change(context, Evidence::Audit(ASSIGNMENT_DELETE), |mut tx| async move {
                 let found: Versioned<Assignment> = tx.get(id).await?.ok_or_else(|| not_found(id))?;
                 check_revision(&found, expected)?;
-                tx.subject::<Assignment>(id, describe(&found));
+                let names = names(tx.reader(), &[(found.source, found.target)]).await?;
+                tx.subject::<Assignment>(id, describe(&found, &names));
                 tx.detail("mode", found.mode.name());
                 take_back(&mut tx, self.store, vec![found]).await?;
                 tx.commit().await
@@ -281,7 +283,7 @@ async fn existing(
 }
 
 /// Refuses sources and targets that there are not.
-async fn check_known(reader: &mut Reader, new: &[NewAssignment]) -> Result<()> {
+async fn check_known(reader: &mut Reader, new: &[NewAssignment]) -> Result<Names> {
     let pairs: Vec<_> = new.iter().map(|new| (new.source, new.target)).collect();
     let names = names(reader, &pairs).await?;
     for (at, new) in new.iter().enumerate() {
@@ -296,7 +298,7 @@ async fn check_known(reader: &mut Reader, new: &[NewAssignment]) -> Result<()> {
             return Err(ASSIGNMENT_TARGET_UNKNOWN.error(why.clone()).with_field(field, why));
         }
     }
-    Ok(())
+    Ok(names)
 }
 
 /// The names of what there is of these.
@@ -340,8 +342,12 @@ async fn add_names<T: Entity>(
     Ok(())
 }
 
-fn describe(assignment: &Assignment) -> String {
-    format!("{} for {}", assignment.source.noun(), assignment.target.noun())
+/// What the audit calls an assignment.
+fn describe(assignment: &Assignment, names: &Names) -> String {
+    let name = |id: Uuid, noun| names.get(&id).map_or(noun, String::as_str);
+    let source = name(assignment.source.uuid(), assignment.source.noun());
+    let target = name(assignment.target.uuid(), assignment.target.noun());
+    format!("{source} for {target}")
 }
 
 fn view(found: Versioned<Assignment>, names: &Names) -> AssignmentView {

@@ -1,28 +1,20 @@
 //! Keeping manifests current: after changes, after groups changed, and now and then for all devices.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ops::Bound, time::Duration};
 
 use super::{
-    Compiled, Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestEventKind, ManifestGroup,
-    ManifestProgress, ManifestProgressId, ManifestService, Round, rules,
+    Manifest, ManifestContent, ManifestEvent, ManifestEventKind, ManifestProgress, ManifestProgressId, ManifestService,
+    Round,
+    write::{look, write},
 };
 use crate::{
     Fleet,
-    access::{
-        Context,
-        users::{User, UserId},
-    },
-    devices::{Device, DeviceGroup, DeviceGroupId, DeviceId, DeviceSummary},
+    access::{Context, users::User},
+    devices::{Device, DeviceGroup, DeviceId, DeviceSummary},
     kernel::{EntityId as _, MAX_LIMIT, PAGE_TOKEN_INVALID, Page, PageRequest, PageToken, Result},
-    store::{Direction, Entity, Evidence, Ingest, Query, Reader, Tx, Versioned},
+    store::{Direction, Entity, Evidence, Ingest, Query, Reader, Versioned},
     work::desired::{
-        DesiredChange, DesiredChangeId, DeviceOwners, DeviceSelections, Target, assignments::AssignmentService,
-        catalogue::Catalogue, resolve::DeviceFacts,
+        DesiredChange, DesiredChangeId, DeviceOwners, Target, assignments::AssignmentService, catalogue::Catalogue,
     },
 };
 
@@ -39,10 +31,6 @@ const LEASE: &str = "work.manifests";
 const LEASE_FOR: Duration = Duration::from_secs(30);
 /// How long a content is kept that no device has.
 const KEEP_CONTENT: Duration = Duration::from_secs(30 * 86_400);
-/// How old the time of a content's last use may be before somebody who uses it renews it. Far less than it is kept for: what is
-/// removed was not in use for long, and whoever comes to use it then alters it first.
-const RENEW_CONTENT: Duration = Duration::from_secs(86_400);
-
 /// What a look came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
@@ -86,10 +74,17 @@ impl ManifestService<'_> {
         }
     }
 
-    /// What was marked here is for this server; for the rest, another that has the lease sees it by its next look.
+    /// What was marked here is for this server. The rest is for whoever has the lease, which sees it by its next look.
     async fn keep_alone(&self, fleet: &Fleet) -> Result<()> {
-        let lease = self.store.backend().lease(LEASE, fleet.server(), LEASE_FOR).await?;
-        self.keep(lease.is_some()).await.map(drop)
+        self.keep(false).await?;
+        let mut reader = self.store.reader().await?;
+        let is_open = reader.first(&Query::<DesiredChange>::all()).await?.is_some();
+        drop(reader);
+        let backend = self.store.backend();
+        if is_open && backend.lease(LEASE, fleet.server(), LEASE_FOR).await?.is_some() {
+            self.keep(true).await?;
+        }
+        Ok(())
     }
 
     async fn keep(&self, all: bool) -> Result<Kept> {
@@ -242,25 +237,26 @@ impl ManifestService<'_> {
         self.store.ingest(ingest).await
     }
 
-    /// Compiles these devices, at most [`STEP`], in one commit.
+    /// Compiles these devices, at most [`STEP`]: in one commit, unless they differ much.
     async fn compile(&self, devices: &[DeviceId], kept: &mut Kept) -> Result<()> {
-        kept.devices += devices.len() as u64;
-        if devices.is_empty() {
-            return Ok(());
-        }
         let context = Context::system("work.manifests");
-        let changed = self
-            .store
-            .change(&context, Evidence::Observed, |mut tx| async move {
-                let catalogue = self.catalogues.begin(&mut tx, self.operations).await?;
-                let looked = look(&mut tx, &catalogue, devices).await?;
-                let changed = write(&mut tx, &catalogue, &looked, self.store.new_uuid()).await?;
-                tx.commit().await?;
-                Ok(changed)
-            })
-            .await?;
-        kept.changed += changed;
-        kept.commits += u64::from(changed > 0);
+        kept.devices += devices.len() as u64;
+        let mut rest = devices;
+        while !rest.is_empty() {
+            let (changed, done) = self
+                .store
+                .change(&context, Evidence::Observed, |mut tx| async move {
+                    let catalogue = self.catalogues.begin(&mut tx, self.operations).await?;
+                    let (looked, done) = look(&mut tx, &catalogue, rest).await?;
+                    let changed = write(&mut tx, &catalogue, &looked, self.store.new_uuid()).await?;
+                    tx.commit().await?;
+                    Ok((changed, done))
+                })
+                .await?;
+            kept.changed += changed;
+            kept.commits += u64::from(changed > 0);
+            rest = rest.get(done.max(1)..).unwrap_or_default();
+        }
         Ok(())
     }
 
@@ -296,141 +292,6 @@ impl ManifestService<'_> {
             })
             .await
     }
-}
-
-/// A device, what it has, and what applies to it.
-struct Looked {
-    summary: Versioned<DeviceSummary>,
-    owners: Option<Versioned<DeviceOwners>>,
-    selections: Option<Versioned<DeviceSelections>>,
-    before: Option<Versioned<Manifest>>,
-    compiled: Arc<Compiled>,
-}
-
-/// What applies to devices as the change sees them. Those that are gone are left out.
-async fn look(tx: &mut Tx, catalogue: &Catalogue, devices: &[DeviceId]) -> Result<Vec<Looked>> {
-    let before = tx.reader().get_many::<Manifest>(devices).await?;
-    if catalogue.is_empty() && before.iter().all(Option::is_none) {
-        return Ok(Vec::new());
-    }
-    let summaries = tx.reader().get_many::<DeviceSummary>(devices).await?;
-    let owners = tx.reader().get_many::<DeviceOwners>(devices).await?;
-    let selections = tx.reader().get_many::<DeviceSelections>(devices).await?;
-    let (nobody, nothing) = (BTreeSet::new(), BTreeSet::new());
-    let found = summaries.into_iter().zip(owners).zip(selections).zip(before);
-    let looked = found.filter_map(|(((summary, owners), selections), before)| {
-        let summary = summary?;
-        let facts = DeviceFacts {
-            id: summary.id,
-            groups: &summary.groups,
-            owners: owners.as_ref().map_or(&nobody, |owners| &owners.users),
-            selected: selections.as_ref().map_or(&nothing, |selections| &selections.selected),
-        };
-        let compiled = catalogue.compiled(&facts);
-        Some(Looked {
-            summary,
-            owners,
-            selections,
-            before,
-            compiled,
-        })
-    });
-    Ok(looked.collect())
-}
-
-/// Writes the manifests that are other than before; how many.
-async fn write(tx: &mut Tx, catalogue: &Catalogue, looked: &[Looked], salt: uuid::Uuid) -> Result<u64> {
-    let now = tx.now();
-    let old = old_groups(tx.reader(), catalogue, looked).await?;
-    let is_reverted = |operation: &str| catalogue.reverted.contains(operation);
-    let (mut changed, mut contents) = (0, BTreeMap::new());
-    for device in looked {
-        let before = device.before.as_ref().map(|before| &before.value);
-        let had = before.and_then(|before| before.content).and_then(|id| old.get(&id));
-        let had = had.map_or(&[][..], |groups| groups);
-        let id = device.summary.id;
-        let Some(after) = rules::next(id, before, had, &device.compiled, &is_reverted, now)? else {
-            continue;
-        };
-        match &device.before {
-            Some(before) => drop(tx.update(before, &after)?),
-            None => tx.create(&after)?,
-        }
-        // What was read has to be so still, or it is decided anew.
-        tx.require(&device.summary);
-        require(tx, id, device.owners.as_ref());
-        require(tx, id, device.selections.as_ref());
-        let event = match (&after.problem, before) {
-            (Some(_), _) => ManifestEventKind::Failed,
-            (None, Some(before)) if before.version == after.version => ManifestEventKind::Recovered,
-            (None, _) => ManifestEventKind::Compiled,
-        };
-        let count = match &device.compiled.content {
-            Ok(content) => {
-                contents.entry(content.id).or_insert(&content.groups);
-                content.occurrences
-            }
-            Err(_) => 0,
-        };
-        ManifestEvent::of(event, &after, count, now).append_to(tx, salt)?;
-        changed += 1;
-    }
-    keep_contents(tx, &contents).await?;
-    Ok(changed)
-}
-
-fn require<T: Entity<Id = DeviceId>>(tx: &mut Tx, id: DeviceId, found: Option<&Versioned<T>>) {
-    match found {
-        Some(found) => tx.require(found),
-        None => tx.require_absent::<T>(id),
-    }
-}
-
-/// The groups that devices have whose content becomes another, where any kind is taken back at all.
-async fn old_groups(
-    reader: &mut Reader,
-    catalogue: &Catalogue,
-    looked: &[Looked],
-) -> Result<BTreeMap<ManifestContentId, Vec<ManifestGroup>>> {
-    if catalogue.reverted.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let becoming = |device: &Looked| device.compiled.content.as_ref().ok().map(|content| content.id);
-    let had = |device: &Looked| {
-        let had = device.before.as_ref()?.content?;
-        (becoming(device) != Some(had)).then_some(had)
-    };
-    let ids: BTreeSet<_> = looked.iter().filter_map(had).collect();
-    let ids: Vec<_> = ids.into_iter().collect();
-    let found = reader.get_many::<ManifestContent>(&ids).await?;
-    Ok(found
-        .into_iter()
-        .flatten()
-        .map(|content| (content.id, content.value.groups))
-        .collect())
-}
-
-/// Sees to it that these contents are there when the commit is made, and stay.
-async fn keep_contents(tx: &mut Tx, contents: &BTreeMap<ManifestContentId, &Vec<ManifestGroup>>) -> Result<()> {
-    let now = tx.now();
-    let ids: Vec<_> = contents.keys().copied().collect();
-    let found = tx.reader().get_many::<ManifestContent>(&ids).await?;
-    for ((id, groups), found) in contents.iter().zip(found) {
-        match found {
-            None => tx.create(&ManifestContent {
-                id: *id,
-                groups: (*groups).clone(),
-                used_at: now,
-            })?,
-            Some(found) if found.used_at > now || now.since(found.used_at) >= RENEW_CONTENT => {
-                let mut renewed = found.value.clone();
-                renewed.used_at = now;
-                tx.update(&found, &renewed)?;
-            }
-            Some(found) => tx.require(&found),
-        }
-    }
-    Ok(())
 }
 
 async fn progress(reader: &mut Reader) -> Result<ManifestProgress> {
@@ -485,8 +346,8 @@ async fn gone(reader: &mut Reader, catalogue: &Catalogue) -> Result<Vec<Target>>
         }
     }
     let mut gone = missing::<Device>(reader, &devices, Target::Device).await?;
-    gone.extend(missing::<DeviceGroup>(reader, &groups, |id: DeviceGroupId| Target::DeviceGroup(id)).await?);
-    gone.extend(missing::<User>(reader, &users, |id: UserId| Target::User(id)).await?);
+    gone.extend(missing::<DeviceGroup>(reader, &groups, Target::DeviceGroup).await?);
+    gone.extend(missing::<User>(reader, &users, Target::User).await?);
     Ok(gone)
 }
 

@@ -17,6 +17,7 @@ mod marks;
 mod model;
 mod rules;
 mod service;
+mod write;
 
 pub(in crate::work::desired) use compile::Compiled;
 pub use keep::Kept;

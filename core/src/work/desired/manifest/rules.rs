@@ -15,7 +15,7 @@ use crate::{
 /// The most actions that apply to one device, each as often as it stands in a group.
 pub const MAX_OCCURRENCES: usize = 2_000;
 /// The most bytes of what applies to one device, as JSON.
-pub const MAX_CONTENT_BYTES: usize = 2 * 1024 * 1024;
+pub const MAX_CONTENT_BYTES: usize = 1024 * 1024;
 /// The most that is to be taken back on one device.
 pub const MAX_REVERTS: usize = 500;
 

@@ -12,7 +12,7 @@ use crate::{
     access::Context,
     devices::{Device, DeviceId, DeviceSummary, not_found, require_in_scope},
     kernel::{EntityId as _, Page, PageRequest, PageToken, Result, query_fingerprint},
-    store::{Evidence, LaneQuery, Reader, Store, Versioned},
+    store::{Evidence, LaneQuery, Reader, Store},
     work::{
         Operations,
         desired::{
@@ -97,7 +97,9 @@ impl<'a> ManifestService<'a> {
         let _alone = self.catalogues.compiling.lock().await;
         self.store
             .change(&context, Evidence::Observed, |mut tx| async move {
-                let before: Versioned<Manifest> = tx.get(device).await?.ok_or_else(|| not_found(device))?;
+                let Some(before) = tx.get::<Manifest>(device).await? else {
+                    return Err(MANIFEST_NOT_FOUND.error("this device has no manifest"));
+                };
                 let mut after = before.value.clone();
                 after.reverts.retain(|revert| !occurrences.contains(&revert.id));
                 if after.reverts.len() == before.reverts.len() {

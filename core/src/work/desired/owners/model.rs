@@ -24,6 +24,7 @@ pub struct DeviceOwners {
 /// The users that a device shall belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"users": ["019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41"]})))]
 #[serde(deny_unknown_fields)]
 pub struct OwnersChange {
     /// All of them, at most 50; none takes the device from everybody.

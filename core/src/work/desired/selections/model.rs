@@ -24,6 +24,7 @@ pub struct DeviceSelections {
 /// What shall be chosen, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"source": {"type": "action", "id": "019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41"}, "selected": true})))]
 #[serde(deny_unknown_fields)]
 pub struct SelectionChange {
     /// What is available on the device.

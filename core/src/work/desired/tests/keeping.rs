@@ -260,6 +260,25 @@ async fn a_round_that_was_broken_off_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn devices_that_differ_much_are_written_in_more_commits() {
+    let desired = Desired::new(150).await;
+    let a = desired.action("a").await;
+    let set = desired.set("Set", &[a]).await;
+    let group = desired.group("all", &desired.devices).await;
+    for id in &desired.devices {
+        let own = desired.action(&format!("of {id}")).await;
+        desired.assign(own, device(*id), Mode::Required).await;
+    }
+    desired.keep().await;
+    desired
+        .assign(Source::ActionSet(set.id), Target::DeviceGroup(group), Mode::Required)
+        .await;
+    let kept = desired.keep().await;
+    // Each has an old content and gets a new one: thirty-two in a commit.
+    assert_eq!((kept.changed, kept.commits, kept.complete), (150, 5, true));
+}
+
+#[tokio::test]
 async fn changes_that_wait_are_worked_off_together() {
     let desired = Desired::new(4).await;
     let group = desired.group("all", &desired.devices).await;
