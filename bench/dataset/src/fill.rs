@@ -112,6 +112,7 @@ impl Dataset {
         self.write_people(&mut writer).await?;
         self.write_groups(&mut writer).await?;
         self.write_upkeep(&mut writer).await?;
+        self.write_desired(&mut writer).await?;
         let facts = self.write_sets(&mut writer).await?;
         for n in 0..self.size.devices {
             writer.at = at("devices", n, self.size.devices);

@@ -7,7 +7,7 @@
 //!
 //!   catalogue    committed lists of a real distribution (data/, made by data/make.py)
 //!   sets         package sets: images with patch levels and drift
-//!   device · sections · people · groups · work · adversarial      what there is
+//!   device · sections · people · groups · work · desired · adversarial      what there is
 //!   writer       the batches
 //! ```
 //!
@@ -40,6 +40,7 @@
 
 mod adversarial;
 mod catalogue;
+mod desired;
 mod device;
 mod dice;
 mod fill;

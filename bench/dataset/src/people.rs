@@ -37,7 +37,7 @@ pub fn token_id(dataset: &Dataset, device: usize) -> EnrolmentTokenId {
     Dice::new(dataset.seed, "token", (device / DEVICES_PER_TOKEN) as u64).id(dataset.long_ago())
 }
 
-fn user_id(dataset: &Dataset, n: usize) -> UserId {
+pub fn user_id(dataset: &Dataset, n: usize) -> UserId {
     Dice::new(dataset.seed, "user", n as u64).id(dataset.long_ago())
 }
 

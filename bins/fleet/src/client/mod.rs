@@ -31,7 +31,8 @@ pub use failure::{Exit, Failure, Result};
 pub use follow::{Chunk, events, follow};
 pub use page::{Pages, all};
 pub use resolve::{
-    AGENT_RELEASE, APPROVAL, AUTHORITY, DEVICE, GROUP, KEY, PLAN, RUN, SESSION, TOKEN, USER, WINDOW, id_of,
+    ACTION, ACTION_SET, AGENT_RELEASE, APPROVAL, ASSIGNMENT, AUTHORITY, DEFINITION, DEVICE, GROUP, KEY, Noun, PLAN, RUN,
+    SESSION, TOKEN, USER, WINDOW, id_of,
 };
 pub use session::{Session, default_path};
 
@@ -159,8 +160,13 @@ impl Client {
 
     /// Deletes.
     pub async fn delete(&self, path: &[&str]) -> Result<Answer> {
+        self.delete_with(path, &[]).await
+    }
+
+    /// Deletes, as the parameters say.
+    pub async fn delete_with(&self, path: &[&str], query: &[(&str, String)]) -> Result<Answer> {
         // The answer to a repeat would be "not found".
-        self.answer(self.request(Method::DELETE, path, &[], false)).await
+        self.answer(self.request(Method::DELETE, path, query, false)).await
     }
 
     /// Opens a stream of events.

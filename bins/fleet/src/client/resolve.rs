@@ -33,6 +33,38 @@ pub const GROUP: Noun = Noun {
     search: false,
     list: "fleet groups list",
 };
+/// Actions.
+pub const ACTION: Noun = Noun {
+    word: "action",
+    path: "actions",
+    name: Some("name"),
+    search: false,
+    list: "fleet actions list",
+};
+/// Action sets.
+pub const ACTION_SET: Noun = Noun {
+    word: "action set",
+    path: "action-sets",
+    name: Some("name"),
+    search: false,
+    list: "fleet action-sets list",
+};
+/// Definitions.
+pub const DEFINITION: Noun = Noun {
+    word: "definition",
+    path: "definitions",
+    name: Some("name"),
+    search: false,
+    list: "fleet definitions list",
+};
+/// Assignments.
+pub const ASSIGNMENT: Noun = Noun {
+    word: "assignment",
+    path: "assignments",
+    name: None,
+    search: false,
+    list: "fleet assignments list",
+};
 /// Windows.
 pub const WINDOW: Noun = Noun {
     word: "window",

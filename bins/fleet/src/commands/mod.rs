@@ -6,6 +6,7 @@ mod audit;
 mod auth;
 mod authorities;
 mod batches;
+mod desired;
 mod devices;
 mod dispatch_key;
 mod groups;
@@ -131,6 +132,27 @@ enum Command {
     /// Windows: when devices may be changed, and when they must not be.
     #[command(subcommand, visible_alias = "window")]
     Windows(windows::Command),
+    /// Actions: what shall be on devices, and stay so.
+    #[command(subcommand, visible_alias = "action")]
+    Actions(desired::Actions),
+    /// Action sets: actions that are applied one after another.
+    #[command(subcommand, visible_alias = "action-set")]
+    ActionSets(desired::Containers),
+    /// Definitions: what a sort of device shall be, of sets and actions.
+    #[command(subcommand, visible_alias = "definition")]
+    Definitions(desired::Containers),
+    /// Assign an action, a set or a definition to devices.
+    Assign(desired::Assign),
+    /// Assignments: what shall be where.
+    #[command(subcommand, visible_alias = "assignment")]
+    Assignments(desired::Assignments),
+    /// What a device shall be.
+    Manifest {
+        /// The device.
+        device: String,
+    },
+    /// Why actions apply to a device, or do not.
+    Why(desired::Why),
     /// Schedules: what a cron expression would do.
     #[command(subcommand, visible_alias = "schedules")]
     Schedule(schedule::Command),
@@ -226,6 +248,13 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Approvals(command) => approvals::run(context, command).await,
         Command::Plans(command) => plans::run(context, command).await,
         Command::Windows(command) => windows::run(context, command).await,
+        Command::Actions(command) => desired::actions(context, command).await,
+        Command::ActionSets(command) => desired::containers(context, desired::Sort::Set, command).await,
+        Command::Definitions(command) => desired::containers(context, desired::Sort::Definition, command).await,
+        Command::Assign(assign) => desired::assign(context, assign).await,
+        Command::Assignments(command) => desired::assignments(context, command).await,
+        Command::Manifest { device } => desired::manifest(context, &device).await,
+        Command::Why(why) => desired::why(context, why).await,
         Command::Schedule(command) => schedule::run(context, command).await,
         Command::Operations => status::operations(context).await,
         Command::Users(command) => users::run(context, command).await,

@@ -3,13 +3,13 @@
 use super::*;
 use crate::{
     access::users::{NewUser, UserId},
-    devices::{DeviceSummary, enrolment::NewEnrolmentToken},
-    store::{Filter, Query},
+    devices::enrolment::NewEnrolmentToken,
+    store::Filter,
     work::desired::owners::OwnersChange,
 };
 
 #[tokio::test]
-async fn ten_steps_of_devices_cost_as_many_commits() {
+async fn devices_that_shall_be_the_same_are_written_five_hundred_in_a_commit() {
     let desired = Desired::new(0).await;
     let mut devices = Vec::new();
     for _ in 0..3 {
@@ -255,8 +255,6 @@ async fn a_round_that_was_broken_off_goes_on_where_it_was() {
     assert_eq!((kept.devices, kept.changed), (500, 500));
     let mut reader = other.test.fleet.store().reader().await.unwrap();
     assert_eq!(reader.count::<Manifest>(&Filter::All).await.unwrap(), 1_000);
-    let query = Query::<DeviceSummary>::all();
-    assert!(reader.first(&query).await.unwrap().is_some());
 }
 
 #[tokio::test]

@@ -253,6 +253,9 @@ fn decided(lines: &[Line], chosen: &[&str], action: &str, mutant: Mutant) -> Opt
     })
 }
 
+/// A group: where it stands, its name, and its actions.
+type Named = ((i32, u8, usize, usize), String, String);
+
 /// The groups in a line, as `show` writes them.
 pub(super) fn naive(lines: &[Line], chosen: &[&str], mutant: Mutant) -> String {
     let containers = || DEFINITIONS.iter().chain(SETS).map(|(name, _)| *name);
@@ -287,7 +290,7 @@ pub(super) fn naive(lines: &[Line], chosen: &[&str], mutant: Mutant) -> String {
             .map(|(_, order)| *order)
             .min()
     };
-    let mut groups: Vec<((i32, u8, usize, usize), String, String)> = Vec::new();
+    let mut groups: Vec<Named> = Vec::new();
     let mut grouped = BTreeSet::new();
     for name in containers() {
         let excluded = strengths(name).iter().any(|(strength, _)| *strength == EXCLUDED);

@@ -1,0 +1,523 @@
+//! Desired state: actions, action sets, definitions, who has them, and what follows.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::{Context, Paging, duration, with};
+use crate::{
+    client::{ACTION, ACTION_SET, ASSIGNMENT, DEFINITION, DEVICE, Failure, GROUP, Noun, Query, Result, USER, id_of},
+    output::{Column, Show},
+};
+
+/// `fleet actions`
+#[derive(Debug, Subcommand)]
+pub enum Actions {
+    /// List actions.
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show an action.
+    Show {
+        /// The action.
+        action: String,
+    },
+    /// Make an action.
+    #[command(after_help = "\
+Examples:
+  fleet actions create Motd shell '{\"script\": \"echo welcome > /etc/motd\"}' --every 1h
+  fleet actions create 'No telnet' package '{\"name\": \"telnet\"}' --absent")]
+    Create {
+        /// Its name.
+        name: String,
+        /// The kind of operation, such as `shell`.
+        operation: String,
+        /// Its parameters, as JSON.
+        params: String,
+        #[command(flatten)]
+        kept: Kept,
+    },
+    /// Change an action; what is not given stays as it is.
+    Set {
+        /// The action.
+        action: String,
+        /// Its new name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Its parameters, as JSON.
+        #[arg(long)]
+        params: Option<String>,
+        #[command(flatten)]
+        kept: Kept,
+    },
+    /// Delete an action.
+    Delete(Delete),
+}
+
+/// How an action is kept up.
+#[derive(Debug, Args)]
+pub struct Kept {
+    /// What it is for.
+    #[arg(long)]
+    description: Option<String>,
+    /// What it is about shall be there.
+    #[arg(long, conflicts_with = "absent")]
+    present: bool,
+    /// What it is about shall not be there.
+    #[arg(long)]
+    absent: bool,
+    /// How long it may take, such as 5m.
+    #[arg(long, value_parser = duration)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    rhythm: Rhythm,
+}
+
+/// How often devices look.
+#[derive(Debug, Args)]
+pub struct Rhythm {
+    /// How often devices look, such as 8h.
+    #[arg(long, value_parser = duration, conflicts_with = "cron")]
+    every: Option<Duration>,
+    /// When devices look, by their own clocks, such as '0 3 * * *'.
+    #[arg(long)]
+    cron: Option<String>,
+}
+
+/// `fleet action-sets`, `fleet definitions`
+#[derive(Debug, Subcommand)]
+pub enum Containers {
+    /// List them.
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show one.
+    Show {
+        /// Which one.
+        name: String,
+    },
+    /// Make one.
+    Create {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        content: Content,
+    },
+    /// Change one; what is not given stays as it is.
+    Set {
+        /// Which one.
+        name: String,
+        /// Its new name.
+        #[arg(long)]
+        rename: Option<String>,
+        #[command(flatten)]
+        content: Content,
+    },
+    /// Delete one.
+    Delete(Delete),
+}
+
+/// What a set or a definition holds.
+#[derive(Debug, Args)]
+pub struct Content {
+    /// What it is for.
+    #[arg(long)]
+    description: Option<String>,
+    /// An action; again for each, in order. Together with --set, actions come behind sets.
+    #[arg(long = "action", value_name = "ACTION")]
+    actions: Vec<String>,
+    /// An action set, for a definition; again for each, in order.
+    #[arg(long = "set", value_name = "SET")]
+    sets: Vec<String>,
+    /// What happens to the rest when one fails.
+    #[arg(long)]
+    on_failure: Option<OnFailure>,
+    #[command(flatten)]
+    rhythm: Rhythm,
+}
+
+/// What happens to the rest when one fails.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OnFailure {
+    /// It is applied all the same.
+    Continue,
+    /// It waits for the next time.
+    Stop,
+}
+
+/// What is deleted.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Which one.
+    name: String,
+    /// Take it out of what names it, and take its assignments back.
+    #[arg(long)]
+    force: bool,
+}
+
+/// `fleet assign`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fleet assign --action Motd --to-group web
+  fleet assign --definition 'Web server' --to-group web --mode available
+  fleet assign --set Base --to-device web-1 --mode excluded")]
+pub struct Assign {
+    #[command(flatten)]
+    source: SourceName,
+    #[command(flatten)]
+    target: TargetName,
+    /// How.
+    #[arg(long, value_enum, default_value_t = Mode::Required)]
+    mode: Mode,
+    /// What comes first has the least.
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    order: i32,
+}
+
+/// What is assigned.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SourceName {
+    /// An action.
+    #[arg(long)]
+    action: Option<String>,
+    /// An action set.
+    #[arg(long)]
+    set: Option<String>,
+    /// A definition.
+    #[arg(long)]
+    definition: Option<String>,
+}
+
+/// To whom.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct TargetName {
+    /// To a device.
+    #[arg(long)]
+    to_device: Option<String>,
+    /// To a device group.
+    #[arg(long)]
+    to_group: Option<String>,
+    /// To the devices of a user.
+    #[arg(long)]
+    to_user: Option<String>,
+}
+
+/// How something is assigned.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Mode {
+    /// It always applies.
+    Required,
+    /// It applies where it was chosen.
+    Available,
+    /// It does not apply.
+    Excluded,
+    /// It is taken away.
+    Uninstall,
+}
+
+/// `fleet assignments`
+#[derive(Debug, Subcommand)]
+pub enum Assignments {
+    /// List assignments.
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Take an assignment back.
+    Delete {
+        /// The assignment.
+        assignment: String,
+    },
+}
+
+/// `fleet why`
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The device.
+    device: String,
+    /// Only this action, whatever comes of it.
+    action: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+/// A sort of thing that is authored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Action sets.
+    Set,
+    /// Definitions.
+    Definition,
+}
+
+const ACTION_COLUMNS: &[Column] = &[
+    Column::new("ID", "/id", Show::Id),
+    Column::new("NAME", "/name", Show::Text),
+    Column::new("OPERATION", "/operation", Show::Text),
+    Column::new("STATE", "/state", Show::Text),
+    Column::new("CHANGED", "/updated_at", Show::Ago),
+    Column::new("DESCRIPTION", "/description", Show::Text),
+];
+const CONTAINER_COLUMNS: &[Column] = &[
+    Column::new("ID", "/id", Show::Id),
+    Column::new("NAME", "/name", Show::Text),
+    Column::new("ON FAILURE", "/on_failure", Show::Text),
+    Column::new("CHANGED", "/updated_at", Show::Ago),
+    Column::new("DESCRIPTION", "/description", Show::Text),
+];
+const ASSIGNMENT_COLUMNS: &[Column] = &[
+    Column::new("ID", "/id", Show::Id),
+    Column::new("WHAT", "/source_name", Show::Text),
+    Column::new("IS A", "/source/type", Show::Text),
+    Column::new("TO", "/target_name", Show::Text),
+    Column::new("IS A", "/target/type", Show::Text),
+    Column::new("MODE", "/mode", Show::Text),
+    Column::new("ORDER", "/order", Show::Text),
+];
+const WHY_COLUMNS: &[Column] = &[
+    Column::new("ACTION", "/name", Show::Text),
+    Column::new("OUTCOME", "/outcome", Show::Text),
+    Column::new("WHY", "/in_words", Show::Text),
+];
+
+/// Does what was asked for with actions.
+pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
+    match command {
+        Actions::List { paging } => {
+            let none = "no actions";
+            context
+                .list(&["actions"], Query::new(), paging, ACTION_COLUMNS, none)
+                .await
+        }
+        Actions::Show { action } => {
+            let id = id_of(&context.client, &ACTION, &action).await?;
+            context.show(&["actions", &id]).await
+        }
+        Actions::Create {
+            name,
+            operation,
+            params,
+            kept,
+        } => {
+            let mut body = members_of(kept);
+            body.insert("name".into(), json!(name));
+            body.insert("operation".into(), json!(operation));
+            body.insert("params".into(), parsed(&params)?);
+            let made = context
+                .client
+                .post(&["actions"], &Value::Object(body), None)
+                .await?
+                .body;
+            context.output.done(&format!("created action {name}"), &made)
+        }
+        Actions::Set {
+            action,
+            name,
+            params,
+            kept,
+        } => {
+            let mut change = members_of(kept);
+            put(&mut change, "name", name);
+            if let Some(params) = params {
+                change.insert("params".into(), parsed(&params)?);
+            }
+            let id = id_of(&context.client, &ACTION, &action).await?;
+            set(context, &["actions", &id], change, &action).await
+        }
+        Actions::Delete(what) => delete(context, &ACTION, "actions", what).await,
+    }
+}
+
+/// Does what was asked for with sets or definitions.
+pub async fn containers(context: &mut Context, sort: Sort, command: Containers) -> Result<()> {
+    let (noun, path) = match sort {
+        Sort::Set => (&ACTION_SET, "action-sets"),
+        Sort::Definition => (&DEFINITION, "definitions"),
+    };
+    match command {
+        Containers::List { paging } => {
+            let none = "there are none";
+            context
+                .list(&[path], Query::new(), paging, CONTAINER_COLUMNS, none)
+                .await
+        }
+        Containers::Show { name } => {
+            let id = id_of(&context.client, noun, &name).await?;
+            context.show(&[path, &id]).await
+        }
+        Containers::Create { name, content } => {
+            let mut body = content_of(context, sort, content).await?;
+            body.insert("name".into(), json!(name));
+            let made = context.client.post(&[path], &Value::Object(body), None).await?.body;
+            context.output.done(&format!("created {name}"), &made)
+        }
+        Containers::Set { name, rename, content } => {
+            let mut change = content_of(context, sort, content).await?;
+            put(&mut change, "name", rename);
+            let id = id_of(&context.client, noun, &name).await?;
+            set(context, &[path, &id], change, &name).await
+        }
+        Containers::Delete(what) => delete(context, noun, path, what).await,
+    }
+}
+
+/// Assigns.
+pub async fn assign(context: &mut Context, assign: Assign) -> Result<()> {
+    let source = match assign.source {
+        SourceName { action: Some(name), .. } => named(context, "action", &ACTION, &name).await?,
+        SourceName { set: Some(name), .. } => named(context, "action_set", &ACTION_SET, &name).await?,
+        SourceName { definition, .. } => {
+            let name = definition.unwrap_or_default();
+            named(context, "definition", &DEFINITION, &name).await?
+        }
+    };
+    let target = match assign.target {
+        TargetName {
+            to_device: Some(name), ..
+        } => named(context, "device", &DEVICE, &name).await?,
+        TargetName {
+            to_group: Some(name), ..
+        } => named(context, "device_group", &GROUP, &name).await?,
+        TargetName { to_user, .. } => named(context, "user", &USER, &to_user.unwrap_or_default()).await?,
+    };
+    let mode = match assign.mode {
+        Mode::Required => "required",
+        Mode::Available => "available",
+        Mode::Excluded => "excluded",
+        Mode::Uninstall => "uninstall",
+    };
+    let body = json!({"assignments": [{"source": source, "target": target, "mode": mode, "order": assign.order}]});
+    let made = context.client.post(&["assignments"], &body, None).await?.body;
+    let made = made.pointer("/items/0").unwrap_or(&made);
+    context.output.done(&format!("assigned as {mode}"), made)
+}
+
+/// Does what was asked for with assignments.
+pub async fn assignments(context: &mut Context, command: Assignments) -> Result<()> {
+    match command {
+        Assignments::List { paging } => {
+            let none = "nothing is assigned";
+            let path = ["assignments"];
+            context
+                .list(&path, Query::new(), paging, ASSIGNMENT_COLUMNS, none)
+                .await
+        }
+        Assignments::Delete { assignment } => {
+            let id = id_of(&context.client, &ASSIGNMENT, &assignment).await?;
+            context.client.delete(&["assignments", &id]).await?;
+            context
+                .output
+                .done_to(&format!("took assignment {assignment} back"), &id)
+        }
+    }
+}
+
+/// Shows what a device shall be.
+pub async fn manifest(context: &mut Context, device: &str) -> Result<()> {
+    let id = id_of(&context.client, &DEVICE, device).await?;
+    context.show(&["devices", &id, "manifest"]).await
+}
+
+/// Says why actions apply to a device or not.
+pub async fn why(context: &mut Context, why: Why) -> Result<()> {
+    let id = id_of(&context.client, &DEVICE, &why.device).await?;
+    let action = match &why.action {
+        Some(action) => Some(id_of(&context.client, &ACTION, action).await?),
+        None => None,
+    };
+    let mut query = Query::new();
+    with(&mut query, "action", action);
+    let none = "nothing is assigned to it";
+    context
+        .list(&["devices", &id, "why"], query, why.paging, WHY_COLUMNS, none)
+        .await
+}
+
+async fn named(context: &Context, kind: &str, noun: &Noun, name: &str) -> Result<Value> {
+    Ok(json!({"type": kind, "id": id_of(&context.client, noun, name).await?}))
+}
+
+fn parsed(params: &str) -> Result<Value> {
+    serde_json::from_str(params).map_err(|error| Failure::usage(format!("the parameters are no JSON: {error}")))
+}
+
+fn put(body: &mut Map<String, Value>, name: &str, value: Option<String>) {
+    if let Some(value) = value {
+        body.insert(name.to_owned(), value.into());
+    }
+}
+
+fn rhythm_of(body: &mut Map<String, Value>, rhythm: Rhythm) {
+    let when = match (rhythm.every, rhythm.cron) {
+        (Some(every), _) => json!({"type": "interval", "every_seconds": every.as_secs()}),
+        (None, Some(cron)) => json!({"type": "cron", "cron": cron}),
+        (None, None) => return,
+    };
+    body.insert("rhythm".into(), json!({"when": when}));
+}
+
+fn members_of(kept: Kept) -> Map<String, Value> {
+    let mut body = Map::new();
+    put(&mut body, "description", kept.description);
+    if kept.absent || kept.present {
+        let state = if kept.absent { "absent" } else { "present" };
+        body.insert("state".into(), json!(state));
+    }
+    if let Some(timeout) = kept.timeout {
+        body.insert("timeout_seconds".into(), json!(timeout.as_secs()));
+    }
+    rhythm_of(&mut body, kept.rhythm);
+    body
+}
+
+async fn content_of(context: &Context, sort: Sort, content: Content) -> Result<Map<String, Value>> {
+    let mut body = Map::new();
+    put(&mut body, "description", content.description);
+    let mut members = Vec::new();
+    for set in &content.sets {
+        if sort == Sort::Set {
+            return Err(Failure::usage("an action set holds actions; a definition holds sets"));
+        }
+        members.push(named(context, "action_set", &ACTION_SET, set).await?);
+    }
+    for action in &content.actions {
+        members.push(match sort {
+            Sort::Set => json!(id_of(&context.client, &ACTION, action).await?),
+            Sort::Definition => named(context, "action", &ACTION, action).await?,
+        });
+    }
+    if !members.is_empty() {
+        body.insert("members".into(), Value::Array(members));
+    }
+    if let Some(on_failure) = content.on_failure {
+        let word = match on_failure {
+            OnFailure::Continue => "continue",
+            OnFailure::Stop => "stop",
+        };
+        body.insert("on_failure".into(), json!(word));
+    }
+    rhythm_of(&mut body, content.rhythm);
+    Ok(body)
+}
+
+async fn set(context: &mut Context, path: &[&str], change: Map<String, Value>, name: &str) -> Result<()> {
+    if change.is_empty() {
+        return Err(Failure::usage("say what to change; --help shows what there is"));
+    }
+    let words = format!("{name} is changed");
+    context.change(path, &Value::Object(change), &words).await
+}
+
+async fn delete(context: &mut Context, noun: &Noun, path: &str, what: Delete) -> Result<()> {
+    let id = id_of(&context.client, noun, &what.name).await?;
+    let mut query = Query::new();
+    with(&mut query, "force", what.force.then_some(true));
+    context.client.delete_with(&[path, &id], &query).await?;
+    context.output.done_to(&format!("deleted {}", what.name), &id)
+}
