@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Paging, duration, with};
 use crate::{
-    client::{ACTION, ACTION_SET, ASSIGNMENT, DEFINITION, DEVICE, Failure, GROUP, Noun, Query, Result, USER, id_of},
+    client::{
+        ACTION, ACTION_SET, ASSIGNMENT, Client, DEFINITION, DEVICE, Failure, GROUP, Noun, Query, Result, USER, id_of,
+    },
     output::{Column, Show},
 };
 
@@ -352,13 +354,13 @@ pub async fn containers(context: &mut Context, sort: Sort, command: Containers) 
             context.show(&[path, &id]).await
         }
         Containers::Create { name, content } => {
-            let mut body = content_of(context, sort, content).await?;
+            let mut body = content_of(&context.client, sort, content).await?;
             body.insert("name".into(), json!(name));
             let made = context.client.post(&[path], &Value::Object(body), None).await?.body;
             context.output.done(&format!("created {name}"), &made)
         }
         Containers::Set { name, rename, content } => {
-            let mut change = content_of(context, sort, content).await?;
+            let mut change = content_of(&context.client, sort, content).await?;
             put(&mut change, "name", rename);
             let id = id_of(&context.client, noun, &name).await?;
             set(context, &[path, &id], change, &name).await
@@ -370,21 +372,21 @@ pub async fn containers(context: &mut Context, sort: Sort, command: Containers) 
 /// Assigns.
 pub async fn assign(context: &mut Context, assign: Assign) -> Result<()> {
     let source = match assign.source {
-        SourceName { action: Some(name), .. } => named(context, "action", &ACTION, &name).await?,
-        SourceName { set: Some(name), .. } => named(context, "action_set", &ACTION_SET, &name).await?,
+        SourceName { action: Some(name), .. } => named(&context.client, "action", &ACTION, &name).await?,
+        SourceName { set: Some(name), .. } => named(&context.client, "action_set", &ACTION_SET, &name).await?,
         SourceName { definition, .. } => {
             let name = definition.unwrap_or_default();
-            named(context, "definition", &DEFINITION, &name).await?
+            named(&context.client, "definition", &DEFINITION, &name).await?
         }
     };
     let target = match assign.target {
         TargetName {
             to_device: Some(name), ..
-        } => named(context, "device", &DEVICE, &name).await?,
+        } => named(&context.client, "device", &DEVICE, &name).await?,
         TargetName {
             to_group: Some(name), ..
-        } => named(context, "device_group", &GROUP, &name).await?,
-        TargetName { to_user, .. } => named(context, "user", &USER, &to_user.unwrap_or_default()).await?,
+        } => named(&context.client, "device_group", &GROUP, &name).await?,
+        TargetName { to_user, .. } => named(&context.client, "user", &USER, &to_user.unwrap_or_default()).await?,
     };
     let mode = match assign.mode {
         Mode::Required => "required",
@@ -439,8 +441,8 @@ pub async fn why(context: &mut Context, why: Why) -> Result<()> {
         .await
 }
 
-async fn named(context: &Context, kind: &str, noun: &Noun, name: &str) -> Result<Value> {
-    Ok(json!({"type": kind, "id": id_of(&context.client, noun, name).await?}))
+async fn named(client: &Client, kind: &str, noun: &Noun, name: &str) -> Result<Value> {
+    Ok(json!({"type": kind, "id": id_of(client, noun, name).await?}))
 }
 
 fn parsed(params: &str) -> Result<Value> {
@@ -476,7 +478,7 @@ fn members_of(kept: Kept) -> Map<String, Value> {
     body
 }
 
-async fn content_of(context: &Context, sort: Sort, content: Content) -> Result<Map<String, Value>> {
+async fn content_of(client: &Client, sort: Sort, content: Content) -> Result<Map<String, Value>> {
     let mut body = Map::new();
     put(&mut body, "description", content.description);
     let mut members = Vec::new();
@@ -484,12 +486,12 @@ async fn content_of(context: &Context, sort: Sort, content: Content) -> Result<M
         if sort == Sort::Set {
             return Err(Failure::usage("an action set holds actions; a definition holds sets"));
         }
-        members.push(named(context, "action_set", &ACTION_SET, set).await?);
+        members.push(named(client, "action_set", &ACTION_SET, set).await?);
     }
     for action in &content.actions {
         members.push(match sort {
-            Sort::Set => json!(id_of(&context.client, &ACTION, action).await?),
-            Sort::Definition => named(context, "action", &ACTION, action).await?,
+            Sort::Set => json!(id_of(client, &ACTION, action).await?),
+            Sort::Definition => named(client, "action", &ACTION, action).await?,
         });
     }
     if !members.is_empty() {
