@@ -1,5 +1,7 @@
 //! The façade that embedders, the API server and tests all use.
 
+mod work;
+
 use std::{
     fmt,
     future::Future,
@@ -36,12 +38,11 @@ use crate::{
     },
     store::{Backend, Schema, Store, Switch},
     work::{
-        ApprovalService, BatchService, Operations, PlanService, RunId, RunService,
-        batch::{Release, WindowsSeen},
+        Operations, RunId,
+        batch::WindowsSeen,
         delivery::{Deliveries, DeliveryService},
         desired::Catalogues,
-        output::{OutputMeter, OutputService},
-        windows::WindowService,
+        output::OutputMeter,
     },
 };
 
@@ -447,46 +448,6 @@ impl Fleet {
         &self.inner.operations
     }
 
-    /// Creates and reads batches.
-    pub fn batches(&self) -> BatchService<'_> {
-        BatchService::new(
-            &self.inner.store,
-            &self.inner.operations,
-            &self.inner.settings,
-            self.direct_offers(),
-            &self.inner.run_signals,
-        )
-    }
-
-    /// Reads, changes and starts plans.
-    pub fn plans(&self) -> PlanService<'_> {
-        PlanService::new(&self.inner.store, &self.inner.operations, self.batches())
-    }
-
-    /// What somebody has to agree to.
-    pub fn approvals(&self) -> ApprovalService<'_> {
-        ApprovalService::new(self.release())
-    }
-
-    /// Reads and changes windows, and says what follows from them.
-    pub fn windows(&self) -> WindowService<'_> {
-        WindowService::new(&self.inner.store, &self.inner.operations)
-    }
-
-    pub(crate) fn catalogues(&self) -> &Catalogues {
-        &self.inner.catalogues
-    }
-
-    /// Reads and cancels runs.
-    pub fn runs(&self) -> RunService<'_> {
-        RunService::new(&self.inner.store, &self.inner.device_signals, &self.inner.run_signals)
-    }
-
-    /// Reads and watches what runs print.
-    pub fn output(&self) -> OutputService<'_> {
-        OutputService::new(&self.inner.store, &self.inner.run_signals)
-    }
-
     /// Hands work to devices and takes their answers.
     pub fn delivery(&self) -> DeliveryService<'_> {
         let inner = &self.inner;
@@ -533,19 +494,6 @@ impl Fleet {
 
     pub(crate) fn inboxes(&self) -> &Inboxes {
         &self.inner.inboxes
-    }
-
-    pub(crate) fn windows_seen(&self) -> &WindowsSeen {
-        &self.inner.windows_seen
-    }
-
-    pub(crate) fn release(&self) -> Release<'_> {
-        Release {
-            store: &self.inner.store,
-            operations: &self.inner.operations,
-            devices: &self.inner.device_signals,
-            runs: &self.inner.run_signals,
-        }
     }
 
     pub(crate) fn direct_offers(&self) -> DirectOffers<'_> {

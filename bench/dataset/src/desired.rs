@@ -13,7 +13,7 @@ use fleet_core::{
 };
 use serde_json::json;
 
-use crate::{Dataset, dice::Dice, people, writer::Writer};
+use crate::{Dataset, dice::Dice, groups, people, writer::Writer};
 
 /// Actions of the fleet.
 const ACTIONS: u64 = 20;
@@ -67,7 +67,7 @@ impl Dataset {
         let assignment = Assignment {
             id: dice.id(at),
             source: Source::ActionSet(set.id),
-            target: Target::DeviceGroup(people::group_id(self, 0)),
+            target: Target::DeviceGroup(groups::group_id(self, 0)),
             mode: Mode::Required,
             order: 0,
             created_at: at,

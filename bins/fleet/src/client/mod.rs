@@ -31,8 +31,8 @@ pub use failure::{Exit, Failure, Result};
 pub use follow::{Chunk, events, follow};
 pub use page::{Pages, all};
 pub use resolve::{
-    ACTION, ACTION_SET, AGENT_RELEASE, APPROVAL, ASSIGNMENT, AUTHORITY, DEFINITION, DEVICE, GROUP, KEY, Noun, PLAN, RUN,
-    SESSION, TOKEN, USER, WINDOW, id_of,
+    ACTION, ACTION_SET, AGENT_RELEASE, APPROVAL, ASSIGNMENT, AUTHORITY, DEFINITION, DEVICE, GROUP, KEY, Noun, PLAN,
+    RUN, SESSION, TOKEN, USER, WINDOW, id_of,
 };
 pub use session::{Session, default_path};
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     ActionId, ActionSet, ActionSetId, Assignment, Definition, DefinitionId, DesiredAction, DesiredEdition,
     DesiredEditionId, DesiredState, Mode, OnFailure, Rhythm, Source, Target,
-    actions::{Effective, Upkeep, kinds_with_state, upkeep},
+    actions::{Effective, kinds_with_state},
     authoring::all_pages,
     manifest::{Compiled, Marks},
     resolve::{ActionFacts, Assigned, DeviceFacts, Member, World},
@@ -21,7 +21,7 @@ use crate::{
     devices::{DeviceGroupId, DeviceId},
     kernel::Result,
     store::{CommitObserver, Query, Reader, Tx},
-    work::Operations,
+    work::{Operations, operations::Upkeep},
 };
 
 /// The most ways to be compiled that are remembered of an edition: devices that the same reaches share one.
@@ -172,7 +172,7 @@ impl Catalogue {
             };
             loaded.world.assignments.entry(found.target).or_default().push(assigned);
         }
-        let reverted = operations.all().filter(|kind| upkeep(kind) == Upkeep::Reverted);
+        let reverted = operations.all().filter(|kind| kind.upkeep == Upkeep::Reverted);
         loaded.reverted = reverted.map(|kind| kind.name).collect();
         Ok(loaded)
     }

@@ -45,6 +45,7 @@ pub const KIND: OperationKind = OperationKind {
     lane: Lane::Exclusive,
     idempotent: true,
     upkeep: Upkeep::None,
+    knows_absence: false,
     timeout_seconds: 900,
     max_timeout_seconds: 7_200,
     expiry_seconds: 7 * 86_400,

@@ -87,6 +87,8 @@ pub struct OperationKind {
     pub idempotent: bool,
     /// Whether it describes a state of the device, and whether that is taken back.
     pub upkeep: Upkeep,
+    /// Whether its parameters have a member `state`, with which `absent` asks for the opposite.
+    pub knows_absence: bool,
     /// How long it may run when nobody says, in seconds.
     pub timeout_seconds: u32,
     /// How long it may run at most, in seconds.

@@ -47,6 +47,7 @@ pub const KIND: OperationKind = OperationKind {
     lane: Lane::Shared,
     idempotent: true,
     upkeep: Upkeep::None,
+    knows_absence: false,
     timeout_seconds: 300,
     max_timeout_seconds: 3_600,
     expiry_seconds: 3_600,

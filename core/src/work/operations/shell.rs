@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Lane, OperationKind, Risk, Upkeep,
-    actions::{Presence, is_false},
-    schema_of,
-};
+use super::{Lane, OperationKind, Risk, Upkeep, actions::is_false, schema_of};
 use crate::access::Permission;
 
 /// Run scripts on devices. Whoever has it owns the devices.
@@ -24,9 +20,6 @@ pub const MAX_SCRIPT: usize = 32 * 1024;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ShellParams {
-    /// Makes no difference: a script knows no state. It stands here because every action has it.
-    #[serde(default, skip_serializing_if = "Presence::is_present")]
-    pub state: Presence,
     /// Only say what would be done: the check script runs, the script does not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
@@ -156,6 +149,7 @@ pub const KIND: OperationKind = OperationKind {
     lane: Lane::Exclusive,
     idempotent: false,
     upkeep: Upkeep::Kept,
+    knows_absence: false,
     timeout_seconds: 300,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,

@@ -17,7 +17,7 @@ use crate::{
             ACTION_NOT_FOUND, ACTION_TOO_MANY, ACTION_UPDATE, ChangeCounts, DesiredState, Source,
             authoring::{Authored, Codes, check_description, put},
         },
-        operations::{INVALID_PARAMS, agent_update},
+        operations::{INVALID_PARAMS, Upkeep},
     },
 };
 
@@ -25,51 +25,10 @@ use crate::{
 pub const MAX_ACTIONS: u32 = 2_000;
 /// The member of the parameters that says what shall be.
 const STATE: &str = "state";
-/// A kind whose effect is taken back; no module registers it yet.
-#[cfg(test)]
-pub(in crate::work::desired) const REVERTED_KIND: &str = "user";
-/// Kinds whose effect is taken back when the device is to have it no longer.
-const REVERTED: [&str; 6] = [
-    "user",
-    "group",
-    "ssh_access",
-    "sshd",
-    "admin_policy",
-    "password_rotation",
-];
-
-/// What becomes of an operation that is kept up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Upkeep {
-    /// It is only run.
-    None,
-    /// It may be an action; what it did stays when the device is to have it no longer.
-    Kept,
-    /// It may be an action, and is applied as absent when the device is to have it no longer.
-    Reverted,
-}
-
-/// What becomes of a kind that is kept up: the one place that knows.
-pub fn upkeep(kind: &OperationKind) -> Upkeep {
-    if kind.name == agent_update::NAME {
-        Upkeep::None
-    } else if REVERTED.contains(&kind.name) {
-        Upkeep::Reverted
-    } else {
-        Upkeep::Kept
-    }
-}
-
-/// The kinds that know absence. Their schemas are made anew each time they are asked for: this is for whoever looks at many actions.
+/// The kinds that know absence.
 pub(in crate::work::desired) fn kinds_with_state(operations: &Operations) -> BTreeSet<&'static str> {
-    let with_state = operations.all().filter(|kind| takes_state(kind));
+    let with_state = operations.all().filter(|kind| kind.knows_absence);
     with_state.map(|kind| kind.name).collect()
-}
-
-/// Whether a kind's parameters may say what shall be.
-fn takes_state(kind: &OperationKind) -> bool {
-    let schema = (kind.params_schema)();
-    schema.pointer("/properties/state").is_some()
 }
 
 /// The parameters with which an action is applied in a state; none for absence where the kind knows none.
@@ -128,7 +87,7 @@ fn check_params(kind: &OperationKind, params: &Json, state: DesiredState) -> Res
         let why = "say the state beside the parameters, not among them";
         return Err(INVALID_PARAMS.error(why).with_field("/params/state", why));
     }
-    let Some(mut normal) = params_in(kind, takes_state(kind), params, state)? else {
+    let Some(mut normal) = params_in(kind, kind.knows_absence, params, state)? else {
         let why = format!("{} knows no absence: it is only carried out", kind.name);
         return Err(ACTION_NEVER_ABSENT.error(why.clone()).with_field("/state", why));
     };
@@ -181,7 +140,7 @@ impl Authored for DesiredAction {
 
     fn take(&mut self, change: &ActionChange, operations: &Operations) -> Result<Vec<&'static str>> {
         let kind = operations.kind(&self.operation)?;
-        if upkeep(kind) == Upkeep::None {
+        if kind.upkeep == Upkeep::None {
             let why = format!("{} is run and not kept up; create a batch for it", kind.name);
             return Err(ACTION_KIND_UNFIT.error(why.clone()).with_field("/operation", why));
         }

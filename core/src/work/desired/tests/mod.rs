@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::{
-    actions::{ActionView, NewAction, REVERTED_KIND},
+    actions::{ActionView, NewAction},
     assignments::{AssignmentView, NewAssignment},
     definitions::{DefinitionView, NewDefinition},
     manifest::{ManifestView, WhyFilter},
@@ -26,11 +26,14 @@ use crate::{
     modules::Module,
     work::{
         OperationKind,
-        operations::{Lane, Risk, shell::SHELL_RUN},
+        operations::{Lane, Risk, Upkeep, shell::SHELL_RUN},
     },
 };
 
-/// Kinds that know absence, until the built-in ones do: `test_file` stays where it is, the other is taken back.
+/// A kind whose effect is taken back when the device is to have it no longer.
+const REVERTED_KIND: &str = "test_user";
+
+/// Kinds that know absence, with parameters that are easily told apart: `test_file` stays where it is, the other is taken back.
 fn kinds() -> Module {
     fn schema() -> Json {
         json!({"type": "object", "properties": {"state": {}, "name": {}}})
@@ -41,13 +44,15 @@ fn kinds() -> Module {
             _ => Err("a name is missing".into()),
         }
     }
-    let kind = |name| OperationKind {
+    let kind = |name, upkeep| OperationKind {
         name,
         title: "keep something",
         permission: SHELL_RUN,
         risk: Risk::Medium,
         lane: Lane::Exclusive,
         idempotent: true,
+        upkeep,
+        knows_absence: true,
         timeout_seconds: 60,
         max_timeout_seconds: 600,
         expiry_seconds: 600,
@@ -56,7 +61,7 @@ fn kinds() -> Module {
     };
     Module {
         name: "test",
-        operations: vec![kind("test_file"), kind(REVERTED_KIND)],
+        operations: vec![kind("test_file", Upkeep::Kept), kind(REVERTED_KIND, Upkeep::Reverted)],
         ..Module::default()
     }
 }

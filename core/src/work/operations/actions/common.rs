@@ -73,6 +73,7 @@ pub(super) const fn action<P: ActionParams + schemars::JsonSchema>(
         lane: Lane::Exclusive,
         idempotent: true,
         upkeep,
+        knows_absence: true,
         timeout_seconds: 300,
         max_timeout_seconds: 86_400,
         expiry_seconds: 86_400,

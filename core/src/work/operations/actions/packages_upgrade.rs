@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Presence,
-    common::{action, action_params, is_false},
+    ActionParams, Presence,
+    common::{action, is_false},
 };
 use crate::{
     access::Permission,
@@ -21,9 +21,6 @@ pub const NAME: &str = "packages.upgrade";
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpgradeParams {
-    /// Makes no difference: nothing is downgraded again.
-    #[serde(default, skip_serializing_if = "Presence::is_present")]
-    pub state: Presence,
     /// Only say what would be done.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
@@ -38,17 +35,25 @@ pub struct UpgradeParams {
     pub reboot_if_required: bool,
 }
 
-impl UpgradeParams {
+impl ActionParams for UpgradeParams {
+    /// Nothing is downgraded again.
+    fn state(&self) -> Presence {
+        Presence::Present
+    }
+
+    fn dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     /// Every combination means something.
-    fn check(&self) -> Result<(), String> {
-        Ok(())
+    fn problem(&self) -> Option<String> {
+        None
     }
 }
-
-action_params!(UpgradeParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
     timeout_seconds: 3_600,
+    knows_absence: false,
     ..action::<UpgradeParams>(NAME, "upgrade what is installed", UPGRADE_RUN, Risk::High, Upkeep::Kept)
 };

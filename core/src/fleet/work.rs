@@ -1,0 +1,65 @@
+//! The services of `work`.
+
+use super::Fleet;
+use crate::work::{
+    ApprovalService, BatchService, PlanService, RunService,
+    batch::{Release, WindowsSeen},
+    desired::Catalogues,
+    output::OutputService,
+    windows::WindowService,
+};
+
+impl Fleet {
+    /// Creates and reads batches.
+    pub fn batches(&self) -> BatchService<'_> {
+        BatchService::new(
+            &self.inner.store,
+            &self.inner.operations,
+            &self.inner.settings,
+            self.direct_offers(),
+            &self.inner.run_signals,
+        )
+    }
+
+    /// Reads, changes and starts plans.
+    pub fn plans(&self) -> PlanService<'_> {
+        PlanService::new(&self.inner.store, &self.inner.operations, self.batches())
+    }
+
+    /// What somebody has to agree to.
+    pub fn approvals(&self) -> ApprovalService<'_> {
+        ApprovalService::new(self.release())
+    }
+
+    /// Reads and changes windows, and says what follows from them.
+    pub fn windows(&self) -> WindowService<'_> {
+        WindowService::new(&self.inner.store, &self.inner.operations)
+    }
+
+    pub(crate) fn catalogues(&self) -> &Catalogues {
+        &self.inner.catalogues
+    }
+
+    /// Reads and cancels runs.
+    pub fn runs(&self) -> RunService<'_> {
+        RunService::new(&self.inner.store, &self.inner.device_signals, &self.inner.run_signals)
+    }
+
+    /// Reads and watches what runs print.
+    pub fn output(&self) -> OutputService<'_> {
+        OutputService::new(&self.inner.store, &self.inner.run_signals)
+    }
+
+    pub(crate) fn windows_seen(&self) -> &WindowsSeen {
+        &self.inner.windows_seen
+    }
+
+    pub(crate) fn release(&self) -> Release<'_> {
+        Release {
+            store: &self.inner.store,
+            operations: &self.inner.operations,
+            devices: &self.inner.device_signals,
+            runs: &self.inner.run_signals,
+        }
+    }
+}
