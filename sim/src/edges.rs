@@ -24,11 +24,11 @@ pub fn all() -> impl Iterator<Item = (State, State)> {
 
 /// Why a move of the table cannot happen yet; none for those that can. A campaign fails when one of these happens all the same.
 pub fn why_not(from: State, to: State) -> Option<&'static str> {
-    use State::{AwaitingApproval, Draft, Expired, NotApplicable, Scheduled, Skipped, SucceededWithIssues};
+    use State::{AwaitingApproval, Draft, Expired, Scheduled, Skipped};
     if matches!(from, Draft | AwaitingApproval | Scheduled) {
         return Some("runs are made in `queued`: nothing drafts, approves or schedules them yet");
     }
-    if matches!(to, SucceededWithIssues | NotApplicable | Skipped) {
+    if to == Skipped {
         return Some("the protocol's results have no such end yet");
     }
     if to == Expired && from.is_with_device() && from != State::Offered {
@@ -88,25 +88,17 @@ mod tests {
             .collect();
         let known = [
             "accepted > expired",
-            "accepted > not_applicable",
             "accepted > skipped",
-            "accepted > succeeded_with_issues",
             "awaiting_approval > cancelled",
             "awaiting_approval > expired",
             "awaiting_approval > scheduled",
             "draft > awaiting_approval",
             "draft > cancelled",
             "draft > scheduled",
-            "lost > not_applicable",
             "lost > skipped",
-            "lost > succeeded_with_issues",
-            "offered > not_applicable",
             "offered > skipped",
-            "offered > succeeded_with_issues",
             "running > expired",
-            "running > not_applicable",
             "running > skipped",
-            "running > succeeded_with_issues",
             "scheduled > cancelled",
             "scheduled > expired",
             "scheduled > queued",

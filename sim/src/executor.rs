@@ -51,7 +51,7 @@ struct Course {
     stubborn: Duration,
     chunks: u64,
     chunk_bytes: usize,
-    succeeds: bool,
+    end: RunResult,
 }
 
 impl SimExecutor {
@@ -75,7 +75,12 @@ impl SimExecutor {
             },
             chunks,
             chunk_bytes: if dice.chance(150) { 12_000 } else { 120 },
-            succeeds: dice.chance(800),
+            end: match dice.below(20) {
+                0..9 => RunResult::Succeeded,
+                9..13 => RunResult::SucceededWithIssues,
+                13..16 => RunResult::NotApplicable,
+                _ => RunResult::Failed,
+            },
         }
     }
 
@@ -113,7 +118,7 @@ impl SimExecutor {
         let limit = Duration::from_secs(u64::from(offer.timeout_seconds));
         let (result, stopped) = tokio::select! {
             biased;
-            () = work => (if course.succeeds { RunResult::Succeeded } else { RunResult::Failed }, false),
+            () = work => (course.end, false),
             () = cancellation.requested(), if !never_stops => (RunResult::Cancelled, true),
             () = self.sleep(limit) => (RunResult::TimedOut, true),
         };

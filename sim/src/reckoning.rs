@@ -133,7 +133,7 @@ impl World {
         }
         for (index, runs) in short.iter().enumerate() {
             let state = self.wait(runs, Duration::from_secs(120)).await;
-            if !matches!(state, Some(State::Succeeded | State::Failed)) {
+            if !state.is_some_and(is_own_end) {
                 let why = format!(
                     "device {index} did not do a short run: {state:?} after {:?}",
                     began.elapsed()
@@ -284,11 +284,16 @@ impl World {
             return;
         }
         let is_right = match executions.last() {
-            None => !matches!(run.state, State::Succeeded) && (run.state != State::Failed || run.started_at.is_none()),
+            None => {
+                let is_refusal = run.state == State::Failed && run.started_at.is_none();
+                is_refusal || !is_own_end(run.state)
+            }
             Some(execution) => {
                 let crash = self.judge.crash_of(run.device, execution.boot);
                 match (execution.ended, run.state) {
                     (Some((_, RunResult::Succeeded)), State::Succeeded)
+                    | (Some((_, RunResult::SucceededWithIssues)), State::SucceededWithIssues)
+                    | (Some((_, RunResult::NotApplicable)), State::NotApplicable)
                     | (Some((_, RunResult::Failed)), State::Failed)
                     | (Some((_, RunResult::TimedOut)), State::TimedOut)
                     | (Some((_, RunResult::Cancelled)), State::Cancelled)
@@ -349,4 +354,12 @@ async fn rows<T: LaneRow>(fleet: &Fleet, stream: uuid::Uuid) -> Result<Vec<Store
             return Ok(rows);
         }
     }
+}
+
+/// Whether a run came to the end of what it does.
+fn is_own_end(state: State) -> bool {
+    matches!(
+        state,
+        State::Succeeded | State::SucceededWithIssues | State::NotApplicable | State::Failed
+    )
 }
