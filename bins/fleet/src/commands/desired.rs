@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Paging, duration, with};
+use super::{Context, Paging, duration, run::object, with};
 use crate::{
     client::{
         ACTION, ACTION_SET, ASSIGNMENT, Client, DEFINITION, DEVICE, Failure, GROUP, Noun, Query, Result, USER, id_of,
     },
-    output::{Column, Show},
+    output::{Column, Show, note},
 };
 
 /// `fleet actions`
@@ -29,14 +29,15 @@ pub enum Actions {
     /// Make an action.
     #[command(after_help = "\
 Examples:
-  fleet actions create Motd shell '{\"script\": \"echo welcome > /etc/motd\"}' --every 1h
-  fleet actions create 'No telnet' package '{\"name\": \"telnet\"}' --absent")]
+  fleet actions create Motd file --params '{\"path\": \"/etc/motd\", \"content\": \"welcome\\n\"}' --every 1h
+  fleet actions create 'No telnet' package --params '{\"name\": \"telnet\"}' --absent")]
     Create {
         /// Its name.
         name: String,
         /// The kind of operation, such as `shell`.
         operation: String,
-        /// Its parameters, as JSON.
+        /// Its parameters as JSON; `@FILE` reads them from a file, `-` from standard input.
+        #[arg(long, value_name = "JSON", default_value = "{}")]
         params: String,
         #[command(flatten)]
         kept: Kept,
@@ -48,8 +49,8 @@ Examples:
         /// Its new name.
         #[arg(long)]
         name: Option<String>,
-        /// Its parameters, as JSON.
-        #[arg(long)]
+        /// Its parameters as JSON; `@FILE` reads them from a file, `-` from standard input.
+        #[arg(long, value_name = "JSON")]
         params: Option<String>,
         #[command(flatten)]
         kept: Kept,
@@ -310,7 +311,7 @@ pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
             let mut body = members_of(kept);
             body.insert("name".into(), json!(name));
             body.insert("operation".into(), json!(operation));
-            body.insert("params".into(), parsed(&params)?);
+            body.insert("params".into(), Value::Object(object(&params)?));
             let made = context
                 .client
                 .post(&["actions"], &Value::Object(body), None)
@@ -327,7 +328,7 @@ pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
             let mut change = members_of(kept);
             put(&mut change, "name", name);
             if let Some(params) = params {
-                change.insert("params".into(), parsed(&params)?);
+                change.insert("params".into(), Value::Object(object(&params)?));
             }
             let id = id_of(&context.client, &ACTION, &action).await?;
             set(context, &["actions", &id], change, &action).await
@@ -397,7 +398,11 @@ pub async fn assign(context: &mut Context, assign: Assign) -> Result<()> {
     let body = json!({"assignments": [{"source": source, "target": target, "mode": mode, "order": assign.order}]});
     let made = context.client.post(&["assignments"], &body, None).await?.body;
     let made = made.pointer("/items/0").unwrap_or(&made);
-    context.output.done(&format!("assigned as {mode}"), made)
+    context.output.done(&format!("assigned as {mode}"), made)?;
+    note(
+        "agents do not apply manifests yet: `fleet manifest` shows what will be applied, and nothing happens on devices",
+    );
+    Ok(())
 }
 
 /// Does what was asked for with assignments.
@@ -443,10 +448,6 @@ pub async fn why(context: &mut Context, why: Why) -> Result<()> {
 
 async fn named(client: &Client, kind: &str, noun: &Noun, name: &str) -> Result<Value> {
     Ok(json!({"type": kind, "id": id_of(client, noun, name).await?}))
-}
-
-fn parsed(params: &str) -> Result<Value> {
-    serde_json::from_str(params).map_err(|error| Failure::usage(format!("the parameters are no JSON: {error}")))
 }
 
 fn put(body: &mut Map<String, Value>, name: &str, value: Option<String>) {

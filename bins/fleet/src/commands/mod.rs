@@ -141,7 +141,7 @@ enum Command {
     /// Definitions: what a sort of device shall be, of sets and actions.
     #[command(subcommand, visible_alias = "definition")]
     Definitions(desired::Containers),
-    /// Assign an action, a set or a definition to devices.
+    /// Assign an action, a set or a definition to devices. Agents do not apply manifests yet.
     Assign(desired::Assign),
     /// Assignments: what shall be where.
     #[command(subcommand, visible_alias = "assignment")]

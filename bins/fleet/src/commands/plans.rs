@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Context, Paging, duration,
-    run::{On, Script},
+    run::{On, Script, object},
 };
 use crate::{
     client::{Client, Failure, PLAN, Query, Result, id_of, new_key},
@@ -103,9 +103,9 @@ struct Options {
     /// The kind of operation [default: shell, with the command or script].
     #[arg(long, conflicts_with_all = ["file", "command"])]
     operation: Option<String>,
-    /// Its parameters, as JSON.
-    #[arg(long, value_name = "JSON", requires = "operation", value_parser = object)]
-    params: Option<Value>,
+    /// Its parameters as JSON; `@FILE` reads them from a file, `-` from standard input.
+    #[arg(long, value_name = "JSON", requires = "operation")]
+    params: Option<String>,
     #[command(flatten)]
     script: Script,
     /// Again and again: minute, hour, day of month, month and day of week.
@@ -231,7 +231,8 @@ async fn members(client: &Client, on: Option<&On>, options: &Options) -> Result<
     }
     if let Some(operation) = &options.operation {
         put("operation", Some(json!(operation)));
-        put("params", Some(options.params.clone().unwrap_or_else(|| json!({}))));
+        let params = options.params.as_deref().map(object).transpose()?;
+        put("params", Some(Value::Object(params.unwrap_or_default())));
     } else if let Some(params) = options.script.params()? {
         put("operation", Some(json!("shell")));
         put("params", Some(params));
@@ -262,12 +263,4 @@ async fn members(client: &Client, on: Option<&On>, options: &Options) -> Result<
     put("ignore_windows", options.ignore_windows.then_some(json!(true)));
     put("approvals", options.approvals.map(|approvals| json!(approvals)));
     Ok(members)
-}
-
-fn object(text: &str) -> std::result::Result<Value, String> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(members)) => Ok(Value::Object(members)),
-        Ok(_) => Err("write an object, such as {\"sections\": [\"packages\"]}".into()),
-        Err(error) => Err(error.to_string()),
-    }
 }

@@ -30,8 +30,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[group(id = "which", required = true, multiple = true)]
 pub struct On {
-    /// On these devices.
-    #[arg(long, value_name = "DEVICE", value_delimiter = ',', num_args = 1..)]
+    /// On these devices, with commas between them; may be repeated.
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
     on: Vec<String>,
     /// On devices with this label; several must all be there.
     #[arg(long, value_name = "NAME=VALUE")]
@@ -173,15 +173,7 @@ pub async fn apply(context: &mut Context, command: Apply) -> Result<()> {
 
 impl Apply {
     fn params(&self) -> Result<Value> {
-        let text = match self.params.as_str() {
-            "-" => read_script(Path::new("-"))?,
-            text => match text.strip_prefix('@') {
-                Some(path) => read_script(Path::new(path))?,
-                None => text.to_owned(),
-            },
-        };
-        let mut params: Map<String, Value> = serde_json::from_str(&text)
-            .map_err(|error| Failure::usage(format!("--params is no JSON object: {error}")))?;
+        let mut params = object(&self.params)?;
         if self.absent {
             params.insert("state".into(), json!("absent"));
         }
@@ -190,6 +182,18 @@ impl Apply {
         }
         Ok(Value::Object(params))
     }
+}
+
+/// Parameters as JSON; `@FILE` reads them from a file, `-` from standard input.
+pub fn object(text: &str) -> Result<Map<String, Value>> {
+    let text = match text {
+        "-" => read_script(Path::new("-"))?,
+        text => match text.strip_prefix('@') {
+            Some(path) => read_script(Path::new(path))?,
+            None => text.to_owned(),
+        },
+    };
+    serde_json::from_str(&text).map_err(|error| Failure::usage(format!("--params is no JSON object: {error}")))
 }
 
 /// The longest script that is read from a file, in bytes; the server says how long one may be.
