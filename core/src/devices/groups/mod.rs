@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Who is in which group stands in the summaries of devices, for both kinds alike. Whoever rewrites a summary places it among
-//! the dynamic groups in the same commit ([`DynamicGroups::begin`]). That commit fails, and is decided anew, when a query was
+//! the dynamic groups in the same commit (`DynamicGroups::begin`). That commit fails, and is decided anew, when a query was
 //! changed in between: once the pass over all devices is done that follows a change, every summary is right and stays right.
 
 mod check;
