@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use fleet_agent_lib::{
     clock::ServerClock,
     collect::{CollectContext, Collectors},
+    desired::{Keeper, KeeperParts},
     identity::Identity,
     journal::{Journal, JournalWriter, Limits},
     link::{Http, Preference},
@@ -17,6 +18,7 @@ use fleet_core::{
     devices::DeviceId,
     kernel::{Clock as _, Result, SeededRandom},
 };
+use jiff::tz::TimeZone;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -245,7 +247,17 @@ impl Start {
             clock.clone(),
             random.clone(),
         );
+        let keeper = Keeper::new(KeeperParts {
+            state: parts.state.clone(),
+            http: http.clone(),
+            runs: runs.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            requests: Arc::default(),
+            zone: TimeZone::UTC,
+        });
         let worker = Worker {
+            keeper,
             http,
             preference: parts.preference,
             reports: Reports::new(Collectors::new([]), CollectContext::device(clock.clone())),

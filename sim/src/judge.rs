@@ -340,7 +340,7 @@ impl Judge {
             ServerFrame::Bye(bye) => self
                 .trace
                 .say(format_args!("{} is told bye: {}", short(device), bye.code)),
-            ServerFrame::Want(_) | ServerFrame::Unknown => {}
+            ServerFrame::Want(_) | ServerFrame::Manifest(_) | ServerFrame::Unknown => {}
         }
         if late && matches!(frame, ServerFrame::Beat { .. } | ServerFrame::Recorded(_)) {
             self.violate(

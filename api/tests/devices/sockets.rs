@@ -79,6 +79,7 @@ async fn served(breaks_after: usize) -> (Vec<ServerFrame>, usize) {
         protocol_max: PROTOCOL,
         agent_version: "1.0.0".into(),
         operations: Vec::new(),
+        manifest: None,
     };
     let mut socket = Socket {
         says: vec![AgentFrame::Hello(hello)],

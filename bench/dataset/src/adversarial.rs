@@ -276,7 +276,8 @@ impl Dataset {
         let mut dice = Dice::new(self.seed, "adversarial rows", 0);
         let run = Run {
             id: dice.id::<RunId>(Timestamp::MAX),
-            batch: dice.id(Timestamp::MIN),
+            batch: Some(dice.id(Timestamp::MIN)),
+            origin: None,
             device: DeviceId::from_uuid(Uuid::max()),
             device_name: TEXTS[2].into(),
             operation: TEXTS[5].into(),

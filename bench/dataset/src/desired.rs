@@ -2,12 +2,16 @@
 
 use fleet_core::{
     kernel::EntityId as _,
+    protocol::Applied,
     store::Result,
     work::desired::{
         ActionSet, Assignment, ChangeCounts, Definition, DesiredAction, DesiredChange, DesiredEdition,
         DesiredEditionId, DesiredState, DeviceOwners, DeviceSelections, Manifest, ManifestContent, ManifestContentId,
         Mode, OnFailure, Rhythm, Source, Target,
-        manifest::{ManifestEvent, ManifestEventKind, ManifestGroup, ManifestProgress, ManifestProgressId, Occurrence},
+        manifest::{
+            ManifestEvent, ManifestEventKind, ManifestGroup, ManifestProgress, ManifestProgressId, ManifestState,
+            Occurrence,
+        },
         resolve::Member,
     },
 };
@@ -153,6 +157,14 @@ impl Dataset {
                 problem: None,
             };
             writer.append(device.uuid(), at, 0, &event).await?;
+            let kept = u32::try_from(ACTIONS).unwrap_or(0);
+            let applied = Applied {
+                version: 1,
+                digest: digest.clone(),
+                kept,
+                ..Applied::default()
+            };
+            writer.set(device, &ManifestState { applied, at }).await?;
             if n % 10 == 0 {
                 let owners = DeviceOwners {
                     id: device,

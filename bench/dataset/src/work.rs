@@ -268,7 +268,8 @@ impl Dataset {
         let began = reached(State::Running);
         Run {
             id: dice.id::<RunId>(at),
-            batch: batch_id,
+            batch: Some(batch_id),
+            origin: None,
             device: device_id,
             device_name: self.device(device).name,
             operation: operation.to_owned(),

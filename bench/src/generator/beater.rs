@@ -244,6 +244,7 @@ fn hello() -> AgentFrame {
         protocol_max: PROTOCOL,
         agent_version: env!("CARGO_PKG_VERSION").into(),
         operations: Vec::new(),
+        manifest: None,
     })
 }
 

@@ -134,6 +134,7 @@ impl Life {
             protocol_max: PROTOCOL,
             agent_version: env!("CARGO_PKG_VERSION").into(),
             operations: vec!["shell".into(), "inventory.refresh".into()],
+            manifest: None,
         };
         (AgentFrame::Hello(hello), nonce)
     }
@@ -222,7 +223,8 @@ impl Life {
             }
             ServerFrame::Bye(bye) => return Err(End::Trouble(bye.into())),
             ServerFrame::Welcome(_) => return Err(End::Trouble(Trouble::Untrusted("a second welcome"))),
-            ServerFrame::Beat { .. } | ServerFrame::Unknown => None,
+            // These devices keep nothing.
+            ServerFrame::Beat { .. } | ServerFrame::Manifest(_) | ServerFrame::Unknown => None,
         })
     }
 }

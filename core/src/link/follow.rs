@@ -11,7 +11,7 @@ use crate::{
     devices::{Device, DeviceId},
     kernel::{EntityId as _, Result},
     store::{Entity as _, Touched},
-    work::{Run, RunId, State},
+    work::{Run, RunId, State, desired::Manifest},
 };
 
 /// Changes that are looked at together.
@@ -54,7 +54,7 @@ async fn try_follow(fleet: &Fleet) -> Result<()> {
     fleet.keys().refresh().await?;
     while let Some(chunk) = changes.next().await {
         let known = fleet.known_devices();
-        let (mut devices, mut runs) = (BTreeSet::new(), BTreeSet::new());
+        let (mut devices, mut runs, mut manifests) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut authorities, mut keys) = (false, false);
         for change in chunk {
             let Touched::Document { key, rev, .. } = change?.touched else {
@@ -67,6 +67,8 @@ async fn try_follow(fleet: &Fleet) -> Result<()> {
                 if !known.is_own(run, rev) {
                     runs.insert(run);
                 }
+            } else if key.kind == Manifest::KIND {
+                manifests.insert(DeviceId::from_uuid(key.id));
             } else if key.kind == CertificateAuthority::KIND {
                 authorities = true;
             } else if key.kind == ServerKey::KIND {
@@ -80,6 +82,11 @@ async fn try_follow(fleet: &Fleet) -> Result<()> {
             fleet.keys().refresh().await?;
         }
         take(fleet, devices, runs).await?;
+        // Who compiles them tells nobody: this does, here and on all other servers.
+        for device in manifests {
+            known.wake(device);
+            fleet.device_signals().signal(device);
+        }
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ const LITTLE: usize = 4_096;
 pub(super) fn run_of(frame: &AgentFrame) -> Option<RunId> {
     match frame {
         AgentFrame::Accepted(accepted) => Some(accepted.run),
+        AgentFrame::Originated(originated) => Some(originated.run),
         AgentFrame::Started(started) => Some(started.run),
         AgentFrame::Refused(refused) => Some(refused.run),
         AgentFrame::Finished(finished) => Some(finished.run),
@@ -22,7 +23,12 @@ pub(super) fn run_of(frame: &AgentFrame) -> Option<RunId> {
             let bytes: usize = output.chunks.iter().map(|chunk| chunk.text.len()).sum();
             (bytes <= LITTLE).then_some(output.run)
         }
-        AgentFrame::Hello(_) | AgentFrame::Beat(_) | AgentFrame::Announce(_) | AgentFrame::Unknown => None,
+        AgentFrame::Hello(_)
+        | AgentFrame::Beat(_)
+        | AgentFrame::Announce(_)
+        | AgentFrame::Applied(_)
+        | AgentFrame::Reverted(_)
+        | AgentFrame::Unknown => None,
     }
 }
 
@@ -30,18 +36,24 @@ pub(super) fn run_of(frame: &AgentFrame) -> Option<RunId> {
 pub(super) fn told(frame: AgentFrame) -> Option<Told> {
     match frame {
         AgentFrame::Accepted(_) => Some(Told::Accepted),
+        AgentFrame::Originated(originated) => Some(Told::Originated(originated)),
         AgentFrame::Started(started) => Some(Told::Started(started.at)),
         AgentFrame::Refused(refused) => Some(Told::Refused(refused)),
         AgentFrame::Output(output) => Some(Told::Output(output)),
         AgentFrame::Finished(finished) => Some(Told::Finished(finished)),
-        AgentFrame::Hello(_) | AgentFrame::Beat(_) | AgentFrame::Announce(_) | AgentFrame::Unknown => None,
+        AgentFrame::Hello(_)
+        | AgentFrame::Beat(_)
+        | AgentFrame::Announce(_)
+        | AgentFrame::Applied(_)
+        | AgentFrame::Reverted(_)
+        | AgentFrame::Unknown => None,
     }
 }
 
 /// What the agent hears of something that it told. Of a step that is rejected no more is to be said.
 pub(super) fn recorded(run: RunId, told: &Told, answer: Answer) -> Recorded {
     let (chunks, finished) = match told {
-        Told::Accepted | Told::Started(_) => (0, answer == Answer::Rejected),
+        Told::Accepted | Told::Originated(_) | Told::Started(_) => (0, answer == Answer::Rejected),
         Told::Refused(_) => (0, true),
         Told::Output(output) => (output.after(), false),
         Told::Finished(finished) => (finished.chunks, true),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Listening, Session,
-    known::KnownDevice,
+    known::{Found, KnownDevice},
     reports::{recorded, run_of, told},
 };
 use crate::{
@@ -16,12 +16,13 @@ use crate::{
     },
     kernel::{Class, Code, Error, PublicKey, Result, Timestamp},
     protocol::{
-        AgentFrame, Announce, Assertion, AssertionError, Beat, Bye, Cancel, Hello, KeyAnswer, KeyRequest, PROTOCOL,
-        PROTOCOL_MIN, Proof, ServerFrame, Want, Welcome, WelcomeBody, agree,
+        AgentFrame, Announce, Assertion, AssertionError, Beat, Bye, Cancel, Hello, KeyAnswer, KeyRequest,
+        ManifestAnswer, ManifestRequest, PROTOCOL, PROTOCOL_MIN, Proof, ServerFrame, Want, Welcome, WelcomeBody, agree,
     },
     work::{
         RunId,
         delivery::{Answer, Ask, Told},
+        desired::MANIFEST_NOT_FOUND,
     },
 };
 
@@ -151,6 +152,7 @@ impl<'a> LinkService<'a> {
             || hello.agent_version.len() > 64
             || hello.nonce.contains('\0')
             || hello.agent_version.contains('\0')
+            || hello.manifest.as_ref().is_some_and(|digest| digest.len() > 64)
         {
             return Err(Error::invalid_field("/hello", "a text is too long"));
         }
@@ -166,7 +168,9 @@ impl<'a> LinkService<'a> {
             agent_version: hello.agent_version.into(),
             dispatch: dispatch.public,
         };
-        self.fleet.sessions().open(&session);
+        let manifest = hello.manifest.unwrap_or_default();
+        self.fleet.known_devices().compare(device.id, &manifest);
+        self.fleet.sessions().open(&session, manifest);
         self.fleet.session_keys().forget(device.id);
         // An older session of this device wakes and notices that it is one.
         self.fleet.device_signals().signal(device.id);
@@ -273,7 +277,24 @@ impl<'a> LinkService<'a> {
                 let (run, told) = (output.run, Told::Output(output));
                 Some(ServerFrame::Recorded(recorded(run, &told, Answer::Stored)))
             }
-            AgentFrame::Accepted(_) | AgentFrame::Started(_) | AgentFrame::Refused(_) | AgentFrame::Finished(_) => None,
+            AgentFrame::Applied(applied) => {
+                self.fleet.desired().manifests().note_applied(device, applied).await?;
+                None
+            }
+            AgentFrame::Reverted(reverted) => {
+                let manifests = self.fleet.desired().manifests();
+                match manifests.confirm_reverts(device, &reverted.occurrences).await {
+                    // It was taken away meanwhile: nothing is left to be told.
+                    Err(error) if error.code() == MANIFEST_NOT_FOUND => {}
+                    outcome => outcome?,
+                }
+                None
+            }
+            AgentFrame::Accepted(_)
+            | AgentFrame::Originated(_)
+            | AgentFrame::Started(_)
+            | AgentFrame::Refused(_)
+            | AgentFrame::Finished(_) => None,
             AgentFrame::Unknown => {
                 tracing::debug!(%device, "a frame of an unknown kind");
                 None
@@ -296,6 +317,13 @@ impl<'a> LinkService<'a> {
             frames.extend(Box::pin(self.read_pending(session, now)).await?);
         }
         Ok(frames)
+    }
+
+    /// What a device shall be, signed with the key that signs its work.
+    pub async fn manifest(&self, device: &LinkedDevice, request: &ManifestRequest) -> Result<ManifestAnswer> {
+        let dispatch = self.fleet.keys().dispatch();
+        let manifests = self.fleet.desired().manifests();
+        manifests.of_agent(device.id, request, &dispatch.key).await
     }
 
     /// As long as what this returns lives, work may be handed to the session as it is made: it must be asked for what is
@@ -347,18 +375,19 @@ impl<'a> LinkService<'a> {
             // Deleted, disabled, or enrolled after the time that this server was set back to.
             Err(error) => return Ok(vec![bye(&error)]),
         };
+        let manifest = due.manifest.clone().unwrap_or_default();
+        let found = Found {
+            is_idle: due.is_idle,
+            manifest: &manifest.digest,
+        };
         match &due.device {
-            Some(device) => known.remember(
-                ticket,
-                Arc::new(KnownDevice::from(&device.value)),
-                Some(due.is_idle),
-                now,
-            ),
-            None => known.note(ticket, due.is_idle),
+            Some(device) => known.remember(ticket, Arc::new(KnownDevice::from(&device.value)), Some(found), now),
+            None => known.note(ticket, found),
         }
         if ask.in_doubt && !due.offered.is_empty() {
             self.fleet.inboxes().settle(session);
         }
+        let is_news = self.fleet.sessions().tell_manifest(session, &manifest.digest);
         let pending = delivery.sign_all(due, session.device, session.epoch, &dispatch.key)?;
         let offers = pending
             .offers
@@ -368,7 +397,8 @@ impl<'a> LinkService<'a> {
             .cancels
             .into_iter()
             .map(|run| ServerFrame::Cancel(Cancel { run }));
-        Ok(offers.chain(cancels).collect())
+        let manifest = is_news.then_some(ServerFrame::Manifest(manifest));
+        Ok(offers.chain(cancels).chain(manifest).collect())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{KeyAnswer, KeyRequest, Offer, Welcome};
+use super::{Applied, KeyAnswer, KeyRequest, ManifestMark, Offer, Originated, Reverted, Welcome};
 use crate::{kernel::Timestamp, work::RunId};
 
 /// From the agent.
@@ -27,6 +27,12 @@ pub enum AgentFrame {
     Output(Output),
     /// The run has ended.
     Finished(Finished),
+    /// A run that the agent has begun by itself, for its manifest.
+    Originated(Originated),
+    /// What became of its manifest.
+    Applied(Applied),
+    /// What its manifest says is to be taken back was taken back.
+    Reverted(Reverted),
     /// A kind that this version does not know.
     #[serde(other)]
     Unknown,
@@ -51,6 +57,8 @@ pub enum ServerFrame {
     Recorded(Recorded),
     /// Sections that the server wants.
     Want(Want),
+    /// What the device shall be, by its name: one that has another asks for it.
+    Manifest(ManifestMark),
     /// The session ends.
     Bye(Bye),
     /// A kind that this version does not know.
@@ -71,6 +79,9 @@ pub struct Hello {
     pub agent_version: String,
     /// The kinds of operation that it can execute.
     pub operations: Vec<String>,
+    /// The digest of the manifest that it keeps; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
 }
 
 /// The agent lives.

@@ -7,6 +7,7 @@
 //! link       GET  /agent/v1/link             WebSocket, one frame per text message
 //!            POST /agent/v1/exchange         the same frames by polling: frames in, frames out
 //! reports    POST /agent/v1/reports/{section}  one inventory section, zstd
+//! manifest   POST /agent/v1/manifest         what the device shall be, as the difference to what its agent has
 //! ```
 //!
 //! On the server's own TLS port a device proves itself by its certificate, and signs only requests for the next one.
@@ -23,6 +24,7 @@ mod certificate;
 mod enrolment;
 mod frames;
 mod handover;
+mod manifest;
 mod offer;
 mod release;
 mod session_key;
@@ -37,6 +39,10 @@ pub use frames::{
     OutputChunk, OutputStream, Recorded, Refused, Result as RunResult, ServerFrame, Started, Want,
 };
 pub use handover::{Handover, MAX_HANDOVERS, follows};
+pub use manifest::{
+    Applied, Failing, GroupPart, MAX_FAILING, MAX_MANIFEST, ManifestAnswer, ManifestAnswerBody, ManifestMark,
+    ManifestRequest, OccurrencePart, Originated, Reverted, assemble, difference,
+};
 pub use offer::{Offer, OfferBody, OfferError};
 pub use release::{
     AgentManifest, AgentVersion, AgentVersionError, MAX_AGENT, ManifestError, Sha256Digest, SignedManifest,

@@ -11,7 +11,7 @@ use super::{
         expand_stalled, release_due,
     },
     delivery, desired,
-    operations::{actions, agent_update, refresh, shell},
+    operations::{actions, agent_update, manifest_apply, refresh, shell},
     output::Chunk,
     plans::{
         PLAN_CREATE, PLAN_DELETE, PLAN_MISS, PLAN_UPDATE, PLANS_READ, PLANS_START, PLANS_WRITE, Plan, PlanProgress,
@@ -102,6 +102,11 @@ pub fn module() -> Module {
                 allows: "have devices collect their inventory anew",
                 least: Role::Operator,
             },
+            PermissionEntry {
+                permission: manifest_apply::MANIFEST_APPLY_RUN,
+                allows: "have devices apply their desired state now",
+                least: Role::Operator,
+            },
         ]
         .into_iter()
         .chain(actions::permissions())
@@ -128,7 +133,7 @@ pub fn module() -> Module {
             APPROVALS_NEEDED.definition(),
             APPROVAL_SECONDS.definition(),
         ],
-        operations: [shell::KIND, refresh::KIND, agent_update::KIND]
+        operations: [shell::KIND, refresh::KIND, agent_update::KIND, manifest_apply::KIND]
             .into_iter()
             .chain(actions::ALL.iter().map(|(kind, _)| *kind))
             .collect(),

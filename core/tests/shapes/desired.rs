@@ -1,10 +1,14 @@
 //! What desired state stores.
 
+use fleet_core::protocol::{Applied, Failing};
 use fleet_core::work::desired::{
     ActionSet, Assignment, ChangeCounts, Definition, DesiredAction, DesiredChange, DesiredEdition, DesiredEditionId,
     DesiredState, DeviceOwners, DeviceSelections, Manifest, ManifestContent, ManifestContentId, Mode, OnFailure,
     Rhythm, RhythmTimes, Source, Target,
-    manifest::{ManifestEvent, ManifestEventKind, ManifestGroup, ManifestProblem, ManifestProgress, Occurrence, Round},
+    manifest::{
+        ManifestEvent, ManifestEventKind, ManifestGroup, ManifestProblem, ManifestProgress, ManifestState, Occurrence,
+        Round,
+    },
     resolve::Member,
 };
 use serde_json::json;
@@ -250,6 +254,24 @@ pub fn samples() -> Vec<Sample> {
             },
         ),
         latest("at rest", &ManifestProgress::default()),
+        latest(
+            "that a device has told of",
+            &ManifestState {
+                applied: Applied {
+                    version: 3,
+                    digest: "d".into(),
+                    kept: 4,
+                    failed: 1,
+                    failing: vec![Failing {
+                        occurrence: uuid(45),
+                        since: at(1),
+                        code: None,
+                    }],
+                    ..Applied::default()
+                },
+                at: at(5),
+            },
+        ),
     ]
 }
 

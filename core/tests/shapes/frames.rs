@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use fleet_core::{
     kernel::Timestamp,
     protocol::{
-        Accepted, AgentFrame, Announce, Beat, Bye, Cancel, Exchange, ExchangeAnswer, Finished, Gauges, Hello,
-        MAX_CHUNK, MAX_FRAME, Output, OutputChunk, OutputStream, Recorded, Refused, RunResult, ServerFrame, Started,
-        Want,
+        Accepted, AgentFrame, Announce, Applied, Beat, Bye, Cancel, Exchange, ExchangeAnswer, Failing, Finished,
+        Gauges, Hello, MAX_CHUNK, MAX_FRAME, ManifestMark, Originated, Output, OutputChunk, OutputStream, Recorded,
+        Refused, Reverted, RunResult, ServerFrame, Started, Want,
     },
     work::{RunId, operations::MAX_PARAMS},
 };
@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use crate::{
     sample::{with_unknown_members, without_unknown_members},
     signed::{key_agreement, offer, welcome},
-    values::{at, id},
+    values::{at, id, uuid},
 };
 
 fn run() -> RunId {
@@ -45,6 +45,7 @@ fn agent_frames() -> Vec<AgentFrame> {
             protocol_max: 1,
             agent_version: "0.1.0".into(),
             operations: vec!["inventory.refresh".into(), "shell".into()],
+            manifest: Some("a".repeat(64)),
         }),
         AgentFrame::Beat(Beat {
             gauges: Gauges {
@@ -85,6 +86,30 @@ fn agent_frames() -> Vec<AgentFrame> {
                 },
             ],
         }),
+        AgentFrame::Originated(Originated {
+            run: run(),
+            occurrence: uuid(7),
+            version: 3,
+            at: at(1),
+        }),
+        AgentFrame::Applied(Applied {
+            version: 3,
+            digest: "a".repeat(64),
+            kept: 4,
+            failed: 1,
+            not_applicable: 1,
+            waiting: 2,
+            reverting: 1,
+            failing: vec![Failing {
+                occurrence: uuid(7),
+                since: at(1),
+                code: Some("action.not_reached".into()),
+            }],
+            unreported: 0,
+        }),
+        AgentFrame::Reverted(Reverted {
+            occurrences: vec![uuid(8)],
+        }),
         AgentFrame::Finished(finished(RunResult::Succeeded, Some(0), None)),
         AgentFrame::Finished(finished(RunResult::Failed, Some(2), None)),
         AgentFrame::Finished(finished(RunResult::TimedOut, None, Some(9))),
@@ -115,6 +140,10 @@ fn server_frames() -> Vec<ServerFrame> {
         ServerFrame::Want(Want {
             sections: vec!["os".into(), "packages".into()],
             refresh: false,
+        }),
+        ServerFrame::Manifest(ManifestMark {
+            version: 3,
+            digest: "a".repeat(64),
         }),
         ServerFrame::Bye(Bye {
             code: "link.superseded".into(),

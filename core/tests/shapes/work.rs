@@ -9,7 +9,7 @@ use fleet_core::{
         batch::{AskedTargets, BatchTargets, Cause, PlannedTargets},
         output::Chunk,
         plans::{PlanOccasion, PlanOutcome, PlanProgress},
-        run::{Delivery, Ending, RunEvent},
+        run::{Delivery, Ending, RunEvent, RunOrigin},
         schedule::{MissedRuns, Schedule},
         windows::{Outside, Window, WindowKind, WindowScope, WindowTimes},
     },
@@ -24,7 +24,8 @@ use crate::{
 fn queued() -> Run {
     Run {
         id: id(20),
-        batch: id(21),
+        batch: Some(id(21)),
+        origin: None,
         device: id(10),
         device_name: "web-01".into(),
         operation: "shell".into(),
@@ -88,7 +89,7 @@ pub fn samples() -> Vec<Sample> {
     let event = |from, to, actor| RunEvent {
         run: id(20),
         device: id(10),
-        batch: id(21),
+        batch: Some(id(21)),
         from,
         to,
         at: at(3),
@@ -280,6 +281,19 @@ pub fn samples() -> Vec<Sample> {
             },
         ),
         document("that waits for its device", &queued()),
+        document(
+            "that its device began by itself",
+            &Run {
+                batch: None,
+                origin: Some(RunOrigin {
+                    action: id(40),
+                    occurrence: uuid(45),
+                    manifest_version: 3,
+                }),
+                state: State::Accepted,
+                ..queued()
+            },
+        ),
         document(
             "that may have arrived",
             &Run {

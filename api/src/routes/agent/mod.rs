@@ -5,6 +5,7 @@ mod enrol;
 mod exchange;
 mod identity;
 mod link;
+mod manifest;
 mod pin;
 mod releases;
 mod reports;
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(certificate::certify_device))
             .routes(routes!(standing::get_standing))
             .routes(routes!(pin::redeem_pin))
+            .routes(routes!(manifest::get_own_manifest))
             .routes(routes!(releases::get_agent_manifest))
             .routes(routes!(releases::download_agent))
             .merge(

@@ -73,7 +73,6 @@ pub(super) async fn list_assignments(
 }
 
 /// Assign actions, action sets and definitions. What is assigned in this way already is given back as it is.
-/// Agents do not apply manifests yet.
 #[utoipa::path(post, path = "/api/v1/assignments", operation_id = "create_assignments", tag = "assignments", request_body = NewAssignments,
     responses((status = 201, description = "The assignments", body = MadeAssignments)),
     extensions(("x-fleet-permission" = json!("assignments:write")), ("x-fleet-audit" = json!("assignment.create"))))]

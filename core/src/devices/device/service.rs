@@ -21,7 +21,7 @@ use crate::{
     kernel::{EntityId as _, Error, PRECONDITION_FAILED, Page, PageRequest, Result},
     live::Signals,
     store::{Evidence, Filter, LaneQuery, Reader, Rev, Store, Tx, Value, Versioned},
-    work::desired::{DeviceOwners, DeviceSelections, Manifest},
+    work::desired::{DeviceOwners, DeviceSelections, Manifest, manifest::ManifestState},
 };
 
 /// What may be set of a device; what is absent stays as it is.
@@ -304,6 +304,7 @@ impl<'a> DeviceService<'a> {
                     tx.remove::<InventorySection>(InventorySectionId::of(id, section));
                 }
                 tx.drop_latest::<DeviceState>(id);
+                tx.drop_latest::<ManifestState>(id);
                 tx.commit().await
             })
             .await?;

@@ -24,7 +24,7 @@ use crate::{
     devices::{Device, DeviceId},
     kernel::{EntityId as _, PublicKey, Timestamp, Verifier},
     store::{CommitObserver, Entity as _, Expect, Name, Rev, Write},
-    work::{Run, RunId, State},
+    work::{Run, RunId, State, desired::Manifest},
 };
 
 mod own_commits;
@@ -90,6 +90,8 @@ struct Memory {
 struct Entry {
     device: Arc<KnownDevice>,
     open: Open,
+    /// The digest of its manifest when it was looked for what is due; empty where it has none.
+    manifest: String,
     read_at: Timestamp,
 }
 
@@ -110,6 +112,15 @@ impl Entry {
     fn is_let_in(&self) -> bool {
         !self.device.disabled && !self.device.revoked && !self.device.pending
     }
+}
+
+/// What was found when it was looked for what is due for a device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'a> {
+    /// Nothing is.
+    pub is_idle: bool,
+    /// The digest of its manifest; empty where it has none.
+    pub manifest: &'a str,
 }
 
 /// Says what was dropped so far.
@@ -205,30 +216,45 @@ impl KnownDevices {
         self.memory().find(device, now).is_some_and(Entry::is_let_in)
     }
 
-    /// Notes whether nothing is due for a device that is remembered.
-    pub(super) fn note(&self, ticket: Ticket, idle: bool) {
+    /// A session begins whose agent has this manifest: where it is another than the device's, it has to be told.
+    pub(super) fn compare(&self, device: DeviceId, manifest: &str) {
+        let mut memory = self.memory();
+        let mut is_other = false;
+        memory.each_entry(device, |entry| is_other |= entry.manifest != manifest);
+        if is_other {
+            memory.drop_open(device, Open::Unknown);
+        }
+    }
+
+    /// Notes what was found of a device that is remembered.
+    pub(super) fn note(&self, ticket: Ticket, found: Found<'_>) {
         let mut memory = self.memory();
         if memory.dropped[counter(ticket.device)] != ticket.dropped {
             return;
         }
-        memory.each_entry(ticket.device, |entry| entry.open = open(idle));
+        memory.each_entry(ticket.device, |entry| {
+            entry.open = open(found.is_idle);
+            found.manifest.clone_into(&mut entry.manifest);
+        });
     }
 
-    /// Remembers what was read of a device, and whether nothing is due for it; where that was not read, what was remembered
-    /// of it stays.
-    pub(super) fn remember(&self, ticket: Ticket, device: Arc<KnownDevice>, idle: Option<bool>, now: Timestamp) {
+    /// Remembers what was read of a device, and what was found of it; where that was not looked for, what was remembered of it stays.
+    pub(super) fn remember(&self, ticket: Ticket, device: Arc<KnownDevice>, found: Option<Found<'_>>, now: Timestamp) {
         let mut memory = self.memory();
         if !memory.following || memory.dropped[counter(ticket.device)] != ticket.dropped {
             return;
         }
-        let before = memory
+        let (before, manifest) = memory
             .find(ticket.device, now)
-            .map_or(Open::Unknown, |entry| entry.open);
+            .map_or((Open::Unknown, String::new()), |entry| {
+                (entry.open, entry.manifest.clone())
+            });
         memory.insert(
             ticket.device,
             Entry {
                 device,
-                open: idle.map_or(before, open),
+                open: found.map_or(before, |found| open(found.is_idle)),
+                manifest: found.map_or(manifest, |found| found.manifest.to_owned()),
                 read_at: now,
             },
         );
@@ -360,7 +386,7 @@ fn counter(device: DeviceId) -> usize {
 
 impl CommitObserver for KnownDevices {
     fn watches(&self, kind: Name) -> bool {
-        kind == Device::KIND || kind == Run::KIND
+        kind == Device::KIND || kind == Run::KIND || kind == Manifest::KIND
     }
 
     fn written(&self, writes: &[Write], is_committed: bool) {
@@ -368,6 +394,9 @@ impl CommitObserver for KnownDevices {
             let key = write.key();
             if key.kind == Device::KIND {
                 self.forget(DeviceId::from_uuid(key.id));
+            } else if key.kind == Manifest::KIND {
+                // Its session is to be told of it.
+                self.wake(DeviceId::from_uuid(key.id));
             } else if let Write::Put { body, expect, .. } = write {
                 // A run that is removed makes nothing due: where one was open, nothing was remembered.
                 let Ok(run) = serde_json::from_slice::<Written>(body) else {

@@ -7,6 +7,10 @@ use crate::kernel::{SeededRandom, SigningKey};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
+fn found(is_idle: bool) -> Found<'static> {
+    Found { is_idle, manifest: "" }
+}
+
 fn id(seed: u64) -> DeviceId {
     DeviceId::new(NOW, &SeededRandom::new(seed))
 }
@@ -42,7 +46,7 @@ fn check(between: impl FnOnce(&KnownDevices), after: impl FnOnce(&KnownDevices),
     let known = following(10);
     let ticket = known.ticket(id(1));
     between(&known);
-    known.remember(ticket, device(1, false), Some(true), NOW);
+    known.remember(ticket, device(1, false), Some(found(true)), NOW);
     after(&known);
     let got = (known.find(id(1), NOW).is_some(), is_idle(&known, id(1), NOW));
     assert_eq!(got, expected);
@@ -68,7 +72,7 @@ fn what_was_dropped_while_it_was_read_is_not_remembered() {
 fn nothing_is_remembered_while_nobody_follows_the_feed() {
     check(|_| {}, |known| known.begin_anew(false), (false, false));
     let known = KnownDevices::new(10);
-    known.remember(known.ticket(id(1)), device(1, false), Some(true), NOW);
+    known.remember(known.ticket(id(1)), device(1, false), Some(found(true)), NOW);
     assert!(known.find(id(1), NOW).is_none());
 }
 
@@ -77,37 +81,37 @@ fn reading_the_device_alone_says_nothing_of_what_is_due() {
     let known = following(10);
     known.remember(known.ticket(id(1)), device(1, false), None, NOW);
     assert!(!is_idle(&known, id(1), NOW));
-    known.remember(known.ticket(id(1)), device(1, false), Some(true), NOW);
+    known.remember(known.ticket(id(1)), device(1, false), Some(found(true)), NOW);
     known.remember(known.ticket(id(1)), device(1, false), None, NOW);
     assert!(is_idle(&known, id(1), NOW));
-    known.remember(known.ticket(id(1)), device(1, false), Some(false), NOW);
+    known.remember(known.ticket(id(1)), device(1, false), Some(found(false)), NOW);
     assert!(!is_idle(&known, id(1), NOW));
 }
 
 #[test]
 fn what_is_noted_of_work_holds_as_long_as_what_is_known_of_the_device() {
     let known = following(10);
-    known.note(known.ticket(id(1)), true);
+    known.note(known.ticket(id(1)), found(true));
     assert!(
         !is_idle(&known, id(1), NOW) && !known.is_let_in(id(1), NOW),
         "nothing is known of it"
     );
-    known.remember(known.ticket(id(1)), device(1, false), Some(false), NOW);
+    known.remember(known.ticket(id(1)), device(1, false), Some(found(false)), NOW);
     assert!(known.is_let_in(id(1), NOW));
     let ticket = known.ticket(id(1));
-    known.note(ticket, true);
+    known.note(ticket, found(true));
     assert!(is_idle(&known, id(1), NOW) && !is_idle(&known, id(1), NOW.plus(MAX_AGE + Duration::from_secs(1))));
     known.wake(id(1));
-    known.note(ticket, true);
+    known.note(ticket, found(true));
     assert!(!is_idle(&known, id(1), NOW), "one of its runs was written meanwhile");
-    known.remember(known.ticket(id(2)), device(2, true), Some(false), NOW);
+    known.remember(known.ticket(id(2)), device(2, true), Some(found(false)), NOW);
     assert!(!known.is_let_in(id(2), NOW), "it is kept out");
 }
 
 #[test]
 fn a_device_that_is_disabled_is_never_idle() {
     let known = following(10);
-    known.remember(known.ticket(id(1)), device(1, true), Some(true), NOW);
+    known.remember(known.ticket(id(1)), device(1, true), Some(found(true)), NOW);
     assert!(known.find(id(1), NOW).is_some_and(|device| device.disabled));
     assert!(!is_idle(&known, id(1), NOW));
 }
@@ -115,7 +119,7 @@ fn a_device_that_is_disabled_is_never_idle() {
 #[test]
 fn nothing_is_believed_for_longer_than_five_minutes_nor_after_the_clock_was_set_back() {
     let known = following(10);
-    known.remember(known.ticket(id(1)), device(1, false), Some(true), NOW);
+    known.remember(known.ticket(id(1)), device(1, false), Some(found(true)), NOW);
     assert!(is_idle(&known, id(1), NOW.plus(MAX_AGE)));
     assert!(!is_idle(&known, id(1), NOW.plus(MAX_AGE + Duration::from_secs(1))));
     assert!(known.find(id(1), NOW.minus(Duration::from_secs(1))).is_none());
@@ -125,7 +129,7 @@ fn nothing_is_believed_for_longer_than_five_minutes_nor_after_the_clock_was_set_
 fn memory_is_bounded_and_what_is_used_stays() {
     let known = following(10);
     for seed in 1..=100 {
-        known.remember(known.ticket(id(seed)), device(seed, false), Some(true), NOW);
+        known.remember(known.ticket(id(seed)), device(seed, false), Some(found(true)), NOW);
         assert!(known.find(id(1), NOW).is_some(), "{seed}");
     }
     let memory = known.memory();

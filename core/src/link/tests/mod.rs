@@ -1,12 +1,13 @@
 //! What a server remembers of a device between two requests, and when it no longer does; session keys and their proofs.
 
 mod direct;
+mod manifests;
 
 use std::{future::Future, time::Duration};
 
 use tokio::{task::JoinHandle, time::timeout};
 
-use super::{LinkedDevice, Session, follow};
+use super::{LinkedDevice, Session, follow, known::Found};
 use crate::{
     Fleet,
     access::{Context, Origin},
@@ -94,12 +95,18 @@ impl World {
     }
 
     async fn session(&self) -> Session {
+        self.session_with(None).await
+    }
+
+    /// A session of an agent that has this manifest.
+    async fn session_with(&self, manifest: Option<String>) -> Session {
         let hello = Hello {
             nonce: "n".into(),
             protocol_min: PROTOCOL_MIN,
             protocol_max: PROTOCOL,
             agent_version: "1".into(),
             operations: Vec::new(),
+            manifest,
         };
         let device = self.linked(&self.key).await.unwrap();
         self.here.fleet.link().open(&device, hello).await.unwrap().0
@@ -330,7 +337,15 @@ async fn the_sweep_finds_work_that_nobody_told_of() {
     world.following.abort();
     known.begin_anew(true);
     let now = world.here.clock.now();
-    known.remember(known.ticket(world.device), device.unwrap().unwrap(), Some(true), now);
+    known.remember(
+        known.ticket(world.device),
+        device.unwrap().unwrap(),
+        Some(Found {
+            is_idle: true,
+            manifest: "",
+        }),
+        now,
+    );
     assert!(world.due(&session).await.is_empty());
     crate::work::delivery::sweep(world.here.fleet.clone()).await.unwrap();
     assert!(matches!(world.due(&session).await[..], [ServerFrame::Offer(_)]));

@@ -22,7 +22,7 @@ use crate::{
     store::{Direction, Evidence, Filter, Query, Store, Tx, Value},
     work::{
         delivery::offer_first,
-        run::{Delivery, Edge, Run, RunId, State, move_run},
+        run::{Delivery, Edge, OUTPUT_LIMIT, Run, RunId, State, move_run},
     },
 };
 
@@ -34,8 +34,6 @@ const AT_ONCE: usize = 3;
 const STALLED: Duration = Duration::from_secs(60);
 /// Batches that one tick of the job looks for.
 const BATCHES: usize = 20;
-/// The output that is kept of a run, in bytes.
-const OUTPUT_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Runs that a commit makes, with the claims on their devices.
 #[derive(Debug)]
@@ -62,7 +60,8 @@ impl<'a> Made<'a> {
         for (id, device) in devices {
             let mut run = Run {
                 id: batch.run_on(id),
-                batch: batch.id,
+                batch: Some(batch.id),
+                origin: None,
                 device: id,
                 device_name: device.map_or_else(|| id.to_string(), |device| device.name.clone()),
                 operation: batch.operation.clone(),

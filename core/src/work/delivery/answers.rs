@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{DeliveryService, Told};
+use super::{DeliveryService, Told, origin::originate};
 use crate::{
     access::{Actor, Context},
     devices::DeviceId,
@@ -32,15 +32,15 @@ pub enum Answer {
 /// What a device tells of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Report {
-    device: DeviceId,
-    run: RunId,
-    told: Vec<Told>,
+    pub device: DeviceId,
+    pub run: RunId,
+    pub told: Vec<Told>,
 }
 
-/// A run while a commit is decided: as it was read, and as the answers so far have moved it.
-struct Moving {
-    before: Versioned<Run>,
-    run: Run,
+/// A run while a commit is decided: as it was read, where it was there, and as the answers so far have moved it.
+pub(super) struct Moving {
+    pub before: Option<Versioned<Run>>,
+    pub run: Run,
 }
 
 impl DeliveryService<'_> {
@@ -133,16 +133,25 @@ impl DeliveryService<'_> {
                 let mut runs: HashMap<_, _> = found
                     .map(|before| {
                         let run = before.value.clone();
-                        (run.id, Moving { before, run })
+                        (
+                            run.id,
+                            Moving {
+                                before: Some(before),
+                                run,
+                            },
+                        )
                     })
                     .collect();
+                originate(&mut tx, reports, &mut runs).await?;
                 let answers = reports
                     .iter()
                     .map(|report| self.take(&mut tx, runs.get_mut(&report.run), report))
                     .collect::<Result<Vec<_>>>()?;
                 for Moving { before, run } in runs.values() {
-                    if before.value != *run {
-                        tx.update(before, run)?;
+                    match before {
+                        Some(before) if before.value == *run => {}
+                        Some(before) => drop(tx.update(before, run)?),
+                        None => tx.create(run)?,
                     }
                 }
                 tx.commit().await?;

@@ -3,6 +3,7 @@
 //! ```text
 //!   service   who asks and tells; many at once share a commit
 //!   offers    devices that ask ──▶ what is due for each
+//!   origin    runs that devices begin by themselves
 //!   told      what a device says of a run ──▶ answers: what becomes of it
 //!   rules     which runs a device is offered next
 //!   sweep     ends what is overdue
@@ -10,6 +11,7 @@
 
 mod answers;
 mod offers;
+mod origin;
 mod rules;
 mod service;
 mod sweep;

@@ -10,9 +10,11 @@ use crate::{
         device::{check_not_kept_out, of_agent_in},
     },
     kernel::{Class, EntityId, Error, MAX_LIMIT, PageRequest, Result, Timestamp},
+    protocol::ManifestMark,
     store::{Direction, Evidence, Query, Reader, Tx, Versioned},
     work::{
         Run, RunId, State,
+        desired::Manifest,
         run::{Edge, Ending, Step, event, step_run},
     },
 };
@@ -44,8 +46,10 @@ pub(crate) struct Due {
     pub offered: Vec<Run>,
     /// Runs to stop.
     pub cancels: Vec<RunId>,
-    /// Whether it has no open run: then nothing becomes due before one of its runs is written.
+    /// Whether it has no open run: then nothing becomes due before one of its runs is written, or its manifest.
     pub is_idle: bool,
+    /// What its manifest is called; none where it has none.
+    pub manifest: Option<ManifestMark>,
 }
 
 /// What became of the runs that were chosen for offering.
@@ -67,6 +71,7 @@ impl DeliveryService<'_> {
         let there = asks.iter().zip(&devices).filter(|(_, device)| device.is_ok());
         let there: Vec<_> = there.map(|(ask, _)| ask.device).collect();
         let mut open = open_runs(&there, &mut reader).await?;
+        let mut manifests = manifests(&there, &mut reader).await?;
         let now = self.store.clock().now();
         let (mut dues, mut chosen) = (Vec::with_capacity(asks.len()), Vec::new());
         for (ask, device) in asks.iter().zip(devices) {
@@ -78,6 +83,7 @@ impl DeliveryService<'_> {
                     offered: Vec::new(),
                     cancels: Vec::new(),
                     is_idle: runs.as_ref().is_some_and(Vec::is_empty),
+                    manifest: manifests.remove(&ask.device),
                 };
                 let runs = runs.unwrap_or_default();
                 let refs: Vec<_> = runs.iter().map(|run| &run.value).collect();
@@ -179,6 +185,16 @@ async fn devices(asks: &[Ask], reader: &mut Reader) -> Result<Vec<Result<Option<
         });
     }
     Ok(devices)
+}
+
+/// What the manifests of devices are called.
+async fn manifests(devices: &[DeviceId], reader: &mut Reader) -> Result<HashMap<DeviceId, ManifestMark>> {
+    let found = reader.get_many::<Manifest>(devices).await?.into_iter().flatten();
+    let mark = |found: Versioned<Manifest>| ManifestMark {
+        version: found.version,
+        digest: found.value.digest,
+    };
+    Ok(found.map(|found| (found.id, mark(found))).collect())
 }
 
 /// The open runs of devices, the oldest first.

@@ -71,7 +71,8 @@ mod tests {
                 let how = chars.next().unwrap();
                 Run {
                     id: RunId::new(now, &random),
-                    batch: BatchId::new(now, &random),
+                    batch: Some(BatchId::new(now, &random)),
+                    origin: None,
                     device: DeviceId::new(now, &random),
                     device_name: "d".into(),
                     operation: operation.into(),

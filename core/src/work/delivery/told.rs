@@ -2,7 +2,7 @@
 
 use crate::{
     kernel::Timestamp,
-    protocol::{Finished, Output, Refused, RunResult},
+    protocol::{Finished, Originated, Output, Refused, RunResult},
     work::{
         Run, State,
         run::{Edge, Ending},
@@ -14,6 +14,8 @@ use crate::{
 pub enum Told {
     /// The run is in its journal.
     Accepted,
+    /// The device has begun the run by itself, and it is in its journal.
+    Originated(Originated),
     /// The run has begun. The device's clock is not trusted beyond now.
     Started(Timestamp),
     /// The device will never execute the run.
@@ -29,6 +31,7 @@ impl Told {
     pub(crate) fn edge(&self) -> Option<Edge> {
         Some(match self {
             Self::Accepted => Edge::Accept,
+            Self::Originated(_) => Edge::Originate,
             Self::Started(_) => Edge::Start,
             Self::Refused(refused) if refused.code == "offer.expired" => Edge::Finish(State::Expired),
             Self::Refused(_) => Edge::Finish(State::Failed),
@@ -56,7 +59,7 @@ impl Told {
     /// Notes it in the run. Before the step, which keeps times that the device tells better.
     pub(super) fn note(&self, run: &mut Run, now: Timestamp) {
         match self {
-            Self::Accepted => run.delivery.receipt_at = Some(now),
+            Self::Accepted | Self::Originated(_) => run.delivery.receipt_at = Some(now),
             Self::Started(at) => {
                 run.delivery.receipt_at.get_or_insert(now);
                 run.started_at = Some(within(*at, run.created_at, now));
@@ -92,7 +95,7 @@ impl Told {
 
 /// A time that a device tells, not before `earliest` and never after now. `earliest` may itself be after now: another server wrote it
 /// by its own clock, or this one's was set back.
-fn within(told: Timestamp, earliest: Timestamp, now: Timestamp) -> Timestamp {
+pub(super) fn within(told: Timestamp, earliest: Timestamp, now: Timestamp) -> Timestamp {
     told.max(earliest).min(now)
 }
 

@@ -46,7 +46,7 @@ pub(crate) use catalogue::Catalogues;
 pub use definitions::{Definition, DefinitionId};
 pub use edition::{ChangeCounts, DesiredChange, DesiredChangeId, DesiredEdition, DesiredEditionId};
 pub use events::*;
-pub use manifest::{Manifest, ManifestContent, ManifestContentId};
+pub use manifest::{Manifest, ManifestContent, ManifestContentId, ManifestGroup, Occurrence, manifest_digest};
 pub(crate) use manifest::{compile_pending, remove_idle_contents};
 pub use model::{DesiredState, Mode, OnFailure, Source, Target};
 pub use owners::DeviceOwners;

@@ -8,7 +8,7 @@ use super::{
     DEFINITION_DELETE, DEFINITION_UPDATE, Definition, DesiredAction, DesiredChange, DesiredEdition, DeviceOwners,
     DeviceSelections, Manifest, ManifestContent, OWNERS_SET, SELECTION_SET, SELECTIONS_WRITE, SET_CREATE, SET_DELETE,
     SET_UPDATE, compile_pending,
-    manifest::{ManifestEvent, ManifestProgress},
+    manifest::{ManifestEvent, ManifestProgress, ManifestState},
     remove_idle_contents,
 };
 use crate::{
@@ -34,6 +34,7 @@ pub(in crate::work) fn add_to(module: &mut Module) {
     ]);
     module.lanes.push(lane_schema::<ManifestEvent>());
     module.latest.push(latest_schema::<ManifestProgress>());
+    module.latest.push(latest_schema::<ManifestState>());
     let entry = |permission, allows, least| PermissionEntry {
         permission,
         allows,

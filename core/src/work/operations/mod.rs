@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod agent_update;
+pub mod manifest_apply;
 mod model;
 pub mod refresh;
 pub mod shell;

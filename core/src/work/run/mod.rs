@@ -4,8 +4,9 @@ mod model;
 mod service;
 mod state;
 
-pub use model::{Delivery, Ending, Run, RunEvent, RunId, RunView, StateCount};
+pub use model::{Delivery, Ending, Run, RunEvent, RunId, RunOrigin, RunView, StateCount};
 pub use service::{RUN_CANCEL, RUN_NOT_FOUND, RunCounts, RunFilter, RunService};
 pub use state::{EDGES, Edge, State, Step};
 
+pub(crate) use model::OUTPUT_LIMIT;
 pub(crate) use service::{event, move_run, step_run};

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Edge, State, Step};
 use crate::{
     Entity,
     access::Actor,
     devices::DeviceId,
-    kernel::Timestamp,
+    kernel::{EntityId as _, Timestamp, named_uuid},
     store::{Column, LaneRow, Name, Value},
-    work::BatchId,
+    work::{BatchId, desired::ActionId},
 };
 
 crate::define_id!(
@@ -19,6 +20,26 @@ crate::define_id!(
     RunId,
     "run"
 );
+
+impl RunId {
+    /// The run by which a device applies an occurrence of its manifest at this time: whoever tells of it twice tells of one run.
+    pub fn originated(device: DeviceId, occurrence: Uuid, at: Timestamp) -> Self {
+        let name = format!("{}/{occurrence}/{}", device.uuid(), at.as_micros());
+        Self::from_uuid(named_uuid("originated_run", &name))
+    }
+}
+
+/// What a device began a run for by itself: an occurrence of its manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunOrigin {
+    /// The action.
+    pub action: ActionId,
+    /// Its place in the manifest.
+    pub occurrence: Uuid,
+    /// The version of the manifest.
+    pub manifest_version: u64,
+}
 
 /// How far an offer got.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,9 +87,13 @@ pub struct Run {
     /// Its id.
     #[entity(id)]
     pub id: RunId,
-    /// The batch that it belongs to.
+    /// The batch that it belongs to; none where its device began it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[entity(reference)]
-    pub batch: BatchId,
+    pub batch: Option<BatchId>,
+    /// What its device began it for by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<RunOrigin>,
     /// Its device.
     #[entity(reference)]
     pub device: DeviceId,
@@ -102,6 +127,9 @@ pub struct Run {
     /// How it ended.
     pub ending: Option<Ending>,
 }
+
+/// The output that is kept of a run, in bytes.
+pub(crate) const OUTPUT_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// What the sweep allows beyond a deadline: for the agent to stop the run and for its answer to travel.
 pub(crate) const GRACE: Duration = Duration::from_secs(60);
@@ -156,8 +184,10 @@ pub struct RunEvent {
     pub run: RunId,
     /// Its device.
     pub device: DeviceId,
-    /// Its batch.
-    pub batch: BatchId,
+    /// Its batch; none where its device began it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub batch: Option<BatchId>,
     /// From where.
     pub from: State,
     /// To where.
@@ -189,8 +219,10 @@ impl LaneRow for RunEvent {
 pub struct RunView {
     /// Its id.
     pub id: RunId,
-    /// The batch that it belongs to.
-    pub batch: BatchId,
+    /// The batch that it belongs to; null where its device began it by itself.
+    pub batch: Option<BatchId>,
+    /// What its device began it for by itself, to keep its desired state; null for what somebody asked for.
+    pub origin: Option<RunOrigin>,
     /// Its device.
     pub device: DeviceId,
     /// The device's name when the run was created.
@@ -227,6 +259,7 @@ impl From<Run> for RunView {
         Self {
             id: run.id,
             batch: run.batch,
+            origin: run.origin,
             device: run.device,
             device_name: run.device_name,
             operation: run.operation,

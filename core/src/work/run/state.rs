@@ -57,6 +57,8 @@ pub enum Edge {
     Release,
     /// It is about to be sent, for the first time or again.
     Offer,
+    /// Its device has begun it by itself.
+    Originate,
     /// The agent has it.
     Accept,
     /// The agent has begun.
@@ -110,6 +112,7 @@ pub const EDGES: &[(State, Edge, State)] = &[
     (AwaitingApproval, Edge::Schedule, Scheduled),
     (Scheduled, Edge::Release, Queued),
     (Queued, Edge::Offer, Offered),
+    (Draft, Edge::Originate, Accepted),
     (Offered, Edge::Accept, Accepted),
     (Offered, Edge::Start, Running),
     (Accepted, Edge::Start, Running),
@@ -202,7 +205,7 @@ impl State {
             Edge::Finish(end) if self == end => Step::Repeat,
             // Frames that arrive again, or late, are absorbed.
             Edge::Offer if self == Offered => Step::Repeat,
-            Edge::Accept if matches!(self, Accepted | Running) || self.is_terminal() => Step::Repeat,
+            Edge::Accept | Edge::Originate if matches!(self, Accepted | Running) || self.is_terminal() => Step::Repeat,
             Edge::Start if self == Running || self.is_terminal() => Step::Repeat,
             Edge::Withdraw | Edge::Expire | Edge::TimeOut | Edge::Lose if self.is_terminal() => Step::Repeat,
             _ => Step::Illegal,
@@ -226,6 +229,7 @@ mod tests {
             Edge::Schedule,
             Edge::Release,
             Edge::Offer,
+            Edge::Originate,
             Edge::Accept,
             Edge::Start,
             Edge::Withdraw,

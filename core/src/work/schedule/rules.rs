@@ -47,6 +47,11 @@ impl Timetable {
         }
     }
 
+    /// The times of an expression in a zone that the device itself is in; none where the expression is not understood.
+    pub fn in_zone(cron: &str, zone: TimeZone) -> Self {
+        Self(Cron::parse(cron).map_or(When::Never, |cron| When::Cron(Box::new(cron), zone)))
+    }
+
     /// The same of an expression and a zone.
     pub(crate) fn recurring(cron: &str, name: &str) -> Self {
         Self(match Cron::parse(cron) {

@@ -55,7 +55,7 @@ async fn what_waits_ends_at_once_and_what_a_device_has_hears_of_it() {
 async fn a_batch_that_has_ended_stays_as_it_is() {
     let work = Work::new().await;
     let run = work.run_in(State::Succeeded).await;
-    let batch = work.show(run).await.batch;
+    let batch = work.show(run).await.batch.unwrap();
     let audited = work.test.actions().await.len();
     assert_eq!(work.stop(batch).await.cancelled_at, None);
     assert_eq!(work.test.actions().await.len(), audited);

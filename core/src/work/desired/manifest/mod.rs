@@ -12,6 +12,7 @@
 //! document. A content that no device has any more is kept for thirty days, so that those rows can be followed.
 
 mod compile;
+mod device;
 mod keep;
 mod marks;
 mod model;
@@ -20,12 +21,13 @@ mod service;
 mod write;
 
 pub(in crate::work::desired) use compile::Compiled;
+pub(crate) use device::find_occurrences;
 pub use keep::Kept;
 pub(crate) use keep::{compile_pending, remove_idle_contents};
 pub(in crate::work::desired) use marks::Marks;
 pub use model::{
     Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestEventKind, ManifestGroup, ManifestProblem,
-    ManifestProgress, ManifestProgressId, ManifestView, Occurrence, Round, WhyView,
+    ManifestProgress, ManifestProgressId, ManifestState, ManifestView, Occurrence, Round, WhyView,
 };
-pub use rules::{MAX_CONTENT_BYTES, MAX_OCCURRENCES, MAX_REVERTS};
+pub use rules::{MAX_CONTENT_BYTES, MAX_OCCURRENCES, MAX_REVERT_BYTES, MAX_REVERTS, manifest_digest};
 pub use service::{ManifestService, WhyFilter};

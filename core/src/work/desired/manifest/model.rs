@@ -7,6 +7,7 @@ use crate::{
     Entity,
     devices::DeviceId,
     kernel::{EntityId as _, PageToken, Result, Timestamp, canonical, named_uuid},
+    protocol::Applied,
     store::{Column, ColumnType, LaneRow, LatestValue, Name, Tx, Value},
     work::desired::{
         ActionId, ActionSetId, DesiredChangeId, DesiredState, OnFailure, Rhythm, Target,
@@ -268,6 +269,23 @@ impl LatestValue for ManifestProgress {
     const VERSION: u32 = 1;
 }
 
+/// What a device told of its manifest last: a latest value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ManifestState {
+    /// What it told.
+    #[serde(flatten)]
+    pub applied: Applied,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl LatestValue for ManifestState {
+    type Id = DeviceId;
+    const SET: Name = "manifest_state";
+    const VERSION: u32 = 1;
+}
+
 /// The manifest of a device as people, programs and its agent see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -286,6 +304,8 @@ pub struct ManifestView {
     pub problem: Option<ManifestProblem>,
     /// When this version was compiled.
     pub compiled_at: Timestamp,
+    /// What the device told of it last; null while it has told nothing. It may be about an older version.
+    pub state: Option<ManifestState>,
 }
 
 /// What comes of an action on a device, and why.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::Value as Json;
+use uuid::Uuid;
 
 use super::{Compiled, Manifest, ManifestGroup, ManifestProblem, Occurrence};
 use crate::{
@@ -19,7 +20,15 @@ pub const MAX_CONTENT_BYTES: usize = 1024 * 1024;
 /// The most that is to be taken back on one device.
 pub const MAX_REVERTS: usize = 500;
 
-/// The digest of what a device shall be.
+/// The most bytes of what is to be taken back on one device, as JSON.
+pub const MAX_REVERT_BYTES: usize = 1024 * 1024;
+
+/// The digest of what a device shall be: BLAKE3 of the canonical bytes of `{"groups", "reverts"}`, in hexadecimal digits.
+pub fn manifest_digest(groups: &[ManifestGroup], reverts: &[Occurrence]) -> Result<String> {
+    digest(groups, reverts).map(|(digest, _)| digest)
+}
+
+/// The digest of what a device shall be, and of how many bytes.
 pub(super) fn digest(groups: &[ManifestGroup], reverts: &[Occurrence]) -> Result<(String, usize)> {
     #[derive(Serialize)]
     struct Body<'a> {
@@ -59,9 +68,11 @@ pub(super) fn next(
         }));
     };
     let reverts = reverts(before, old, &content.actions, is_reverted);
-    if reverts.len() > MAX_REVERTS {
-        let why =
-            format!("more than {MAX_REVERTS} actions are to be taken back on the device; take fewer away at once");
+    if reverts.len() > MAX_REVERTS || digest(&[], &reverts)?.1 > MAX_REVERT_BYTES {
+        let why = format!(
+            "more is to be taken back on the device than a manifest holds ({MAX_REVERTS} actions, {MAX_REVERT_BYTES} bytes); take \
+             fewer away at once"
+        );
         return Ok(failed(device, Some(before), MANIFEST_TOO_LARGE.name(), &why, now));
     }
     let digest = match reverts.is_empty() {
@@ -129,15 +140,22 @@ fn reverts(
         .collect()
 }
 
+/// The id of what takes back an occurrence.
+pub(super) fn revert_id(occurrence: &Occurrence) -> Uuid {
+    named_uuid(
+        "manifest_revert",
+        &format!("{}/{}", occurrence.action, occurrence.generation),
+    )
+}
+
 /// An occurrence, applied as absent.
-fn taken_back(occurrence: &Occurrence) -> Occurrence {
+pub(super) fn taken_back(occurrence: &Occurrence) -> Occurrence {
     let mut params = occurrence.params.clone();
     if let Json::Object(members) = &mut params {
         members.insert("state".into(), DesiredState::Absent.name().into());
     }
-    let name = format!("{}/{}", occurrence.action, occurrence.generation);
     Occurrence {
-        id: named_uuid("manifest_revert", &name),
+        id: revert_id(occurrence),
         params,
         state: DesiredState::Absent,
         action_set: None,

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use uuid::Uuid;
-
 use super::{
-    Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestEventKind, ManifestGroup, ManifestView,
-    WhyView, rules,
+    Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestGroup, ManifestState, ManifestView, WhyView,
 };
 use crate::{
     access::Context,
     devices::{Device, DeviceId, DeviceSummary, not_found, require_in_scope},
     kernel::{EntityId as _, Page, PageRequest, PageToken, Result, query_fingerprint},
-    store::{Evidence, LaneQuery, Reader, Store},
+    store::{LaneQuery, Reader, Store},
     work::{
         Operations,
         desired::{
@@ -63,11 +60,6 @@ impl<'a> ManifestService<'a> {
         })
     }
 
-    /// The same for the device's own agent; none when it has none, and then it leaves everything as it is.
-    pub async fn of_agent(&self, device: DeviceId) -> Result<Option<ManifestView>> {
-        manifest(&mut self.store.reader().await?, device).await
-    }
-
     /// A page of what happened to the manifest of a device, newest first.
     pub async fn history(
         &self,
@@ -88,35 +80,6 @@ impl<'a> ManifestService<'a> {
         let found = self.store.get::<ManifestContent>(id).await?;
         let found = found.ok_or_else(|| MANIFEST_NOT_FOUND.error("this content is not kept any more"))?;
         Ok(found.value.groups)
-    }
-
-    /// The device has taken these back. What it tells twice changes nothing.
-    pub async fn confirm_reverts(&self, device: DeviceId, occurrences: &[Uuid]) -> Result<()> {
-        let context = Context::system("work.manifests");
-        // With whoever compiles, as its other changes.
-        let _alone = self.catalogues.compiling.lock().await;
-        self.store
-            .change(&context, Evidence::Observed, |mut tx| async move {
-                let Some(before) = tx.get::<Manifest>(device).await? else {
-                    return Err(MANIFEST_NOT_FOUND.error("this device has no manifest"));
-                };
-                let mut after = before.value.clone();
-                after.reverts.retain(|revert| !occurrences.contains(&revert.id));
-                if after.reverts.len() == before.reverts.len() {
-                    return Ok(());
-                }
-                let groups = groups(tx.reader(), &before.value).await?;
-                after.digest = rules::digest(&groups, &after.reverts)?.0;
-                after.version += 1;
-                after.compiled_at = tx.now();
-                tx.update(&before, &after)?;
-                let count = before.reverts.len() - after.reverts.len();
-                let (now, salt) = (tx.now(), self.store.new_uuid());
-                ManifestEvent::of(ManifestEventKind::RevertsConfirmed, &after, count, now).append_to(&mut tx, salt)?;
-                tx.commit().await?;
-                Ok(())
-            })
-            .await
     }
 
     /// A page of what comes of each action on a device, and why, by the actions' ids: of those that an assignment leads to, or of one
@@ -157,6 +120,7 @@ async fn manifest(reader: &mut Reader, device: DeviceId) -> Result<Option<Manife
     let Some(found) = reader.get::<Manifest>(device).await? else {
         return Ok(None);
     };
+    let state = reader.latest::<ManifestState>(&[device]).await?.pop().flatten();
     let groups = groups(reader, &found.value).await?;
     let found = found.value;
     Ok(Some(ManifestView {
@@ -167,10 +131,12 @@ async fn manifest(reader: &mut Reader, device: DeviceId) -> Result<Option<Manife
         reverts: found.reverts,
         problem: found.problem,
         compiled_at: found.compiled_at,
+        state,
     }))
 }
 
-async fn groups(reader: &mut Reader, manifest: &Manifest) -> Result<Vec<ManifestGroup>> {
+/// The groups of a manifest.
+pub(super) async fn groups(reader: &mut Reader, manifest: &Manifest) -> Result<Vec<ManifestGroup>> {
     let Some(id) = manifest.content else {
         return Ok(Vec::new());
     };

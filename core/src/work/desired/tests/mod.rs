@@ -3,6 +3,7 @@
 mod authors;
 mod keeping;
 mod manifests;
+mod origin;
 mod selections;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::{
     Fleet,
     access::Permission,
     devices::{DeviceGroupId, DeviceId, groups::NewDeviceGroup, testing::TestFleet},
-    kernel::{EntityId as _, MasterKey, PageRequest, Result, SeededRandom},
+    kernel::{Class, EntityId as _, MasterKey, PageRequest, Result, SeededRandom, Timestamp},
     modules::Module,
     work::{
         OperationKind,
@@ -176,7 +177,10 @@ impl Desired {
     }
 
     async fn manifest(&self, device: DeviceId) -> Option<ManifestView> {
-        self.desired().manifests().of_agent(device).await.unwrap()
+        match self.desired().manifests().show(&self.test.admin(), device).await {
+            Err(error) if error.class() == Class::NotFound => None,
+            shown => Some(shown.unwrap()),
+        }
     }
 
     /// The version of a device's manifest and what it applies, such as `1: set[a b-] c`, `~` before what is to be taken back.

@@ -1,0 +1,180 @@
+//! What a device's own agent asks and tells of its manifest.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::{
+    Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestEventKind, ManifestGroup, ManifestService,
+    ManifestState, Occurrence, rules, service::groups,
+};
+use crate::{
+    access::Context,
+    devices::DeviceId,
+    kernel::{EntityId as _, Error, MAX_LIMIT, PageRequest, Result, SigningKey},
+    protocol::{Applied, MAX_FAILING, ManifestAnswer, ManifestAnswerBody, ManifestRequest, difference},
+    store::{Evidence, Ingest, LaneQuery, Reader},
+    work::desired::MANIFEST_NOT_FOUND,
+};
+
+impl ManifestService<'_> {
+    /// The manifest of a device, signed, as the difference to what its agent has. A device without one is told so: its agent keeps
+    /// nothing any more, and takes nothing back.
+    pub async fn of_agent(
+        &self,
+        device: DeviceId,
+        request: &ManifestRequest,
+        dispatch: &SigningKey,
+    ) -> Result<ManifestAnswer> {
+        if request.nonce.is_empty() || request.nonce.len() > 64 {
+            return Err(Error::invalid_field("/nonce", "1 to 64 bytes"));
+        }
+        let mut reader = self.store.reader().await?;
+        let found = reader.get::<Manifest>(device).await?;
+        let (mut now, mut had) = (Vec::new(), Vec::new());
+        if let Some(found) = &found {
+            now = groups(&mut reader, found).await?;
+        }
+        if let Some(have) = &request.have {
+            // What is not kept any more is sent whole.
+            let content = reader.get::<ManifestContent>(ManifestContentId::of(have)).await?;
+            had = content.map(|content| content.value.groups).unwrap_or_default();
+        }
+        drop(reader);
+        let found = found.map(|found| found.value);
+        let (version, digest, reverts) =
+            found.map_or_else(Default::default, |found| (found.version, found.digest, found.reverts));
+        let body = ManifestAnswerBody {
+            nonce: request.nonce.clone(),
+            device,
+            version,
+            digest,
+        };
+        ManifestAnswer::sign(body, difference(&had, now), reverts, dispatch).map_err(Error::internal)
+    }
+
+    /// The device has taken these back. What it tells twice changes nothing.
+    pub async fn confirm_reverts(&self, device: DeviceId, occurrences: &[Uuid]) -> Result<()> {
+        let context = Context::system("work.manifests");
+        // With whoever compiles, as its other changes.
+        let _alone = self.catalogues.compiling.lock().await;
+        self.store
+            .change(&context, Evidence::Observed, |mut tx| async move {
+                let Some(before) = tx.get::<Manifest>(device).await? else {
+                    return Err(MANIFEST_NOT_FOUND.error("this device has no manifest"));
+                };
+                let mut after = before.value.clone();
+                after.reverts.retain(|revert| !occurrences.contains(&revert.id));
+                if after.reverts.len() == before.reverts.len() {
+                    return Ok(());
+                }
+                let groups = groups(tx.reader(), &before.value).await?;
+                after.digest = rules::manifest_digest(&groups, &after.reverts)?;
+                after.version += 1;
+                after.compiled_at = tx.now();
+                tx.update(&before, &after)?;
+                let count = before.reverts.len() - after.reverts.len();
+                let (now, salt) = (tx.now(), self.store.new_uuid());
+                ManifestEvent::of(ManifestEventKind::RevertsConfirmed, &after, count, now).append_to(&mut tx, salt)?;
+                tx.commit().await?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The device tells what became of its manifest.
+    pub async fn note_applied(&self, device: DeviceId, mut applied: Applied) -> Result<()> {
+        let fits = |code: &String| code.len() <= 64 && !code.contains('\0');
+        applied.failing.truncate(MAX_FAILING);
+        for failing in &mut applied.failing {
+            failing.code = failing.code.take().filter(fits);
+        }
+        if applied.digest.len() > 64 || applied.digest.contains('\0') {
+            return Err(Error::invalid_field("/frames", "a digest is too long"));
+        }
+        let at = self.store.clock().now();
+        let mut ingest = Ingest::default();
+        ingest.set(device, &ManifestState { applied, at })?;
+        self.store.ingest(ingest).await
+    }
+}
+
+/// The occurrences that devices tell of, as far as they stand, or stood lately, in their manifests: what a device applies is what it
+/// was given, whenever that was.
+pub(crate) async fn find_occurrences(
+    reader: &mut Reader,
+    asks: &[(DeviceId, Uuid)],
+) -> Result<Vec<Option<Occurrence>>> {
+    if asks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let devices: Vec<_> = asks.iter().map(|(device, _)| *device).collect();
+    let manifests = reader.get_many::<Manifest>(&devices).await?;
+    let mut contents = Contents::default();
+    contents
+        .read(
+            reader,
+            manifests.iter().flatten().filter_map(|manifest| manifest.content),
+        )
+        .await?;
+    let mut found = Vec::with_capacity(asks.len());
+    for ((device, id), manifest) in asks.iter().zip(&manifests) {
+        let current = manifest.as_ref().and_then(|manifest| {
+            let reverts = manifest.reverts.iter().find(|revert| revert.id == *id);
+            reverts.cloned().or_else(|| contents.find(manifest.content?, *id))
+        });
+        found.push(match current {
+            Some(current) => Some(current),
+            None => find_in_history(reader, &mut contents, *device, *id).await?,
+        });
+    }
+    Ok(found)
+}
+
+/// Looks through the last versions of a device's manifest.
+async fn find_in_history(
+    reader: &mut Reader,
+    contents: &mut Contents,
+    device: DeviceId,
+    id: Uuid,
+) -> Result<Option<Occurrence>> {
+    let query = LaneQuery::<ManifestEvent>::newest_first().stream(device.uuid());
+    let events = reader.rows(&query, &PageRequest::new(Some(MAX_LIMIT), None)?).await?;
+    for content in events.items.iter().filter_map(|event| event.content) {
+        contents.read(reader, [content]).await?;
+        if let Some(found) = contents.find(content, id) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Contents that were read, each once.
+#[derive(Default)]
+struct Contents(BTreeMap<ManifestContentId, Vec<ManifestGroup>>);
+
+impl Contents {
+    async fn read(&mut self, reader: &mut Reader, ids: impl IntoIterator<Item = ManifestContentId>) -> Result<()> {
+        let mut missing: Vec<_> = ids.into_iter().filter(|id| !self.0.contains_key(id)).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        for content in reader
+            .get_many::<ManifestContent>(&missing)
+            .await?
+            .into_iter()
+            .flatten()
+        {
+            self.0.insert(content.id, content.value.groups);
+        }
+        Ok(())
+    }
+
+    /// An occurrence of a content, or what takes one of it back.
+    fn find(&self, content: ManifestContentId, id: Uuid) -> Option<Occurrence> {
+        let mut occurrences = self.0.get(&content)?.iter().flat_map(|group| &group.occurrences);
+        occurrences.find_map(|one| match one.id == id {
+            true => Some(one.clone()),
+            false => (rules::revert_id(one) == id).then(|| rules::taken_back(one)),
+        })
+    }
+}

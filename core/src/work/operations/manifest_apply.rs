@@ -1,0 +1,44 @@
+//! `manifest.apply`: fetches the device's manifest and applies all of it now, whatever its rhythm.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Lane, OperationKind, Risk, Upkeep, schema_of};
+use crate::access::Permission;
+
+/// Have devices apply their manifests now.
+pub const MANIFEST_APPLY_RUN: Permission = Permission::new("operations.manifest.apply:run");
+
+/// The name of the kind.
+pub const NAME: &str = "manifest.apply";
+
+/// The parameters of `manifest.apply`: there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ManifestApplyParams {}
+
+fn check(params: serde_json::Value) -> Result<serde_json::Value, String> {
+    if !params.is_null() {
+        serde_json::from_value::<ManifestApplyParams>(params).map_err(|error| error.to_string())?;
+    }
+    Ok(serde_json::json!({}))
+}
+
+/// The kind.
+pub const KIND: OperationKind = OperationKind {
+    name: NAME,
+    title: "apply the desired state now",
+    permission: MANIFEST_APPLY_RUN,
+    // Nothing that the device would not do by itself, only sooner.
+    risk: Risk::Low,
+    // It only waits: what it asks for takes its turn.
+    lane: Lane::Shared,
+    idempotent: true,
+    upkeep: Upkeep::None,
+    knows_absence: false,
+    timeout_seconds: 3_600,
+    max_timeout_seconds: 86_400,
+    expiry_seconds: 3_600,
+    params_schema: schema_of::<ManifestApplyParams>,
+    check,
+};
