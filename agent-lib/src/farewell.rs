@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     credentials::Credentials,
+    desired,
     identity::{IDENTITY_UNREADABLE, Identity, read_bounded, write_private},
 };
 
@@ -53,6 +54,7 @@ impl Farewell {
             IDENTITY_UNREADABLE.error(format!("{} cannot be written: {error}", state.join(FILE).display()))
         })?;
         Credentials::remove(state)?;
+        desired::forget(state)?;
         Identity::remove(state)?;
         Ok(farewell)
     }

@@ -8,6 +8,7 @@
 //! runs/         runs: taken into the journal, executed at most once, reported until the server has it all
 //! operations.rs what can be executed, by executor/; policy/ says what may be
 //! actions/      what keeps the device in a state: files, services, packages, accounts
+//! desired/      the manifest: fetched, kept on schedule with or without a connection, told of
 //! journal/      the durable spool; state.rs holds the folder
 //! reports/      the inventory: announced by hashes, sent where wanted; collect/ reads it
 //! update/       other versions of the agent: fetched, tried, kept or left
@@ -21,6 +22,7 @@ pub mod backoff;
 pub mod clock;
 pub mod collect;
 pub mod credentials;
+pub mod desired;
 pub mod enrol;
 pub mod executor;
 pub mod farewell;

@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use fleet_core::{
     protocol::{OfferBody, OutputStream, RunResult},
-    work::operations::{agent_update, refresh, shell},
+    work::operations::{agent_update, manifest_apply, refresh, shell},
 };
 
 use crate::{
     actions::{self, Actions},
+    desired::Requests,
     executor::Executor,
     reports::{Reports, section},
     runs::{Cancellation, Ending, Execute, OutputSink},
@@ -22,16 +23,22 @@ const SENDING: Duration = Duration::from_secs(60);
 const ASKING: Duration = Duration::from_secs(3);
 
 /// What this agent executes.
-pub const KINDS: [&str; 3 + actions::KINDS.len()] = {
-    let mut kinds = [""; 3 + actions::KINDS.len()];
-    (kinds[0], kinds[1], kinds[2]) = (shell::NAME, refresh::NAME, agent_update::NAME);
+pub const KINDS: [&str; OWN.len() + actions::KINDS.len()] = {
+    let mut kinds = [""; OWN.len() + actions::KINDS.len()];
     let mut at = 0;
-    while at < actions::KINDS.len() {
-        kinds[3 + at] = actions::KINDS[at];
+    while at < kinds.len() {
+        kinds[at] = if at < OWN.len() {
+            OWN[at]
+        } else {
+            actions::KINDS[at - OWN.len()]
+        };
         at += 1;
     }
     kinds
 };
+
+/// Those that are no actions.
+const OWN: [&str; 4] = [shell::NAME, refresh::NAME, agent_update::NAME, manifest_apply::NAME];
 
 /// The built-in kinds.
 #[derive(Debug)]
@@ -40,16 +47,25 @@ pub struct Operations {
     reports: Arc<Reports>,
     updater: Arc<Updater>,
     actions: Actions,
+    requests: Arc<Requests>,
 }
 
 impl Operations {
-    /// Executes scripts with `executor`, refreshes `reports`, brings other versions by `updater`, and keeps the device by `actions`.
-    pub fn new(executor: Executor, reports: Arc<Reports>, updater: Arc<Updater>, actions: Actions) -> Self {
+    /// Executes scripts with `executor`, refreshes `reports`, brings other versions by `updater`, keeps the device by `actions`, and its
+    /// desired state by `requests`.
+    pub fn new(
+        executor: Executor,
+        reports: Arc<Reports>,
+        updater: Arc<Updater>,
+        actions: Actions,
+        requests: Arc<Requests>,
+    ) -> Self {
         Self {
             executor,
             reports,
             updater,
             actions,
+            requests,
         }
     }
 
@@ -99,6 +115,37 @@ impl Operations {
     }
 }
 
+impl Operations {
+    async fn apply_manifest(&self, offer: &OfferBody, output: OutputSink, mut cancellation: Cancellation) -> Ending {
+        let work = async {
+            let Some(applied) = self.requests.apply_all().await else {
+                return Ending::failed("agent.busy", "so many wait for this already that it is not begun");
+            };
+            for line in &applied.lines {
+                output.write(OutputStream::Stdout, &format!("{line}\n")).await;
+            }
+            if applied.lines.is_empty() {
+                let why = "nothing is assigned to this device";
+                output.write(OutputStream::Stdout, &format!("{why}\n")).await;
+            }
+            Ending {
+                changed: Some(applied.changed > 0),
+                message: (applied.failed > 0).then(|| format!("{} could not be brought there", applied.failed)),
+                ..Ending::of(match applied.failed {
+                    0 => RunResult::Succeeded,
+                    _ => RunResult::SucceededWithIssues,
+                })
+            }
+        };
+        let patience = Duration::from_secs(u64::from(offer.timeout_seconds));
+        tokio::select! {
+            // What is under way goes on all the same: it is the device's own.
+            ending = tokio::time::timeout(patience, work) => ending.unwrap_or_else(|_| Ending::of(RunResult::TimedOut)),
+            () = cancellation.requested() => Ending::of(RunResult::Cancelled),
+        }
+    }
+}
+
 #[async_trait]
 impl Execute for Operations {
     fn kinds(&self) -> Vec<String> {
@@ -109,6 +156,7 @@ impl Execute for Operations {
         match offer.kind.as_str() {
             shell::NAME => actions::shell::run(&self.executor, offer, &output, &cancellation).await,
             refresh::NAME => self.refresh(offer, output, cancellation).await,
+            manifest_apply::NAME => self.apply_manifest(offer, output, cancellation).await,
             agent_update::NAME => self.updater.execute(offer, &output, cancellation).await,
             kind => match self.actions.execute(offer, &output, &cancellation).await {
                 Some(ending) => ending,

@@ -23,13 +23,14 @@ use crate::{
     clock::ServerClock,
     collect::{CollectContext, Collectors},
     credentials::Credentials,
+    desired::{Keeper, KeeperParts, Requests},
     executor::{Executor, ExecutorConfig},
     farewell::Farewell,
     identity::Identity,
     journal::{Journal, JournalWriter, Limits},
     link::{Connector, End, Http, LinkError, Preference, Session, TransportKind, is_reason_to_ask},
     operations::Operations,
-    policy::Policy,
+    policy::{Policy, device_zone},
     reports::Reports,
     runs::Runs,
     state::StateDirectory,
@@ -111,8 +112,18 @@ pub async fn run(
     }));
     let own = [config.state.path(), executor.shared_scripts()].map(|path| path.to_string_lossy().into_owned());
     let actions = Actions::new(executor.clone(), own);
-    let operations = Arc::new(Operations::new(executor, reports.clone(), updater.clone(), actions));
-    let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, operations).await?;
+    let requests = Arc::new(Requests::default());
+    let operations = Operations::new(executor, reports.clone(), updater.clone(), actions, requests.clone());
+    let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, Arc::new(operations)).await?;
+    let keeper = Keeper::new(KeeperParts {
+        state: config.state.path().to_owned(),
+        http: http.clone(),
+        runs: runs.clone(),
+        clock: clock.clone(),
+        random: random.clone(),
+        requests,
+        zone: device_zone(),
+    });
     let worker = Worker {
         http,
         preference: config.preference,
@@ -120,6 +131,7 @@ pub async fn run(
         random,
         runs: runs.clone(),
         reports,
+        keeper,
         state: config.state.path().to_owned(),
         in_session,
     };
@@ -156,6 +168,8 @@ pub struct Worker {
     pub runs: Runs,
     /// The inventory.
     pub reports: Arc<Reports>,
+    /// What keeps the desired state.
+    pub keeper: Arc<Keeper>,
     /// Where it is written down how the session stands.
     pub state: PathBuf,
     /// Whether there is a session: told here whenever that changes.
@@ -165,12 +179,15 @@ pub struct Worker {
 impl Worker {
     /// Works until `stop` completes, or the server has removed this device or made it another.
     pub async fn work(self, stop: impl Future<Output = ()>) -> Stopped {
-        let Self { http, reports, .. } = &self;
+        let Self {
+            http, reports, keeper, ..
+        } = &self;
         let work = async {
             tokio::select! {
                 biased;
                 stopped = self.keep_linked() => stopped,
                 () = reports.run() => Stopped::Asked,
+                () = keeper.keep() => Stopped::Asked,
                 () = http.keep_certified() => Stopped::Asked,
             }
         };
@@ -233,6 +250,7 @@ impl Worker {
             &*self.random,
             &self.runs,
             &self.reports,
+            &self.keeper,
         );
         let end = match session.await {
             Ok(session) => {

@@ -21,6 +21,11 @@ pub(super) trait Action {
     /// Does it.
     async fn act(params: &Self::Params, device: &Device, step: &Self::Step) -> Result<(), Problem>;
 
+    /// Whether a step makes what was not there before, so that it may be taken back: an account that somebody else has made stays.
+    fn makes(_step: &Self::Step) -> bool {
+        true
+    }
+
     /// Whether a step leaves a state behind, so that a second look must not find it again. A restart, say, leaves none.
     fn is_lasting(_step: &Self::Step) -> bool {
         true

@@ -56,6 +56,12 @@ async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
         }
         return changed(Ending::of(RunResult::Succeeded), Some(true));
     }
+    let makes = steps.iter().any(|step| A::makes(step));
+    if let Err(error) = device.begin(makes).await {
+        let why = format!("it could not be written down, so nothing was done: {}", error.message());
+        return changed(Ending::failed(error.code().name(), why), Some(false));
+    }
+    let mut made = false;
     for (done, step) in steps.iter().enumerate() {
         device.say(&format!("{step}\n")).await;
         let acted = match device.check_time() {
@@ -68,9 +74,16 @@ async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
                 Problem::TimedOut | Problem::Cancelled => (done > 0).then_some(true),
                 _ => look::<A>(params, device).await.ok().map(|left| left != steps),
             };
-            return ending(problem, changed);
+            let ending = ending(problem, changed);
+            return Ending { made, ..ending };
         }
+        made |= A::makes(step);
     }
+    let ending = look_again::<A>(params, device).await;
+    Ending { made, ..ending }
+}
+
+async fn look_again<A: Action>(params: &A::Params, device: &Device) -> Ending {
     match look::<A>(params, device).await {
         Ok(left) => {
             let left: Vec<_> = left
@@ -118,6 +131,11 @@ fn ending(problem: Problem, did_change: Option<bool>) -> Ending {
 }
 
 impl Device {
+    /// What follows changes the device; `making` where it makes something that was not there.
+    async fn begin(&self, making: bool) -> fleet_core::kernel::Result<()> {
+        self.output().begin(making).await
+    }
+
     /// Says something in the run's output.
     pub(super) async fn say(&self, text: &str) {
         self.write(OutputStream::Stdout, text).await;

@@ -96,6 +96,10 @@ impl Action for Group {
         };
         device.must(&call).await.map(drop)
     }
+
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::Create)
+    }
 }
 
 /// A tool of the shadow suite, told of the root.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fleet_core::{
-    kernel::{Class, Code, EntityId as _},
+    kernel::{Class, Code, EntityId as _, Error},
     protocol::{OfferBody, OutputChunk, OutputStream, RunResult},
     work::operations::shell::ShellParams,
 };
@@ -47,8 +47,16 @@ pub(crate) async fn run(
             run.say("would run the script\n").await;
             Ending::of(RunResult::Succeeded)
         }
-        None => run.script(&params.script, offer.output_limit_bytes).await,
+        None => match output.begin(true).await {
+            Ok(()) => run.script(&params.script, offer.output_limit_bytes).await,
+            Err(error) => not_begun(&error),
+        },
     }
+}
+
+fn not_begun(error: &Error) -> Ending {
+    let why = format!("it could not be written down, so nothing was done: {}", error.message());
+    Ending::failed(error.code().name(), why)
 }
 
 struct Run<'a> {
@@ -94,6 +102,9 @@ impl Run<'_> {
                 changed: Some(true),
                 ..Ending::of(RunResult::Succeeded)
             };
+        }
+        if let Err(error) = self.output.begin(true).await {
+            return not_begun(&error);
         }
         let ran = self.script(&self.params.script, self.offer.output_limit_bytes).await;
         if ran.result != RunResult::Succeeded {

@@ -161,6 +161,10 @@ impl Action for User {
         device.must(&call).await.map(drop)
     }
 
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::Create)
+    }
+
     fn is_lasting(step: &Step) -> bool {
         !matches!(step, Step::EndSessions(_))
     }

@@ -110,6 +110,11 @@ pub(super) enum Client {
 impl Client {
     /// Posts a body and reads the answer.
     pub(super) async fn post(&self, address: &str, post: Post, patience: Duration) -> Result<Bytes, LinkError> {
+        self.post_for(address, post, patience, MAX_EXCHANGE).await
+    }
+
+    /// The same, where the answer may have so many bytes.
+    async fn post_for(&self, address: &str, post: Post, patience: Duration, most: usize) -> Result<Bytes, LinkError> {
         match self {
             Self::Web(client) => {
                 let mut request = client
@@ -119,7 +124,8 @@ impl Client {
                 for (name, value) in post.headers {
                     request = request.header(name, value);
                 }
-                read(request.send().await.map_err(|error| unreachable(&error))?).await
+                let response = request.send().await.map_err(|error| unreachable(&error))?;
+                read_at_most(response, most).await
             }
             Self::Carried(carrier) => tokio::time::timeout(patience, carrier.post(post))
                 .await
@@ -279,6 +285,23 @@ impl Http {
         body: Bytes,
         patience: Duration,
     ) -> Result<Bytes, LinkError> {
+        self.post_for(path, content_type, encoding, body, patience, MAX_EXCHANGE)
+            .await
+    }
+
+    /// The same, where the answer may have so many bytes.
+    ///
+    /// # Errors
+    /// As [`LinkError`] says.
+    pub(crate) async fn post_for(
+        &self,
+        path: &str,
+        content_type: &str,
+        encoding: Option<&str>,
+        body: Bytes,
+        patience: Duration,
+        most: usize,
+    ) -> Result<Bytes, LinkError> {
         let mut tries = 2;
         loop {
             tries -= 1;
@@ -291,7 +314,7 @@ impl Http {
             if let Some(encoding) = encoding {
                 post.headers.push(("content-encoding", encoding.to_owned()));
             }
-            let outcome = client.post(&self.identity.address, post, patience).await;
+            let outcome = client.post_for(&self.identity.address, post, patience, most).await;
             match outcome {
                 Err(error) if tries > 0 && self.is_mended(&error, generation).await => {}
                 outcome => return outcome,
@@ -371,7 +394,11 @@ impl Http {
 }
 
 /// The body of an answer, or the refusal that it is.
-pub(crate) async fn read(mut response: reqwest::Response) -> Result<Bytes, LinkError> {
+pub(crate) async fn read(response: reqwest::Response) -> Result<Bytes, LinkError> {
+    read_at_most(response, MAX_EXCHANGE).await
+}
+
+async fn read_at_most(mut response: reqwest::Response, most: usize) -> Result<Bytes, LinkError> {
     let status = response.status();
     let retry_after_seconds = response
         .headers()
@@ -381,7 +408,7 @@ pub(crate) async fn read(mut response: reqwest::Response) -> Result<Bytes, LinkE
     let mut body = Vec::new();
     while let Some(part) = response.chunk().await.map_err(|error| unreachable(&error))? {
         // Whatever the other side is, it does not fill this device's memory.
-        if body.len() + part.len() > MAX_EXCHANGE {
+        if body.len() + part.len() > most {
             return Err(LinkError::Untrusted("the answer is too long".into()));
         }
         body.extend_from_slice(&part);

@@ -6,14 +6,17 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fleet_core::{
     kernel::{Randomness, random_bytes},
     protocol::{
-        AgentFrame, Announce, Beat, Bye, Hello, Offer, PROTOCOL, PROTOCOL_MIN, Refused, ServerFrame, WelcomeBody,
+        AgentFrame, Announce, Applied, Beat, Bye, Hello, Offer, PROTOCOL, PROTOCOL_MIN, Refused, Reverted, ServerFrame,
+        WelcomeBody,
     },
 };
 use tokio::time::{Instant, MissedTickBehavior};
+use uuid::Uuid;
 
 use super::{Admission, Admitted, Http, LinkError, Transport, pin};
 use crate::{
     clock::ServerClock,
+    desired::Keeper,
     reports::Reports,
     runs::{Runs, Sent, Taken},
 };
@@ -44,9 +47,13 @@ pub struct Session<'a> {
     random: &'a dyn Randomness,
     runs: &'a Runs,
     reports: &'a Arc<Reports>,
+    keeper: &'a Keeper,
     welcome: WelcomeBody,
     admission: Admission,
     sent: Sent,
+    /// What was told of the manifest last.
+    applied: Option<Applied>,
+    reverted: Vec<Uuid>,
 }
 
 impl<'a> Session<'a> {
@@ -61,6 +68,7 @@ impl<'a> Session<'a> {
         random: &'a dyn Randomness,
         runs: &'a Runs,
         reports: &'a Arc<Reports>,
+        keeper: &'a Keeper,
     ) -> Result<Self, End> {
         let nonce = URL_SAFE_NO_PAD.encode(random_bytes::<16>(random));
         let hello = Hello {
@@ -69,6 +77,7 @@ impl<'a> Session<'a> {
             protocol_max: PROTOCOL,
             agent_version: crate::VERSION.to_owned(),
             operations: runs.kinds(),
+            manifest: keeper.digest(),
         };
         transport
             .send(vec![AgentFrame::Hello(hello)])
@@ -105,9 +114,12 @@ impl<'a> Session<'a> {
             random,
             runs,
             reports,
+            keeper,
             admission: Admission::new(welcome.body.dispatch_key, welcome.body.device, welcome.body.epoch),
             welcome: welcome.body,
             sent: Sent::default(),
+            applied: None,
+            reverted: Vec::new(),
         };
         for frame in frames {
             session.take(transport, frame).await?;
@@ -169,6 +181,7 @@ impl<'a> Session<'a> {
                 }
                 () = self.runs.changed() => {}
                 () = self.reports.changed() => {}
+                () = self.keeper.changed() => {}
                 () = tokio::time::sleep_until(heard + patience) => {
                     return Err(End::Broken(LinkError::Unreachable("the server went silent".into())));
                 }
@@ -184,16 +197,37 @@ impl<'a> Session<'a> {
     }
 
     async fn flush(&mut self, transport: &mut dyn Transport) -> Result<(), End> {
-        let frames = self
+        let mut frames = self
             .runs
             .due(&mut self.sent)
             .await
             .map_err(|error| End::Local(error.log()))?;
+        // After the runs: what was taken back vanishes from the manifest, and the server knows the run by it.
+        frames.extend(self.applied());
         if frames.is_empty() {
             Ok(())
         } else {
             transport.send(frames).await.map_err(End::Broken)
         }
+    }
+
+    /// What is new of the manifest.
+    fn applied(&mut self) -> Vec<AgentFrame> {
+        let mut frames = Vec::new();
+        let applied = self.keeper.applied();
+        if applied != self.applied {
+            frames.extend(applied.clone().map(AgentFrame::Applied));
+            self.applied = applied;
+        }
+        let reverted = self.keeper.reverted();
+        if reverted != self.reverted {
+            self.reverted.clone_from(&reverted);
+            if !reverted.is_empty() {
+                let occurrences = reverted;
+                frames.push(AgentFrame::Reverted(Reverted { occurrences }));
+            }
+        }
+        frames
     }
 
     async fn take(&mut self, transport: &mut dyn Transport, frame: ServerFrame) -> Result<(), End> {
@@ -225,6 +259,7 @@ impl<'a> Session<'a> {
                 .recorded(&recorded)
                 .await
                 .map_err(|error| End::Local(error.log()))?,
+            ServerFrame::Manifest(mark) => self.keeper.requests().name(mark),
             ServerFrame::Want(want) => self.reports.wanted(self.http, want),
             ServerFrame::Bye(bye) => return Err(End::Bye(bye)),
             ServerFrame::Welcome(_) => return Err(End::Broken(LinkError::Untrusted("a second welcome".into()))),

@@ -1,7 +1,12 @@
 //! What executes a run.
 
+use std::{fmt, sync::Arc};
+
 use async_trait::async_trait;
-use fleet_core::protocol::{MAX_CHUNK, OfferBody, OutputStream, RunResult};
+use fleet_core::{
+    kernel::Result,
+    protocol::{MAX_CHUNK, OfferBody, OutputStream, RunResult},
+};
 use tokio::sync::{mpsc, watch};
 
 /// How an execution ended.
@@ -21,6 +26,8 @@ pub struct Ending {
     pub changed: Option<bool>,
     /// How many bytes of output were cut.
     pub truncated_bytes: u64,
+    /// Whether it made something that was not there before, such as an account. Not told to anybody: it decides what is taken back.
+    pub made: bool,
 }
 
 impl Ending {
@@ -34,6 +41,7 @@ impl Ending {
             message: None,
             changed: None,
             truncated_bytes: 0,
+            made: false,
         }
     }
 
@@ -57,15 +65,40 @@ pub trait Execute: Send + Sync + 'static {
     async fn execute(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending;
 }
 
+/// Is told before a run changes the device.
+#[async_trait]
+pub(super) trait Begin: fmt::Debug + Send + Sync {
+    /// `making` where it makes something that was not there. Fails when the run must not go on.
+    async fn begin(&self, making: bool) -> Result<()>;
+}
+
 /// Takes a run's output. Bounded: a slow disk slows the run, and memory does not grow.
 #[derive(Clone, Debug)]
 pub struct OutputSink {
     chunks: mpsc::Sender<(OutputStream, String)>,
+    begin: Option<Arc<dyn Begin>>,
 }
 
 impl OutputSink {
     pub(crate) fn new(chunks: mpsc::Sender<(OutputStream, String)>) -> Self {
-        Self { chunks }
+        Self { chunks, begin: None }
+    }
+
+    /// The same, of a run that is written down only when it begins to change something.
+    pub(super) fn beginning(chunks: mpsc::Sender<(OutputStream, String)>, begin: Arc<dyn Begin>) -> Self {
+        let begin = Some(begin);
+        Self { chunks, begin }
+    }
+
+    /// To be told before the device is changed; `making` where something is made that was not there.
+    ///
+    /// # Errors
+    /// When it cannot be written down that the run has begun: nothing may be changed then.
+    pub async fn begin(&self, making: bool) -> Result<()> {
+        match &self.begin {
+            Some(begin) => begin.begin(making).await,
+            None => Ok(()),
+        }
     }
 
     /// Takes text; cuts it into pieces that fit a frame.

@@ -111,7 +111,7 @@ impl Runs {
 
     /// Writes output into the journal. What the journal does not take is lost, and a remark in the output says how much it was: the
     /// run itself matters more.
-    async fn store(&self, run: RunId, chunks: impl Iterator<Item = (OutputStream, String)>) {
+    pub(super) async fn store(&self, run: RunId, chunks: impl Iterator<Item = (OutputStream, String)>) {
         let (mut next, remark) = self
             .table()
             .get(&run)

@@ -8,9 +8,10 @@ use std::{
 
 use fleet_core::{
     kernel::{Clock as _, EntityId as _, Result, Timestamp},
-    protocol::{AgentFrame, Finished, OfferBody, Refused, RunResult},
+    protocol::{AgentFrame, Finished, OfferBody, Originated, Refused, RunResult},
     work::RunId,
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{Ending, Execute, output};
@@ -56,6 +57,17 @@ pub(super) struct Inner {
     pub(super) changed: Notify,
     pub(super) exclusive: Semaphore,
     pub(super) shared: Semaphore,
+    /// The last time at which a run of this device's own began: each has its own, and its id follows from it.
+    pub(super) last_own: Mutex<Timestamp>,
+}
+
+/// A run as the journal has it: the offer, and what this device began it for where nobody offered it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Held {
+    #[serde(flatten)]
+    pub offer: OfferBody,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Originated>,
 }
 
 pub(super) struct Entry {
@@ -66,9 +78,26 @@ pub(super) struct Entry {
     pub(super) lost_bytes: u64,
     pub(super) ended: Option<Finished>,
     pub(super) cancel: watch::Sender<bool>,
+    /// What this device began it for by itself; none where it was offered.
+    pub(super) origin: Option<Originated>,
+    /// Nobody is told of it, or not yet.
+    pub(super) is_hidden: bool,
 }
 
 impl Entry {
+    /// A run that was offered, and has not begun.
+    pub(super) fn offered(cancel: watch::Sender<bool>) -> Self {
+        Self {
+            started_at: None,
+            chunks: 0,
+            lost_bytes: 0,
+            ended: None,
+            cancel,
+            origin: None,
+            is_hidden: false,
+        }
+    }
+
     /// What stands in the output for what was lost of it.
     pub(super) fn remark(&self, run: RunId) -> Option<Record> {
         (self.lost_bytes > 0).then(|| output::remark(run, self.chunks, self.lost_bytes))
@@ -94,7 +123,7 @@ impl Runs {
 
     /// Whether a run is here that has not ended, or that the server has not heard the end of.
     pub fn is_busy(&self) -> bool {
-        !self.table().is_empty()
+        self.table().values().any(|entry| !entry.is_hidden)
     }
 
     /// Takes a verified offer: into the journal first, then it is accepted and executed. One that is here, or was, is
@@ -122,16 +151,12 @@ impl Runs {
             let result = self.inner.journal.with(move |journal| journal.result(&uuid)).await??;
             let ended = result.and_then(|result| serde_json::from_value::<Finished>(result).ok());
             let chunks = ended.as_ref().map_or(0, |ended| ended.chunks);
-            self.insert(
-                offer.run,
-                Entry {
-                    started_at: None,
-                    chunks,
-                    lost_bytes: 0,
-                    ended,
-                    cancel: watch::channel(false).0,
-                },
-            );
+            let entry = Entry {
+                chunks,
+                ended,
+                ..Entry::offered(watch::channel(false).0)
+            };
+            self.insert(offer.run, entry);
             return Ok(Taken::Accepted);
         }
         if !self.inner.execute.kinds().contains(&offer.kind) {
@@ -143,7 +168,7 @@ impl Runs {
         if let Err(refusal) = self.permits(&offer) {
             return refuse(POLICY_FORBIDS.name(), refusal.to_string());
         }
-        if self.table().len() >= MAX_RUNS {
+        if self.table().values().filter(|entry| entry.origin.is_none()).count() >= MAX_RUNS {
             return refuse("agent.busy", format!("{MAX_RUNS} runs are here already"));
         }
         let receipt = Record::Receipt {
@@ -151,21 +176,18 @@ impl Runs {
             at: self.inner.clock.now(),
             expires_at: Some(offer.expires_at),
             idempotent: offer.idempotent,
-            offer: serde_json::to_value(&offer).unwrap_or_default(),
+            offer: serde_json::to_value(Held {
+                offer: offer.clone(),
+                origin: None,
+            })
+            .unwrap_or_default(),
         };
         self.inner.journal.append(vec![receipt]).await?;
         {
             let mut table = self.table();
             // It may have been stopped meanwhile, when it was not here yet.
             let is_withdrawn = self.is_withdrawn(offer.run);
-            let entry = Entry {
-                started_at: None,
-                chunks: 0,
-                lost_bytes: 0,
-                ended: None,
-                cancel: watch::channel(is_withdrawn).0,
-            };
-            table.insert(offer.run, entry);
+            table.insert(offer.run, Entry::offered(watch::channel(is_withdrawn).0));
         }
         self.inner.changed.notify_one();
         self.execute(offer);

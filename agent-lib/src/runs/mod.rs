@@ -3,6 +3,7 @@
 //! ```text
 //! manager.rs    the runs that are here: taken, refused, stopped
 //! execution.rs  from a run's turn to its end in the journal;  execute.rs what executes it
+//! own.rs        runs that this device begins by itself
 //! recovery.rs   the runs of before a restart
 //! sending.rs    what a session tells, and what the server has stored;  sent.rs what it has told
 //! output.rs     output, in the journal and as it is sent
@@ -12,6 +13,7 @@ mod execute;
 mod execution;
 mod manager;
 mod output;
+mod own;
 mod recovery;
 mod sending;
 mod sent;
@@ -20,4 +22,5 @@ mod tests;
 
 pub use execute::{Cancellation, Ending, Execute, OutputSink};
 pub use manager::{Runs, Taken};
+pub use own::{Own, OwnEnd, Owner};
 pub use sent::Sent;

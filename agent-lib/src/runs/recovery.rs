@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use fleet_core::{
-    kernel::{Clock as _, EntityId as _, Result},
+    kernel::{Clock as _, EntityId as _, Result, Timestamp},
     protocol::{Finished, OfferBody, RunResult},
     work::RunId,
 };
@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use super::{
     Ending, Execute,
     execution::EXPIRED,
-    manager::{Entry, Inner, Runs, SHARED},
+    manager::{Entry, Held, Inner, Runs, SHARED},
 };
 use crate::{
     clock::ServerClock,
@@ -43,6 +43,7 @@ impl Runs {
                 changed: Notify::new(),
                 exclusive: Semaphore::new(1),
                 shared: Semaphore::new(SHARED),
+                last_own: Mutex::new(Timestamp::MIN),
             }),
         };
         for run in recovered.runs {
@@ -50,10 +51,11 @@ impl Runs {
             let decision = decide(&run, runs.inner.clock.now());
             tracing::info!(run = %id, ?decision, "a run from before the restart");
             let chunks = u32::try_from(run.next_sequence).unwrap_or(u32::MAX);
-            let offer = run
+            let held = run
                 .offer
                 .clone()
-                .and_then(|offer| serde_json::from_value::<OfferBody>(offer).ok());
+                .and_then(|held| serde_json::from_value::<Held>(held).ok());
+            let origin = held.as_ref().and_then(|held| held.origin.clone());
             let ended = run
                 .result
                 .as_ref()
@@ -63,13 +65,14 @@ impl Runs {
                 Entry {
                     started_at: run.started_at,
                     chunks,
-                    lost_bytes: 0,
                     ended,
-                    cancel: watch::channel(false).0,
+                    origin,
+                    ..Entry::offered(watch::channel(false).0)
                 },
             );
-            match (decision, offer) {
-                (Recovery::Execute | Recovery::RunAgain | Recovery::Expire, Some(offer)) => {
+            match (decision, held) {
+                // One of this device's own is not begun again: it is looked at anew what there is to be done.
+                (Recovery::Execute | Recovery::RunAgain | Recovery::Expire, Some(Held { offer, origin: None })) => {
                     runs.decide_later(run, offer)
                 }
                 (Recovery::SendResult | Recovery::Settled, _) => {}

@@ -2,15 +2,29 @@
 
 use fleet_core::{
     kernel::{Clock as _, EntityId as _, Result, Timestamp},
-    protocol::{Accepted, AgentFrame, Finished, Output, Recorded, Started},
+    protocol::{Accepted, AgentFrame, Finished, Originated, Output, Recorded, Started},
     work::RunId,
 };
 
-use super::{Sent, manager::Runs, output};
+use super::{
+    Sent,
+    manager::{Entry, Runs},
+    output,
+};
 use crate::journal::Record;
 
 /// The most output that is sent in one go, in bytes of JSON.
 const OUTPUT_AT_ONCE: usize = 40 * 1024;
+/// About as many frames are sent in one go.
+const FRAMES_AT_ONCE: usize = 48;
+
+/// A run of which the server may lack something.
+struct Due {
+    run: RunId,
+    origin: Option<Originated>,
+    started_at: Option<Timestamp>,
+    ended: Option<Finished>,
+}
 
 impl Runs {
     /// Takes over what the server has stored.
@@ -53,16 +67,25 @@ impl Runs {
     pub async fn due(&self, sent: &mut Sent) -> Result<Vec<AgentFrame>> {
         let mut frames = Vec::new();
         sent.runs.retain(|run, _| self.table().contains_key(run));
-        let runs: Vec<(RunId, Option<Timestamp>, Option<Finished>)> = self
-            .table()
-            .iter()
-            .map(|(run, entry)| (*run, entry.started_at, entry.ended.clone()))
-            .collect();
-        for (run, started_at, ended) in runs {
+        for due in self.to_tell() {
+            let Due {
+                run,
+                origin,
+                started_at,
+                ended,
+            } = due;
+            if frames.len() >= FRAMES_AT_ONCE {
+                // The rest in the next go: a device that was offline for long has much to tell.
+                self.inner.changed.notify_one();
+                break;
+            }
             let told = sent.runs.entry(run).or_default();
             if !told.accepted {
                 told.accepted = true;
-                frames.push(AgentFrame::Accepted(Accepted { run }));
+                frames.push(match origin {
+                    Some(origin) => AgentFrame::Originated(origin),
+                    None => AgentFrame::Accepted(Accepted { run }),
+                });
             }
             if let Some(at) = started_at
                 && !told.started
@@ -97,6 +120,19 @@ impl Runs {
             self.inner.changed.notify_one();
         }
         Ok(frames)
+    }
+
+    /// The runs that the server is told of, as they are now.
+    fn to_tell(&self) -> Vec<Due> {
+        let table = self.table();
+        let told = table.iter().filter(|(_, entry)| !entry.is_hidden);
+        let due = |(run, entry): (&RunId, &Entry)| Due {
+            run: *run,
+            origin: entry.origin.clone(),
+            started_at: entry.started_at,
+            ended: entry.ended.clone(),
+        };
+        told.map(due).collect()
     }
 
     /// Whether the journal has no output of a run beyond what was told.

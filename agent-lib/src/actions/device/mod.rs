@@ -125,6 +125,11 @@ impl Device {
         self.output.write(stream, kept).await;
     }
 
+    /// Where the run's output goes.
+    pub(super) fn output(&self) -> &OutputSink {
+        &self.output
+    }
+
     /// Says that something is not as it should be, though the action goes on: its run ends with issues.
     pub(super) async fn warn(&self, warning: String) {
         let is_new = {

@@ -1,0 +1,414 @@
+//! Keeps this device as its manifest says.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fleet_core::{
+    devices::DeviceId,
+    kernel::{Clock as _, Error, Randomness, Result, Timestamp},
+    protocol::{Applied, RunResult},
+    work::desired::{ManifestGroup, OnFailure, RhythmTimes},
+};
+use jiff::tz::TimeZone;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{
+    AppliedAll, Requests,
+    applying::Outcome,
+    fetch::fetch,
+    progress::{Manifest, Progress},
+    report::{applied, is_content},
+    schedule,
+    store::Files,
+};
+use crate::{clock::ServerClock, link::Http, policy::Refusal, runs::Runs, state::STATE_UNUSABLE};
+
+/// It is looked at least so often whether something is due: clocks are set, and windows open.
+const LOOK: Duration = Duration::from_secs(60);
+/// A manifest that could not be fetched is asked for again after so long.
+const FETCH_AGAIN: Duration = Duration::from_secs(10);
+/// Where there is nothing to keep, it is rung for what comes.
+const NOTHING: Duration = Duration::from_secs(86_400);
+/// What could not be taken back is tried again after so long.
+const REVERT_AGAIN: Duration = Duration::from_secs(3_600);
+/// Times alone are written down so often: to look once more after a restart does no harm.
+const TIMES_KEPT: Duration = Duration::from_secs(900);
+/// The most lines of an answer to who wants all applied.
+const MAX_LINES: usize = 500;
+
+/// What a keeper needs.
+#[derive(Debug)]
+pub struct KeeperParts {
+    /// The state directory.
+    pub state: PathBuf,
+    /// How the server is reached.
+    pub http: Http,
+    /// What executes.
+    pub runs: Runs,
+    /// The time.
+    pub clock: Arc<ServerClock>,
+    /// Where nonces come from.
+    pub random: Arc<dyn Randomness>,
+    /// What others want.
+    pub requests: Arc<Requests>,
+    /// The device's time zone.
+    pub zone: TimeZone,
+}
+
+/// Keeps this device as its manifest says.
+#[derive(Debug)]
+pub struct Keeper {
+    parts: KeeperParts,
+    files: Files,
+    kept: Mutex<Kept>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Kept {
+    manifest: Option<Manifest>,
+    progress: Progress,
+    /// As it is on disk, and since when.
+    written: (Progress, Timestamp),
+}
+
+impl Keeper {
+    /// A keeper that begins with what is on disk.
+    pub fn new(parts: KeeperParts) -> Arc<Self> {
+        let files = Files::new(parts.state.clone(), parts.http.identity().key.public());
+        let (manifest, progress) = files.read();
+        let progress = match &manifest {
+            // What is remembered may be of another manifest, where only one of the two could be written.
+            Some(manifest) => progress.of(manifest, manifest, parts.clock.now()),
+            None => progress,
+        };
+        let written = (progress.clone(), Timestamp::MIN);
+        Arc::new(Self {
+            files,
+            kept: Mutex::new(Kept {
+                manifest,
+                progress,
+                written,
+            }),
+            changed: Notify::new(),
+            parts,
+        })
+    }
+
+    /// The digest of the manifest that is kept; none when there is none.
+    pub fn digest(&self) -> Option<String> {
+        let kept = self.kept();
+        kept.manifest.as_ref().map(|manifest| manifest.digest.clone())
+    }
+
+    /// How the manifest stands; none when there is none.
+    pub fn applied(&self) -> Option<Applied> {
+        let kept = self.kept();
+        kept.manifest.as_ref().map(|manifest| applied(manifest, &kept.progress))
+    }
+
+    /// What was taken back and stands in the manifest still.
+    pub fn reverted(&self) -> Vec<Uuid> {
+        self.kept().progress.reverted.iter().copied().collect()
+    }
+
+    /// Waits until there may be something to tell.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What others want of it.
+    pub fn requests(&self) -> &Requests {
+        &self.parts.requests
+    }
+
+    pub(super) fn runs(&self) -> &Runs {
+        &self.parts.runs
+    }
+
+    pub(super) fn device(&self) -> DeviceId {
+        self.parts.http.identity().device
+    }
+
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Manifest, &Progress) -> T) -> T {
+        let kept = self.kept();
+        match &kept.manifest {
+            Some(manifest) => look(manifest, &kept.progress),
+            None => look(&Manifest::default(), &kept.progress),
+        }
+    }
+
+    /// Notes something, to be written down soon.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.kept().progress);
+    }
+
+    /// Notes something, and writes it down before it goes on.
+    pub(super) fn remember(&self, change: impl FnOnce(&mut Progress)) -> Result<()> {
+        self.note(change);
+        self.write_progress()
+    }
+
+    fn write_progress(&self) -> Result<()> {
+        let progress = self.kept().progress.clone();
+        self.files
+            .write_progress(&progress)
+            .map_err(|error| STATE_UNUSABLE.error(format!("what was done cannot be written down: {error}")))?;
+        self.kept().written = (progress, self.now());
+        Ok(())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// Keeps the device as its manifest says, until it is dropped.
+    pub async fn keep(self: &Arc<Self>) {
+        loop {
+            let wait = self.turn().await;
+            tokio::select! {
+                biased;
+                () = self.parts.requests.rung() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Does what is to be done now; for how long there is nothing after that.
+    pub(super) async fn turn(self: &Arc<Self>) -> Duration {
+        if let Err(error) = self.fetch_named().await {
+            tracing::warn!(
+                error = error.log(),
+                "the manifest could not be fetched; it is tried again"
+            );
+        }
+        let orders = self.parts.requests.orders();
+        self.take_back_all(!orders.is_empty()).await;
+        let mut all = AppliedAll::default();
+        for label in self.due(!orders.is_empty()) {
+            self.apply_group(&label, &mut all).await;
+        }
+        for order in orders {
+            // Who asked may be gone.
+            let _ = order.send(all.clone());
+        }
+        self.idle()
+    }
+
+    /// Fetches the manifest that the server has named, if it is not here.
+    async fn fetch_named(&self) -> Result<()> {
+        let Some(named) = self.parts.requests.named() else {
+            return Ok(());
+        };
+        let before = self.look(|manifest, _| manifest.clone());
+        if self.digest().is_none_or(|digest| digest != named.digest) {
+            let fetched = fetch(&self.parts.http, &*self.parts.random, &before).await;
+            let after = fetched.map_err(|error| Error::internal(error.to_string()))?;
+            self.take(before, after)?;
+        }
+        // It may be newer than the one that was named: then that one was superseded, and its name is no news.
+        self.parts.requests.has(&named.digest);
+        Ok(())
+    }
+
+    fn take(&self, before: Manifest, after: Manifest) -> Result<()> {
+        tracing::info!(
+            version = after.version,
+            groups = after.groups.len(),
+            reverts = after.reverts.len(),
+            "a manifest came"
+        );
+        let progress = self.look(|_, progress| progress.of(&before, &after, self.now()));
+        let unusable = |error| STATE_UNUSABLE.error(format!("the manifest cannot be kept: {error}"));
+        // In this order: what is remembered too much of a group that is not there yet does no harm, and what was made is not forgotten.
+        self.files.write_progress(&progress).map_err(unusable)?;
+        self.files.write_manifest(&after).map_err(unusable)?;
+        let mut kept = self.kept();
+        kept.written = (progress.clone(), self.now());
+        (kept.manifest, kept.progress) = (Some(after), progress);
+        drop(kept);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Takes back what is to be taken back.
+    async fn take_back_all(self: &Arc<Self>, all: bool) {
+        let now = self.now();
+        let open = self.look(|manifest, progress| {
+            let is_due = |id: &Uuid| match progress.occurrences.get(id) {
+                Some(last) => all || last.at > now || now.since(last.at) >= REVERT_AGAIN,
+                None => true,
+            };
+            let open = manifest
+                .reverts
+                .iter()
+                .filter(|revert| !progress.reverted.contains(&revert.id));
+            open.filter(|revert| is_due(&revert.id)).cloned().collect::<Vec<_>>()
+        });
+        for revert in open {
+            if self.take_back(&revert).await {
+                tracing::info!(occurrence = %revert.id, kind = revert.operation, "taken back");
+            }
+            self.told(self.write_progress());
+        }
+    }
+
+    /// The groups that are due, in order.
+    fn due(&self, all: bool) -> Vec<String> {
+        let now = self.now();
+        self.look(|manifest, progress| {
+            let is_due =
+                |group: &&ManifestGroup| all || self.next(group, progress, now).is_some_and(|next| next <= now);
+            manifest
+                .groups
+                .iter()
+                .filter(is_due)
+                .map(|group| group.label.clone())
+                .collect()
+        })
+    }
+
+    fn next(&self, group: &ManifestGroup, progress: &Progress, now: Timestamp) -> Option<Timestamp> {
+        let progress = progress.groups.get(&group.label)?;
+        schedule::next(&group.rhythm, progress, &self.parts.zone, now)
+    }
+
+    /// Applies the occurrences of a group, in order.
+    async fn apply_group(self: &Arc<Self>, label: &str, all: &mut AppliedAll) {
+        let Some(group) = self.look(|manifest, _| manifest.groups.iter().find(|group| group.label == label).cloned())
+        else {
+            return;
+        };
+        let mut refusals = group
+            .occurrences
+            .iter()
+            .map(|one| self.runs().permits_own(&one.operation, &one.params));
+        if refusals.any(|refusal| refusal == Err(Refusal::OutsideWindows)) {
+            // The whole of it waits for the device's own window, so that its order stays.
+            all.say(format!("{label}: waits for this device's window"));
+            return;
+        }
+        drop(refusals);
+        let is_by_clock = matches!(group.rhythm.when, RhythmTimes::Cron { .. });
+        let looked = |progress: &mut Progress| {
+            if let Some(progress) = progress.groups.get_mut(label) {
+                (progress.looked_at, progress.at_once) = (Some(self.now()), false);
+            }
+        };
+        if is_by_clock {
+            // A time of day is met once, whatever happens while it is.
+            self.told(self.remember(looked));
+        }
+        let mut place = 0;
+        for occurrence in &group.occurrences {
+            place += 1;
+            let outcome = self.apply(occurrence, group.rhythm.skip_unchanged).await;
+            all.count(label, &occurrence.operation, &outcome);
+            let has_failed = !is_content(outcome.result) && outcome.result != RunResult::NotApplicable;
+            if has_failed && group.on_failure == OnFailure::Stop {
+                break;
+            }
+        }
+        if place < group.occurrences.len() {
+            all.say(format!("{label}: the rest waits for the next time, since one failed"));
+        }
+        if !is_by_clock {
+            self.note(looked);
+        }
+        self.write_what_changed();
+    }
+
+    /// Writes down what is remembered, unless nothing but times is new.
+    fn write_what_changed(&self) {
+        let is_due = {
+            let kept = self.kept();
+            let (written, at) = &kept.written;
+            let now = self.now();
+            *at > now || now.since(*at) >= TIMES_KEPT || without_times(written) != without_times(&kept.progress)
+        };
+        if is_due {
+            self.told(self.write_progress());
+        }
+        self.changed.notify_one();
+    }
+
+    fn told(&self, written: Result<()>) {
+        if let Err(error) = written {
+            tracing::error!(
+                error = error.log(),
+                "after a restart it is looked at anew what there is to be done"
+            );
+        }
+        self.changed.notify_one();
+    }
+
+    /// For how long there is nothing to be done.
+    fn idle(&self) -> Duration {
+        let now = self.now();
+        if self.parts.requests.named().is_some() {
+            return FETCH_AGAIN;
+        }
+        let next = self.look(|manifest, progress| {
+            let next = manifest
+                .groups
+                .iter()
+                .filter_map(|group| self.next(group, progress, now));
+            next.min()
+        });
+        let Some(next) = next.or_else(|| self.look(|manifest, _| manifest.reverts.first().map(|_| now))) else {
+            return NOTHING;
+        };
+        // What is due and was not done waits for a window.
+        let left = match next <= now {
+            true => LOOK,
+            false => next.since(now).min(LOOK),
+        };
+        left.max(Duration::from_secs(1))
+    }
+}
+
+/// Equal where nothing but times is another.
+fn without_times(progress: &Progress) -> Progress {
+    let mut progress = progress.clone();
+    for last in progress.occurrences.values_mut() {
+        (last.at, last.told_at) = (Timestamp::MIN, last.told_at.map(|_| Timestamp::MIN));
+    }
+    for group in progress.groups.values_mut() {
+        group.looked_at = group.looked_at.map(|_| Timestamp::MIN);
+    }
+    progress
+}
+
+impl AppliedAll {
+    fn count(&mut self, label: &str, operation: &str, outcome: &Outcome) {
+        let is_changed = outcome.changed == Some(true);
+        self.changed += u32::from(is_changed);
+        let what = match outcome.result {
+            RunResult::Succeeded | RunResult::SucceededWithIssues if is_changed => "changed",
+            RunResult::Succeeded | RunResult::SucceededWithIssues => "as it shall be",
+            RunResult::NotApplicable => "does not concern this device",
+            RunResult::TimedOut => "took too long",
+            RunResult::Cancelled => "was stopped",
+            RunResult::Failed | RunResult::Indeterminate => "failed",
+        };
+        let is_failed = !is_content(outcome.result) && outcome.result != RunResult::NotApplicable;
+        self.failed += u32::from(is_failed);
+        let why = outcome.message.as_ref().filter(|_| is_failed);
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        self.say(format!("{label} {operation}: {what}{why}"));
+    }
+
+    fn say(&mut self, line: String) {
+        if self.lines.len() < MAX_LINES {
+            self.lines.push(line);
+        }
+    }
+}

@@ -1,0 +1,645 @@
+//! A device and the manifests that it is given, with a server that signs and an executor that keeps a list of what is there.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fleet_core::{
+    devices::DeviceId,
+    kernel::{EntityId as _, ManualClock, SeededRandom, SigningKey, Timestamp, named_uuid},
+    protocol::{
+        AgentFrame, Finished, ManifestAnswer, ManifestAnswerBody, ManifestMark, ManifestRequest, OfferBody,
+        OutputStream, Recorded, RunResult, difference,
+    },
+    work::{
+        RunId,
+        desired::{ActionId, DesiredState, ManifestGroup, Occurrence, OnFailure, Rhythm, RhythmTimes, manifest_digest},
+    },
+};
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::{Keeper, KeeperParts, Requests};
+use crate::{
+    clock::ServerClock,
+    identity::Identity,
+    journal::{Journal, JournalWriter, Limits},
+    link::{Carrier, Http, LinkError, Post, Reply, Transport},
+    policy::Policy,
+    runs::{Cancellation, Ending, Execute, OutputSink, Runs, Sent},
+    state::StateDirectory,
+};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+fn device() -> DeviceId {
+    DeviceId::from_uuid(uuid::Uuid::from_u128(7))
+}
+
+/// What is there on the device, and all that was executed. The kinds: `thing` is there or not; `broken` fails; `script` prints and
+/// says nothing of changes; `hangs` begins to make something and never ends.
+#[derive(Debug, Default)]
+struct Device {
+    there: Mutex<BTreeSet<String>>,
+    executed: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Execute for Device {
+    fn kinds(&self) -> Vec<String> {
+        ["thing", "broken", "script", "hangs"].map(str::to_owned).into()
+    }
+
+    async fn execute(&self, offer: &OfferBody, output: OutputSink, _: Cancellation) -> Ending {
+        let name = offer.params["name"].as_str().unwrap().to_owned();
+        let is_absent = offer.params["state"] == "absent";
+        let mark = if is_absent { "-" } else { "" };
+        self.executed.lock().unwrap().push(format!("{name}{mark}"));
+        let changed = |changed| Ending {
+            changed: Some(changed),
+            ..Ending::of(RunResult::Succeeded)
+        };
+        match offer.kind.as_str() {
+            "broken" => Ending::failed("test.broken", "it is broken"),
+            "script" => {
+                output.begin(false).await.unwrap();
+                output.write(OutputStream::Stdout, "done\n").await;
+                Ending::of(RunResult::Succeeded)
+            }
+            "hangs" => {
+                output.begin(true).await.unwrap();
+                self.there.lock().unwrap().insert(name);
+                std::future::pending().await
+            }
+            _ if self.there.lock().unwrap().contains(&name) != is_absent => changed(false),
+            _ => {
+                output.begin(!is_absent).await.unwrap();
+                output.write(OutputStream::Stdout, &format!("change {name}\n")).await;
+                let mut there = self.there.lock().unwrap();
+                match is_absent {
+                    true => drop(there.remove(&name)),
+                    false => drop(there.insert(name)),
+                }
+                Ending {
+                    made: !is_absent,
+                    ..changed(true)
+                }
+            }
+        }
+    }
+}
+
+/// A server, which may be down, and may lie.
+#[derive(Debug)]
+struct Server {
+    dispatch: SigningKey,
+    manifest: Mutex<(u64, Vec<ManifestGroup>, Vec<Occurrence>)>,
+    had: Mutex<Vec<ManifestGroup>>,
+    is_down: AtomicBool,
+    lie: Mutex<Option<fn(&mut ManifestAnswer)>>,
+    /// How many occurrences were sent whole.
+    sent_whole: Mutex<usize>,
+}
+
+#[async_trait]
+impl Carrier for Server {
+    async fn post(&self, post: Post) -> Result<Reply, LinkError> {
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(LinkError::Unreachable("down".into()));
+        }
+        assert_eq!(post.path, "/agent/v1/manifest");
+        let request: ManifestRequest = serde_json::from_slice(&post.body).unwrap();
+        let (version, groups, reverts) = self.manifest.lock().unwrap().clone();
+        let body = ManifestAnswerBody {
+            nonce: request.nonce,
+            device: device(),
+            version,
+            digest: manifest_digest(&groups, &reverts).unwrap(),
+        };
+        let had = match request.have {
+            Some(_) => self.had.lock().unwrap().clone(),
+            None => Vec::new(),
+        };
+        let parts = difference(&had, groups.clone());
+        *self.had.lock().unwrap() = groups;
+        let whole = |part: &&fleet_core::protocol::OccurrencePart| {
+            matches!(part, fleet_core::protocol::OccurrencePart::Whole(_))
+        };
+        *self.sent_whole.lock().unwrap() = parts.iter().flat_map(|part| &part.occurrences).filter(whole).count();
+        let mut answer = ManifestAnswer::sign(body, parts, reverts, &self.dispatch).unwrap();
+        if let Some(lie) = *self.lie.lock().unwrap() {
+            lie(&mut answer);
+        }
+        Ok(Reply {
+            status: 200,
+            retry_after_seconds: None,
+            body: Bytes::from(serde_json::to_vec(&answer).unwrap()),
+        })
+    }
+
+    async fn socket(&self, _: &str, _: &str) -> Result<Box<dyn Transport>, LinkError> {
+        Err(LinkError::Unreachable("no sockets here".into()))
+    }
+}
+
+/// An agent on its folder, and what is around it.
+struct World {
+    folder: tempfile::TempDir,
+    device: Arc<Device>,
+    server: Arc<Server>,
+    clock: Arc<ManualClock>,
+    policy: &'static str,
+    agent: Option<(Arc<Keeper>, Runs)>,
+    sent: Sent,
+}
+
+impl World {
+    async fn new(policy: &'static str) -> Self {
+        let server = Server {
+            dispatch: SigningKey::from_bytes(&[3; 32]),
+            manifest: Mutex::default(),
+            had: Mutex::default(),
+            is_down: AtomicBool::new(false),
+            lie: Mutex::default(),
+            sent_whole: Mutex::default(),
+        };
+        let mut world = Self {
+            folder: tempfile::tempdir().unwrap(),
+            device: Arc::default(),
+            server: Arc::new(server),
+            clock: Arc::new(ManualClock::new(NOW)),
+            policy,
+            agent: None,
+            sent: Sent::default(),
+        };
+        let pinned = json!({
+            "v": 1,
+            "device_key": SigningKey::from_bytes(&[4; 32]).public(),
+            "dispatch_key": world.server.dispatch.public(),
+        });
+        std::fs::write(world.folder.path().join("dispatch.json"), pinned.to_string()).unwrap();
+        world.start().await;
+        world
+    }
+
+    /// Starts the agent on what is on its disk; the one before is killed.
+    async fn start(&mut self) {
+        // On a copy: the journal of the one that was killed may be held for a moment.
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["journal", "dispatch.json", "manifest.json", "manifest-progress.json"] {
+            let _ = std::fs::copy(self.folder.path().join(name), copy.path().join(name));
+        }
+        self.agent = None;
+        self.folder = copy;
+        let state = self.folder.path();
+        let clock = Arc::new(ServerClock::new(self.clock.clone()));
+        let disk = Arc::new(StateDirectory::open(state).unwrap());
+        let (journal, recovered) = Journal::open(disk, Limits::default(), NOW).unwrap();
+        let (writer, journal) = JournalWriter::new(journal);
+        tokio::spawn(journal.keep());
+        let policy = Policy::parse(self.policy, "root", TimeZone::UTC).unwrap();
+        let runs = Runs::recover(writer, recovered, clock.clone(), policy, self.device.clone());
+        let runs = runs.await.unwrap();
+        let identity = Identity {
+            device: device(),
+            name: "web".into(),
+            address: "http://127.0.0.1".into(),
+            own_tls: false,
+            server: SigningKey::from_bytes(&[5; 32]).public(),
+            key: SigningKey::from_bytes(&[4; 32]),
+        };
+        let random = Arc::new(SeededRandom::new(1));
+        let http = Http::carried(
+            self.server.clone(),
+            Arc::new(identity),
+            state,
+            clock.clone(),
+            random.clone(),
+        );
+        let keeper = Keeper::new(KeeperParts {
+            state: state.into(),
+            http,
+            runs: runs.clone(),
+            clock,
+            random,
+            requests: Arc::new(Requests::default()),
+            zone: TimeZone::UTC,
+        });
+        self.agent = Some((keeper, runs));
+        self.sent = Sent::default();
+    }
+
+    fn keeper(&self) -> &Arc<Keeper> {
+        &self.agent.as_ref().unwrap().0
+    }
+
+    /// The server compiles a manifest and names it: groups, and `~` before what is to be taken back.
+    fn assign(&self, text: &str) {
+        let (reverts, groups): (Vec<_>, Vec<_>) = text.split_whitespace().partition(|word| word.starts_with('~'));
+        let groups: Vec<_> = groups.into_iter().map(group).collect();
+        let reverts: Vec<_> = reverts
+            .into_iter()
+            .map(|word| occurrence("revert", &format!("{}-", &word[1..])))
+            .collect();
+        let mut manifest = self.server.manifest.lock().unwrap();
+        *manifest = (manifest.0 + 1, groups, reverts);
+        let mark = ManifestMark {
+            version: manifest.0,
+            digest: manifest_digest(&manifest.1, &manifest.2).unwrap(),
+        };
+        self.keeper().requests().name(mark);
+    }
+
+    /// Lets the agent do what is due; what it executed.
+    async fn turn(&self) -> String {
+        self.keeper().turn().await;
+        self.device
+            .executed
+            .lock()
+            .unwrap()
+            .drain(..)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    async fn turn_after(&self, seconds: u64) -> String {
+        self.clock.advance(Duration::from_secs(seconds));
+        self.turn().await
+    }
+
+    /// What a session tells of runs, such as `thing:succeeded+`; the server records it.
+    async fn told(&mut self) -> String {
+        let told = self.tell().await;
+        let (_, runs) = self.agent.as_ref().unwrap();
+        for (run, finished) in &told {
+            let recorded = Recorded {
+                run: *run,
+                chunks: finished.chunks,
+                accepted: true,
+                finished: true,
+            };
+            runs.recorded(&recorded).await.unwrap();
+        }
+        shown(&told)
+    }
+
+    /// The same, and nobody hears it.
+    async fn tell(&mut self) -> Vec<(RunId, Finished)> {
+        let (_, runs) = self.agent.as_ref().unwrap();
+        let (mut originated, mut ended) = (BTreeSet::new(), Vec::new());
+        for _ in 0..20 {
+            for frame in runs.due(&mut self.sent).await.unwrap() {
+                match frame {
+                    AgentFrame::Originated(told) => {
+                        assert_eq!(RunId::originated(device(), told.occurrence, told.at), told.run);
+                        originated.insert(told.run);
+                    }
+                    AgentFrame::Finished(finished) => {
+                        assert!(originated.contains(&finished.run), "told of its beginning first");
+                        ended.push((finished.run, finished));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        ended.sort_by_key(|(_, finished)| finished.started_at);
+        ended
+    }
+
+    fn standing(&self) -> String {
+        let applied = self.keeper().applied().unwrap();
+        format!(
+            "{} kept, {} failed, {} not applicable, {} waiting, {} reverting",
+            applied.kept, applied.failed, applied.not_applicable, applied.waiting, applied.reverting
+        )
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.device.there.lock().unwrap().contains(name)
+    }
+}
+
+fn shown(told: &[(RunId, Finished)]) -> String {
+    let show = |(_, finished): &(RunId, Finished)| {
+        let result = serde_json::to_value(finished.result).unwrap();
+        let changed = match finished.changed {
+            Some(true) => "+",
+            Some(false) => "-",
+            None => "?",
+        };
+        format!("{}{changed}", result.as_str().unwrap())
+    };
+    told.iter().map(show).collect::<Vec<_>>().join(" ")
+}
+
+/// A group in a word: its occurrences between commas, then what is special: `@cron`, `!` stops on failure, `=` not on change,
+/// `%` skips what printed the same. Every hour, unless by `@` at 02:30.
+fn group(word: &str) -> ManifestGroup {
+    let names = word.trim_end_matches(['!', '=', '%', '@']);
+    let marks = &word[names.len()..];
+    ManifestGroup {
+        label: format!("set:{}", names.split(['.', '2']).next().unwrap_or(names)),
+        rhythm: Rhythm {
+            when: match marks.contains('@') {
+                true => RhythmTimes::Cron {
+                    cron: "30 2 * * *".into(),
+                },
+                false => RhythmTimes::Interval { every_seconds: 3_600 },
+            },
+            on_change: !marks.contains('='),
+            skip_unchanged: marks.contains('%'),
+        },
+        on_failure: if marks.contains('!') {
+            OnFailure::Stop
+        } else {
+            OnFailure::Continue
+        },
+        occurrences: names.split(',').map(|name| occurrence(names, name)).collect(),
+    }
+}
+
+/// An occurrence by its name: `broken…`, `script…`, `hangs…` are of those kinds, all others are things; `-` at the end: absent; a digit
+/// before it: another generation.
+fn occurrence(label: &str, name: &str) -> Occurrence {
+    let plain = name.trim_end_matches('-');
+    let base = plain.trim_end_matches(char::is_numeric);
+    let state = if name.ends_with('-') {
+        DesiredState::Absent
+    } else {
+        DesiredState::Present
+    };
+    let kinds = ["broken", "script", "hangs", "unknown"];
+    let label = label.trim_end_matches(char::is_numeric);
+    Occurrence {
+        id: named_uuid("test", &format!("{label}/{base}")),
+        action: ActionId::from_uuid(named_uuid("test", base)),
+        generation: 1,
+        operation: kinds
+            .into_iter()
+            .find(|kind| base.starts_with(kind))
+            .unwrap_or("thing")
+            .into(),
+        params: json!({"name": plain, "state": state}),
+        state,
+        timeout_seconds: 60,
+        action_set: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_assigned_is_applied_at_once_and_looked_at_again_in_time() {
+    let mut world = World::new("").await;
+    assert_eq!(world.turn().await, "", "it was never given anything");
+    world.assign("web,db");
+    assert_eq!(world.turn().await, "web db");
+    assert_eq!(world.told().await, "succeeded+ succeeded+");
+    assert_eq!(
+        world.standing(),
+        "2 kept, 0 failed, 0 not applicable, 0 waiting, 0 reverting"
+    );
+    assert_eq!(world.turn_after(3_599).await, "");
+    assert_eq!(world.turn_after(1).await, "web db");
+    assert_eq!(world.told().await, "", "nothing was to be done, and nothing is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_changed_by_hand_is_put_right_while_the_server_is_down_and_told_of_once() {
+    let mut world = World::new("").await;
+    world.assign("web");
+    world.turn().await;
+    world.told().await;
+    world.server.is_down.store(true, Ordering::SeqCst);
+    world.device.there.lock().unwrap().clear();
+    world.start().await;
+    assert_eq!(world.turn().await, "", "a restart is no reason to look");
+    assert_eq!(world.turn_after(3_600).await, "web");
+    assert!(world.has("web"));
+    // The network breaks before the server confirms, and the agent is killed.
+    let first = world.tell().await;
+    assert_eq!(shown(&first), "succeeded+");
+    world.start().await;
+    let again = world.tell().await;
+    assert_eq!(again, first, "the same run, in the same words");
+    world.sent = Sent::default();
+    assert_eq!(world.told().await, "succeeded+");
+    world.sent = Sent::default();
+    assert_eq!(world.told().await, "");
+    world.start().await;
+    assert_eq!(world.told().await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_difference_comes_and_only_what_it_concerns_is_applied() {
+    let mut world = World::new("").await;
+    world.assign("web,db mail=");
+    assert_eq!(world.turn().await, "web db", "the other group waits for its time");
+    assert_eq!(*world.server.sent_whole.lock().unwrap(), 3);
+    world.assign("web,db mail= ftp");
+    assert_eq!(world.turn().await, "ftp");
+    assert_eq!(*world.server.sent_whole.lock().unwrap(), 1);
+    // What the server believes that it has is not what it has: it asks for all.
+    *world.server.had.lock().unwrap() = vec![group("web,db"), group("dns")];
+    world.assign("web,db mail= ftp dns");
+    assert_eq!(world.turn().await, "dns");
+    assert_eq!(*world.server.sent_whole.lock().unwrap(), 5);
+    assert_eq!(world.turn_after(3_600).await, "web db mail ftp dns");
+    world.told().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_it_has_made_is_taken_back_and_one_that_was_there_stays() {
+    let mut world = World::new("").await;
+    world.device.there.lock().unwrap().insert("ann".into());
+    world.assign("ann bob");
+    world.turn().await;
+    assert_eq!(world.told().await, "succeeded+", "ann was there");
+    world.start().await;
+    world.assign("~ann ~bob");
+    assert_eq!(world.turn().await, "bob-");
+    assert!(world.has("ann") && !world.has("bob"));
+    assert_eq!(world.told().await, "not_applicable- succeeded+");
+    assert_eq!(world.keeper().reverted().len(), 2, "until the server knows");
+    world.start().await;
+    assert_eq!(world.turn_after(7_200).await, "", "once");
+    assert_eq!(world.keeper().reverted().len(), 2);
+    world.assign("");
+    world.turn().await;
+    assert_eq!(world.keeper().reverted().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_made_after_it_was_taken_away_stays() {
+    let world = World::new("").await;
+    world.assign("ann");
+    world.turn().await;
+    world.assign("ann-");
+    assert_eq!(world.turn().await, "ann-", "uninstalled: whoever made it");
+    world.device.there.lock().unwrap().insert("ann".into());
+    world.assign("~ann");
+    assert_eq!(world.turn().await, "");
+    assert!(world.has("ann"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_group_waits_where_one_failed_if_it_shall() {
+    let mut world = World::new("").await;
+    world.assign("web,broken,db! broken2,mail");
+    assert_eq!(world.turn().await, "web broken broken2 mail");
+    assert_eq!(world.told().await, "succeeded+ failed? failed? succeeded+");
+    assert_eq!(
+        world.standing(),
+        "2 kept, 2 failed, 0 not applicable, 1 waiting, 0 reverting"
+    );
+    let failing = world.keeper().applied().unwrap().failing;
+    assert_eq!(failing[0].code.as_deref(), Some("test.broken"));
+    world.turn_after(1).await;
+    assert_eq!(world.turn_after(3_600).await, "web broken broken2 mail");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_interrupted_is_told_of_and_looked_at_again() {
+    let mut world = World::new("").await;
+    world.assign("hangs");
+    let keeper = world.keeper().clone();
+    let turn = tokio::spawn(async move { keeper.turn().await });
+    while !world.has("hangs") {
+        tokio::task::yield_now().await;
+    }
+    world.start().await;
+    turn.abort();
+    assert_eq!(world.told().await, "indeterminate?");
+    // It was about to be made, so it is this agent's to take back.
+    world.assign("~thing_of_hangs");
+    assert!(world.keeper().applied().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_of_day_is_met_once_whatever_happens() {
+    let mut world = World::new("").await;
+    world.assign("script@=");
+    assert_eq!(world.turn().await, "", "it waits for its time");
+    // NOW is 08:00 UTC; the next half past two is 18.5 hours later.
+    assert_eq!(world.turn_after(18 * 3_600).await, "");
+    assert_eq!(world.turn_after(1_800).await, "script");
+    world.start().await;
+    assert_eq!(world.turn_after(60).await, "", "met, though the agent was killed");
+    assert_eq!(world.turn_after(3 * 86_400).await, "script", "three were missed: once");
+    assert_eq!(world.told().await, "succeeded? succeeded?");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_prints_the_same_is_told_of_once_if_it_shall() {
+    let mut world = World::new("").await;
+    world.assign("script%");
+    world.turn().await;
+    assert_eq!(world.told().await, "succeeded?");
+    assert_eq!(world.turn_after(3_600).await, "script");
+    assert_eq!(world.told().await, "");
+    world.start().await;
+    assert_eq!(world.told().await, "", "nor after a restart");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_policy_of_the_device_decides_here_too() {
+    let mut world = World::new("forbid_kinds = [\"thing\"]").await;
+    world.assign("web");
+    assert_eq!(world.turn().await, "");
+    assert_eq!(world.told().await, "failed?");
+    assert_eq!(
+        world.keeper().applied().unwrap().failing[0].code.as_deref(),
+        Some("policy.forbidden")
+    );
+    let mut world = World::new("[[windows]]\nkinds = [\"thing\"]\nfrom = \"22:00\"\nuntil = \"23:00\"").await;
+    world.assign("script,web");
+    assert_eq!(world.turn().await, "", "the whole of it waits for the window");
+    assert_eq!(world.told().await, "");
+    // NOW is 08:00 UTC.
+    assert_eq!(world.turn_after(14 * 3_600).await, "script web");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_this_agent_does_not_know_fails_aloud() {
+    let mut world = World::new("").await;
+    world.assign("unknown,web");
+    assert_eq!(world.turn().await, "web");
+    assert_eq!(world.told().await, "failed? succeeded+");
+}
+
+/// A manifest on whose way somebody has meddled; whether it was taken.
+async fn is_taken(lie: fn(&mut ManifestAnswer)) -> bool {
+    let world = World::new("").await;
+    *world.server.lie.lock().unwrap() = Some(lie);
+    world.assign("web");
+    world.turn().await == "web"
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_is_not_signed_for_this_question_is_not_taken() {
+    assert!(is_taken(|_| {}).await);
+    assert!(!is_taken(|answer| answer.body.device = DeviceId::from_uuid(uuid::Uuid::nil())).await);
+    assert!(!is_taken(|answer| answer.body.nonce = "another".into()).await);
+    assert!(!is_taken(|answer| answer.groups[0].on_failure = OnFailure::Stop).await);
+    assert!(!is_taken(|answer| answer.reverts = vec![occurrence("revert", "root-")]).await);
+    assert!(
+        !is_taken(|answer| {
+            let again = ManifestAnswer::sign(
+                answer.body.clone(),
+                answer.groups.clone(),
+                Vec::new(),
+                &SigningKey::from_bytes(&[9; 32]),
+            );
+            answer.signature = again.unwrap().signature;
+        })
+        .await
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_is_applied_now_on_request_and_who_asked_hears_what_became_of_it() {
+    let world = World::new("").await;
+    world.assign("web broken");
+    world.turn().await;
+    let keeper = world.keeper().clone();
+    let asked = tokio::spawn(async move { keeper.requests().apply_all().await });
+    tokio::task::yield_now().await;
+    assert_eq!(world.turn().await, "web broken");
+    let all = asked.await.unwrap().unwrap();
+    assert_eq!((all.changed, all.failed), (0, 1));
+    assert_eq!(
+        all.lines,
+        [
+            "set:web thing: as it shall be",
+            "set:broken broken: failed: it is broken"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_another_identity_or_damaged_ones_are_asked_for_anew() {
+    for damage in ["", "{\"v\":1", "{\"v\":1,\"device_key\":\"x\"}"] {
+        let mut world = World::new("").await;
+        world.assign("web");
+        world.turn().await;
+        world.told().await;
+        let path = world.folder.path().join("manifest.json");
+        assert!(Path::new(&path).exists());
+        std::fs::write(path, damage).unwrap();
+        world.start().await;
+        assert_eq!(world.keeper().digest(), None);
+        world.assign("web");
+        assert_eq!(world.turn().await, "web", "nobody knows whether it was looked at");
+        assert_eq!(world.told().await, "");
+        assert_eq!(
+            world.standing(),
+            "1 kept, 0 failed, 0 not applicable, 0 waiting, 0 reverting"
+        );
+    }
+}
