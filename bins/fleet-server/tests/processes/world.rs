@@ -173,16 +173,7 @@ impl World {
             self.marks(round).display()
         );
         let body = json!({"operation": "shell", "params": {"script": script}, "targets": {"devices": [self.device]}});
-        let response = self
-            .client
-            .post(self.url("/api/v1/batches"))
-            .bearer_auth(&self.token)
-            .json(&body)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
-        let batch: Value = response.json().await.unwrap();
+        let batch = self.create("/api/v1/batches", &body).await;
         let runs = self
             .get(&format!("/api/v1/runs?batch={}", batch["id"].as_str().unwrap()))
             .await;
@@ -222,6 +213,25 @@ impl World {
             .get(&format!("/api/v1/runs?batch={}", batch["id"].as_str().unwrap()))
             .await;
         runs["items"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Creates something; what was made.
+    pub(crate) async fn create(&self, path: &str, body: &Value) -> Value {
+        let request = self.client.post(self.url(path)).bearer_auth(&self.token).json(body);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
+        response.json().await.unwrap()
+    }
+
+    /// Deletes something.
+    pub(crate) async fn delete(&self, path: &str) -> u16 {
+        let request = self.client.delete(self.url(path)).bearer_auth(&self.token);
+        request.send().await.unwrap().status().as_u16()
+    }
+
+    /// The path of the device, or of something below it.
+    pub(crate) fn of_device(&self, what: &str) -> String {
+        format!("/api/v1/devices/{}{what}", self.device)
     }
 
     /// Uploads a release of the agent for this machine.
@@ -326,15 +336,7 @@ impl World {
 
     /// Deletes the device.
     pub(crate) async fn delete_device(&self) -> u16 {
-        let path = format!("/api/v1/devices/{}", self.device);
-        self.client
-            .delete(self.url(&path))
-            .bearer_auth(&self.token)
-            .send()
-            .await
-            .unwrap()
-            .status()
-            .as_u16()
+        self.delete(&self.of_device("")).await
     }
 
     /// The exit code of the agent, which ends by itself.
@@ -452,8 +454,12 @@ impl World {
         start(&data, listen, &self.arguments).await
     }
 
-    pub(crate) async fn restart_server(&mut self) {
+    pub(crate) async fn kill_server(&mut self) {
         self.server.kill().await;
+    }
+
+    pub(crate) async fn restart_server(&mut self) {
+        self.kill_server().await;
         self.server = start(&self.folder.path().join("data"), &self.listen, &self.arguments).await;
     }
 

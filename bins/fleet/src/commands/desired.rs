@@ -10,7 +10,7 @@ use crate::{
     client::{
         ACTION, ACTION_SET, ASSIGNMENT, Client, DEFINITION, DEVICE, Failure, GROUP, Noun, Query, Result, USER, id_of,
     },
-    output::{Column, Show, note},
+    output::{Column, Show},
 };
 
 /// `fleet actions`
@@ -398,11 +398,7 @@ pub async fn assign(context: &mut Context, assign: Assign) -> Result<()> {
     let body = json!({"assignments": [{"source": source, "target": target, "mode": mode, "order": assign.order}]});
     let made = context.client.post(&["assignments"], &body, None).await?.body;
     let made = made.pointer("/items/0").unwrap_or(&made);
-    context.output.done(&format!("assigned as {mode}"), made)?;
-    note(
-        "agents do not apply manifests yet: `fleet manifest` shows what will be applied, and nothing happens on devices",
-    );
-    Ok(())
+    context.output.done(&format!("assigned as {mode}"), made)
 }
 
 /// Does what was asked for with assignments.

@@ -117,6 +117,8 @@ enum Command {
     Apply(run::Apply),
     /// Have devices collect and report their inventory anew.
     Refresh(run::Refresh),
+    /// Have devices fetch what they shall be, and apply all of it now.
+    Sync(run::Sync),
     /// Runs: what was done on a device, and what it printed.
     #[command(subcommand)]
     Runs(runs::Command),
@@ -141,7 +143,7 @@ enum Command {
     /// Definitions: what a sort of device shall be, of sets and actions.
     #[command(subcommand, visible_alias = "definition")]
     Definitions(desired::Containers),
-    /// Assign an action, a set or a definition to devices. Agents do not apply manifests yet.
+    /// Assign an action, a set or a definition to devices, whose agents keep it from then on.
     Assign(desired::Assign),
     /// Assignments: what shall be where.
     #[command(subcommand, visible_alias = "assignment")]
@@ -243,6 +245,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Run(command) => run::run(context, command).await,
         Command::Apply(command) => run::apply(context, command).await,
         Command::Refresh(command) => run::refresh(context, command).await,
+        Command::Sync(command) => run::sync(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
         Command::Approvals(command) => approvals::run(context, command).await,

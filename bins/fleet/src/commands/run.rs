@@ -14,7 +14,7 @@ use fleet_core::{
     work::{
         BatchRequest,
         batch::Targets,
-        operations::{refresh, shell},
+        operations::{manifest_apply, refresh, shell},
     },
 };
 use serde::de::DeserializeOwned;
@@ -137,6 +137,20 @@ pub struct Refresh {
     section: Vec<String>,
 }
 
+/// `fleet sync`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Devices keep their desired state by themselves, each part in its own rhythm. This does not wait for that.
+
+Example:
+  fleet sync --on web-1")]
+pub struct Sync {
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    how: How,
+}
+
 /// `fleet apply`
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -210,6 +224,11 @@ pub async fn run(context: &mut Context, run: Run) -> Result<()> {
 pub async fn refresh(context: &mut Context, command: Refresh) -> Result<()> {
     let params = json!({"sections": command.section});
     work(context, &command.on, &command.how, refresh::NAME, params).await
+}
+
+/// Has devices apply their desired state now.
+pub async fn sync(context: &mut Context, command: Sync) -> Result<()> {
+    work(context, &command.on, &command.how, manifest_apply::NAME, json!({})).await
 }
 
 /// Asks for work on devices, and follows it.

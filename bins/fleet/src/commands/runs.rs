@@ -78,6 +78,7 @@ const COLUMNS: &[Column] = &[
     Column::new("FINISHED", "/finished_at", Show::Ago),
     Column::new("CHANGED", "/ending/changed", Show::Text).wide(),
     Column::new("BATCH", "/batch", Show::Text).wide(),
+    Column::new("ACTION", "/origin/action", Show::Id).wide(),
     Column::new("MESSAGE", "/ending/message", Show::Text).wide(),
 ];
 
