@@ -202,7 +202,7 @@ fn place(device: &Device, path: &str) -> Result<Place, Problem> {
 }
 
 /// A link may be removed, and is never written through: what it names could be anywhere.
-fn check_kind(path: &str, found: &Found, is_absent: bool) -> Result<(), Problem> {
+pub(super) fn check_kind(path: &str, found: &Found, is_absent: bool) -> Result<(), Problem> {
     let what = match found.kind {
         FoundKind::File => return Ok(()),
         FoundKind::Link if is_absent => return Ok(()),

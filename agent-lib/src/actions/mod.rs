@@ -12,10 +12,12 @@
 
 mod action;
 mod admin;
+mod app_image;
 mod device;
 mod directory;
 mod driver;
 mod file;
+mod flatpak;
 mod group;
 mod members;
 mod packages;
@@ -53,11 +55,15 @@ pub const PROGRAM_FAILED: Code = Code::new("action.program_failed", Class::Unava
 pub const ACCOUNT_UNKNOWN: Code = Code::new("action.account_unknown", Class::NotFound);
 
 /// The kinds of action that this agent carries out.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 15] = [
     kinds::file::NAME,
     kinds::directory::NAME,
     kinds::service::NAME,
     kinds::package::NAME,
+    kinds::package_repository::NAME,
+    kinds::package_file::NAME,
+    kinds::app_image::NAME,
+    kinds::flatpak::NAME,
     kinds::user::NAME,
     kinds::group::NAME,
     kinds::packages_upgrade::NAME,
@@ -99,6 +105,10 @@ impl Actions {
             kinds::directory::NAME => carry_out::<directory::Directory>(&offer.params, &device).await,
             kinds::service::NAME => carry_out::<service::Service>(&offer.params, &device).await,
             kinds::package::NAME => carry_out::<packages::Package>(&offer.params, &device).await,
+            kinds::package_repository::NAME => carry_out::<packages::Repository>(&offer.params, &device).await,
+            kinds::package_file::NAME => carry_out::<packages::FromFile>(&offer.params, &device).await,
+            kinds::app_image::NAME => carry_out::<app_image::AppImage>(&offer.params, &device).await,
+            kinds::flatpak::NAME => carry_out::<flatpak::Flatpak>(&offer.params, &device).await,
             kinds::user::NAME => carry_out::<user::User>(&offer.params, &device).await,
             kinds::group::NAME => carry_out::<group::Group>(&offer.params, &device).await,
             kinds::packages_upgrade::NAME => carry_out::<packages::Upgrade>(&offer.params, &device).await,

@@ -2,7 +2,7 @@
 //!
 //! Map: [`ShellSpec`] says what to run, [`Outcome`] how it ended; [`Executor`] does it. Inside, `output` turns bytes into
 //! chunks (pure), `pump` moves them from the pipes to a bounded channel, `processes` signals and finds processes,
-//! `script` keeps the script's file, `users` knows whom to run as. [`Lanes`] says which run may begin next (pure), and
+//! `script` keeps the files of a run, `users` knows whom to run as. [`Lanes`] says which run may begin next (pure), and
 //! [`Scheduler`] lets tasks wait for it.
 //!
 //! How a run ends: when the leader ends, what it left in its process group may write for a second more and is then
@@ -29,6 +29,7 @@ use fleet_core::kernel::{Class, Code};
 pub use lanes::{LANE_FULL, LaneLimits, Lanes, Ticket};
 pub use run::{Executor, ExecutorConfig};
 pub use scheduler::{Scheduler, Turn};
+pub(crate) use script::RunFile;
 pub use spec::{Outcome, Program, ShellSpec};
 
 /// The run's parameters cannot be carried out by any agent.

@@ -27,7 +27,7 @@ use super::{
     output::Output,
     processes::{Group, MARK, has_ended, hunt, is_alive, is_installing},
     pump::Pump,
-    script::{ScriptFile, remove_leftovers},
+    script::{RunFile, remove_leftovers},
     users::{User, find},
 };
 
@@ -73,7 +73,7 @@ enum Stop {
 }
 
 impl Executor {
-    /// An executor; removes the scripts that a crash left behind.
+    /// An executor; removes the scripts, and what runs fetched, that a crash left behind.
     pub fn new(mut config: ExecutorConfig, clock: Arc<dyn Clock>) -> Self {
         config
             .environment
@@ -92,6 +92,11 @@ impl Executor {
     /// Where the scripts of other users lie.
     pub fn shared_scripts(&self) -> &Path {
         &self.config.shared_scripts
+    }
+
+    /// An empty file among the scripts, for what a run fetches and hands to programs; removed with the value.
+    pub(crate) fn file_of(&self, run: Uuid, suffix: &str) -> std::io::Result<(RunFile, std::fs::File)> {
+        RunFile::empty(&self.config.scripts, run, suffix)
     }
 
     /// Executes to the end. Chunks numbered from `first_sequence` go to `chunks`, which should hold few: a consumer that is
@@ -173,7 +178,7 @@ impl Executor {
             .unwrap_or_else(|| "/".into()))
     }
 
-    fn write_script(&self, run: Uuid, spec: &ShellSpec, other: Option<&User>) -> Result<Option<ScriptFile>> {
+    fn write_script(&self, run: Uuid, spec: &ShellSpec, other: Option<&User>) -> Result<Option<RunFile>> {
         let Program::Script { text, .. } = &spec.program else {
             return Ok(None);
         };
@@ -181,19 +186,17 @@ impl Executor {
             Some(_) => &self.config.shared_scripts,
             None => &self.config.scripts,
         };
-        ScriptFile::write(directory, run, text, other)
-            .map(Some)
-            .map_err(|error| {
-                START_FAILED
-                    .error(format!(
-                        "the script cannot be written to {}: {error}",
-                        directory.display()
-                    ))
-                    .caused_by(error)
-            })
+        RunFile::write(directory, run, text, other).map(Some).map_err(|error| {
+            START_FAILED
+                .error(format!(
+                    "the script cannot be written to {}: {error}",
+                    directory.display()
+                ))
+                .caused_by(error)
+        })
     }
 
-    fn command(&self, run: Uuid, spec: &ShellSpec, script: Option<&ScriptFile>, user: Option<&User>) -> Command {
+    fn command(&self, run: Uuid, spec: &ShellSpec, script: Option<&RunFile>, user: Option<&User>) -> Command {
         let (program, arguments) = match &spec.program {
             Program::Script {
                 interpreter, arguments, ..
@@ -202,7 +205,7 @@ impl Executor {
         };
         let mut command = Command::new(program);
         command
-            .args(script.map(ScriptFile::path))
+            .args(script.map(RunFile::path))
             .args(arguments)
             .env_clear()
             .envs(self.config.environment.iter().map(|(name, value)| (name, value)));

@@ -1,7 +1,7 @@
-//! The file that an interpreter reads a script from.
+//! Files of a run: the script that an interpreter reads, and what the run has fetched.
 
 use std::{
-    fs::{DirBuilder, OpenOptions, Permissions},
+    fs::{DirBuilder, File, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
@@ -13,16 +13,18 @@ use super::users::User;
 
 const PREFIX: &str = "run-";
 const SUFFIX: &str = ".script";
+/// What a crash may leave behind.
+const SUFFIXES: [&str; 3] = [SUFFIX, ".deb", ".rpm"];
 
-/// A script on disk, readable by the one who runs it and removed with this value.
+/// A file of a run on disk, such as its script: readable by the one who runs it and removed with this value.
 #[derive(Debug)]
-pub(super) struct ScriptFile {
+pub(crate) struct RunFile {
     path: PathBuf,
 }
 
-impl ScriptFile {
+impl RunFile {
     /// Writes the script of a run. `owner` is the other user that it runs as.
-    pub fn write(directory: &Path, run: Uuid, text: &str, owner: Option<&User>) -> io::Result<Self> {
+    pub(super) fn write(directory: &Path, run: Uuid, text: &str, owner: Option<&User>) -> io::Result<Self> {
         prepare(directory, owner.is_some())?;
         let path = directory.join(format!("{PREFIX}{run}{SUFFIX}"));
         // One of a run that a crash interrupted and that runs again.
@@ -43,12 +45,26 @@ impl ScriptFile {
         Ok(script)
     }
 
-    pub fn path(&self) -> &Path {
+    /// An empty file for what a run fetches, with one of [`SUFFIXES`]; nobody else can read it.
+    pub(super) fn empty(directory: &Path, run: Uuid, suffix: &str) -> io::Result<(Self, File)> {
+        prepare(directory, false)?;
+        let path = directory.join(format!("{PREFIX}{run}{suffix}"));
+        let _ = std::fs::remove_file(&path);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        Ok((Self { path }, file))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for ScriptFile {
+impl Drop for RunFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
@@ -77,7 +93,7 @@ pub(super) fn remove_leftovers(directory: &Path) {
         let name = entry.file_name();
         if name
             .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
+            .is_some_and(|name| name.starts_with(PREFIX) && SUFFIXES.iter().any(|suffix| name.ends_with(suffix)))
         {
             let _ = std::fs::remove_file(entry.path());
         }

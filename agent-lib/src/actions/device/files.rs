@@ -16,7 +16,9 @@ use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fsync, mkdirat, open, openat, renameat, statat, unlinkat,
 };
 
-use super::{Device, links};
+use sha2::{Digest as _, Sha256};
+
+use super::{Device, downloads::hexadecimal, links};
 use crate::actions::{FILES_FAILED, PATH_PROTECTED, action::Problem};
 
 /// The most of the table of mounts that is read, in bytes.
@@ -195,28 +197,45 @@ impl Place {
 
     /// Puts a whole new file there, or leaves what was there: it is complete and on the disk before it gets its name.
     pub(in crate::actions) fn write(&self, bytes: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(), Problem> {
-        let temporary = format!(".{:.200}.fleet-new", self.name);
-        let written = self.write_as(&temporary, bytes, mode, uid, gid);
-        if written.is_err() {
-            let _ = unlinkat(&self.folder, &temporary, AtFlags::empty());
-        }
-        written.map_err(|error| failed(&self.path, "written", &error))
+        let mut incoming = self.begin()?;
+        incoming.add(bytes)?;
+        incoming.keep(mode, uid, gid)
     }
 
-    fn write_as(&self, temporary: &str, bytes: &[u8], mode: u32, uid: u32, gid: u32) -> io::Result<()> {
-        // What a crash left behind.
-        match unlinkat(&self.folder, temporary, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(&self.folder, temporary, flags, Mode::RUSR | Mode::WUSR)?);
-        file.write_all(bytes)?;
-        own(&file, Some(uid), Some(gid))?;
-        fchmod(&file, Mode::from_bits_truncate(mode))?;
-        file.sync_all()?;
-        renameat(&self.folder, temporary, &self.folder, &self.name)?;
-        self.sync_folder()
+    /// Begins a new file that nobody can read yet. It gets its place when it is kept; until then what was there stays.
+    pub(in crate::actions) fn begin(&self) -> Result<Incoming<'_>, Problem> {
+        let temporary = format!(".{:.200}.fleet-new", self.name);
+        let begin = || -> io::Result<File> {
+            // What a crash left behind.
+            match unlinkat(&self.folder, &temporary, AtFlags::empty()) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            Ok(File::from(openat(
+                &self.folder,
+                &temporary,
+                flags,
+                Mode::RUSR | Mode::WUSR,
+            )?))
+        };
+        let file = begin().map_err(|error| failed(&self.path, "written", &error))?;
+        Ok(Incoming {
+            place: self,
+            temporary,
+            file,
+            is_kept: false,
+        })
+    }
+
+    /// The SHA-256 of a regular file of at most `limit` bytes, however long reading it takes; nothing where it is larger.
+    pub(in crate::actions) async fn sha256(&self, limit: u64) -> Result<Option<String>, Problem> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file =
+            openat(&self.folder, &self.name, flags, Mode::empty()).map_err(|error| self.failed("read", error))?;
+        let digest = tokio::task::spawn_blocking(move || digest(File::from(file), limit));
+        let digest = digest.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        digest.map_err(|error| failed(&self.path, "read", &error))
     }
 
     /// Changes whose the file or folder is, and its permissions.
@@ -284,6 +303,49 @@ impl Place {
     }
 }
 
+/// A file that is being written, beside the place that it gets; removed with this value unless it was kept.
+#[derive(Debug)]
+pub(in crate::actions) struct Incoming<'p> {
+    place: &'p Place,
+    temporary: String,
+    file: File,
+    is_kept: bool,
+}
+
+impl Incoming<'_> {
+    /// Adds to it.
+    pub(in crate::actions) fn add(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| failed(&self.place.path, "written", &error))
+    }
+
+    /// Gives it its place, once it is on the disk.
+    pub(in crate::actions) fn keep(mut self, mode: u32, uid: u32, gid: u32) -> Result<(), Problem> {
+        let Place { folder, name, path } = self.place;
+        let keep = || -> io::Result<()> {
+            own(&self.file, Some(uid), Some(gid))?;
+            fchmod(&self.file, Mode::from_bits_truncate(mode))?;
+            self.file.sync_all()?;
+            renameat(folder, &self.temporary, folder, name)?;
+            Ok(())
+        };
+        keep().map_err(|error| failed(path, "written", &error))?;
+        self.is_kept = true;
+        self.place
+            .sync_folder()
+            .map_err(|error| failed(path, "written", &error))
+    }
+}
+
+impl Drop for Incoming<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = unlinkat(&self.place.folder, &self.temporary, AtFlags::empty());
+        }
+    }
+}
+
 /// A field of a table of mounts, in which some characters stand as a backslash and three octal digits.
 fn unescaped(field: &str) -> String {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
@@ -309,7 +371,22 @@ fn read_all(file: File, limit: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-fn failed(path: &str, what: &str, error: &io::Error) -> Problem {
+fn digest(mut file: File, limit: u64) -> io::Result<Option<String>> {
+    let (mut digest, mut length, mut part) = (Sha256::new(), 0, vec![0; 1 << 16]);
+    loop {
+        let read = file.read(&mut part)?;
+        let Some(bytes) = part.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            return Ok(Some(hexadecimal(&digest.finalize())));
+        };
+        length += read as u64;
+        if length > limit {
+            return Ok(None);
+        }
+        digest.update(bytes);
+    }
+}
+
+pub(super) fn failed(path: &str, what: &str, error: &io::Error) -> Problem {
     let message = match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => format!("{path} cannot be {what}: its file system is read-only"),
         io::ErrorKind::StorageFull => format!("{path} cannot be {what}: the disk is full"),

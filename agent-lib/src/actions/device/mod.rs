@@ -3,11 +3,13 @@
 //! ```text
 //! files.rs      files and folders, found without following a link that nobody checked
 //! links.rs      where a path leads
+//! downloads.rs  what is fetched from an address, within bounds
 //! programs.rs   programs with their arguments, within the run's time
 //! accounts.rs   the local users and groups, as their files tell
 //! ```
 
 mod accounts;
+mod downloads;
 mod files;
 mod links;
 mod programs;
@@ -31,12 +33,13 @@ use uuid::Uuid;
 
 use super::{Actions, action::Problem};
 use crate::{
-    executor::Executor,
+    executor::{Executor, RunFile},
     runs::{Cancellation, OutputSink},
 };
 
 pub(super) use self::{
     accounts::Account,
+    downloads::{MAX_FILE, shown},
     files::{Found, FoundKind, Place},
     programs::{Answer, Call},
 };
@@ -64,6 +67,7 @@ pub(super) struct Device {
     truncated: AtomicU64,
     warnings: Mutex<Vec<String>>,
     done: Mutex<BTreeSet<&'static str>>,
+    fetched: Mutex<Option<Arc<RunFile>>>,
 }
 
 impl Device {
@@ -80,6 +84,7 @@ impl Device {
             truncated: AtomicU64::new(0),
             warnings: Mutex::default(),
             done: Mutex::default(),
+            fetched: Mutex::default(),
         }
     }
 

@@ -3,14 +3,19 @@
 mod accounts;
 mod faults;
 mod files;
+mod flatpaks;
+mod images;
+mod package_files;
 mod packages;
 mod remote;
+mod repositories;
 mod scripts;
 mod services;
+mod web;
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt as _, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -120,6 +125,11 @@ impl Scratch {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         symlink(target, path).unwrap();
+        self
+    }
+
+    pub(super) fn with_mode(self, path: &str, mode: u32) -> Self {
+        fs::set_permissions(self.path(path), fs::Permissions::from_mode(mode)).unwrap();
         self
     }
 

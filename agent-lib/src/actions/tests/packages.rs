@@ -3,9 +3,8 @@
 use std::{fs, path::Path, process::Command};
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
-use super::{CHANGED, SAME, Scratch, absent, is_root, tool};
+use super::{CHANGED, SAME, Scratch, absent, is_root, tool, web::digest};
 
 /// A device with apt and a repository of `fleet-sample` 1.0 and 2.0; none where there is no apt, or where it may not be used.
 pub(super) fn device() -> Option<Scratch> {
@@ -74,11 +73,7 @@ pub(super) fn publish(device: &Scratch, repository: &Path, versions: &[&str]) {
     fs::write(repository.join("Release"), release).unwrap();
 }
 
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn version(device: &Scratch) -> Option<String> {
+pub(super) fn version(device: &Scratch) -> Option<String> {
     device.read("/usr/share/fleet-sample/version")
 }
 

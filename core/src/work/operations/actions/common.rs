@@ -57,6 +57,16 @@ pub(in crate::work::operations) fn is_false(value: &bool) -> bool {
     !*value
 }
 
+/// Whether a member that is true when nobody says is left out of the normal form.
+pub(super) fn is_true(value: &bool) -> bool {
+    *value
+}
+
+/// What such a member is when nobody says.
+pub(super) fn yes() -> bool {
+    true
+}
+
 /// What actions have in common: they change the device one at a time, a second application does no harm, and they wait a day for it.
 pub(super) const fn action<P: ActionParams + schemars::JsonSchema>(
     name: &'static str,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! common.rs      what all of them share: the wanted state, dry runs, how parameters are checked
+//! armor.rs       public keys as text (pure)
 //! paths.rs       which paths no action touches;  names.rs which names of accounts, packages and the like there are (pure)
 //! <kind>.rs      the parameters of a kind, and the kind
 //! ```
@@ -10,12 +11,17 @@
 //! stands in `docs/actions.md`.
 
 pub mod admin_policy;
+pub mod app_image;
+pub mod armor;
 mod common;
 pub mod directory;
 pub mod file;
+pub mod flatpak;
 pub mod group;
 mod names;
 pub mod package;
+pub mod package_file;
+pub mod package_repository;
 pub mod packages_upgrade;
 pub mod paths;
 pub mod reboot;
@@ -36,6 +42,16 @@ pub(crate) const ALL: &[(OperationKind, &str)] = &[
     (directory::KIND, "make, alter and remove folders on devices"),
     (service::KIND, "alter, start and stop services of devices"),
     (package::KIND, "install and remove packages on devices"),
+    (
+        package_repository::KIND,
+        "decide which package repositories devices install from",
+    ),
+    (
+        package_file::KIND,
+        "install packages on devices from files, and remove them",
+    ),
+    (app_image::KIND, "put AppImages on devices, and remove them"),
+    (flatpak::KIND, "install and remove Flatpaks on devices"),
     (user::KIND, "make, alter and remove local users of devices"),
     (group::KIND, "make, alter and remove local groups of devices"),
     (packages_upgrade::KIND, "upgrade the packages of devices"),

@@ -112,6 +112,82 @@ pub(super) fn content(member: &str, text: &str) -> Checked {
     }
 }
 
+/// The longest address that is taken, in bytes.
+const MAX_URL: usize = 2_048;
+
+/// An address of one of these schemes (`https`, or `file` for a path of the device). No user and no password: parameters are stored and
+/// shown.
+pub(super) fn url(member: &str, url: &str, schemes: &[&str]) -> Checked {
+    let good = |c: u8| c.is_ascii_graphic() && !b"\"'\\<>`{}|^#".contains(&c);
+    let refuse = |why: &str| Err(format!("{member}: {url:.100?} {why}"));
+    if url.len() > MAX_URL || !url.bytes().all(good) {
+        return refuse(&format!(
+            "is no address; take at most {MAX_URL} letters, digits and signs, without spaces, quotes and #"
+        ));
+    }
+    let known = schemes
+        .iter()
+        .find_map(|scheme| Some((*scheme, url.strip_prefix(scheme)?.strip_prefix(':')?)));
+    let Some((scheme, rest)) = known else {
+        return refuse(&format!("begins with none of {}:", schemes.join(":, ")));
+    };
+    if scheme == "file" {
+        return match rest.starts_with('/') {
+            true => Ok(()),
+            false => refuse("names no absolute path, such as file:/srv/mirror"),
+        };
+    }
+    let host = rest.strip_prefix("//").and_then(|rest| rest.split(['/', '?']).next());
+    match host {
+        None | Some("") => refuse("names no host"),
+        Some(host) if host.contains('@') => refuse(
+            "has a user's name in it: parameters are stored and shown, so what lets in belongs in a file of the device, such as apt's \
+             auth.conf",
+        ),
+        Some(_) => Ok(()),
+    }
+}
+
+/// A SHA-256, as 64 hexadecimal digits in lower case.
+pub(super) fn sha256(member: &str, digest: &str) -> Checked {
+    let good = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    match digest.len() == 64 && digest.bytes().all(good) {
+        true => Ok(()),
+        false => Err(format!(
+            "{member}: {digest:.80?} is no SHA-256; take 64 digits of 0-9 and a-f"
+        )),
+    }
+}
+
+/// Where a file is fetched from. Over plain http anybody on the way may send another one, so there its digest has to be known.
+pub(super) fn fetched(url: &str, digest: Option<&str>) -> Checked {
+    self::url("url", url, &["https", "http"])?;
+    match digest {
+        Some(digest) => sha256("sha256", digest),
+        None if url.starts_with("https:") => Ok(()),
+        None => Err("sha256: say it, or take https: over http anybody on the way may send another file".into()),
+    }
+}
+
+/// A name of a file that is only that.
+pub(super) fn file_name(member: &str, name: &str) -> Checked {
+    let good = |c: u8| c.is_ascii_alphanumeric() || b"._+~-".contains(&c);
+    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    match begins && name.len() <= 200 && name.bytes().all(good) {
+        true => Ok(()),
+        false => Err(format!(
+            "{member}: {name:.100?} is no name of a file; take 1 to 200 letters, digits and . _ + ~ -, beginning with a letter or digit"
+        )),
+    }
+}
+
+/// The last part of an address, without what asks or names a place in it.
+pub(super) fn last_part(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once("//").map_or(path, |(_, path)| path);
+    path.rsplit_once('/').map_or("", |(_, last)| last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +263,71 @@ mod tests {
             |text| content("content", text),
             &["", "ü\n", &"x".repeat(most)],
             &["\0", &"x".repeat(most + 1)],
+        );
+    }
+
+    #[test]
+    fn addresses_are_whole_and_carry_no_password() {
+        check(
+            |text| url("url", text, &["https", "http", "file"]),
+            &[
+                "https://example.org/debian",
+                "http://[2001:db8::1]:8080/$releasever/?a=b&c=%20",
+                "file:/srv/mirror",
+                "file:///srv/mirror",
+            ],
+            &[
+                "",
+                "example.org",
+                "https:",
+                "https://",
+                "https:///debian",
+                "ftp://example.org",
+                "https://ana:secret@example.org/",
+                "https://example.org/a b",
+                "https://example.org/\nTrusted: yes",
+                "https://example.org/\"",
+                "file:srv/mirror",
+                &format!("https://example.org/{}", "x".repeat(2_048)),
+            ],
+        );
+        check(|text| url("url", text, &["https"]), &[], &["http://example.org/"]);
+    }
+
+    #[test]
+    fn what_comes_over_plain_http_has_a_digest() {
+        let digest = "0123456789abcdef".repeat(4);
+        check(
+            |url| fetched(url, None),
+            &["https://example.org/a.deb"],
+            &["http://example.org/a.deb", "file:/a.deb"],
+        );
+        check(
+            |url| fetched(url, Some(&digest)),
+            &["https://example.org/a.deb", "http://example.org/a.deb"],
+            &["file:/a.deb"],
+        );
+        check(
+            |digest| fetched("https://example.org/a", Some(digest)),
+            &[&digest],
+            &["", &digest[1..], &digest.to_uppercase(), &digest.replace('a', "g")],
+        );
+    }
+
+    #[test]
+    fn a_file_has_the_name_that_its_address_ends_with() {
+        for (url, expected) in [
+            ("https://example.org/a/b.deb", "b.deb"),
+            ("https://example.org/b.deb?x=/y", "b.deb"),
+            ("https://example.org/a/", ""),
+            ("https://example.org", ""),
+        ] {
+            assert_eq!(last_part(url), expected, "{url}");
+        }
+        check(
+            |name| file_name("name", name),
+            &["Krita-5.2.AppImage", "a_1+2~3.deb"],
+            &["", ".a", "-a", "a/b", "a b", "a%20b", "..", &"x".repeat(201)],
         );
     }
 }
