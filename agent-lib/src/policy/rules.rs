@@ -5,7 +5,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use fleet_core::kernel::{Result, Timestamp};
+use fleet_core::{
+    kernel::{Result, Timestamp},
+    work::operations::actions::app_image::{self, AppImageParams},
+};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
@@ -158,14 +161,14 @@ impl Policy {
 
     /// Whether a run of this kind with these parameters may begin on this device at this time. Who it runs as is the member
     /// `run_as` of the parameters; without it, the agent's own user. Paths are what `interpreter`, `working_directory`, `path`,
-    /// `paths`, `home` and `folder` name.
+    /// `paths`, `home` and `folder` name, and the file that `app-image` puts into its folder.
     ///
     /// # Errors
     /// The first rule that speaks against it.
     pub fn permits(&self, kind: &str, params: &Value, at: Timestamp) -> std::result::Result<(), Refusal> {
         self.permits_kind(kind)?;
         self.permits_user(params)?;
-        self.permits_paths(params)?;
+        self.permits_paths(kind, params)?;
         let mut windows = self
             .windows
             .iter()
@@ -212,11 +215,12 @@ impl Policy {
         }
     }
 
-    fn permits_paths(&self, params: &Value) -> std::result::Result<(), Refusal> {
+    fn permits_paths(&self, kind: &str, params: &Value) -> std::result::Result<(), Refusal> {
         if self.rules.forbid_paths.is_empty() {
             return Ok(());
         }
-        for value in PATHS.iter().filter_map(|member| params.get(member)) {
+        let implied = implied_path(kind, params).map(Value::String);
+        for value in PATHS.iter().filter_map(|member| params.get(member)).chain(&implied) {
             let several = match value {
                 Value::Null => &[],
                 Value::Array(several) => &several[..],
@@ -239,6 +243,13 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// The path of a file that parameters mean without naming it whole.
+fn implied_path(kind: &str, params: &Value) -> Option<String> {
+    // What is no AppImage's parameters is not carried out either.
+    let params = (kind == app_image::NAME).then(|| AppImageParams::deserialize(params).ok());
+    params.flatten().map(|params| params.path())
 }
 
 /// An absolute path without `..`: it ends where it says, links aside.

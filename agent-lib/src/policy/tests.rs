@@ -71,6 +71,44 @@ fn actions_are_forbidden_by_name_and_by_the_paths_that_they_touch() {
 }
 
 #[test]
+fn an_app_image_is_judged_by_the_file_that_it_becomes() {
+    let policy = r#"forbid_paths = ["/usr/local/bin/kubectl", "/opt/appimages"]"#;
+    let image = |more: Value| {
+        let mut params = json!({"url": "https://example.org/kubectl"});
+        params
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        params
+    };
+    let into = |folder: &str| image(json!({ "folder": folder }));
+    check(policy, "app-image", into("/srv"), None);
+    check(
+        policy,
+        "app-image",
+        into("/usr/local/bin"),
+        Some("not in /usr/local/bin/kubectl"),
+    );
+    let named = image(json!({"folder": "/usr/local/bin", "name": "other"}));
+    check(policy, "app-image", named, None);
+    // Also where nobody names the usual folder.
+    check(policy, "app-image", image(json!({})), Some("not in /opt/appimages"));
+    check(
+        r#"forbid_kinds = ["app-image"]"#,
+        "app-image",
+        into("/srv"),
+        Some("forbids app-image"),
+    );
+    let repository = r#"forbid_kinds = ["package.*"]"#;
+    check(
+        repository,
+        "package.repository",
+        json!({"name": "a"}),
+        Some("forbids package.*"),
+    );
+}
+
+#[test]
 fn with_a_list_of_allowed_kinds_all_others_are_refused() {
     let policy = r#"allow_kinds = ["inventory.*", "packages.*"]
                     forbid_kinds = ["packages.remove"]"#;
