@@ -97,7 +97,8 @@ impl Action for Service {
             params.enabled
         };
         match (wants_enabled, enablement.as_str()) {
-            (Some(true), "enabled" | "generated" | "alias") | (None, _) => {}
+            // What systemd calls indirect it counts as enabled: by another name, or by another unit that it names.
+            (Some(true), "enabled" | "generated" | "alias" | "indirect") | (None, _) => {}
             (Some(true), "masked" | "masked-runtime") => {
                 return Err(Problem::new(
                     MASKED,
@@ -117,15 +118,18 @@ impl Action for Service {
             }
             (Some(false), _) => {}
         }
+        let mut is_stale = false;
         if is_booted {
             let wanted = match params.state.is_absent() {
                 true => Some(Running::Stopped),
                 false => params.running,
             };
-            let is_active = match wanted {
-                Some(_) => is_active(device, &unit).await?,
-                None => false,
+            let seen = match wanted.is_some() || params.content.is_some() {
+                true => seen(device, &unit).await?,
+                false => Seen::default(),
             };
+            is_stale = seen.is_stale && params.state.is_present();
+            let is_active = seen.is_active;
             match wanted {
                 Some(Running::Started) if !is_active => steps.push(Step::Start(unit)),
                 // Before its file goes: systemd stops what it knows.
@@ -139,12 +143,14 @@ impl Action for Service {
             let from = steps.remove(remove);
             steps.push(from);
         }
-        if is_booted
-            && let Some(at) = steps
-                .iter()
-                .position(|step| matches!(step, Step::Write { .. } | Step::Remove(_)))
-        {
-            steps.insert(at + 1, Step::Reload);
+        let changed = steps
+            .iter()
+            .position(|step| matches!(step, Step::Write { .. } | Step::Remove(_)));
+        match changed {
+            Some(at) if is_booted => steps.insert(at + 1, Step::Reload),
+            // A run that was interrupted has written it, or somebody else.
+            None if is_stale => steps.insert(0, Step::Reload),
+            _ => {}
         }
         Ok(steps)
     }
@@ -233,17 +239,26 @@ async fn enablement(device: &Device, unit: &str) -> Result<String, Problem> {
     Ok(if word == "not-found" { String::new() } else { word })
 }
 
-async fn is_active(device: &Device, unit: &str) -> Result<bool, Problem> {
-    let call = systemctl(device).with(["show", "--property=LoadState", "--property=ActiveState", unit]);
+/// What the service manager says of a unit.
+#[derive(Default)]
+struct Seen {
+    is_active: bool,
+    /// Its file says something else than what the manager has read.
+    is_stale: bool,
+}
+
+async fn seen(device: &Device, unit: &str) -> Result<Seen, Problem> {
+    let call = systemctl(device).with(["show", "--property=ActiveState", "--property=NeedDaemonReload", unit]);
     let answer = device.ask(&call).await?;
     if !answer.succeeded() {
         return Err(call.failed(&answer));
     }
-    let active = answer.stdout.lines().find_map(|line| line.strip_prefix("ActiveState="));
-    Ok(matches!(
-        active,
-        Some("active" | "reloading" | "activating" | "refreshing")
-    ))
+    let value = |name: &str| answer.stdout.lines().find_map(|line| line.strip_prefix(name));
+    let active = value("ActiveState=");
+    Ok(Seen {
+        is_active: matches!(active, Some("active" | "reloading" | "activating" | "refreshing")),
+        is_stale: value("NeedDaemonReload=") == Some("yes"),
+    })
 }
 
 /// Has systemd look at the file before it gets its place.

@@ -131,3 +131,34 @@ async fn a_running_manager_hears_what_has_changed_in_the_right_order() {
     ];
     assert_eq!(told, expected);
 }
+
+#[tokio::test]
+async fn a_file_that_the_manager_has_not_read_yet_is_read() {
+    // What a run that was interrupted leaves behind: the file is written, and nobody has told the manager.
+    let device = Scratch::new()
+        .with_folder("/run/systemd/system")
+        .with("/etc/systemd/system/sample.service", UNIT)
+        .with_fake(
+            "systemctl",
+            r#"case "$3" in
+    is-enabled) echo enabled ;;
+    show) echo ActiveState=active; test -e $ROOT/told || echo NeedDaemonReload=yes ;;
+    daemon-reload) touch $ROOT/told ;;
+esac"#,
+        );
+    let params = json!({"unit": "sample.service", "content": UNIT, "running": "started"});
+    let done = device.check("service", params, CHANGED).await;
+    assert_eq!(done.output, "have systemd read its files anew\n");
+}
+
+#[tokio::test]
+async fn a_unit_that_another_one_enables_counts_as_enabled() {
+    let device = device()
+        .with(
+            "/etc/systemd/system/part.service",
+            "[Service]\nExecStart=/bin/true\n[Install]\nAlso=whole.service\n",
+        )
+        .with("/etc/systemd/system/whole.service", UNIT);
+    let params = json!({"unit": "part.service", "enabled": true});
+    device.check("service", params, SAME).await;
+}
