@@ -5,7 +5,11 @@ use std::fmt;
 use async_trait::async_trait;
 use fleet_core::{
     kernel::{Class, Code},
-    work::operations::actions::{paths, ssh_access::AccessParams, sshd_settings::SshdParams},
+    work::operations::actions::{
+        paths,
+        ssh_access::{AccessParams, FILE_PREFIX},
+        sshd_settings::SshdParams,
+    },
 };
 
 use super::{
@@ -24,6 +28,9 @@ pub(super) const NO_DROP_INS: Code = Code::new("sshd.no_drop_ins", Class::Confli
 
 const CONFIG: &str = "/etc/ssh/sshd_config";
 const FOLDER: &str = "/etc/ssh/sshd_config.d";
+/// The folder that sshd needs even to check its settings, and what it says without.
+const PRIVATE: &str = "/run/sshd";
+const NO_FOLDER: &str = "Missing privilege separation directory: ";
 const MAX_BYTES: u64 = 1 << 20;
 /// The most files in the folder that are looked at.
 const MAX_FILES: usize = 10_000;
@@ -100,7 +107,7 @@ impl Action for Access {
             )
         });
         let is_absent = text.is_none();
-        let files = look_at_file(device, ACCESS_PRIORITY, &format!("access-{}", params.name), text)?;
+        let files = look_at_file(device, ACCESS_PRIORITY, &format!("{FILE_PREFIX}{}", params.name), text)?;
         let users = (!is_absent).then_some(params.users.as_slice());
         let group = members::look(device, &group, users).await?.into_iter().map(Step::Group);
         // The group is there before it is named, and goes after that.
@@ -213,7 +220,16 @@ async fn write(device: &Device, path: &str, text: &str) -> Result<(), Problem> {
 /// Whether the server takes all its settings; why not.
 async fn check(device: &Device) -> Result<Result<(), String>, Problem> {
     let config = format!("{}{CONFIG}", device.scratch_root().unwrap_or_default());
-    let answer = device.ask(&Call::new("sshd", ["-t", "-f", &config])).await?;
+    let call = Call::new("sshd", ["-t", "-f", &config]);
+    let mut answer = device.ask(&call).await?;
+    // Where a socket starts it, its folder is there only while it runs.
+    if answer.stderr.contains(&format!("{NO_FOLDER}{PRIVATE}"))
+        && let Some(place) = device.place(PRIVATE, paths::check_folder)?
+        && place.found()?.is_none()
+    {
+        place.make_folder()?;
+        answer = device.ask(&call).await?;
+    }
     Ok(match answer.succeeded() {
         true => Ok(()),
         false => Err(answer.last_words()),

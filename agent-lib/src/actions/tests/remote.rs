@@ -63,6 +63,21 @@ async fn settings_that_the_server_does_not_take_do_not_stay() {
 }
 
 #[tokio::test]
+async fn a_server_that_a_socket_starts_is_given_the_folder_that_it_needs_to_check() {
+    let device = Scratch::new()
+        .with_folder("/etc/ssh/sshd_config.d")
+        .with_folder("/run")
+        .with("/etc/ssh/sshd_config", "Include /etc/ssh/sshd_config.d/*.conf\n")
+        .with_fake(
+            "sshd",
+            "test -d $ROOT/run/sshd || { echo Missing privilege separation directory: /run/sshd >&2; exit 255; }",
+        );
+    let params = json!({"name": "base", "directives": [{"key": "PermitRootLogin", "value": "no"}]});
+    device.check("sshd.settings", params, CHANGED).await;
+    assert_eq!(device.owned("/run/sshd").0, 0o755);
+}
+
+#[tokio::test]
 async fn a_server_that_is_broken_already_is_left_alone() {
     let Some(device) = with_sshd() else { return };
     let device = device.with("/etc/ssh/sshd_config.d/10-mine.conf", "NoSuchKeyword yes\n");

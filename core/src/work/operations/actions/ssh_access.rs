@@ -18,6 +18,8 @@ pub const ACCESS_RUN: Permission = Permission::new("operations.ssh.access:run");
 pub const NAME: &str = "ssh.access";
 /// What the group's name begins with.
 pub const GROUP_PREFIX: &str = "fleet-ssh-";
+/// What the name of its file begins with, after its priority.
+pub const FILE_PREFIX: &str = "access-";
 
 /// The parameters of `ssh.access`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -38,7 +40,7 @@ pub struct AccessParams {
     /// Whether a key lets them in.
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_pubkey: bool,
-    /// Whether a password does.
+    /// Whether a password does. What the device asks for by PAM (`KbdInteractiveAuthentication`) is a setting of its own.
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_password: bool,
 }

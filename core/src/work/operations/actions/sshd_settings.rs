@@ -59,6 +59,9 @@ const fn middle() -> u16 {
 impl SshdParams {
     fn check(&self) -> Result<(), String> {
         names::tag("name", &self.name, 64)?;
+        if self.name.starts_with(super::ssh_access::FILE_PREFIX) {
+            return Err("name: what begins with access- are files of ssh.access".into());
+        }
         if self.priority > 9_999 {
             return Err("priority: 0 to 9999".into());
         }
@@ -114,6 +117,8 @@ mod tests {
             json!({"name": "../x", "directives": [{"key": "X11Forwarding", "value": "no"}]}),
             false,
         );
+        check(json!({"name": "access-ops", "state": "absent"}), false);
+        check(json!({"name": "access", "state": "absent"}), true);
         check(with("Match", "all"), false);
         check(with("include", "/tmp/x"), false);
         check(with("X11Forwarding", "no\nPermitRootLogin yes"), false);
