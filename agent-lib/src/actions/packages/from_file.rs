@@ -33,6 +33,10 @@ pub(in crate::actions) enum Step {
     },
     /// It is removed.
     Remove(Named),
+    /// Upgrades may change it for now, and so may this.
+    Unpin(String),
+    /// Upgrades leave it as it is again.
+    Pin(String),
 }
 
 /// A package in a version.
@@ -62,6 +66,8 @@ impl fmt::Display for Step {
                     .try_for_each(|version| write!(f, " instead of {version}"))
             }
             Self::Remove(package) => write!(f, "remove {package}"),
+            Self::Unpin(name) => write!(f, "unpin {name}"),
+            Self::Pin(name) => write!(f, "pin {name} again"),
         }
     }
 }
@@ -92,11 +98,21 @@ impl Action for FromFile {
         if installed.as_ref() == Some(&package.version) {
             return Ok(Vec::new());
         }
-        Ok(vec![Step::Install {
+        if let (Some(installed), false) = (&installed, params.allow_downgrade) {
+            let Named { name, version } = &package;
+            manager.check_downgrade(device, name, version, installed).await?;
+        }
+        let name = package.name.clone();
+        // Whoever names a file is stronger than a pin, which is there again afterwards.
+        let is_pinned = installed.is_some() && manager.is_pinned_on(device, &name).await? == Some(true);
+        let unpin = (is_pinned && manager.keeps_pins()).then(|| Step::Unpin(name.clone()));
+        let install = Step::Install {
             package,
             url: file.url.clone(),
             instead_of: installed,
-        }])
+        };
+        let pin = is_pinned.then_some(Step::Pin(name));
+        Ok(unpin.into_iter().chain([install]).chain(pin).collect())
     }
 
     async fn act(params: &PackageFileParams, device: &Device, step: &Step) -> Result<(), Problem> {
@@ -104,6 +120,13 @@ impl Action for FromFile {
         let root = device.scratch_root();
         let (format, file) = file(params, manager)?;
         let call = match step {
+            Step::Unpin(name) | Step::Pin(name) => {
+                let call = manager.pin(root, name, matches!(step, Step::Pin(_)));
+                return match call {
+                    Some(call) => device.must(&call).await.map(drop),
+                    None => Ok(()),
+                };
+            }
             Step::Remove(package) => manager.remove(root, &package.name),
             Step::Install {
                 package, instead_of, ..
@@ -116,7 +139,11 @@ impl Action for FromFile {
                 let path = fetched(device, format, file).await?;
                 // What it needs comes from the repositories, as they are now.
                 manager.refresh_on(device).await?;
-                manager.install_file(root, &path, instead_of.is_some(), params.allow_downgrade)
+                let is_older = match instead_of {
+                    Some(installed) => manager.is_older_on(device, &package.version, installed).await?,
+                    None => false,
+                };
+                manager.install_file(root, &path, instead_of.is_some(), is_older)
             }
         };
         manager.must_on(device, &call).await
@@ -191,16 +218,16 @@ fn named(answer: &Answer) -> Option<Named> {
 }
 
 impl Manager {
-    /// Installs the package that is in a file, with what it needs; instead of another version, where one `is_there`.
+    /// Installs the package that is in a file, with what it needs; instead of another version, where one `is_there`, and perhaps a
+    /// later one.
     fn install_file(self, root: Option<&str>, path: &str, is_there: bool, down: bool) -> Call {
         let call = self.call(root);
         match self {
-            // Somebody asks for this very version: that is stronger than a pin.
             Self::Apt => call
                 .with(is_there.then_some("--allow-change-held-packages"))
                 .with(down.then_some("--allow-downgrades"))
                 .with(["install", path]),
-            Self::Dnf => call.with([if is_there && down { "downgrade" } else { "install" }, path]),
+            Self::Dnf => call.with([if down { "downgrade" } else { "install" }, path]),
             Self::Zypper => call
                 .with(["install"])
                 // It came by an address or digest that somebody gave; few such files are signed by a key that a device knows.
@@ -246,7 +273,6 @@ mod tests {
             at.map(|at| arguments[at + 1..].to_owned()).unwrap_or_default()
         };
         assert_eq!(typed(Manager::Apt, false, false), "install /a.x");
-        assert_eq!(typed(Manager::Dnf, false, true), "install /a.x");
         assert_eq!(typed(Manager::Dnf, true, true), "downgrade /a.x");
         assert_eq!(typed(Manager::Dnf, true, false), "install /a.x");
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use crate::actions::{
     action::Problem,
-    device::{Call, Device},
+    device::{Answer, Call, Device},
 };
 
 /// A package manager.
@@ -80,6 +80,24 @@ impl Manager {
         }
     }
 
+    /// Whether an answer says that it did what it was told. zypper has codes for a device that has to start anew (102, 103), for
+    /// repositories that were passed over (106) and for scripts of packages that failed (107), after the work is done.
+    pub(in crate::actions) fn did(self, answer: &Answer) -> bool {
+        match self {
+            Zypper => matches!(answer.code, 0 | 102 | 103) || self.remark(answer).is_some(),
+            Apt | Dnf | Pacman | Apk => answer.succeeded(),
+        }
+    }
+
+    /// What people should know although it did what it was told.
+    pub(in crate::actions) fn remark(self, answer: &Answer) -> Option<&'static str> {
+        match (self, answer.code) {
+            (Zypper, 106) => Some("zypper passed over repositories that could not be read"),
+            (Zypper, 107) => Some("scripts of packages failed while zypper installed them"),
+            _ => None,
+        }
+    }
+
     /// Asks for the version of a package that is installed.
     pub(in crate::actions) fn installed(self, root: Option<&str>, name: &str) -> Call {
         match self {
@@ -102,7 +120,8 @@ impl Manager {
     pub(in crate::actions) fn refresh(self, root: Option<&str>) -> Call {
         let call = self.call(root);
         match self {
-            Apt => call.with(["update"]),
+            // Of a repository that cannot be reached apt tells, and succeeds, unless it is asked not to.
+            Apt => call.with(["-o", "APT::Update::Error-Mode=any", "update"]),
             Dnf => call.with(["makecache"]),
             Zypper => call.with(["refresh"]),
             Pacman => call.with(["--sync", "--refresh"]),
@@ -123,7 +142,8 @@ impl Manager {
                 let down = down.then_some("--allow-downgrades");
                 call.with(held).with(down).with(["install", &joined("=")])
             }
-            Dnf => call.with([if down { "downgrade" } else { "install" }, &joined("-")]),
+            // It goes back as well, and `downgrade` takes nothing that is not installed.
+            Dnf => call.with(["install", &joined("-")]),
             Zypper => call
                 .with(["install"])
                 .with(down.then_some("--oldpackage"))
@@ -162,6 +182,11 @@ impl Manager {
             Zypper => self.call(root).with([verb("addlock", "removelock"), name]),
             Pacman | Apk => return None,
         })
+    }
+
+    /// Whether it keeps to a pin also when it is told another version by name; apt may be told to change it, and lets go of it by that.
+    pub(in crate::actions) const fn keeps_pins(self) -> bool {
+        matches!(self, Dnf | Zypper)
     }
 
     /// What may help after a failure was seen, in order; each may fail. Nothing that throws away what somebody has decided: no history is
@@ -243,7 +268,7 @@ mod tests {
                 "apt-get --allow-change-held-packages install a=1",
                 "apt-get --allow-change-held-packages --allow-downgrades install a=1",
             ),
-            (Dnf, "dnf install a", "dnf install a-1", "dnf downgrade a-1"),
+            (Dnf, "dnf install a", "dnf install a-1", "dnf install a-1"),
             (
                 Zypper,
                 "zypper install a",
@@ -290,6 +315,31 @@ mod tests {
         check(Zypper.pin(None, "a", false), Some("zypper removelock a"));
         check(Pacman.pin(None, "a", true), None);
         check(Apk.pins(None), None);
+    }
+
+    #[test]
+    fn what_zypper_says_after_its_work_is_no_failure() {
+        let answer = |code| Answer {
+            code,
+            ..Answer::default()
+        };
+        for (code, did, remarked) in [
+            (0, true, false),
+            (102, true, false),
+            (103, true, false),
+            (106, true, true),
+            (107, true, true),
+            (104, false, false),
+            (4, false, false),
+        ] {
+            let answer = answer(code);
+            assert_eq!(
+                (Zypper.did(&answer), Zypper.remark(&answer).is_some()),
+                (did, remarked),
+                "{code}"
+            );
+        }
+        assert!(!Apt.did(&answer(102)) && Apt.remark(&answer(107)).is_none());
     }
 
     #[test]

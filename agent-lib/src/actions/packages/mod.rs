@@ -5,7 +5,7 @@
 //! answers.rs   what they answer (pure)
 //! package.rs   the action `package`;  upgrade.rs `packages.upgrade`;  from_file.rs `package.file`
 //! repository.rs `package.repository`, with the files of managers in sources.rs (pure)
-//!               work.rs what its neighbours do, too: refreshing, repairing
+//!               work.rs what its neighbours do, too: refreshing, repairing;  versions.rs which is later (pure)
 //! ```
 
 mod answers;
@@ -15,6 +15,7 @@ mod package;
 mod repository;
 mod sources;
 mod upgrade;
+mod versions;
 mod work;
 
 pub(super) use from_file::FromFile;

@@ -69,7 +69,7 @@ impl Action for Package {
         let manager = Manager::of(device)?;
         let name = name(params, manager)?.to_owned();
         let installed = manager.version_on(device, &name).await?;
-        let pinned = match params.pin || params.state.is_absent() {
+        let pinned = match params.pin || params.state.is_absent() || params.version.is_some() {
             true => manager.is_pinned_on(device, &name).await?,
             false => None,
         };
@@ -81,12 +81,21 @@ impl Action for Package {
             return Ok(unpin.into_iter().chain([Step::Remove { name, version }]).collect());
         }
         let mut steps = Vec::new();
+        let mut is_lifted = false;
         if installed.is_none() || params.version.is_some() && params.version != installed {
             if manager == Manager::Pacman && params.version.is_some() {
                 return Err(Problem::new(
                     NO_VERSIONS,
                     "pacman installs the newest version and no other; leave version out",
                 ));
+            }
+            if let (Some(version), Some(installed), false) = (&params.version, &installed, params.allow_downgrade) {
+                manager.check_downgrade(device, &name, version, installed).await?;
+            }
+            // Another version that is asked for by name is stronger than a pin, which is there again afterwards.
+            is_lifted = pinned == Some(true) && installed.is_some();
+            if is_lifted && manager.keeps_pins() {
+                steps.push(Step::Unpin(name.clone()));
             }
             steps.push(Step::Install {
                 name: name.clone(),
@@ -95,7 +104,7 @@ impl Action for Package {
             });
         }
         match pinned {
-            _ if !params.pin => {}
+            _ if !params.pin && !is_lifted => {}
             None => {
                 return Err(Problem::new(
                     NO_PINS,

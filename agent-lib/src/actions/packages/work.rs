@@ -1,10 +1,18 @@
 //! What the actions about packages have in common.
 
-use super::manager::Manager;
+use fleet_core::{
+    devices::inventory::{DPKG, version_key},
+    kernel::{Class, Code},
+};
+
+use super::{manager::Manager, versions::rpm_order};
 use crate::actions::{
     action::Problem,
-    device::{Call, Device},
+    device::{Answer, Call, Device},
 };
+
+/// The version is older than the one that is installed.
+pub(in crate::actions) const DOWNGRADE: Code = Code::new("package.downgrade", Class::Conflict);
 
 impl Manager {
     /// The version of a package that the device has.
@@ -39,7 +47,8 @@ impl Manager {
     /// Does what has to succeed. Where it fails, what may be broken is repaired, and it is tried once more.
     pub(super) async fn must_on(self, device: &Device, call: &Call) -> Result<(), Problem> {
         let first = device.run(call).await?;
-        if first.succeeded() {
+        if self.did(&first) {
+            self.pass_on(device, &first).await;
             return Ok(());
         }
         device.say("that failed; repairing the package manager\n").await;
@@ -50,6 +59,52 @@ impl Manager {
             }
         }
         device.say("trying again\n").await;
-        device.must(call).await.map(drop)
+        let second = device.run(call).await?;
+        if !self.did(&second) {
+            return Err(call.failed(&second));
+        }
+        self.pass_on(device, &second).await;
+        Ok(())
+    }
+
+    async fn pass_on(self, device: &Device, answer: &Answer) {
+        if let Some(remark) = self.remark(answer) {
+            device.warn(remark.to_owned()).await;
+        }
+    }
+
+    /// Whether a version is older than the one that is installed.
+    pub(super) async fn is_older_on(self, device: &Device, version: &str, installed: &str) -> Result<bool, Problem> {
+        Ok(match self {
+            Self::Apt => version_key(DPKG, version) < version_key(DPKG, installed),
+            Self::Dnf | Self::Zypper => rpm_order(version, installed).is_lt(),
+            Self::Apk => {
+                let answer = device
+                    .ask(&Call::new("apk", ["version", "--test", version, installed]))
+                    .await?;
+                answer.stdout.trim() == "<"
+            }
+            // It installs the newest version, and no other.
+            Self::Pacman => false,
+        })
+    }
+
+    /// Fails when a version is older than the one that is installed.
+    pub(super) async fn check_downgrade(
+        self,
+        device: &Device,
+        name: &str,
+        version: &str,
+        installed: &str,
+    ) -> Result<(), Problem> {
+        match self.is_older_on(device, version, installed).await? {
+            true => {
+                let why = format!(
+                    "{name} {version} is older than {installed}, which is installed; say allow_downgrade, if it is meant"
+                );
+                Err(Problem::new(DOWNGRADE, why))
+            }
+            false => Ok(()),
+        }
     }
 }

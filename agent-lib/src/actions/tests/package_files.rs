@@ -85,13 +85,27 @@ async fn another_version_than_the_files_is_no_match() {
     assert_eq!(version(&device).as_deref(), Some("2.0"));
     let mut down = deb(&web, "/fleet-sample_1.0_all.deb").await;
     let done = device
-        .check("package.file", down.clone(), "Failed action.program_failed, the same")
+        .check("package.file", down.clone(), "Failed package.downgrade, the same")
         .await;
-    assert!(done.ending.message.unwrap().contains("allow-downgrades"));
+    assert!(done.ending.message.unwrap().contains("say allow_downgrade"));
     assert_eq!(version(&device).as_deref(), Some("2.0"));
     down["allow_downgrade"] = json!(true);
     device.check("package.file", down, CHANGED).await;
     assert_eq!(version(&device).as_deref(), Some("1.0"));
+}
+
+#[tokio::test]
+async fn a_pin_is_there_again_after_another_version() {
+    let Some((device, web)) = device().await else { return };
+    let old = json!({"name": "fleet-sample", "version": "1.0", "pin": true});
+    device.check("package", old, CHANGED).await;
+    let done = device
+        .check("package.file", deb(&web, "/sample.deb").await, CHANGED)
+        .await;
+    assert!(done.output.contains("pin fleet-sample again"), "{}", done.output);
+    assert_eq!(version(&device).as_deref(), Some("2.0"));
+    let status = device.read("/var/lib/dpkg/status").unwrap();
+    assert!(status.contains("Status: hold ok installed"));
 }
 
 #[tokio::test]

@@ -101,9 +101,9 @@ async fn a_version_is_exact_and_a_downgrade_has_to_be_allowed() {
         .await;
     let down = json!({"name": "fleet-sample", "version": "1.0"});
     let done = device
-        .check("package", down.clone(), "Failed action.program_failed, the same")
+        .check("package", down.clone(), "Failed package.downgrade, the same")
         .await;
-    assert!(done.ending.message.unwrap().contains("allow-downgrades"));
+    assert!(done.ending.message.unwrap().contains("say allow_downgrade"));
     let mut down = down;
     down["allow_downgrade"] = json!(true);
     device.check("package", down, CHANGED).await;
@@ -130,6 +130,10 @@ async fn a_pinned_package_is_held_until_it_is_removed() {
             CHANGED,
         )
         .await;
+    assert!(held(&device));
+    // Also where nobody speaks of the pin.
+    let back = json!({"name": "fleet-sample", "version": "1.0", "allow_downgrade": true});
+    device.check("package", back, CHANGED).await;
     assert!(held(&device));
     device.check("package", absent(&params), CHANGED).await;
     assert_eq!(version(&device), None);
@@ -206,6 +210,71 @@ async fn a_manager_that_pins_nothing_says_so() {
         )
         .await;
     device.check("package", params("version", json!("1.0-1")), SAME).await;
+}
+
+/// A device with dnf, which knows one package, and keeps to its lock as versionlock does.
+fn with_dnf(installed: &str) -> Scratch {
+    Scratch::new()
+        .with("/installed", installed)
+        .with("/locks", "")
+        .with_fake("rpm", "cat $ROOT/installed; test -s $ROOT/installed")
+        .with_fake(
+            "dnf",
+            r#"for last; do :; done
+case "$*" in
+    *"versionlock list"*) cat $ROOT/locks ;;
+    *"versionlock add"*) echo "tool-0:$(cat $ROOT/installed)" >$ROOT/locks ;;
+    *"versionlock delete"*) : >$ROOT/locks ;;
+    *downgrade*) exit 1 ;;
+    *install\ tool-*) test ! -s $ROOT/locks && echo "${last#tool-}" >$ROOT/installed ;;
+esac"#,
+        )
+}
+
+#[tokio::test]
+async fn with_dnf_a_version_that_is_not_there_yet_is_installed_also_where_it_might_go_back() {
+    let device = with_dnf("");
+    let params = json!({"name": "tool", "version": "1.0-1", "allow_downgrade": true});
+    device.check("package", params, CHANGED).await;
+    assert_eq!(device.read("/installed").unwrap(), "1.0-1\n");
+}
+
+#[tokio::test]
+async fn with_dnf_which_would_a_downgrade_is_not_done_unless_it_is_allowed() {
+    let device = with_dnf("2.0-1\n");
+    let mut params = json!({"name": "tool", "version": "1.0-1"});
+    let refused = "Failed package.downgrade, the same";
+    device.check("package", params.clone(), refused).await;
+    params["allow_downgrade"] = json!(true);
+    device.check("package", params, CHANGED).await;
+}
+
+#[tokio::test]
+async fn with_dnf_a_pin_is_lifted_for_a_version_that_is_asked_for_and_set_again() {
+    let device = with_dnf("1.0-1\n").with("/locks", "tool-0:1.0-1\n");
+    let done = device
+        .check("package", json!({"name": "tool", "version": "2.0-1"}), CHANGED)
+        .await;
+    assert_eq!(
+        done.output.lines().collect::<Vec<_>>(),
+        ["unpin tool", "install tool 2.0-1 instead of 1.0-1", "pin tool"]
+    );
+    assert_eq!(device.read("/locks").unwrap(), "tool-0:2.0-1\n");
+}
+
+#[tokio::test]
+async fn with_zypper_a_reboot_that_is_due_is_no_failure_and_a_script_that_failed_is_an_issue() {
+    for (code, expected) in [
+        (102, CHANGED),
+        (107, "SucceededWithIssues, changed"),
+        (4, "Failed action.program_failed, changed"),
+    ] {
+        let zypper = format!("case \"$*\" in *install*) echo 1.0-1 >$ROOT/installed; exit {code} ;; esac");
+        let device = Scratch::new()
+            .with_fake("rpm", "cat $ROOT/installed 2>/dev/null")
+            .with_fake("zypper", &zypper);
+        device.check("package", json!({"name": "tool"}), expected).await;
+    }
 }
 
 #[tokio::test]

@@ -73,6 +73,16 @@ pub(super) fn package(member: &str, name: &str, longest: usize) -> Checked {
     }
 }
 
+/// A package that is not the agent's own: one that removes itself can say nothing of it any more.
+pub(super) fn not_agent(member: &str, name: &str) -> Checked {
+    match name.split([':', '.']).next() {
+        Some("fleet-agent") => Err(format!(
+            "{member}: the agent's own package is not removed by what the agent does"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// A name that becomes part of the name of a file and of a group: `a` to `z`, digits and hyphens.
 pub(super) fn tag(member: &str, name: &str, longest: usize) -> Checked {
     let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';

@@ -69,12 +69,14 @@ impl PackageParams {
         if self.name.is_empty() && others.iter().all(|(_, name)| name.is_none()) {
             return Err("name: say which package".into());
         }
-        if !self.name.is_empty() {
-            names::package("name", &self.name, 255)?;
-        }
-        for (member, name) in others {
-            if let Some(name) = name {
-                names::package(member, name, 255)?;
+        let others = others
+            .into_iter()
+            .filter_map(|(member, name)| Some((member, name.as_ref()?)));
+        let own = Some(("name", &self.name)).filter(|(_, name)| !name.is_empty());
+        for (member, name) in own.into_iter().chain(others) {
+            names::package(member, name, 255)?;
+            if self.state.is_absent() {
+                names::not_agent(member, name)?;
             }
         }
         match &self.version {
@@ -124,5 +126,16 @@ mod tests {
         check(json!({"name": "nginx", "dnf_name": "*"}), false);
         check(json!({"name": "nginx", "version": "1 2"}), false);
         check(json!({"name": "nginx", "allow_downgrade": true}), false);
+    }
+
+    #[test]
+    fn the_agent_does_not_remove_itself() {
+        check(json!({"name": "fleet-agent"}), true);
+        check(json!({"name": "fleet-agent", "state": "absent"}), false);
+        check(
+            json!({"name": "x", "dnf_name": "fleet-agent", "state": "absent"}),
+            false,
+        );
+        check(json!({"name": "fleet-agent:amd64", "state": "absent"}), false);
     }
 }

@@ -111,9 +111,10 @@ impl PackageFile {
                 return Err("name: say it, too, if the version is said".into());
             }
         }
-        match is_absent && self.package(format).is_none() {
-            true => Err("name: say which package is to go; the file's name does not tell".into()),
-            false => Ok(()),
+        match self.package(format) {
+            _ if !is_absent => Ok(()),
+            Some(name) => names::not_agent("name", name),
+            None => Err("name: say which package is to go; the file's name does not tell".into()),
         }
     }
 }
@@ -205,6 +206,10 @@ mod tests {
         check(absent(json!({"url": "https://example.org/a_1.0_all.deb"})), true);
         check(absent(json!({"url": "https://example.org/a.deb", "name": "a"})), true);
         check(absent(json!({"url": "https://example.org/a.deb"})), false);
+        check(
+            absent(json!({"url": "https://example.org/fleet-agent_1_amd64.deb"})),
+            false,
+        );
     }
 
     #[test]
