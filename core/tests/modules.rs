@@ -177,7 +177,8 @@ fn names_follow_the_grammar() {
     grammar(
         "operations",
         of(&modules, |m| &m.operations, |kind| kind.name),
-        |name| is_path(name, '.', '_', 1..=2),
+        // Part of its permission's name: written as those are.
+        |name| is_path(name, '.', '-', 1..=2),
     );
     grammar(
         "settings",

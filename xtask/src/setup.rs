@@ -58,7 +58,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "actions",
-        for_what: "sshd, visudo and systemd's tools, which say whether what actions write is right",
+        for_what: "sshd, visudo, systemd's tools, gpg and flatpak, which say whether what actions do is right",
         install: actions,
     },
 ];
@@ -178,12 +178,15 @@ fn actions(_: &Workspace) -> Result<String> {
         "/usr/sbin/visudo",
         "/usr/bin/systemctl",
         "/usr/bin/systemd-analyze",
+        "/usr/bin/gpg",
+        "/usr/bin/gpgv",
+        "/usr/bin/flatpak",
     ];
     if programs.iter().all(|program| Path::new(program).exists()) {
-        return Ok("sshd, visudo and systemctl are there".to_owned());
+        return Ok("sshd, visudo, systemctl, gpg and flatpak are there".to_owned());
     }
-    apt_install(&["openssh-server", "sudo", "systemd"])?;
-    Ok("sshd, visudo and systemctl installed".to_owned())
+    apt_install(&["openssh-server", "sudo", "systemd", "gpg", "gpgv", "flatpak"])?;
+    Ok("sshd, visudo, systemctl, gpg and flatpak installed".to_owned())
 }
 
 /// Installs Debian packages when we are root, else says how.
