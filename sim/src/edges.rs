@@ -92,6 +92,7 @@ mod tests {
             "awaiting_approval > cancelled",
             "awaiting_approval > expired",
             "awaiting_approval > scheduled",
+            "draft > accepted",
             "draft > awaiting_approval",
             "draft > cancelled",
             "draft > scheduled",

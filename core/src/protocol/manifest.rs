@@ -35,6 +35,7 @@ pub struct ManifestMark {
 /// An agent asks for its manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"nonce": "AAECAwQFBgcICQoLDA0ODw"})))]
 pub struct ManifestRequest {
     /// 16 random bytes in base64url, to be signed by the server.
     pub nonce: String,
