@@ -396,6 +396,19 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
     let stop = app.post(&format!("/api/v1/batches/{again}/cancel")).token(admin);
     walk.step("cancel_batch", stop).await;
 
+    let work =
+        json!({"operation": "shell", "params": {"script": "true"}, "targets": {"devices": [device]}, "rollout": {}});
+    let rolling = post("/api/v1/batches", &work).send().await.expect(201).str("/id");
+    for (step, verb) in [
+        ("pause_rollout", "pause"),
+        ("resume_rollout", "resume"),
+        ("abort_rollout", "abort"),
+    ] {
+        let path = format!("/api/v1/batches/{rolling}/rollout/{verb}");
+        app.advance(1);
+        walk.step(step, post(&path, &json!({}))).await;
+    }
+
     let plan = json!({"name": "Nightly", "operation": "shell", "params": {"script": "true"}, "targets": {"all": true}, "ignore_windows": true,
         "schedule": {"type": "cron", "cron": "0 3 * * *", "zone": "UTC"}});
     let plan = walk.step("create_plan", post("/api/v1/plans", &plan)).await;

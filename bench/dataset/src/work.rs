@@ -14,6 +14,7 @@ use fleet_core::{
         batch::{AskedTargets, BatchTargets, Cause, PlannedTargets},
         output::Chunk,
         plans::{PlanOccasion, PlanOutcome, PlanProgress},
+        rollouts::{FailureLimit, Phase, Rollout, RolloutOrder, RolloutPolicy, RolloutWave, Wave},
         run::{Delivery, Ending, RunEvent},
         schedule::{MissedRuns, Schedule},
         windows::{Outside, Window, WindowKind, WindowScope, WindowTimes},
@@ -72,6 +73,52 @@ fn path(to: State) -> &'static [State] {
         Lost => &[Queued, Offered, Lost],
         Accepted => &[Queued, Offered, Accepted],
         _ => &[Queued, Offered, Accepted, Running],
+    }
+}
+
+/// A tenth first, and then the rest.
+fn rings() -> RolloutPolicy {
+    RolloutPolicy {
+        waves: vec![Wave::Percent { percent: 10 }],
+        max_failures: Some(FailureLimit::Percent { percent: 5 }),
+        watch_seconds: 600,
+        ..RolloutPolicy::default()
+    }
+}
+
+/// The rollout of a batch whose last wave is under way.
+fn rollout(batch: &Batch) -> Rollout {
+    let all = u32::try_from(batch.runs).unwrap_or(u32::MAX);
+    let (first, policy) = (all.div_ceil(10), rings());
+    let mut waves = vec![RolloutWave {
+        devices: first,
+        chosen: policy.waves.first().cloned(),
+    }];
+    if all > first {
+        waves.push(RolloutWave {
+            devices: all - first,
+            chosen: None,
+        });
+    }
+    Rollout {
+        id: batch.id,
+        operation: batch.operation.clone(),
+        policy,
+        wave: u32::try_from(waves.len()).unwrap_or(1) - 1,
+        waves,
+        wave_began_at: batch.created_at,
+        phase: Phase::Rolling,
+        paused_by: None,
+        admitted: all,
+        held: Vec::new(),
+        held_until: None,
+        failed_before: 0,
+        unwell: 0,
+        forgiven: 0,
+        excused: false,
+        holds_back: false,
+        takes_back: false,
+        created_at: batch.created_at,
     }
 }
 
@@ -147,6 +194,7 @@ impl Dataset {
             start_at: None,
             spread_seconds: 0,
             ignores_windows: true,
+            rolls_out: n + 1 == self.size.batches,
             approval: approval.as_ref().map(|approval| approval.id),
             retry_of: None,
             expanding_since: None,
@@ -188,6 +236,12 @@ impl Dataset {
         }
         if n + 1 == self.size.batches {
             // As if its maker was interrupted when all runs were there, and only this was left to be tidied up.
+            let order = RolloutOrder {
+                id,
+                devices: devices.clone(),
+            };
+            writer.put(&order).await?;
+            writer.put(&rollout(&batch)).await?;
             writer.put(&BatchTargets { id, devices }).await?;
         }
         let mut entry = audit::<Batch>(actor, at, "batch.create", (id, operation), &mut dice);
@@ -228,6 +282,7 @@ impl Dataset {
             ignore_windows: false,
             approvals: 0,
             spread_seconds: 1_800,
+            rollout: Some(rings()),
             schedule: Some(Schedule::Cron {
                 cron: "0 2 * * *".into(),
                 zone: "Europe/Berlin".into(),
@@ -288,6 +343,7 @@ impl Dataset {
             started_at: began.then(|| at.plus(MINUTE * 3)),
             finished_at: state.is_terminal().then(|| at.plus(MINUTE * 4)),
             cancel_requested_at: (state == State::Cancelled).then(|| at.plus(MINUTE)),
+            on_hold: false,
             ending: (began && state.is_terminal()).then(|| Ending {
                 exit_code: Some(i32::from(state == State::Failed)),
                 signal: (state == State::TimedOut).then_some(15),

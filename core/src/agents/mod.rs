@@ -31,5 +31,6 @@ pub use import::Imported;
 pub use model::{AgentRelease, AgentReleaseId, AgentReleaseView, NewAgentRelease, ReleaseFilter, ReleaseSource};
 pub use module::module;
 pub use rules::PLATFORMS;
+pub(crate) use service::newest_versions;
 pub use service::{AgentReleaseService, MANIFEST_LIFE};
 pub use settings::{ROLLBACK_FLOOR, UPDATES_ENABLED};

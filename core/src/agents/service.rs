@@ -1,7 +1,7 @@
 //! Use cases of agent releases.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -260,6 +260,16 @@ impl<'a> AgentReleaseService<'a> {
             sha256: Sha256Digest::from_bytes(hasher.finalize().into()),
         })
     }
+}
+
+/// The newest version of each platform that is handed out: what devices are to have that were told no version.
+pub(crate) async fn newest_versions(reader: &mut Reader) -> Result<BTreeSet<AgentVersion>> {
+    let mut by_platform: BTreeMap<String, Vec<AgentRelease>> = BTreeMap::new();
+    for release in all(reader, Filter::All).await? {
+        by_platform.entry(release.platform.clone()).or_default().push(release);
+    }
+    let newest = by_platform.into_values().filter_map(newest);
+    Ok(newest.map(|release| release.version).collect())
 }
 
 /// The release that is handed out for a version and platform.

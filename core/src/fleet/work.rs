@@ -2,10 +2,11 @@
 
 use super::Fleet;
 use crate::work::{
-    ApprovalService, BatchService, PlanService, RunService,
+    ApprovalService, BatchService, PlanService, RolloutService, RunService,
     batch::{Release, WindowsSeen},
     desired::Catalogues,
     output::OutputService,
+    rollouts::Rollouts,
     windows::WindowService,
 };
 
@@ -29,6 +30,21 @@ impl Fleet {
     /// What somebody has to agree to.
     pub fn approvals(&self) -> ApprovalService<'_> {
         ApprovalService::new(self.release())
+    }
+
+    /// Work that goes from wave to wave.
+    pub fn rollouts(&self) -> RolloutService<'_> {
+        RolloutService::new(self.rollouts_at_work())
+    }
+
+    pub(crate) fn rollouts_at_work(&self) -> Rollouts<'_> {
+        Rollouts {
+            release: self.release(),
+        }
+    }
+
+    pub(crate) fn rollout_windows_seen(&self) -> &WindowsSeen {
+        &self.inner.rollout_windows_seen
     }
 
     /// Reads and changes windows, and says what follows from them.

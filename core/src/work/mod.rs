@@ -12,6 +12,7 @@
 //! run/         the run, its states and edges; reading and cancelling
 //! delivery/    offers to devices, what devices answer, the sweep
 //! output/      what runs print
+//! rollouts/    work that goes from wave to wave
 //! schedule/    when: once, or again and again by a cron expression in a time zone; pure
 //! desired/     what devices shall be, and stay: actions, assignments, manifests
 //! windows/     when devices may be changed, and when they must not be
@@ -37,6 +38,7 @@ mod module;
 pub mod operations;
 pub mod output;
 pub mod plans;
+pub mod rollouts;
 pub mod run;
 pub mod schedule;
 mod settings;
@@ -49,6 +51,7 @@ pub use batch::{Batch, BatchId, BatchRequest, BatchService, BatchView};
 pub use module::module;
 pub use operations::{OperationKind, Operations};
 pub use plans::{Plan, PlanId, PlanService, PlanView};
+pub use rollouts::{Rollout, RolloutService, RolloutView};
 pub use run::{Run, RunCounts, RunFilter, RunId, RunService, RunView, State};
 pub use settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor};
 

@@ -9,6 +9,7 @@ use fleet_core::{
         batch::{AskedTargets, BatchTargets, Cause, PlannedTargets},
         output::Chunk,
         plans::{PlanOccasion, PlanOutcome, PlanProgress},
+        rollouts::{FailureLimit, Phase, Rollout, RolloutOrder, RolloutPolicy, RolloutWave, Wave},
         run::{Delivery, Ending, RunEvent, RunOrigin},
         schedule::{MissedRuns, Schedule},
         windows::{Outside, Window, WindowKind, WindowScope, WindowTimes},
@@ -39,6 +40,7 @@ fn queued() -> Run {
         started_at: None,
         finished_at: None,
         cancel_requested_at: None,
+        on_hold: false,
         ending: None,
     }
 }
@@ -62,6 +64,50 @@ fn blackout() -> Window {
         operations: Default::default(),
         created_at: at(0),
         updated_at: at(1),
+    }
+}
+
+fn policy() -> RolloutPolicy {
+    RolloutPolicy {
+        waves: vec![
+            Wave::Count { devices: 1 },
+            Wave::Percent { percent: 10 },
+            Wave::Groups { groups: vec![id(30)] },
+        ],
+        max_parallel: Some(50),
+        max_failures: Some(FailureLimit::Percent { percent: 5 }),
+        watch_seconds: 600,
+        by_hand: true,
+        ignore_offline: true,
+    }
+}
+
+fn rollout(of: u64, phase: Phase) -> Rollout {
+    Rollout {
+        id: id(of),
+        operation: "shell".into(),
+        policy: RolloutPolicy {
+            max_failures: Some(FailureLimit::Count { failures: 3 }),
+            ..RolloutPolicy::default()
+        },
+        waves: vec![RolloutWave {
+            devices: 2,
+            chosen: None,
+        }],
+        wave: 0,
+        wave_began_at: at(0),
+        phase,
+        paused_by: None,
+        admitted: 0,
+        held: Vec::new(),
+        held_until: None,
+        failed_before: 0,
+        unwell: 0,
+        forgiven: 0,
+        excused: false,
+        holds_back: false,
+        takes_back: false,
+        created_at: at(0),
     }
 }
 
@@ -116,6 +162,7 @@ pub fn samples() -> Vec<Sample> {
                 ignore_windows: true,
                 approvals: 1,
                 spread_seconds: 1_800,
+                rollout: Some(policy()),
                 schedule: Some(Schedule::Cron {
                     cron: "0 2 * * *".into(),
                     zone: "Europe/Berlin".into(),
@@ -145,6 +192,7 @@ pub fn samples() -> Vec<Sample> {
                 ignore_windows: false,
                 approvals: 0,
                 spread_seconds: 0,
+                rollout: None,
                 schedule: None,
                 missed: MissedRuns::Skip,
                 changed_by: user(),
@@ -168,6 +216,75 @@ pub fn samples() -> Vec<Sample> {
                     message: "no device is meant".into(),
                 }),
             ),
+        ),
+        document(
+            "that is held, with all that may be known",
+            &Rollout {
+                policy: policy(),
+                waves: vec![
+                    RolloutWave {
+                        devices: 1,
+                        chosen: Some(Wave::Count { devices: 1 }),
+                    },
+                    RolloutWave {
+                        devices: 9,
+                        chosen: None,
+                    },
+                ],
+                wave: 1,
+                wave_began_at: at(60),
+                paused_by: Some(user()),
+                admitted: 4,
+                held: vec![2, 3],
+                held_until: Some(at(3_600)),
+                failed_before: 1,
+                unwell: 1,
+                forgiven: 2,
+                excused: true,
+                holds_back: true,
+                takes_back: true,
+                ..rollout(21, Phase::Rolling)
+            },
+        ),
+        document(
+            "that has not begun",
+            &rollout(
+                22,
+                Phase::Pending {
+                    until: at(60),
+                    approval: true,
+                },
+            ),
+        ),
+        document(
+            "that watches",
+            &rollout(
+                23,
+                Phase::Watching {
+                    since: at(60),
+                    until: at(660),
+                },
+            ),
+        ),
+        document("that waits for somebody", &rollout(24, Phase::Waiting)),
+        document(
+            "that halted",
+            &rollout(
+                25,
+                Phase::Halted {
+                    reason: "2 devices failed, 1 may: web-01 (failed), web-02 (expired)".into(),
+                    watched: true,
+                },
+            ),
+        ),
+        document("that is done", &rollout(26, Phase::Done)),
+        document("that was given up", &rollout(27, Phase::Aborted)),
+        document(
+            "of two",
+            &RolloutOrder {
+                id: id(21),
+                devices: vec![id(13), id(10)],
+            },
         ),
         document(
             "that is being made",
@@ -220,6 +337,7 @@ pub fn samples() -> Vec<Sample> {
                 start_at: Some(at(60)),
                 spread_seconds: 600,
                 ignores_windows: true,
+                rolls_out: true,
                 approval: Some(id(25)),
                 retry_of: Some(id(26)),
                 expanding_since: Some(at(0)),
@@ -268,6 +386,7 @@ pub fn samples() -> Vec<Sample> {
                 started_at: Some(at(3)),
                 finished_at: Some(at(4)),
                 cancel_requested_at: Some(at(4)),
+                on_hold: true,
                 ending: Some(Ending {
                     exit_code: Some(2),
                     signal: Some(15),

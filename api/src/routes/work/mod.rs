@@ -1,9 +1,10 @@
-//! Work: operations, batches, plans, approvals, runs and their output.
+//! Work: operations, batches, rollouts, plans, approvals, runs and their output.
 
 mod approvals;
 mod batches;
 mod operations;
 mod plans;
+mod rollouts;
 mod runs;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -19,6 +20,11 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(batches::get_batch))
             .routes(routes!(batches::cancel_batch))
             .routes(routes!(batches::retry_batch))
+            .routes(routes!(rollouts::list_rollouts))
+            .routes(routes!(rollouts::get_rollout))
+            .routes(routes!(rollouts::pause_rollout))
+            .routes(routes!(rollouts::resume_rollout))
+            .routes(routes!(rollouts::abort_rollout))
             .routes(routes!(plans::list_plans, plans::create_plan))
             .routes(routes!(plans::get_plan, plans::update_plan, plans::delete_plan))
             .routes(routes!(plans::start_plan))

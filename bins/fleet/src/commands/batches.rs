@@ -107,7 +107,8 @@ pub async fn cancel(context: &mut Context, batch: &str) -> Result<()> {
     context.output.done(&words, &stopped)
 }
 
-fn whole(batch: &str) -> Result<&str> {
+/// The id of a batch, given as a whole.
+pub(super) fn whole(batch: &str) -> Result<&str> {
     match batch.len() {
         36 => Ok(batch),
         _ => Err(Failure::usage("a batch has no name: give its whole id")),

@@ -14,6 +14,7 @@ mod keys;
 mod live;
 mod packages;
 mod plans;
+mod rollouts;
 mod run;
 mod runs;
 mod schedule;
@@ -125,6 +126,9 @@ enum Command {
     /// Batches: one request for work on many devices.
     #[command(subcommand, visible_alias = "batch")]
     Batches(batches::Command),
+    /// Rollouts: work that goes from wave to wave.
+    #[command(subcommand, visible_alias = "rollout")]
+    Rollouts(rollouts::Command),
     /// Plans: work that is kept under a name, to be done again and again.
     #[command(subcommand, visible_alias = "plan")]
     Plans(plans::Command),
@@ -248,6 +252,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Sync(command) => run::sync(context, command).await,
         Command::Runs(command) => runs::run(context, command).await,
         Command::Batches(command) => batches::run(context, command).await,
+        Command::Rollouts(command) => rollouts::run(context, command).await,
         Command::Approvals(command) => approvals::run(context, command).await,
         Command::Plans(command) => plans::run(context, command).await,
         Command::Windows(command) => windows::run(context, command).await,

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Context, Paging, duration,
+    rollouts::Waves,
     run::{On, Script, object},
 };
 use crate::{
@@ -32,6 +33,7 @@ pub enum Command {
 Examples:
   fleet plans create 'Nightly inventory' --all --operation inventory.refresh --cron '0 2 * * *' --zone Europe/Berlin --spread 30m
   fleet plans create 'Clean up' --group web --cron '30 4 * * sun' --make-up-within 6h -- apt-get clean
+  fleet plans create 'Agents' --all --operation agent.update --cron '0 3 * * mon' --wave group:canaries --wave 10% --watch 10m --max-failures 2
   fleet plans create 'Collect logs' --label env=prod --script collect.sh")]
     Create(Create),
     /// Change a plan; what is not given stays as it is.
@@ -88,6 +90,9 @@ pub struct Set {
     /// Heed the windows of the devices.
     #[arg(long, conflicts_with = "ignore_windows")]
     heed_windows: bool,
+    /// Its work does not go from wave to wave any more.
+    #[arg(long, conflicts_with_all = ["wave", "max_parallel", "max_failures", "watch", "waves_by_hand", "ignore_offline"])]
+    all_at_once: bool,
     #[command(flatten)]
     on: Option<On>,
     #[command(flatten)]
@@ -138,6 +143,11 @@ struct Options {
     /// Begin only when so many others agree, each time.
     #[arg(long, value_name = "N")]
     approvals: Option<u32>,
+    #[command(flatten)]
+    waves: Waves,
+    /// Begin each wave but the first only after `fleet rollouts resume`.
+    #[arg(long)]
+    waves_by_hand: bool,
 }
 
 const COLUMNS: &[Column] = &[
@@ -192,6 +202,9 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             }
             if set.heed_windows {
                 change.insert("ignore_windows".into(), json!(false));
+            }
+            if set.all_at_once {
+                change.insert("rollout".into(), Value::Null);
             }
             if change.is_empty() {
                 return Err(Failure::usage("say what to change, such as --cron, or --disable"));
@@ -262,5 +275,9 @@ async fn members(client: &Client, on: Option<&On>, options: &Options) -> Result<
     }
     put("ignore_windows", options.ignore_windows.then_some(json!(true)));
     put("approvals", options.approvals.map(|approvals| json!(approvals)));
+    let rollout = options.waves.rollout(client, options.waves_by_hand).await?;
+    if let Some(rollout) = rollout {
+        members.insert("rollout".into(), json!(rollout));
+    }
     Ok(members)
 }

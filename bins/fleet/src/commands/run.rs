@@ -20,7 +20,7 @@ use fleet_core::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{Context, duration, live, pair};
+use super::{Context, duration, live, pair, rollouts::Waves};
 use crate::{
     client::{Client, DEVICE, Failure, GROUP, Result, id_of, new_key},
     output::{Format, note},
@@ -71,6 +71,11 @@ pub struct How {
     /// Begin only when so many others agree.
     #[arg(long, value_name = "N")]
     approvals: Option<u32>,
+    #[command(flatten)]
+    waves: Waves,
+    /// Begin each wave but the first only after `fleet rollouts resume`.
+    #[arg(long)]
+    by_hand: bool,
     /// Follow the output until all is done; this is the default for what begins at once.
     #[arg(long, conflicts_with = "no_wait")]
     wait: bool,
@@ -88,6 +93,7 @@ Examples:
   fleet run --group db -- 'df -h | tail -n +2'
   fleet run --all --no-wait --script fix.sh
   fleet run --group db --at 2026-12-01T03:00:00Z --approvals 1 -- reboot
+  fleet run --all --wave 1 --wave 10% --max-failures 5% --watch 10m -- apt-get -y upgrade
 
 One word after `--` is a script for /bin/sh, with pipes and all; several words are a
 command with its arguments, each passed on as it is. Ctrl-C leaves; the work goes on.
@@ -248,6 +254,7 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
         },
         approvals: how.approvals,
         spread_seconds: seconds(how.spread).unwrap_or(0),
+        rollout: how.waves.rollout(&context.client, how.by_hand).await?,
     };
     let body = serde_json::to_value(&request).map_err(|error| Failure::usage(error.to_string()))?;
     // One key for all attempts: however often the request has to be sent, the work is done once.
@@ -274,6 +281,9 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
         }
         if let Some(later) = later {
             note(&later);
+        }
+        if batch["rolls_out"].as_bool() == Some(true) {
+            note(&format!("it goes from wave to wave: fleet rollouts show {id}"));
         }
     }
     let cancel = format!("fleet batches cancel {id}");
@@ -326,7 +336,7 @@ impl On {
     }
 }
 
-fn typed<T: DeserializeOwned>(id: String) -> Result<T> {
+pub(super) fn typed<T: DeserializeOwned>(id: String) -> Result<T> {
     serde_json::from_value(Value::String(id)).map_err(|error| Failure::unexpected(format!("the server's id: {error}")))
 }
 

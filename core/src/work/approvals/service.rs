@@ -14,6 +14,7 @@ use crate::{
     work::{
         RUNS_APPROVE, RUNS_READ,
         batch::{Batch, Release, cancel_batch, stop_runs, wake},
+        rollouts::{self, Rollouts},
     },
 };
 
@@ -110,7 +111,11 @@ impl<'a> ApprovalService<'a> {
                 let moved = match (approval.decided_at, verdict) {
                     (Some(at), Verdict::Approved) => {
                         let start = batch.start_at.map_or(at, |start| start.max(at));
-                        batch.release_at = Some(start);
+                        // Runs that wait for their wave hear of it at once.
+                        batch.release_at = Some(if batch.rolls_out { at } else { start });
+                        if batch.rolls_out {
+                            rollouts::agreed(&mut tx, batch.id, start).await?;
+                        }
                         batch.expires_at = start.plus(Duration::from_secs(u64::from(batch.expiry_seconds)));
                         let windows = release.windows(&batch).await?;
                         let released = release.first(&mut tx, &mut batch, &windows).await?;
@@ -139,6 +144,12 @@ impl<'a> ApprovalService<'a> {
             stop_runs(store, devices, runs, context, batch.id).await
         } else {
             Ok(())
+        };
+        let followed = match followed {
+            Ok(()) if batch.rolls_out && batch.cancelled_at.is_none() && batch.release_at.is_none() => {
+                Rollouts { release }.advance(context, batch.id, false).await
+            }
+            followed => followed,
         };
         if let Err(error) = followed {
             // The decision is durable, and a job goes on with it.

@@ -11,6 +11,7 @@ use crate::{
     store::{Direction, Evidence, Filter, Query, Store, Tx, Value, Versioned},
     work::{
         RUNS_CANCEL, State,
+        rollouts::{Phase, Rollout, RolloutOrder},
         run::{Edge, Run, RunId, step_run},
     },
 };
@@ -76,10 +77,24 @@ impl BatchService<'_> {
 pub(crate) async fn cancel_batch(tx: &mut Tx, batch: &mut Batch, reason: &str) -> Result<Vec<Stopped>> {
     batch.cancelled_at = Some(tx.now());
     batch.release_at = None;
+    if batch.rolls_out {
+        end_rollout(tx, batch.id).await?;
+    }
     let (stopped, next) = stop_page(tx, batch.id, &PageRequest::new(Some(MAX_LIMIT), None)?, reason).await?;
     let may_be_more = next.is_some() || batch.expanding_since.is_some();
     batch.cancelling_since = may_be_more.then(|| tx.now());
     Ok(stopped)
+}
+
+/// A batch that was stopped has no further wave.
+async fn end_rollout(tx: &mut Tx, id: BatchId) -> Result<()> {
+    if let Some(before) = tx.get::<Rollout>(id).await?.filter(|rollout| !rollout.phase.is_over()) {
+        let mut rollout = before.value.clone();
+        rollout.phase = Phase::Aborted;
+        tx.update(&before, &rollout)?;
+        tx.remove::<RolloutOrder>(id);
+    }
+    Ok(())
 }
 
 /// Wakes whoever waits for runs.

@@ -70,12 +70,13 @@ impl<'a> Made<'a> {
                 state: first,
                 delivery: Delivery::default(),
                 created_at: batch.created_at,
-                expires_at: batch.expires_at,
+                expires_at: batch.first_expiry(),
                 timeout_seconds: batch.timeout_seconds,
                 output_limit_bytes: OUTPUT_LIMIT,
                 started_at: None,
                 finished_at: None,
                 cancel_requested_at: None,
+                on_hold: false,
                 ending: None,
             };
             if is_stopped {

@@ -22,12 +22,13 @@ mod targets;
 pub(crate) use cancel::{cancel_batch, cancel_open, stop_runs, wake};
 pub(crate) use expansion::expand_stalled;
 pub use model::{Batch, BatchId, BatchTargets, Cause};
-pub(crate) use release::{Release, WindowsSeen, release_due};
+pub(crate) use release::{LetIn, Release, WindowsSeen, release_due};
 pub(crate) use request::Order;
 pub use request::{BatchFilter, BatchRequest, BatchRetry, BatchView};
 pub use resolve::{NO_TARGETS, TOO_MANY_TARGETS};
 pub use retry::NOTHING_TO_RETRY;
 pub(crate) use rules::{MAX_APPROVALS, MAX_EXPIRY_SECONDS, check_request};
+pub(crate) use service::existing;
 pub use service::{
     BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_NOT_FOUND, BATCH_RELEASE, BATCH_RETRY, BatchService, KEY_REUSED,
     MAX_TARGETS, TARGET_NOT_FOUND, batch_id_for_key,

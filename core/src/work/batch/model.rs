@@ -13,6 +13,7 @@ use crate::{
     work::{
         approvals::ApprovalId,
         plans::PlanId,
+        rollouts::TURN_WITHIN,
         run::{RunId, State},
         schedule::jitter,
     },
@@ -73,6 +74,8 @@ pub struct Batch {
     pub spread_seconds: u32,
     /// Whether its runs begin whatever the windows say.
     pub ignores_windows: bool,
+    /// Whether its runs begin wave by wave; its rollout has the same id.
+    pub rolls_out: bool,
     /// Who has to agree before its runs may begin, if anybody has to.
     pub approval: Option<ApprovalId>,
     /// The batch whose unsuccessful runs it tries again.
@@ -113,23 +116,27 @@ pub struct BatchTargets {
 impl Batch {
     /// Whether its time has come while some of its runs may wait: then they wait for windows, if for anything.
     pub(super) fn has_begun(&self, now: Timestamp) -> bool {
-        self.release_at.is_some() && self.start_at.is_none_or(|start| start <= now)
+        // Runs that wait for their wave are told at once that somebody agreed.
+        self.release_at.is_some() && (self.rolls_out || self.start_at.is_none_or(|start| start <= now))
     }
 
-    /// When its run on a device may begin, unless windows say otherwise: its own share later than the batch itself.
-    pub(super) fn begins_at(&self, device: DeviceId) -> Timestamp {
-        let begins_at = self
-            .expires_at
-            .minus(Duration::from_secs(u64::from(self.expiry_seconds)));
+    /// When its runs begin: at least then, each its own share later.
+    pub(super) fn base(&self) -> Timestamp {
+        self.expires_at
+            .minus(Duration::from_secs(u64::from(self.expiry_seconds)))
+    }
+
+    /// When its run on a device may begin, unless windows say otherwise: its own share later than the batch itself, or its wave.
+    pub(super) fn begins_at(&self, base: Timestamp, device: DeviceId) -> Timestamp {
         match self.spread_seconds {
-            0 => begins_at,
+            0 => base,
             seconds => {
                 // The same device has the same share each time a plan is carried out, whoever else is meant.
                 let whose = self.plan.map_or(self.id.uuid(), |plan| plan.uuid());
                 let share = jitter(&[whose, device.uuid()], seconds).as_secs();
                 // Whoever lets runs go looks at all that wait: so many times, and not once for each device.
                 let step = u64::from(seconds).div_ceil(SHARES);
-                begins_at.plus(Duration::from_secs(share / step * step))
+                base.plus(Duration::from_secs(share / step * step))
             }
         }
     }
@@ -139,7 +146,21 @@ impl Batch {
         match (self.approval, self.release_at) {
             (Some(_), None) => State::AwaitingApproval,
             (_, Some(_)) => State::Scheduled,
+            (None, None) if self.rolls_out => State::Scheduled,
             (None, None) => State::Queued,
+        }
+    }
+
+    /// Until when a run that waits for its wave does so.
+    pub(in crate::work) fn turn_until(&self) -> Timestamp {
+        self.start_at.unwrap_or(self.created_at).plus(TURN_WITHIN)
+    }
+
+    /// Until when its runs are offered, or wait, as they are made.
+    pub(super) fn first_expiry(&self) -> Timestamp {
+        match self.rolls_out && self.first_state() == State::Scheduled {
+            true => self.turn_until(),
+            false => self.expires_at,
         }
     }
 

@@ -81,6 +81,11 @@ async fn try_to_let_go(fleet: &Fleet, context: &Context, id: BatchId) {
 }
 
 impl WindowsSeen {
+    /// Notes windows, and gives back those that were noted before.
+    pub(crate) fn replace(&self, print: blake3::Hash) -> Option<blake3::Hash> {
+        self.lock().replace(print)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<blake3::Hash>> {
         // One assignment: it is never left half-changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -106,6 +111,19 @@ pub(crate) struct Release<'a> {
     pub(crate) operations: &'a Operations,
     pub(crate) devices: &'a Signals<DeviceId>,
     pub(crate) runs: &'a Signals<RunId>,
+}
+
+/// What became of a run whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LetIn {
+    /// It may begin, or ended here because no window opens any more.
+    Goes,
+    /// It waits for its share of the time or for a window, until then at least.
+    Waits(Timestamp),
+    /// It may begin, and there is no room for it: nothing was changed.
+    Full,
+    /// It does not wait any more: somebody stopped it, for example.
+    Gone,
 }
 
 /// What a step came to.
@@ -185,9 +203,14 @@ impl Release<'_> {
 
     async fn step(&self, tx: &mut Tx, batch: &Batch, windows: &WindowSet, page: &PageRequest) -> Result<Released> {
         let kind = self.operations.kind(&batch.operation)?;
+        // What waits for its wave has nothing to hear.
+        let states = match batch.rolls_out {
+            true => &WAITING[..1],
+            false => &WAITING[..],
+        };
         let query = Query::<Run>::all()
             .filter(Run::BATCH.eq(batch.id.uuid()))
-            .filter(Run::STATE.one_of(WAITING.map(|state| state.name())));
+            .filter(Run::STATE.one_of(states.iter().map(|state| state.name())));
         let found = tx.list(&query, page).await?;
         let waiting: Vec<_> = found.items.iter().collect();
         let decisions = decide(tx, windows, kind, &waiting).await?;
@@ -196,13 +219,72 @@ impl Release<'_> {
             ..Released::default()
         };
         for (before, decision) in waiting.into_iter().zip(decisions) {
-            match release(tx, batch, before, decision)? {
+            if batch.rolls_out {
+                schedule(tx, batch, before)?;
+                continue;
+            }
+            match release(
+                tx,
+                batch,
+                before,
+                decision,
+                batch.begins_at(batch.base(), before.device),
+            )? {
                 Some(until) => released.waits_until = earliest(released.waits_until, Some(until)),
                 None => released.moved.push((before.id, before.device)),
             }
         }
         Ok(released)
     }
+
+    /// Lets runs go whose turn it is, at most `room` of them; what is spread is so from `base` on.
+    pub(crate) async fn let_in(
+        &self,
+        tx: &mut Tx,
+        batch: &Batch,
+        base: Timestamp,
+        windows: &WindowSet,
+        runs: &[Versioned<Run>],
+        room: u32,
+    ) -> Result<Vec<LetIn>> {
+        let kind = self.operations.kind(&batch.operation)?;
+        let all: Vec<_> = runs.iter().collect();
+        let decisions = decide(tx, windows, kind, &all).await?;
+        let (mut answers, mut room) = (Vec::with_capacity(runs.len()), room);
+        for (before, decision) in all.into_iter().zip(decisions) {
+            let begins_at = batch.begins_at(base, before.device);
+            let may_begin = begins_at <= tx.now() && decision.as_ref().is_none_or(may_begin);
+            answers.push(if !WAITING.contains(&before.state) {
+                LetIn::Gone
+            } else if may_begin && room == 0 {
+                LetIn::Full
+            } else {
+                match release(tx, batch, before, decision, begins_at)? {
+                    Some(until) => LetIn::Waits(until),
+                    None => {
+                        room = room.saturating_sub(u32::from(may_begin));
+                        LetIn::Goes
+                    }
+                }
+            });
+        }
+        Ok(answers)
+    }
+}
+
+fn may_begin(decision: &WindowDecision) -> bool {
+    matches!(decision.handling, WindowHandling::Run | WindowHandling::RunNoted)
+}
+
+/// Somebody agreed to a run, which waits for its wave now.
+fn schedule(tx: &mut Tx, batch: &Batch, before: &Versioned<Run>) -> Result<()> {
+    let (mut run, actor) = (before.value.clone(), tx.context().actor().clone());
+    if run.state == State::AwaitingApproval {
+        run.expires_at = batch.turn_until();
+        move_run(tx, &mut run, &actor, Edge::Schedule, None)?;
+        tx.update(before, &run)?;
+    }
+    Ok(())
 }
 
 fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
@@ -241,13 +323,13 @@ fn release(
     batch: &Batch,
     before: &Versioned<Run>,
     decision: Option<WindowDecision>,
+    begins_at: Timestamp,
 ) -> Result<Option<Timestamp>> {
     let (mut run, actor) = (before.value.clone(), tx.context().actor().clone());
     let expiry = Duration::from_secs(u64::from(batch.expiry_seconds));
     if run.state == State::AwaitingApproval {
         move_run(tx, &mut run, &actor, Edge::Schedule, None)?;
     }
-    let begins_at = batch.begins_at(run.device);
     if begins_at > tx.now() {
         run.expires_at = begins_at.plus(expiry);
         tx.update(before, &run)?;

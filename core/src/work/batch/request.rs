@@ -9,6 +9,7 @@ use crate::{
     work::{
         approvals::ApprovalId,
         plans::{Due, PlanId},
+        rollouts::{NewRollout, RolloutPolicy},
         run::{State, StateCount},
     },
 };
@@ -50,6 +51,10 @@ pub struct BatchRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub approvals: Option<u32>,
+    /// How it goes from wave to wave; all at once when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub rollout: Option<NewRollout>,
 }
 
 fn is_zero(value: &u32) -> bool {
@@ -104,6 +109,8 @@ pub struct BatchView {
     pub spread_seconds: u32,
     /// Whether its runs begin whatever the windows say.
     pub ignores_windows: bool,
+    /// Whether its runs begin wave by wave.
+    pub rolls_out: bool,
     /// What has to be approved before its runs may begin.
     pub approval: Option<ApprovalId>,
     /// The batch whose unsuccessful runs it tries again.
@@ -134,6 +141,7 @@ impl BatchView {
             start_at: batch.start_at,
             spread_seconds: batch.spread_seconds,
             ignores_windows: batch.ignores_windows,
+            rolls_out: batch.rolls_out,
             approval: batch.approval,
             retry_of: batch.retry_of,
             cancelled_at: batch.cancelled_at,
@@ -156,6 +164,8 @@ pub(crate) struct Order {
     pub(crate) ignores_windows: bool,
     /// How many others have to agree.
     pub(crate) approvals: u32,
+    /// How it goes from wave to wave, if it does.
+    pub(crate) rollout: Option<RolloutPolicy>,
     pub(crate) cause: Cause,
     /// The plan that it is for.
     pub(crate) plan: Option<PlanId>,

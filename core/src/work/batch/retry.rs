@@ -9,7 +9,7 @@ use crate::{
     devices::{Device, DeviceId},
     kernel::{Class, Code, EntityId as _, Error, MAX_LIMIT, PageRequest, Result, canonical},
     store::{Query, Reader},
-    work::{RUNS_RETRY, State, run::Run},
+    work::{RUNS_RETRY, State, rollouts::Rollout, run::Run},
 };
 
 /// No run of the batch ended like that, or their devices are gone.
@@ -45,6 +45,8 @@ impl BatchService<'_> {
             );
             return Err(NOTHING_TO_RETRY.error(why));
         }
+        // What went from wave to wave does so again.
+        let rollout = reader.get::<Rollout>(id).await?.map(|rollout| rollout.value.policy);
         let order = Order {
             params: before.params,
             targets: Targets::devices(devices),
@@ -54,6 +56,7 @@ impl BatchService<'_> {
             spread_seconds: before.spread_seconds,
             ignores_windows: before.ignores_windows,
             approvals: self.approvals_for(kind),
+            rollout,
             cause: Cause::Retry,
             plan: before.plan,
             due: None,

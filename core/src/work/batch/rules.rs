@@ -60,6 +60,8 @@ pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
         return Err(Error::invalid_field("/spread_seconds", why));
     }
     let wanted = request.approvals.unwrap_or(0);
+    let rollout = request.rollout.as_ref().map(|rollout| rollout.check("/rollout"));
+    let rollout = rollout.transpose()?;
     // Whoever says "now" means now; what is planned heeds what was planned for the device.
     let ignores_windows = request.ignore_windows.unwrap_or(request.start_at.is_none());
     let identity = canonical::to_vec(&(
@@ -73,6 +75,7 @@ pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
             request.spread_seconds,
             ignores_windows,
             wanted,
+            &rollout,
         ),
     ))
     .map_err(Error::internal)?;
@@ -85,6 +88,7 @@ pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
         spread_seconds: request.spread_seconds,
         ignores_windows,
         approvals: wanted.max(approvals),
+        rollout,
         cause: Cause::Manual,
         plan: None,
         due: None,

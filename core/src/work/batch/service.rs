@@ -26,6 +26,7 @@ use crate::{
         approvals::Approval,
         operations::Risk,
         plans::Due,
+        rollouts::{self, Rollouts},
         run::{Run, RunId, State, StateCount},
         settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor},
     },
@@ -149,7 +150,8 @@ impl<'a> BatchService<'a> {
         let states = count_states(&made.runs);
         made.hand_over();
         let heeds_windows_now = batch.release_at.is_some_and(|at| at <= batch.created_at);
-        if rest.is_empty() && !heeds_windows_now {
+        let rolls_out_now = batch.rolls_out && batch.approval.is_none();
+        if rest.is_empty() && !heeds_windows_now && !rolls_out_now {
             return Ok(BatchView::new(*batch, states));
         }
         // The batch is durable, and the jobs go on with it: whoever asked has what they asked for.
@@ -160,6 +162,12 @@ impl<'a> BatchService<'a> {
         }
         if heeds_windows_now && let Err(error) = self.release().let_go(context, batch.id).await {
             tracing::warn!(batch = %batch.id, error = error.log(), "its runs are not all let go yet");
+        }
+        let rollouts = Rollouts {
+            release: self.release(),
+        };
+        if rolls_out_now && let Err(error) = rollouts.advance(context, batch.id, false).await {
+            tracing::warn!(batch = %batch.id, error = error.log(), "its first wave has not begun yet");
         }
         self.view(batch.id).await
     }
@@ -256,6 +264,13 @@ impl<'a> BatchService<'a> {
                     batch.release_at = None;
                     batch.expires_at = approval.expires_at;
                     tx.create(&approval)?;
+                }
+                if let Some(policy) = &order.rollout {
+                    let until = match batch.approval {
+                        Some(_) => (batch.expires_at, true),
+                        None => (batch.start_at.unwrap_or(now), false),
+                    };
+                    rollouts::begin(&mut tx, &batch, policy, &meant, until).await?;
                 }
                 let first = meant.iter().zip(&devices).take(STEP);
                 let first = first.map(|(id, device)| (*id, device.as_deref()));
@@ -356,7 +371,7 @@ impl<'a> BatchService<'a> {
 }
 
 /// The batch of an id.
-pub(super) async fn existing(reader: &mut Reader, id: BatchId) -> Result<Versioned<Batch>> {
+pub(crate) async fn existing(reader: &mut Reader, id: BatchId) -> Result<Versioned<Batch>> {
     let batch = reader.get::<Batch>(id).await?;
     batch.ok_or_else(|| BATCH_NOT_FOUND.error(format!("there is no batch {id}")))
 }
@@ -375,7 +390,10 @@ fn new_batch(
         hasher.update(run_on(id, now, *device).uuid().as_bytes());
     }
     let expiry = Duration::from_secs(u64::from(order.expiry_seconds));
+    let rolls_out = order.rollout.is_some();
     let may_wait = !order.ignores_windows || order.spread_seconds > 0;
+    // What goes from wave to wave is let go by its rollout.
+    let release_at = start_at.or(may_wait.then_some(now)).filter(|_| !rolls_out);
     Batch {
         id,
         cause: order.cause,
@@ -388,12 +406,13 @@ fn new_batch(
         expires_at: start_at.unwrap_or(now).plus(expiry),
         runs: devices.len() as u64,
         start_at,
+        rolls_out,
         approval: None,
         retry_of: order.retry_of,
         expanding_since: (devices.len() > STEP).then_some(now),
         spread_seconds: order.spread_seconds,
         ignores_windows: order.ignores_windows,
-        release_at: start_at.or(may_wait.then_some(now)),
+        release_at,
         cancelled_at: None,
         cancelling_since: None,
         runs_digest: hasher.finalize().to_hex().to_string(),

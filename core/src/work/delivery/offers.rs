@@ -259,6 +259,7 @@ fn offer(tx: &mut Tx, before: &Versioned<Run>, epoch: u64) -> Result<Option<Run>
     let from = run.state;
     if !matches!(from, State::Queued | State::Offered)
         || run.cancel_requested_at.is_some()
+        || (from == State::Queued && run.on_hold)
         || run.delivery.attempts >= MAX_ATTEMPTS
     {
         return Ok(None);

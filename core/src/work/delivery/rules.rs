@@ -97,6 +97,7 @@ mod tests {
                     started_at: None,
                     finished_at: None,
                     cancel_requested_at: (how == 'c').then_some(now),
+                    on_hold: false,
                     ending: None,
                 }
             })

@@ -10,6 +10,7 @@ use crate::{
     kernel::{Code, EntityId as _, Timestamp},
     work::{
         batch::{BatchId, PlannedTargets},
+        rollouts::RolloutPolicy,
         schedule::{MissedRuns, Schedule},
     },
 };
@@ -51,6 +52,8 @@ pub struct Plan {
     pub approvals: u32,
     /// Over how many seconds the beginnings of its runs are spread.
     pub spread_seconds: u32,
+    /// How its work goes from wave to wave; all at once where it does not.
+    pub rollout: Option<RolloutPolicy>,
     /// When its work is done; never by itself where there is none.
     pub schedule: Option<Schedule>,
     /// What is done about times that passed while nobody looked.
@@ -174,6 +177,8 @@ pub struct PlanView {
     pub approvals: u32,
     /// Over how many seconds the beginnings of its runs are spread.
     pub spread_seconds: u32,
+    /// How its work goes from wave to wave; all at once where it is null.
+    pub rollout: Option<RolloutPolicy>,
     /// When its work is done; null for a plan that is only started by hand.
     pub schedule: Option<Schedule>,
     /// The schedule in words; null where there is none.

@@ -6,6 +6,7 @@ use crate::{
     kernel::merge_patch::nullable,
     work::{
         batch::Targets,
+        rollouts::NewRollout,
         schedule::{NewMissedRuns, NewSchedule},
     },
 };
@@ -50,6 +51,10 @@ pub struct NewPlan {
     /// Over how many seconds the beginnings of its runs are spread, at most 86,400, so that not all devices work at once.
     #[serde(default)]
     pub spread_seconds: u32,
+    /// How its work goes from wave to wave; all at once when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub rollout: Option<NewRollout>,
     /// When its work is done; when left out, only by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -97,6 +102,10 @@ pub struct PlanChange {
     pub approvals: Option<u32>,
     /// Over how many seconds the beginnings of its runs are spread.
     pub spread_seconds: Option<u32>,
+    /// How its work goes from wave to wave; all at once when null.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<NewRollout>))]
+    pub rollout: Option<Option<NewRollout>>,
     /// When its work is done; only by hand when null. Times up to now are not made up for.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<NewSchedule>))]

@@ -11,6 +11,7 @@ use crate::{
     work::{
         OperationKind, Operations,
         batch::{BatchId, BatchRequest, Cause, MAX_EXPIRY_SECONDS, Order, Targets, check_request},
+        rollouts::NewRollout,
         schedule::{Timetable, Turn, turn},
     },
 };
@@ -32,6 +33,7 @@ pub(super) fn change_of(new: NewPlan) -> PlanChange {
         ignore_windows: Some(new.ignore_windows),
         approvals: Some(new.approvals),
         spread_seconds: Some(new.spread_seconds),
+        rollout: Some(new.rollout),
         schedule: Some(new.schedule),
         missed: Some(new.missed),
     }
@@ -65,9 +67,11 @@ pub(super) fn apply(plan: &mut Plan, change: &PlanChange, operations: &Operation
     }
     let mut request = request(plan);
     put(&change.targets, &mut request.targets);
+    put(&change.rollout, &mut request.rollout);
     let order = check_request(operations.kind(&plan.operation)?, &request, 0)?;
     plan.params = order.params;
     plan.targets = order.targets.into();
+    plan.rollout = order.rollout;
     Ok(())
 }
 
@@ -88,6 +92,7 @@ pub(super) fn changed(before: &Plan, after: &Plan) -> Vec<&'static str> {
         ("ignore_windows", before.ignore_windows != after.ignore_windows),
         ("approvals", before.approvals != after.approvals),
         ("spread_seconds", before.spread_seconds != after.spread_seconds),
+        ("rollout", before.rollout != after.rollout),
         ("schedule", before.schedule != after.schedule),
         ("missed", before.missed != after.missed),
     ]
@@ -115,6 +120,7 @@ fn request(plan: &Plan) -> BatchRequest {
         ignore_windows: Some(plan.ignore_windows),
         approvals: Some(plan.approvals),
         spread_seconds: plan.spread_seconds,
+        rollout: plan.rollout.clone().map(NewRollout::from),
     }
 }
 

@@ -124,6 +124,8 @@ pub struct Run {
     pub finished_at: Option<Timestamp>,
     /// When somebody asked to stop it.
     pub cancel_requested_at: Option<Timestamp>,
+    /// Whether its rollout is held: as long as no device has it, none gets it.
+    pub on_hold: bool,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -137,7 +139,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(60);
 impl Run {
     /// The device that it waits for or is with. However many runs a device had, those that concern it now are found at once.
     pub fn open_on(&self) -> Option<DeviceId> {
-        let is_open = self.state == State::Queued || self.state.is_with_device();
+        let is_open = (self.state == State::Queued && !self.on_hold) || self.state.is_with_device();
         is_open.then_some(self.device)
     }
 
@@ -250,6 +252,8 @@ pub struct RunView {
     pub finished_at: Option<Timestamp>,
     /// When somebody asked to stop it.
     pub cancel_requested_at: Option<Timestamp>,
+    /// Whether its rollout is held: as long as no device has it, none gets it.
+    pub on_hold: bool,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -273,6 +277,7 @@ impl From<Run> for RunView {
             started_at: run.started_at,
             finished_at: run.finished_at,
             cancel_requested_at: run.cancel_requested_at,
+            on_hold: run.on_hold,
             ending: run.ending,
         }
     }

@@ -8,6 +8,7 @@ mod gates;
 mod heeding;
 mod plans;
 mod retries;
+mod rollouts;
 mod spreading;
 mod stops;
 mod targets;
