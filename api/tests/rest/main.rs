@@ -17,6 +17,7 @@ mod lists;
 mod operations;
 mod plans;
 mod releases;
+mod rollouts;
 mod settings;
 mod sign_in;
 mod users;

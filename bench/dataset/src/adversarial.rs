@@ -296,6 +296,7 @@ impl Dataset {
             started_at: Some(Timestamp::MAX),
             finished_at: Some(Timestamp::MIN),
             cancel_requested_at: None,
+            on_hold: true,
             ending: None,
         };
         writer.put(&run).await?;

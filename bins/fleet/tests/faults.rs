@@ -508,3 +508,73 @@ fn a_schedule_is_told_in_words_and_times() {
         value!({"schedule": {"type": "cron", "cron": "0 3 * * 0", "zone": "UTC"}, "count": 1})
     );
 }
+
+#[test]
+fn waves_are_asked_for_as_they_were_given() {
+    let group = "019aa5b2-4c6e-7a30-8f21-00000000dddd";
+    let server = Fake::start(move |seen, _| match seen.method.as_str() {
+        "GET" => page(value!([{"id": group, "name": "canaries"}]), None),
+        _ => json(201, value!({"id": BATCH, "rolls_out": true})),
+    });
+    let asked = [
+        "--wave=1",
+        "--wave=10%",
+        "--wave=group:canaries",
+        "--max-parallel=50",
+        "--max-failures=5%",
+        "--watch=10m",
+        "--ignore-offline",
+    ];
+    let expected = |by_hand: bool| {
+        value!({"waves": [{"type": "count", "devices": 1}, {"type": "percent", "percent": 10}, {"type": "groups", "groups": [group]}],
+            "max_parallel": 50, "max_failures": {"type": "percent", "percent": 5}, "watch_seconds": 600, "by_hand": by_hand,
+            "ignore_offline": true})
+    };
+    let run = ["run", "--all", "--no-wait", "--by-hand"];
+    let plan = ["plans", "create", "Rings", "--all", "--waves-by-hand"];
+    let update = ["agents", "update", "--all", "--no-wait"];
+    for (command, script, by_hand) in [
+        (&run[..], &["--", "true"][..], true),
+        (&plan[..], &["--", "true"][..], true),
+        (&update[..], &[][..], false),
+    ] {
+        let done = server.fleet(&[command, &asked[..], script].concat());
+        assert_eq!(done.code, 0, "{done:?}");
+        assert_eq!(server.requests().last().unwrap().json()["rollout"], expected(by_hand));
+    }
+    for wrong in ["--wave=ten", "--wave=group:", "--max-failures=-1"] {
+        let done = server.fleet(&["run", "--all", wrong, "--", "true"]);
+        assert_eq!(done.code, 2, "{done:?}");
+    }
+}
+
+#[test]
+fn a_rollout_says_where_it_stands_and_which_devices_failed() {
+    let words = "halted in wave 1 of 2: 2 devices failed, 1 may: web-1 (failed), db-1 (expired)";
+    let server = Fake::start(move |_, _| {
+        let failure = value!({"run": RUN, "device_name": "web-1", "state": "failed", "message": "no space left"});
+        json(200, value!({"batch": BATCH, "in_words": words, "failures": [failure]}))
+    });
+    let done = server.fleet(&["rollouts", "show", BATCH]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(
+        done.err.contains(words) && done.out.contains("no space left"),
+        "{done:?}"
+    );
+    let path = format!("/api/v1/batches/{BATCH}/rollout");
+    for (verb, body) in [
+        (&["pause"][..], value!({})),
+        (&["resume"], value!({})),
+        (&["abort"], value!({"stop_running": false})),
+        (&["abort", "--stop-running"], value!({"stop_running": true})),
+    ] {
+        let done = server.fleet(&[&["rollouts", verb[0], BATCH], &verb[1..]].concat());
+        assert_eq!(done.code, 0, "{done:?}");
+        assert!(done.out.contains(words) || done.err.contains(words), "{done:?}");
+        let asked = server.requests().pop().unwrap();
+        assert_eq!(
+            (asked.target.clone(), asked.json()),
+            (format!("{path}/{}", verb[0]), body)
+        );
+    }
+}

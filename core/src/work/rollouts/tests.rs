@@ -195,9 +195,12 @@ fn what_comes_next_follows_from_how_it_stands() {
     }
 }
 
+/// What a mistake alters before it is decided what comes next.
+type Mistake = fn(&mut Rollout, &mut Standing, &mut Option<WaveStanding>, &mut Timestamp);
+
 #[test]
 fn the_table_catches_planted_mistakes() {
-    let planted = |change: fn(&mut Rollout, &mut Standing, &mut Option<WaveStanding>, &mut Timestamp)| {
+    let planted = |change: Mistake| {
         table().iter().any(|row| {
             let found = decided(row, &|rollout, all, wave| {
                 let (mut rollout, mut all, mut wave, mut now) = (rollout.clone(), all, wave, at(0));
@@ -208,10 +211,7 @@ fn the_table_catches_planted_mistakes() {
         })
     };
     assert!(!planted(|_, _, _, _| {}), "without a mistake nothing is caught");
-    let mistakes: [(
-        &str,
-        fn(&mut Rollout, &mut Standing, &mut Option<WaveStanding>, &mut Timestamp),
-    ); 15] = [
+    let mistakes: [(&str, Mistake); 15] = [
         ("no limit", |it, _, _, _| it.policy.max_failures = None),
         ("a limit where there is none", |it, _, _, _| {
             it.policy
