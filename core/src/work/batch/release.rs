@@ -120,7 +120,7 @@ pub(crate) enum LetIn {
     Goes,
     /// It waits for its share of the time or for a window, until then at least.
     Waits(Timestamp),
-    /// It may begin, and there is no room for it: nothing was changed.
+    /// There is no room for it, or for somebody in front of it: nothing was changed.
     Full,
     /// It does not wait any more: somebody stopped it, for example.
     Gone,
@@ -254,10 +254,12 @@ impl Release<'_> {
         for (before, decision) in all.into_iter().zip(decisions) {
             let begins_at = batch.begins_at(base, before.device);
             let may_begin = begins_at <= tx.now() && decision.as_ref().is_none_or(may_begin);
-            answers.push(if !WAITING.contains(&before.state) {
-                LetIn::Gone
-            } else if may_begin && room == 0 {
+            // Nobody overtakes those in front of them.
+            let is_full = answers.last() == Some(&LetIn::Full) || (may_begin && room == 0);
+            answers.push(if is_full {
                 LetIn::Full
+            } else if !WAITING.contains(&before.state) {
+                LetIn::Gone
             } else {
                 match release(tx, batch, before, decision, begins_at)? {
                     Some(until) => LetIn::Waits(until),

@@ -2,14 +2,14 @@
 
 use super::{
     Phase, ROLLOUT_ADVANCE, Rollout, RolloutOrder,
-    rules::{Halt, Next, Standing, divide},
+    rules::{Halt, Next, Standing},
     standing::{failed, of_all, of_wave},
     words::{MAX_NAMED, reason},
 };
 use crate::{
     Fleet,
     access::Context,
-    devices::{DeviceGroup, DeviceId, DeviceSummary, groups::group_not_found},
+    devices::DeviceId,
     kernel::{EntityId as _, MAX_LIMIT, PageRequest, Result, Timestamp},
     store::{Direction, Evidence, Filter, Query, Reader, Tx, Value, Versioned},
     work::{
@@ -148,16 +148,19 @@ impl Rollouts<'_> {
             Some(until) if until <= now && asked == usize::MAX => 0,
             _ => asked,
         };
-        if from < rollout.held.len() && rollout.phase == Phase::Rolling {
+        let wave = match rollout.may_be_over(all) {
+            true => Some(of_wave(tx.reader(), &batch, &rollout, &offline, now).await?),
+            false => None,
+        };
+        let (wave, unwell) = wave.unzip();
+        let next = rollout.next(all, wave, now);
+        // What halts it goes first.
+        let may_ask = rollout.phase == Phase::Rolling && matches!(next, Next::Admit(_) | Next::Stay);
+        if may_ask && from < rollout.held.len() && rollout.room(all) > 0 {
             self.ask_again(&mut tx, (&batch, all), &mut rollout, windows, from, &mut stepped)
                 .await?;
         } else {
-            let wave = match rollout.may_be_over(all) {
-                true => Some(of_wave(tx.reader(), &batch, &rollout, &offline, now).await?),
-                false => None,
-            };
-            let (wave, unwell) = wave.unzip();
-            match rollout.next(all, wave, now) {
+            match next {
                 Next::Stay => {}
                 Next::Admit(room) => {
                     self.admit(&mut tx, &batch, &mut rollout, windows, room, &mut stepped)
@@ -290,8 +293,6 @@ impl Rollouts<'_> {
         stepped.goes_on = true;
         if stepped.asked >= rollout.held.len() {
             stepped.asked = usize::MAX;
-            // What is full stays full until a run ends.
-            stepped.goes_on = rollout.held_until.is_none_or(|until| until > tx.now());
         }
         Ok(())
     }
@@ -330,79 +331,4 @@ async fn name_failed(reader: &mut Reader, rollout: &Rollout) -> Result<Vec<Strin
     let runs = failed(reader, rollout, MAX_NAMED).await?;
     let name = |run: Run| format!("{} ({})", run.device_name, run.state.name().replace('_', " "));
     Ok(runs.into_iter().map(name).collect())
-}
-
-/// Somebody agreed to a batch, in the change in which that is stored: its first wave begins then.
-pub(crate) async fn agreed(tx: &mut Tx, id: BatchId, start: Timestamp) -> Result<()> {
-    if let Some(before) = tx.get::<Rollout>(id).await? {
-        let mut rollout = before.value.clone();
-        if matches!(rollout.phase, Phase::Pending { .. }) {
-            rollout.phase = Phase::Pending {
-                until: start,
-                approval: false,
-            };
-        }
-        tx.update(&before, &rollout)?;
-    }
-    Ok(())
-}
-
-/// Makes the rollout of a batch that is about to be made, on these devices, in the change in which it is made.
-pub(crate) async fn begin(
-    tx: &mut Tx,
-    batch: &Batch,
-    policy: &super::RolloutPolicy,
-    devices: &[DeviceId],
-    until: (Timestamp, bool),
-) -> Result<()> {
-    let wanted: Vec<_> = policy.waves.iter().flat_map(super::Wave::groups).copied().collect();
-    let found = tx.reader().get_many::<DeviceGroup>(&wanted).await?;
-    if let Some((id, _)) = wanted.iter().zip(found).find(|(_, group)| group.is_none()) {
-        return Err(group_not_found(*id).with_field("/rollout/waves", format!("no group {id}")));
-    }
-    let mut groups = std::collections::BTreeMap::new();
-    if !wanted.is_empty() {
-        for devices in devices.chunks(STEP) {
-            for summary in tx
-                .reader()
-                .get_many::<DeviceSummary>(devices)
-                .await?
-                .into_iter()
-                .flatten()
-            {
-                groups.insert(summary.id, summary.value.groups);
-            }
-        }
-    }
-    // The ids of runs have nothing to do with what the devices are, and differ from batch to batch.
-    let mut shuffled = devices.to_vec();
-    shuffled.sort_unstable_by_key(|device| batch.run_on(*device).uuid());
-    let (order, waves) = divide(policy, &shuffled, &groups);
-    tx.create(&RolloutOrder {
-        id: batch.id,
-        devices: order,
-    })?;
-    tx.create(&Rollout {
-        id: batch.id,
-        operation: batch.operation.clone(),
-        policy: policy.clone(),
-        waves,
-        wave: 0,
-        wave_began_at: batch.created_at,
-        phase: Phase::Pending {
-            until: until.0,
-            approval: until.1,
-        },
-        paused_by: None,
-        admitted: 0,
-        held: Vec::new(),
-        held_until: None,
-        failed_before: 0,
-        unwell: 0,
-        forgiven: 0,
-        excused: false,
-        holds_back: false,
-        takes_back: false,
-        created_at: batch.created_at,
-    })
 }

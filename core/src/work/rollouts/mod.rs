@@ -3,6 +3,7 @@
 //! ```text
 //! request   what is asked         rules    who is in which wave, and what comes next; pure
 //! view      what is answered      words    the same for people; pure
+//! begin     made with its batch
 //! standing  how the runs of a rollout stand
 //! drive     goes on with rollouts, step by step, each a commit of its own; a job, and whoever changed something
 //! settle    holds runs back that were let go and not taken yet, lets them go again, takes back what had not begun
@@ -13,6 +14,7 @@
 //! *scheduled* until their turn comes; then windows are asked, as for any other work. A wave is over when all of its runs have ended.
 //! Everything is stored: whichever server looks next goes on from there, and of two that look at once one begins anew.
 
+mod begin;
 mod drive;
 mod events;
 mod model;
@@ -26,7 +28,8 @@ mod tests;
 mod view;
 mod words;
 
-pub(crate) use drive::{Rollouts, advance_due, agreed, begin};
+pub(crate) use begin::{agreed, begin};
+pub(crate) use drive::{Rollouts, advance_due};
 pub use events::*;
 pub use model::{FailureLimit, Phase, Rollout, RolloutOrder, RolloutPolicy, RolloutWave, Wave};
 pub use request::{NewFailureLimit, NewRollout, NewWave, RolloutAbort};
