@@ -50,7 +50,7 @@ async fn a_rollout_is_made_shown_held_let_go_on_and_given_up() {
         async move { call.send().await }
     };
     let paused = act("pause", json!({})).await.expect(200).json();
-    assert_eq!(paused["in_words"], format!("held by root; {words}"));
+    assert_eq!(paused["in_words"], format!("held by ada; {words}"));
     let runs = format!("/api/v1/runs?batch={}&state=queued", batch.str("/id"));
     let run = app.get(&runs).token(&admin).send().await.expect(200);
     assert_eq!(run.json()["items"][0]["on_hold"], true);

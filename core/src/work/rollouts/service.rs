@@ -3,17 +3,19 @@
 use super::{
     Phase, ROLLOUT_ABORT, ROLLOUT_NOT_FOUND, ROLLOUT_OVER, ROLLOUT_PAUSE, ROLLOUT_RESUME, Rollout, RolloutAbort,
     RolloutFailure, RolloutOrder, RolloutView, Rollouts,
+    settle::{settle_page, take_back_page},
     standing::{failed, of_all},
     words::in_words,
 };
 use crate::{
     access::Context,
-    kernel::{Error, Page, PageRequest, Result},
+    devices::DeviceId,
+    kernel::{Error, MAX_LIMIT, Page, PageRequest, Result},
     store::{Direction, Evidence, Filter, Query, Reader, Store, Tx, Value, Versioned},
     work::{
         Batch, BatchId, RUNS_CANCEL, RUNS_READ,
         batch::{cancel_batch, existing, stop_runs, wake},
-        run::Run,
+        run::{Run, RunId},
     },
 };
 
@@ -82,16 +84,20 @@ impl<'a> RolloutService<'a> {
     /// Holds a rollout: no further run begins, and what devices have goes on. Holding it again changes nothing.
     pub async fn pause(&self, context: &Context, id: BatchId) -> Result<RolloutView> {
         context.require(RUNS_CANCEL)?;
-        self.store
+        let moved = self
+            .store
             .change(context, Evidence::Audit(ROLLOUT_PAUSE), |mut tx| async move {
                 let (batch, before) = open(&mut tx, id).await?;
                 let mut rollout = before.value.clone();
                 rollout.paused_by.get_or_insert_with(|| tx.context().actor().clone());
+                let moved = settle_first(&mut tx, &batch, &mut rollout).await?;
                 tx.subject::<Batch>(id, batch.value.operation);
                 tx.update(&before, &rollout)?;
-                tx.commit().await
+                tx.commit().await?;
+                Ok(moved)
             })
             .await?;
+        self.wake(moved);
         self.go_on(context, id).await;
         self.read_back(id).await
     }
@@ -101,19 +107,23 @@ impl<'a> RolloutService<'a> {
     pub async fn resume(&self, context: &Context, id: BatchId) -> Result<RolloutView> {
         context.require(RUNS_CANCEL)?;
         let operations = self.rollouts.release.operations;
-        self.store
+        let moved = self
+            .store
             .change(context, Evidence::Audit(ROLLOUT_RESUME), |mut tx| async move {
                 let (batch, before) = open(&mut tx, id).await?;
                 context.require(operations.kind(&batch.operation)?.permission)?;
                 let mut rollout = before.value.clone();
                 let (all, _) = of_all(tx.reader(), &rollout).await?;
                 rollout.resume(all, tx.now());
+                let moved = settle_first(&mut tx, &batch, &mut rollout).await?;
                 tx.subject::<Batch>(id, batch.value.operation);
                 tx.detail("failed", all.failed);
                 tx.update(&before, &rollout)?;
-                tx.commit().await
+                tx.commit().await?;
+                Ok(moved)
             })
             .await?;
+        self.wake(moved);
         self.go_on(context, id).await;
         self.read_back(id).await
     }
@@ -137,6 +147,7 @@ impl<'a> RolloutService<'a> {
                     let mut rollout = before.value.clone();
                     rollout.phase = Phase::Aborted;
                     rollout.takes_back = true;
+                    stopped = take_back_page(&mut tx, &batch_before, &mut rollout).await?.moved;
                     tx.remove::<RolloutOrder>(id);
                     tx.update(&before, &rollout)?;
                 }
@@ -145,13 +156,17 @@ impl<'a> RolloutService<'a> {
             })
             .await?;
         let release = self.rollouts.release;
-        wake(release.devices, release.runs, stopped);
+        self.wake(stopped);
         if stops && let Err(error) = stop_runs(self.store, release.devices, release.runs, context, id).await {
             // That they are to stop is durable, and the job goes on with it.
             tracing::warn!(batch = %id, error = error.log(), "its runs are not all stopped yet");
         }
         self.go_on(context, id).await;
         self.read_back(id).await
+    }
+
+    fn wake(&self, moved: Vec<(RunId, DeviceId)>) {
+        wake(self.rollouts.release.devices, self.rollouts.release.runs, moved);
     }
 
     async fn go_on(&self, context: &Context, id: BatchId) {
@@ -165,6 +180,15 @@ impl<'a> RolloutService<'a> {
         // Whoever may change it may read what became of it.
         self.show(&Context::system("work"), id).await
     }
+}
+
+/// Makes the first runs fit how a rollout stands from now on.
+async fn settle_first(tx: &mut Tx, batch: &Batch, rollout: &mut Rollout) -> Result<Vec<(RunId, DeviceId)>> {
+    if !rollout.has_to_settle() {
+        return Ok(Vec::new());
+    }
+    let page = PageRequest::new(Some(MAX_LIMIT), None)?;
+    Ok(settle_page(tx, batch, rollout, &page).await?.moved)
 }
 
 /// The batch and its rollout, which is not over.

@@ -18,8 +18,8 @@ use crate::{
 
 /// What a commit came to.
 #[derive(Debug, Default)]
-struct Settled {
-    moved: Vec<(RunId, DeviceId)>,
+pub(super) struct Settled {
+    pub(super) moved: Vec<(RunId, DeviceId)>,
     next: Option<PageToken>,
     is_over: bool,
 }
@@ -33,7 +33,7 @@ impl Rollouts<'_> {
                 .release
                 .store
                 .change(context, Evidence::Audit(ROLLOUT_ADVANCE), |tx| {
-                    settle_page(tx, id, page.clone())
+                    settle_step(tx, id, page.clone())
                 })
                 .await?;
             wake(self.release.devices, self.release.runs, settled.moved);
@@ -50,7 +50,7 @@ impl Rollouts<'_> {
             let settled = self
                 .release
                 .store
-                .change(context, Evidence::Audit(ROLLOUT_ABORT), |tx| take_back_page(tx, id))
+                .change(context, Evidence::Audit(ROLLOUT_ABORT), |tx| take_back_step(tx, id))
                 .await?;
             wake(self.release.devices, self.release.runs, settled.moved);
             if settled.is_over {
@@ -60,7 +60,7 @@ impl Rollouts<'_> {
     }
 }
 
-async fn settle_page(mut tx: Tx, id: BatchId, page: PageRequest) -> Result<Settled> {
+async fn settle_step(mut tx: Tx, id: BatchId, page: PageRequest) -> Result<Settled> {
     let batch = existing(tx.reader(), id).await?;
     let Some(before) = tx.get::<Rollout>(id).await?.filter(|rollout| rollout.has_to_settle()) else {
         return Ok(Settled {
@@ -68,36 +68,48 @@ async fn settle_page(mut tx: Tx, id: BatchId, page: PageRequest) -> Result<Settl
             ..Settled::default()
         });
     };
-    let holds = before.is_held();
+    let mut rollout = before.value.clone();
+    let settled = settle_page(&mut tx, &batch, &mut rollout, &page).await?;
+    // Whoever changes how it stands meanwhile goes first: then this is decided anew.
+    tx.update(&before, &rollout)?;
+    tx.subject::<Batch>(id, batch.operation.clone());
+    tx.detail("holds", rollout.is_held());
+    tx.detail("runs", settled.moved.len());
+    tx.commit().await?;
+    Ok(settled)
+}
+
+/// Makes a page of runs fit how a rollout stands; with the last page the rollout says so.
+pub(super) async fn settle_page(
+    tx: &mut Tx,
+    batch: &Batch,
+    rollout: &mut Rollout,
+    page: &PageRequest,
+) -> Result<Settled> {
+    let holds = rollout.is_held();
     // Those that wait for a window would expire meanwhile, too.
     let states = [State::Queued, State::Scheduled].map(|state| state.name());
     let query = Query::<Run>::all()
-        .filter(Run::BATCH.eq(id.uuid()))
+        .filter(Run::BATCH.eq(batch.id.uuid()))
         .filter(Run::STATE.one_of(states));
-    let found = tx.list(&query, &page).await?;
+    let found = tx.list(&query, page).await?;
     let mut settled = Settled {
+        is_over: found.next.is_none(),
         next: found.next.clone(),
         ..Settled::default()
     };
     for run in &found.items {
-        if settle_run(&mut tx, &batch, run, holds)? {
+        if settle_run(tx, batch, run, holds)? {
             settled.moved.push((run.id, run.device));
         }
     }
-    let mut rollout = before.value.clone();
-    if settled.next.is_none() {
+    if settled.is_over {
         rollout.holds_back = holds;
         if !holds && !rollout.held.is_empty() {
             // They are asked anew, and get their own time back.
             rollout.held_until = Some(tx.now());
         }
-        settled.is_over = true;
     }
-    // Whoever changes how it stands meanwhile goes first: then this is decided anew.
-    tx.update(&before, &rollout)?;
-    tx.subject::<Batch>(id, batch.operation.clone());
-    tx.detail(if holds { "held_back" } else { "let_go" }, settled.moved.len());
-    tx.commit().await?;
     Ok(settled)
 }
 
@@ -118,7 +130,7 @@ fn settle_run(tx: &mut Tx, batch: &Batch, before: &Versioned<Run>, holds: bool) 
     tx.update(before, &run)
 }
 
-async fn take_back_page(mut tx: Tx, id: BatchId) -> Result<Settled> {
+async fn take_back_step(mut tx: Tx, id: BatchId) -> Result<Settled> {
     let batch = existing(tx.reader(), id).await?;
     let Some(before) = tx.get::<Rollout>(id).await?.filter(|rollout| rollout.takes_back) else {
         return Ok(Settled {
@@ -126,9 +138,20 @@ async fn take_back_page(mut tx: Tx, id: BatchId) -> Result<Settled> {
             ..Settled::default()
         });
     };
+    let mut rollout = before.value.clone();
+    let settled = take_back_page(&mut tx, &batch, &mut rollout).await?;
+    tx.update(&before, &rollout)?;
+    tx.subject::<Batch>(id, batch.operation.clone());
+    tx.detail("runs", settled.moved.len());
+    tx.commit().await?;
+    Ok(settled)
+}
+
+/// Takes a page of what has not begun back; with the last page the rollout says so.
+pub(super) async fn take_back_page(tx: &mut Tx, batch: &Batch, rollout: &mut Rollout) -> Result<Settled> {
     let states = [State::Draft, State::AwaitingApproval, State::Scheduled, State::Queued];
     let query = Query::<Run>::all()
-        .filter(Run::BATCH.eq(id.uuid()))
+        .filter(Run::BATCH.eq(batch.id.uuid()))
         .filter(Run::STATE.one_of(states.map(|state| state.name())));
     let found = tx.list(&query, &PageRequest::new(Some(MAX_LIMIT), None)?).await?;
     let (mut settled, actor) = (Settled::default(), tx.context().actor().clone());
@@ -136,16 +159,11 @@ async fn take_back_page(mut tx: Tx, id: BatchId) -> Result<Settled> {
         let mut run = before.value.clone();
         run.cancel_requested_at = Some(tx.now());
         let reason = Some("its rollout was given up".to_owned());
-        step_run(&mut tx, before, &mut run, &actor, Edge::Withdraw, reason)?;
+        step_run(tx, before, &mut run, &actor, Edge::Withdraw, reason)?;
         settled.moved.push((run.id, run.device));
     }
     settled.is_over = found.next.is_none();
-    let mut rollout = before.value.clone();
     // Only when all runs are made can no further one come.
     rollout.takes_back = !(settled.is_over && batch.expanding_since.is_none());
-    tx.update(&before, &rollout)?;
-    tx.subject::<Batch>(id, batch.operation.clone());
-    tx.detail("taken_back", settled.moved.len());
-    tx.commit().await?;
     Ok(settled)
 }
