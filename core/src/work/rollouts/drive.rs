@@ -10,7 +10,7 @@ use crate::{
     Fleet,
     access::Context,
     devices::DeviceId,
-    kernel::{EntityId as _, MAX_LIMIT, PageRequest, Result, Timestamp},
+    kernel::{MAX_LIMIT, PageRequest, Result, Timestamp},
     store::{Direction, Evidence, Filter, Query, Reader, Tx, Value, Versioned},
     work::{
         Batch, BatchId,

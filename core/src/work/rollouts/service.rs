@@ -138,7 +138,7 @@ impl<'a> RolloutService<'a> {
                 let (batch_before, before) = open(&mut tx, id).await?;
                 tx.subject::<Batch>(id, batch_before.operation.clone());
                 tx.detail("stop_running", stops);
-                let mut stopped = Vec::new();
+                let stopped;
                 if stops {
                     let mut batch = batch_before.value.clone();
                     stopped = cancel_batch(&mut tx, &mut batch, "its rollout was given up").await?;
