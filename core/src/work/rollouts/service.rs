@@ -138,19 +138,20 @@ impl<'a> RolloutService<'a> {
                 let (batch_before, before) = open(&mut tx, id).await?;
                 tx.subject::<Batch>(id, batch_before.operation.clone());
                 tx.detail("stop_running", stops);
-                let stopped;
-                if stops {
+                let stopped = if stops {
                     let mut batch = batch_before.value.clone();
-                    stopped = cancel_batch(&mut tx, &mut batch, "its rollout was given up").await?;
+                    let stopped = cancel_batch(&mut tx, &mut batch, "its rollout was given up").await?;
                     tx.update(&batch_before, &batch)?;
+                    stopped
                 } else {
                     let mut rollout = before.value.clone();
                     rollout.phase = Phase::Aborted;
                     rollout.takes_back = true;
-                    stopped = take_back_page(&mut tx, &batch_before, &mut rollout).await?.moved;
+                    let taken_back = take_back_page(&mut tx, &batch_before, &mut rollout).await?;
                     tx.remove::<RolloutOrder>(id);
                     tx.update(&before, &rollout)?;
-                }
+                    taken_back.moved
+                };
                 tx.commit().await?;
                 Ok(stopped)
             })
