@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
 use fleet_core::{
@@ -57,6 +57,8 @@ pub(super) struct Inner {
     pub(super) changed: Notify,
     pub(super) exclusive: Semaphore,
     pub(super) shared: Semaphore,
+    /// Whether a run of this device's own has its turn.
+    pub(super) is_own_turn: AtomicBool,
     /// The last time at which a run of this device's own began: each has its own, and its id follows from it.
     pub(super) last_own: Mutex<Timestamp>,
 }
@@ -80,6 +82,8 @@ pub(super) struct Entry {
     pub(super) cancel: watch::Sender<bool>,
     /// What this device began it for by itself; none where it was offered.
     pub(super) origin: Option<Originated>,
+    /// It waits for other exclusive work.
+    pub(super) is_exclusive: bool,
     /// Nobody is told of it, or not yet.
     pub(super) is_hidden: bool,
 }
@@ -94,8 +98,14 @@ impl Entry {
             ended: None,
             cancel,
             origin: None,
+            is_exclusive: false,
             is_hidden: false,
         }
+    }
+
+    /// Whether it waits for its turn, and nobody was told that it is here.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_exclusive && self.origin.is_none() && self.started_at.is_none() && self.ended.is_none()
     }
 
     /// What stands in the output for what was lost of it.
@@ -187,7 +197,11 @@ impl Runs {
             let mut table = self.table();
             // It may have been stopped meanwhile, when it was not here yet.
             let is_withdrawn = self.is_withdrawn(offer.run);
-            table.insert(offer.run, Entry::offered(watch::channel(is_withdrawn).0));
+            let entry = Entry {
+                is_exclusive: offer.exclusive,
+                ..Entry::offered(watch::channel(is_withdrawn).0)
+            };
+            table.insert(offer.run, entry);
         }
         self.inner.changed.notify_one();
         self.execute(offer);

@@ -2,7 +2,11 @@
 //! are told of in the same way; but what finds nothing to do leaves no trace: a run comes into the journal when it begins to change
 //! something, or when its end is worth telling.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use fleet_core::{
@@ -78,7 +82,8 @@ impl Runs {
     /// # Errors
     /// When the policy of this device does not let it begin now.
     pub async fn apply(&self, own: Own, owner: Arc<dyn Owner>) -> std::result::Result<OwnEnd, Refusal> {
-        let _turn = self.inner.exclusive.acquire().await;
+        let turn = self.inner.exclusive.acquire().await;
+        let own_turn = OwnTurn::begin(self);
         if own.instead.is_none() {
             self.inner
                 .policy
@@ -132,7 +137,9 @@ impl Runs {
             }
         };
         let (ending, ()) = tokio::join!(execute, store);
-        Ok(quiet.end(at, ending).await)
+        let end = quiet.end(at, ending).await;
+        drop((own_turn, turn));
+        Ok(end)
     }
 
     /// Whether the policy of this device lets this begin now.
@@ -159,6 +166,24 @@ impl Runs {
             now
         };
         *last
+    }
+}
+
+/// As long as this lives, a run of this device's own has its turn.
+struct OwnTurn<'a>(&'a Runs);
+
+impl<'a> OwnTurn<'a> {
+    fn begin(runs: &'a Runs) -> Self {
+        runs.inner.is_own_turn.store(true, Ordering::SeqCst);
+        Self(runs)
+    }
+}
+
+impl Drop for OwnTurn<'_> {
+    fn drop(&mut self) {
+        self.0.inner.is_own_turn.store(false, Ordering::SeqCst);
+        // What waited is told now.
+        self.0.inner.changed.notify_one();
     }
 }
 

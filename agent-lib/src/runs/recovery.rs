@@ -1,6 +1,6 @@
 //! What happens to the runs that the journal remembers when the agent starts.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicBool};
 
 use fleet_core::{
     kernel::{Clock as _, EntityId as _, Result, Timestamp},
@@ -43,6 +43,7 @@ impl Runs {
                 changed: Notify::new(),
                 exclusive: Semaphore::new(1),
                 shared: Semaphore::new(SHARED),
+                is_own_turn: AtomicBool::new(false),
                 last_own: Mutex::new(Timestamp::MIN),
             }),
         };
@@ -67,6 +68,7 @@ impl Runs {
                     chunks,
                     ended,
                     origin,
+                    is_exclusive: held.as_ref().is_some_and(|held| held.offer.exclusive),
                     ..Entry::offered(watch::channel(false).0)
                 },
             );

@@ -1,5 +1,7 @@
 //! What a session tells the server of runs, and what the server has stored of them.
 
+use std::sync::atomic::Ordering;
+
 use fleet_core::{
     kernel::{Clock as _, EntityId as _, Result, Timestamp},
     protocol::{Accepted, AgentFrame, Finished, Originated, Output, Recorded, Started},
@@ -125,7 +127,11 @@ impl Runs {
     /// The runs that the server is told of, as they are now.
     fn to_tell(&self) -> Vec<Due> {
         let table = self.table();
-        let told = table.iter().filter(|(_, entry)| !entry.is_hidden);
+        // The time of an exclusive run begins for the server when it hears that it is here. While one of this device's own has its
+        // turn, of which the server may know nothing, it must not begin.
+        let is_own_turn = self.inner.is_own_turn.load(Ordering::SeqCst);
+        let is_untold = |entry: &Entry| entry.is_hidden || (is_own_turn && entry.is_waiting());
+        let told = table.iter().filter(|(_, entry)| !is_untold(entry));
         let due = |(run, entry): (&RunId, &Entry)| Due {
             run: *run,
             origin: entry.origin.clone(),

@@ -130,6 +130,43 @@ async fn what_was_interrupted_is_told_of_and_looked_at_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn exclusive_work_that_waits_behind_it_is_not_said_to_be_here_before_its_time_can_begin() {
+    let world = World::new("").await;
+    world.assign("hangs");
+    let keeper = world.keeper().clone();
+    let turn = tokio::spawn(async move { keeper.turn().await });
+    while !world.has("hangs") {
+        tokio::task::yield_now().await;
+    }
+    let (_, runs) = world.agent.as_ref().unwrap();
+    let offer = OfferBody {
+        run: RunId::from_uuid(uuid::Uuid::from_u128(1)),
+        device: device(),
+        epoch: 1,
+        kind: "thing".into(),
+        params: json!({"name": "web"}),
+        expires_at: NOW.plus(Duration::from_secs(3_600)),
+        timeout_seconds: 60,
+        output_limit_bytes: 1_000,
+        idempotent: false,
+        exclusive: true,
+    };
+    let run = offer.run;
+    runs.take(offer).await.unwrap();
+    let is_said = async |sent: &mut Sent| {
+        let frames = runs.due(sent).await.unwrap();
+        frames
+            .iter()
+            .any(|frame| matches!(frame, AgentFrame::Accepted(accepted) if accepted.run == run))
+    };
+    let mut sent = Sent::default();
+    assert!(!is_said(&mut sent).await, "the server's clock for it would run");
+    turn.abort();
+    let _ = turn.await;
+    assert!(is_said(&mut sent).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_time_of_day_is_met_once_whatever_happens() {
     let mut world = World::new("").await;
     world.assign("script@=");
