@@ -16,9 +16,10 @@ use super::{
 
 /// What leaves no audit entry: facts that devices report and certificates that they are issued, which are the device's own
 /// timeline; and questions that are put by POST.
-const FACTS: [&str; 8] = [
+const FACTS: [&str; 9] = [
     "certify_device",
     "exchange_frames",
+    "get_own_manifest",
     "receive_report",
     "get_standing",
     "learn_authorities",

@@ -89,6 +89,7 @@ fn run(tx: &Tx, id: RunId, told: &Originated, occurrence: Occurrence, device: &D
         expires_at: at,
         timeout_seconds: occurrence.timeout_seconds,
         output_limit_bytes: OUTPUT_LIMIT,
+        on_hold: false,
         started_at: None,
         finished_at: None,
         cancel_requested_at: None,
