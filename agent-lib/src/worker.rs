@@ -123,6 +123,7 @@ pub async fn run(
         random: random.clone(),
         requests,
         zone: device_zone(),
+        in_session: in_session.subscribe(),
     });
     let worker = Worker {
         http,

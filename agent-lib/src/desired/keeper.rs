@@ -13,7 +13,7 @@ use fleet_core::{
     work::desired::{ManifestGroup, OnFailure, RhythmTimes},
 };
 use jiff::tz::TimeZone;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use super::{
@@ -57,6 +57,8 @@ pub struct KeeperParts {
     pub requests: Arc<Requests>,
     /// The device's time zone.
     pub zone: TimeZone,
+    /// Whether there is a session.
+    pub in_session: watch::Receiver<bool>,
 }
 
 /// Keeps this device as its manifest says.
@@ -208,6 +210,10 @@ impl Keeper {
         let Some(named) = self.parts.requests.named() else {
             return Ok(());
         };
+        if !*self.parts.in_session.borrow() {
+            // The server may have said to stay away; the next session names it again.
+            return Ok(());
+        }
         let before = self.look(|manifest, _| manifest.clone());
         if self.digest().is_none_or(|digest| digest != named.digest) {
             let fetched = fetch(&self.parts.http, &*self.parts.random, &before).await;

@@ -82,6 +82,8 @@ pub(super) struct Entry {
     pub(super) cancel: watch::Sender<bool>,
     /// What this device began it for by itself; none where it was offered.
     pub(super) origin: Option<Originated>,
+    /// The server knows of it. What is told of one that it does not know yet would be rejected.
+    pub(super) is_known: bool,
     /// It waits for other exclusive work.
     pub(super) is_exclusive: bool,
     /// Nobody is told of it, or not yet.
@@ -98,6 +100,7 @@ impl Entry {
             ended: None,
             cancel,
             origin: None,
+            is_known: true,
             is_exclusive: false,
             is_hidden: false,
         }

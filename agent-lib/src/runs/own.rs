@@ -260,6 +260,7 @@ impl Quiet {
         let entry = Entry {
             started_at: Some(at),
             origin: Some(self.origin.clone()),
+            is_known: false,
             is_hidden: self.is_hidden,
             lost_bytes: held.lost_bytes,
             ..Entry::offered(self.cancel.clone())

@@ -67,6 +67,7 @@ impl Runs {
                     started_at: run.started_at,
                     chunks,
                     ended,
+                    is_known: origin.is_none(),
                     origin,
                     is_exclusive: held.as_ref().is_some_and(|held| held.offer.exclusive),
                     ..Entry::offered(watch::channel(false).0)

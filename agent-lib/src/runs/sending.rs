@@ -24,6 +24,7 @@ const FRAMES_AT_ONCE: usize = 48;
 struct Due {
     run: RunId,
     origin: Option<Originated>,
+    is_known: bool,
     started_at: Option<Timestamp>,
     ended: Option<Finished>,
 }
@@ -35,10 +36,14 @@ impl Runs {
     /// When the journal takes nothing any more.
     pub async fn recorded(&self, recorded: &Recorded) -> Result<()> {
         let run = recorded.run.uuid();
-        let ended = match self.table().get(&recorded.run) {
+        let (ended, is_news) = match self.table().get_mut(&recorded.run) {
             None => return Ok(()),
-            Some(entry) => entry.ended.is_some(),
+            Some(entry) => (entry.ended.is_some(), !std::mem::replace(&mut entry.is_known, true)),
         };
+        if is_news {
+            // The rest may be told now.
+            self.inner.changed.notify_one();
+        }
         let mut records = Vec::new();
         if recorded.chunks > 0 {
             records.push(Record::OutputAcknowledged {
@@ -73,6 +78,7 @@ impl Runs {
             let Due {
                 run,
                 origin,
+                is_known,
                 started_at,
                 ended,
             } = due;
@@ -88,6 +94,9 @@ impl Runs {
                     Some(origin) => AgentFrame::Originated(origin),
                     None => AgentFrame::Accepted(Accepted { run }),
                 });
+            }
+            if !is_known {
+                continue;
             }
             if let Some(at) = started_at
                 && !told.started
@@ -135,6 +144,7 @@ impl Runs {
         let due = |(run, entry): (&RunId, &Entry)| Due {
             run: *run,
             origin: entry.origin.clone(),
+            is_known: entry.is_known,
             started_at: entry.started_at,
             ended: entry.ended.clone(),
         };

@@ -29,6 +29,7 @@ use fleet_core::{
 };
 use jiff::tz::TimeZone;
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{Keeper, KeeperParts, Requests};
 use crate::{
@@ -235,6 +236,7 @@ impl World {
             random,
             requests: Arc::new(Requests::default()),
             zone: TimeZone::UTC,
+            in_session: watch::channel(true).1,
         });
         self.agent = Some((keeper, runs));
         self.sent = Sent::default();
@@ -304,7 +306,16 @@ impl World {
                     AgentFrame::Originated(told) => {
                         assert_eq!(RunId::originated(device(), told.occurrence, told.at), told.run);
                         originated.insert(told.run);
+                        // The server knows of it now.
+                        let recorded = Recorded {
+                            run: told.run,
+                            chunks: 0,
+                            accepted: true,
+                            finished: false,
+                        };
+                        runs.recorded(&recorded).await.unwrap();
                     }
+                    AgentFrame::Started(started) => assert!(originated.contains(&started.run)),
                     AgentFrame::Finished(finished) => {
                         assert!(originated.contains(&finished.run), "told of its beginning first");
                         ended.push((finished.run, finished));

@@ -150,7 +150,9 @@ impl Run {
             State::AwaitingApproval | State::Scheduled | State::Queued => Some(self.expires_at),
             // The agent may accept until the offer expires; its answer needs a moment more.
             State::Offered => Some(self.expires_at.plus(GRACE)),
+            // When a device began something by itself is told by a clock that may not have known the time.
             State::Accepted => Some(self.deadline(self.delivery.receipt_at)),
+            State::Running if self.origin.is_some() => Some(self.deadline(self.delivery.receipt_at)),
             State::Running => Some(self.deadline(self.started_at)),
             _ => None,
         }
