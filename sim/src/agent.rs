@@ -1,13 +1,17 @@
 //! A device: its disk, its clock, its network, and the agent that is started on it again and again.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use fleet_agent_lib::{
     clock::ServerClock,
     collect::{CollectContext, Collectors},
     desired::{Keeper, KeeperParts},
     identity::Identity,
-    journal::{Journal, JournalWriter, Limits},
+    journal::{Journal, JournalWriter, Limits, RecoveredRun},
     link::{Http, Preference},
     policy::Policy,
     reports::Reports,
@@ -113,6 +117,11 @@ impl Agent {
         }
     }
 
+    /// A real folder, for what is not simulated of its disk.
+    pub fn state(&self) -> &Path {
+        &self.parts.state
+    }
+
     /// Whether its agent runs.
     pub fn runs(&self) -> bool {
         self.running.is_some()
@@ -212,6 +221,10 @@ impl Start {
                 run.starts = 0;
             }
         }
+        if parts.plant == Some(Plant::OwnRunsForgotten) {
+            let is_own = |run: &RecoveredRun| run.offer.as_ref().is_some_and(|offer| offer.get("origin").is_some());
+            recovered.runs.retain(|run| !is_own(run));
+        }
         let (writer, keeper) = JournalWriter::new(journal);
         let mut keeping = JoinSet::new();
         keeping.spawn(async move { drop(keeper.keep().await) });
@@ -247,6 +260,7 @@ impl Start {
             clock.clone(),
             random.clone(),
         );
+        let in_session = watch::Sender::new(false);
         let keeper = Keeper::new(KeeperParts {
             state: parts.state.clone(),
             http: http.clone(),
@@ -255,6 +269,7 @@ impl Start {
             random: random.clone(),
             requests: Arc::default(),
             zone: TimeZone::UTC,
+            in_session: in_session.subscribe(),
         });
         let worker = Worker {
             keeper,
@@ -265,7 +280,7 @@ impl Start {
             random,
             runs,
             state: parts.state.clone(),
-            in_session: watch::Sender::new(false),
+            in_session,
         };
         Ok((worker, keeping))
     }

@@ -24,7 +24,10 @@ pub fn all() -> impl Iterator<Item = (State, State)> {
 
 /// Why a move of the table cannot happen yet; none for those that can. A campaign fails when one of these happens all the same.
 pub fn why_not(from: State, to: State) -> Option<&'static str> {
-    use State::{AwaitingApproval, Draft, Expired, Scheduled, Skipped};
+    use State::{Accepted, AwaitingApproval, Draft, Expired, Scheduled, Skipped};
+    if (from, to) == (Draft, Accepted) {
+        return Some("the first that is stored of what a device begins by itself is that the device has it");
+    }
     if matches!(from, Draft | AwaitingApproval | Scheduled) {
         return Some("runs are made in `queued`: nothing drafts, approves or schedules them yet");
     }

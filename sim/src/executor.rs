@@ -16,7 +16,7 @@ use fleet_core::{
 use futures::FutureExt as _;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{clock::SimClock, dice::Dice, doom::Doom, door::Door, plant::Plant};
+use crate::{clock::SimClock, desired::KEPT, dice::Dice, doom::Doom, door::Door, plant::Plant};
 
 /// The script of runs that go on for as long as they may.
 pub const ENDLESS: &str = "sleep infinity";
@@ -62,6 +62,7 @@ impl SimExecutor {
         let (takes, chunks) = match script {
             Some(ENDLESS) => (Duration::from_secs(86_400), 3),
             Some(SHORT) => (least, 1),
+            Some(script) if script.starts_with(KEPT) => (dice.time(least, Duration::from_secs(30)), dice.below(3)),
             _ => (dice.time(least, Duration::from_secs(400)), dice.below(9)),
         };
         Course {
@@ -140,6 +141,12 @@ impl Execute for SimExecutor {
         if *self.dead.borrow() {
             return interrupted;
         }
+        // One of this device's own is written down before anything is done; where that fails, nothing is.
+        if offer.epoch == 0
+            && let Err(error) = output.begin(false).await
+        {
+            return Ending::failed(error.code().name(), error.message());
+        }
         let judge = &self.door.judge;
         let stored = self.door.stored::<Run>(offer.run.uuid());
         judge.begins(self.device, self.boot, offer, stored.as_ref());
@@ -152,6 +159,8 @@ impl Execute for SimExecutor {
         };
         judge.ends(offer, result);
         Ending {
+            // What changed something is told of each time, however it ended.
+            changed: (offer.epoch == 0).then_some(true),
             exit_code: (result == RunResult::Succeeded).then_some(0),
             ..Ending::of(result)
         }

@@ -19,7 +19,7 @@ use fleet_core::{
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 
-use crate::{clock::SimClock, coverage::Coverage, panics, trace::Trace};
+use crate::{clock::SimClock, coverage::Coverage, desired::KEPT, panics, trace::Trace};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub enum Invariant {
     TimeoutsAreNotEarly,
     /// A device that is told to stay away stays away.
     RetryTimeKept,
+    /// Once faults stop, every device has the manifest that its server compiled for it.
+    ManifestsArrive,
     /// Once faults stop, every device comes back and works.
     EverybodyComesBack,
     /// No code panics, and no request fails for a reason that nobody foresaw.
@@ -64,7 +66,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::AtMostOnce,
         Self::EveryRunEnds,
         Self::AcknowledgedIsStored,
@@ -81,6 +83,7 @@ impl Invariant {
         Self::CancelledInTime,
         Self::TimeoutsAreNotEarly,
         Self::RetryTimeKept,
+        Self::ManifestsArrive,
         Self::EverybodyComesBack,
         Self::NobodyPanics,
     ];
@@ -132,6 +135,8 @@ pub struct Judge {
 struct Inner {
     violation: Option<Violation>,
     executions: BTreeMap<RunId, Vec<Execution>>,
+    /// Runs that devices began by themselves.
+    own: Vec<RunId>,
     crashes: BTreeMap<(DeviceId, u64), Duration>,
     epochs: BTreeMap<DeviceId, u64>,
     /// When a beat was taken last.
@@ -230,7 +235,17 @@ impl Judge {
                 format_args!("{} was begun {} times", offer.run, earlier + 1),
             );
         }
+        let is_own = offer.epoch == 0;
         match stored {
+            // The server hears of it later. Its script is one that somebody assigned to a device.
+            None if is_own => {
+                let script = offer.params.get("script").and_then(|script| script.as_str());
+                if !script.is_some_and(|script| script.starts_with(KEPT)) {
+                    let why = format_args!("{} was begun by its device, and is nothing that it keeps", offer.run);
+                    self.violate(Invariant::OnlyGenuineWork, why);
+                }
+                self.inner().own.push(offer.run);
+            }
             Some(run) if run.device == device && run.operation == offer.kind && run.params == offer.params => {
                 let late = self.clock.now().since(run.expires_at);
                 // A device hears within two beats that the server's clock was set.
@@ -282,6 +297,11 @@ impl Judge {
     /// How often and how a run was executed.
     pub fn executions(&self, run: RunId) -> Vec<Execution> {
         self.inner().executions.get(&run).cloned().unwrap_or_default()
+    }
+
+    /// The runs that devices began by themselves.
+    pub fn own(&self) -> Vec<RunId> {
+        self.inner().own.clone()
     }
 
     /// Whether an agent that lives executes something.

@@ -25,6 +25,7 @@ pub mod agent;
 pub mod campaign;
 pub mod clock;
 pub mod coverage;
+mod desired;
 pub mod dice;
 pub mod disk;
 pub mod doom;

@@ -125,7 +125,8 @@ fn undo(fleet: &Fleet, run: RunId) {
 /// A frame on its way out.
 pub fn outbound(plant: Option<Plant>, fleet: &Fleet, now: Timestamp, frame: ServerFrame) -> Vec<ServerFrame> {
     match (plant, frame) {
-        (Some(Plant::CancelIgnored), ServerFrame::Cancel(_)) => Vec::new(),
+        (Some(Plant::CancelIgnored), ServerFrame::Cancel(_))
+        | (Some(Plant::ManifestNotNamed), ServerFrame::Manifest(_)) => Vec::new(),
         (Some(Plant::OffersWithoutEnd), ServerFrame::Offer(offer)) => {
             let mut body = offer.body;
             body.expires_at = Timestamp::MAX;

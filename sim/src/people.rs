@@ -33,6 +33,10 @@ impl World {
             self.cancel(run).await;
             return;
         }
+        if self.people.chance(200) {
+            self.assign().await;
+            return;
+        }
         let several = self.people.chance(300);
         let first = self.people.place(self.agents.len());
         let agents: Vec<usize> = if several {

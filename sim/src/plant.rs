@@ -56,6 +56,10 @@ pub enum Plant {
     OlderConnectionAnswered,
     /// The server takes what failed for done.
     FailureTakenForSuccess,
+    /// Devices forget what they began by themselves when they are started again.
+    OwnRunsForgotten,
+    /// The server does not tell devices of their manifests.
+    ManifestNotNamed,
     /// A server that is started again lets nobody in.
     ShutAfterRestart,
     /// The server panics at a result that it has not seen before.
@@ -99,6 +103,8 @@ impl Plant {
         (Self::ConnectionsNumberedAlike, &[Invariant::NewerConnectionWins]),
         (Self::OlderConnectionAnswered, &[Invariant::NewerConnectionWins]),
         (Self::FailureTakenForSuccess, &[Invariant::NoResultLost]),
+        (Self::OwnRunsForgotten, &[Invariant::NoResultLost]),
+        (Self::ManifestNotNamed, &[Invariant::ManifestsArrive]),
         (Self::ShutAfterRestart, &[Invariant::EverybodyComesBack]),
         (Self::PanicAtResult, &[Invariant::NobodyPanics]),
     ];

@@ -89,6 +89,8 @@ pub struct World {
     pub(crate) runs: Vec<RunId>,
     pub(crate) batches: u64,
     pub(crate) cancels: u64,
+    /// Actions that people made.
+    pub(crate) actions: u64,
     /// What ends by itself, and when.
     pub(crate) healing: BTreeMap<(Instant, u64), Healing>,
     /// Woken when a device is struck in the middle of a write, or at the beginning of a run.
@@ -153,6 +155,7 @@ impl World {
             runs: Vec::new(),
             batches: 0,
             cancels: 0,
+            actions: 0,
             healing: BTreeMap::new(),
             struck: Arc::new(Notify::new()),
             folder,
