@@ -111,8 +111,8 @@ impl<'a> ApprovalService<'a> {
                 let moved = match (approval.decided_at, verdict) {
                     (Some(at), Verdict::Approved) => {
                         let start = batch.start_at.map_or(at, |start| start.max(at));
-                        // Runs that wait for their wave hear of it at once.
-                        batch.release_at = Some(if batch.rolls_out { at } else { start });
+                        // All runs hear of it at once, whenever their time comes.
+                        batch.release_at = Some(at);
                         if batch.rolls_out {
                             rollouts::agreed(&mut tx, batch.id, start).await?;
                         }

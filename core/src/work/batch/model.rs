@@ -114,10 +114,12 @@ pub struct BatchTargets {
 }
 
 impl Batch {
-    /// Whether its time has come while some of its runs may wait: then they wait for windows, if for anything.
+    /// Whether some of its runs may wait that are to be looked at: its time has come, or somebody agreed to it.
     pub(super) fn has_begun(&self, now: Timestamp) -> bool {
-        // Runs that wait for their wave are told at once that somebody agreed.
-        self.release_at.is_some() && (self.rolls_out || self.start_at.is_none_or(|start| start <= now))
+        // What was agreed to is told so at once, however much later it begins: what waits for approval expires with that.
+        let was_agreed = self.approval.is_some();
+        let starts = self.start_at.is_none_or(|start| start <= now);
+        self.release_at.is_some() && (self.rolls_out || was_agreed || starts)
     }
 
     /// When its runs begin: at least then, each its own share later.

@@ -221,6 +221,30 @@ async fn what_is_agreed_to_waits_for_its_time() {
 }
 
 #[tokio::test]
+async fn what_is_agreed_to_in_time_may_begin_long_after_nobody_could_agree_any_more() {
+    let work = Work::new().await;
+    work.set("work.approval_seconds", json!(600)).await;
+    let asks = user(&work, 1, Role::Operator);
+    let request = BatchRequest {
+        approvals: Some(1),
+        start_at: Some(work.now().plus(HOUR)),
+        ..work.request("reboot")
+    };
+    let batch = work.test.fleet.batches().create(&asks, &request, None).await.unwrap();
+    work.advance(60);
+    let agrees = user(&work, 2, Role::Operator);
+    work.approve(&agrees, batch.approval.unwrap()).await.unwrap();
+    assert_eq!(work.states_of(batch.id).await, ["scheduled 1"]);
+    work.advance(1_800);
+    release_due(work.test.fleet.clone()).await.unwrap();
+    work.sweep().await;
+    assert_eq!(work.states_of(batch.id).await, ["scheduled 1"]);
+    work.advance(1_740);
+    release_due(work.test.fleet.clone()).await.unwrap();
+    assert_eq!(work.states_of(batch.id).await, ["queued 1"]);
+}
+
+#[tokio::test]
 async fn runs_of_many_devices_begin_with_the_agreement() {
     let work = Work::new().await;
     let devices = work.test.devices(1_100).await;
