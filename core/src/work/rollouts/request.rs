@@ -19,25 +19,29 @@ const MAX_WATCH: u32 = 7 * 86_400;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(example = json!({"waves": [{"type": "count", "devices": 1}, {"type": "percent", "percent": 10}], "max_failures": {"type": "percent", "percent": 5}, "watch_seconds": 600})))]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct NewRollout {
     /// The first waves, at most 20; what none of them means is in a last one.
+    #[serde(default)]
     pub waves: Vec<NewWave>,
     /// How many runs are under way at the same time; any number when left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub max_parallel: Option<u32>,
     /// How many failures are borne: with more it halts, and nothing further begins. When left out any number of runs may fail, as long as
     /// some run of each wave succeeds; and no device that is watched may be unwell.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub max_failures: Option<NewFailureLimit>,
     /// How long devices are watched after each wave before the next one begins, in seconds, at most seven days. Whose run succeeded and
     /// who is not connected then, or is not the version of an update of the agent, counts as a failure.
+    #[serde(default)]
     pub watch_seconds: u32,
     /// Whether each wave but the first begins only when somebody says so.
+    #[serde(default)]
     pub by_hand: bool,
     /// Whether devices that are offline are passed over: a wave does not wait for them, and their runs that expire are no failures.
+    #[serde(default)]
     pub ignore_offline: bool,
 }
 
