@@ -48,6 +48,7 @@ pub fn lint(document: &Value) -> Vec<String> {
             complaints.push(format!("{name}: a page has items and next, both required"));
         }
         check_ids(name, schema, document, &mut complaints);
+        check_defaults(name, schema, &mut complaints);
     }
     let mut all = BTreeSet::new();
     references(document, &mut all);
@@ -196,6 +197,23 @@ fn is_page(schema: &Value) -> bool {
 
 fn is_id(name: &str) -> bool {
     name == "id" || name.ends_with("_id") || name.ends_with("_ids")
+}
+
+/// A default of null stands only where null may.
+fn check_defaults(place: &str, schema: &Value, complaints: &mut Vec<String>) {
+    for (name, property) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        let is_null = |value: &Value| value == "null" || value.get("type").is_some_and(|kind| kind == "null");
+        let kinds = ["type", "oneOf", "anyOf"].map(|member| property.get(member).and_then(Value::as_array));
+        let may_be_null = kinds.into_iter().flatten().flatten().any(is_null);
+        if property.get("default").is_some_and(Value::is_null) && !may_be_null {
+            complaints.push(format!("{place}.{name}: its default is null, which it may not be"));
+        }
+    }
 }
 
 fn check_ids(place: &str, schema: &Value, document: &Value, complaints: &mut Vec<String>) {
@@ -398,6 +416,19 @@ mod tests {
             None,
             "PATCH /things/{thing_id}: its application/json body has no example",
         );
+    }
+
+    #[test]
+    fn a_default_is_what_may_stand_there() {
+        check(
+            "/components/schemas/Thing/properties/size",
+            Some(json!({ "type": "integer", "default": null })),
+            "Thing.size: its default is null, which it may not be",
+        );
+        let mut document = good();
+        document["components"]["schemas"]["Thing"]["properties"]["size"] =
+            json!({ "type": ["integer", "null"], "default": null });
+        assert!(lint(&document).is_empty());
     }
 
     #[test]
