@@ -118,7 +118,11 @@ impl Operations {
 impl Operations {
     async fn apply_manifest(&self, offer: &OfferBody, output: OutputSink, mut cancellation: Cancellation) -> Ending {
         let work = async {
-            let Some(applied) = self.requests.apply_all().await else {
+            let params: manifest_apply::ManifestApplyParams = match serde_json::from_value(offer.params.clone()) {
+                Ok(params) => params,
+                Err(error) => return Ending::failed("operation.params_invalid", error.to_string()),
+            };
+            let Some(applied) = self.requests.apply_all(params.ignore_windows).await else {
                 return Ending::failed("agent.busy", "so many wait for this already that it is not begun");
             };
             for line in &applied.lines {

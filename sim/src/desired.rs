@@ -113,7 +113,7 @@ impl World {
 
     /// Whether nothing is compiled for a device any more.
     fn is_empty(&self, index: usize) -> bool {
-        let nothing = fleet_core::work::desired::manifest_digest(&[], &[]).ok();
+        let nothing = fleet_core::work::desired::manifest_digest(&[], &[], &[]).ok();
         self.manifest(index)
             .is_none_or(|manifest| Some(manifest.digest) == nothing && manifest.problem.is_none())
     }

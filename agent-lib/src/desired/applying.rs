@@ -25,6 +25,8 @@ pub(super) struct Outcome {
     pub result: RunResult,
     pub changed: Option<bool>,
     pub message: Option<String>,
+    /// It was not begun, since this device's window had closed by then.
+    pub is_held: bool,
 }
 
 /// Who begins a run: what it needs to know to decide whether the server hears of it.
@@ -88,6 +90,7 @@ impl Keeper {
                     result: RunResult::NotApplicable,
                     changed: Some(false),
                     message: Some(refusal.to_string()),
+                    is_held: true,
                 };
             }
         };
@@ -109,6 +112,7 @@ impl Keeper {
             result: end.ending.result,
             changed: end.ending.changed,
             message: end.ending.message,
+            is_held: false,
         }
     }
 
@@ -127,7 +131,8 @@ impl Keeper {
                 self.apply_instead(revert, instead).await
             }
         };
-        let is_done = is_content(ended.result) || ended.result == RunResult::NotApplicable;
+        let is_over = is_content(ended.result) || ended.result == RunResult::NotApplicable;
+        let is_done = is_over && !ended.is_held;
         if is_done {
             self.note(|progress| {
                 progress.reverted.insert(revert.id);
@@ -153,6 +158,7 @@ impl Keeper {
             result: ending.result,
             changed: ending.changed,
             message: ending.message,
+            is_held: false,
         }
     }
 

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Asks for the manifest, as the difference to this one, and for all of it where that does not fit.
 pub(super) async fn fetch(http: &Http, random: &dyn Randomness, before: &Manifest) -> Result<Manifest, LinkError> {
     let have = (!before.groups.is_empty())
-        .then(|| manifest_digest(&before.groups, &[]).ok())
+        .then(|| manifest_digest(&before.groups, &before.windows, &[]).ok())
         .flatten();
     if have.is_some()
         && let Some(manifest) = ask(http, random, have, before).await?
@@ -66,6 +66,7 @@ async fn ask(
         version: answer.body.version,
         digest: answer.body.digest,
         groups,
-        reverts: answer.reverts,
+        windows: answer.parts.windows,
+        reverts: answer.parts.reverts,
     }))
 }

@@ -20,12 +20,13 @@ use super::{
     AppliedAll, Requests,
     applying::Outcome,
     fetch::fetch,
+    holding::FleetWindows,
     progress::{Manifest, Progress},
     report::{applied, is_content},
     schedule,
     store::Files,
 };
-use crate::{clock::ServerClock, link::Http, policy::Refusal, runs::Runs, state::STATE_UNUSABLE};
+use crate::{clock::ServerClock, link::Http, runs::Runs, state::STATE_UNUSABLE};
 
 /// It is looked at least so often whether something is due: clocks are set, and windows open.
 const LOOK: Duration = Duration::from_secs(60);
@@ -70,12 +71,22 @@ pub struct Keeper {
     changed: Notify,
 }
 
+/// What one turn is about.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    /// Somebody wants all of it, whatever is due.
+    all: bool,
+    windows: FleetWindows,
+}
+
 #[derive(Debug)]
 struct Kept {
     manifest: Option<Manifest>,
     progress: Progress,
     /// As it is on disk, and since when.
     written: (Progress, Timestamp),
+    /// How many occurrences are due and wait for a window.
+    held: usize,
 }
 
 impl Keeper {
@@ -95,6 +106,7 @@ impl Keeper {
                 manifest,
                 progress,
                 written,
+                held: 0,
             }),
             changed: Notify::new(),
             parts,
@@ -110,7 +122,8 @@ impl Keeper {
     /// How the manifest stands; none when there is none.
     pub fn applied(&self) -> Option<Applied> {
         let kept = self.kept();
-        kept.manifest.as_ref().map(|manifest| applied(manifest, &kept.progress))
+        let manifest = kept.manifest.as_ref()?;
+        Some(applied(manifest, &kept.progress, kept.held))
     }
 
     /// What was taken back and stands in the manifest still.
@@ -168,7 +181,7 @@ impl Keeper {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
 
@@ -193,14 +206,24 @@ impl Keeper {
             );
         }
         let orders = self.parts.requests.orders();
-        self.take_back_all(!orders.is_empty()).await;
+        let turn = Turn {
+            all: !orders.is_empty(),
+            windows: match orders.iter().any(|order| order.ignore_windows) {
+                true => FleetWindows::Ignored,
+                false => FleetWindows::Heeded,
+            },
+        };
         let mut all = AppliedAll::default();
-        for label in self.due(!orders.is_empty()) {
-            self.apply_group(&label, &mut all).await;
+        let mut held = self.take_back_all(turn, &mut all).await;
+        for label in self.due(turn.all) {
+            held += self.apply_group(&label, turn, &mut all).await;
+        }
+        if std::mem::replace(&mut self.kept().held, held) != held {
+            self.changed.notify_one();
         }
         for order in orders {
             // Who asked may be gone.
-            let _ = order.send(all.clone());
+            let _ = order.applied.send(all.clone());
         }
         self.idle()
     }
@@ -245,12 +268,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes back what is to be taken back.
-    async fn take_back_all(self: &Arc<Self>, all: bool) {
+    /// Takes back what is to be taken back; how many of that wait for a window.
+    async fn take_back_all(self: &Arc<Self>, turn: Turn, all: &mut AppliedAll) -> usize {
         let now = self.now();
         let open = self.look(|manifest, progress| {
             let is_due = |id: &Uuid| match progress.occurrences.get(id) {
-                Some(last) => all || last.at > now || now.since(last.at) >= REVERT_AGAIN,
+                Some(last) => turn.all || last.at > now || now.since(last.at) >= REVERT_AGAIN,
                 None => true,
             };
             let open = manifest
@@ -259,12 +282,19 @@ impl Keeper {
                 .filter(|revert| !progress.reverted.contains(&revert.id));
             open.filter(|revert| is_due(&revert.id)).cloned().collect::<Vec<_>>()
         });
+        let mut held = 0;
         for revert in open {
+            if let Some(why) = self.held(std::slice::from_ref(&revert), turn.windows) {
+                held += 1;
+                all.say(format!("{} to be taken back: {why}", revert.operation));
+                continue;
+            }
             if self.take_back(&revert).await {
                 tracing::info!(occurrence = %revert.id, kind = revert.operation, "taken back");
             }
             self.told(self.write_progress());
         }
+        held
     }
 
     /// The groups that are due, in order.
@@ -287,22 +317,16 @@ impl Keeper {
         schedule::next(&group.rhythm, progress, &self.parts.zone, now)
     }
 
-    /// Applies the occurrences of a group, in order.
-    async fn apply_group(self: &Arc<Self>, label: &str, all: &mut AppliedAll) {
+    /// Applies the occurrences of a group, in order; how many wait for a window.
+    async fn apply_group(self: &Arc<Self>, label: &str, turn: Turn, all: &mut AppliedAll) -> usize {
         let Some(group) = self.look(|manifest, _| manifest.groups.iter().find(|group| group.label == label).cloned())
         else {
-            return;
+            return 0;
         };
-        let mut refusals = group
-            .occurrences
-            .iter()
-            .map(|one| self.runs().permits_own(&one.operation, &one.params));
-        if refusals.any(|refusal| refusal == Err(Refusal::OutsideWindows)) {
-            // The whole of it waits for the device's own window, so that its order stays.
-            all.say(format!("{label}: waits for this device's window"));
-            return;
+        if let Some(why) = self.held(&group.occurrences, turn.windows) {
+            all.say(format!("{label}: {why}"));
+            return group.occurrences.len();
         }
-        drop(refusals);
         let is_by_clock = matches!(group.rhythm.when, RhythmTimes::Cron { .. });
         let looked = |progress: &mut Progress| {
             if let Some(progress) = progress.groups.get_mut(label) {
@@ -330,6 +354,7 @@ impl Keeper {
             self.note(looked);
         }
         self.write_what_changed();
+        0
     }
 
     /// Writes down what is remembered, unless nothing but times is new.

@@ -15,6 +15,7 @@
 
 mod applying;
 mod fetch;
+mod holding;
 mod keeper;
 mod progress;
 mod report;

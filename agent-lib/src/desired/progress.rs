@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fleet_core::{
     kernel::Timestamp,
     protocol::RunResult,
-    work::desired::{ActionId, ManifestGroup, Occurrence},
+    work::{
+        desired::{ActionId, ManifestGroup, Occurrence},
+        windows::HeldWindow,
+    },
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,6 +19,7 @@ pub(super) struct Manifest {
     pub version: u64,
     pub digest: String,
     pub groups: Vec<ManifestGroup>,
+    pub windows: Vec<HeldWindow>,
     pub reverts: Vec<Occurrence>,
 }
 

@@ -62,12 +62,13 @@ pub(super) fn last(before: Option<&Last>, end: &OwnEnd, is_told: bool) -> Last {
     }
 }
 
-/// How the manifest stands.
-pub(super) fn applied(manifest: &Manifest, progress: &Progress) -> Applied {
+/// How the manifest stands, of which so many occurrences wait for a window.
+pub(super) fn applied(manifest: &Manifest, progress: &Progress, held: usize) -> Applied {
     let mut applied = Applied {
         version: manifest.version,
         digest: manifest.digest.clone(),
         unreported: progress.unreported,
+        held: u32::try_from(held).unwrap_or(u32::MAX),
         ..Applied::default()
     };
     for occurrence in manifest.occurrences() {

@@ -29,7 +29,16 @@ pub struct Requests {
 #[derive(Debug, Default)]
 struct Wanted {
     named: Option<ManifestMark>,
-    orders: Vec<oneshot::Sender<AppliedAll>>,
+    orders: Vec<Order>,
+}
+
+/// A request to apply all now.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Whether the fleet's windows do not count.
+    pub ignore_windows: bool,
+    /// Told what became of it.
+    pub applied: oneshot::Sender<AppliedAll>,
 }
 
 impl Requests {
@@ -39,18 +48,22 @@ impl Requests {
         self.bell.notify_one();
     }
 
-    /// Applies all now; nothing when so many wait for that already, or nobody does it.
-    pub async fn apply_all(&self) -> Option<AppliedAll> {
-        let (sender, applied) = oneshot::channel();
+    /// Applies all now, whatever the fleet's windows say where they are ignored; nothing when so many wait for that already, or nobody
+    /// does it.
+    pub async fn apply_all(&self, ignore_windows: bool) -> Option<AppliedAll> {
+        let (applied, answer) = oneshot::channel();
         {
             let mut wanted = self.wanted();
             if wanted.orders.len() >= MAX_ORDERS {
                 return None;
             }
-            wanted.orders.push(sender);
+            wanted.orders.push(Order {
+                ignore_windows,
+                applied,
+            });
         }
         self.bell.notify_one();
-        applied.await.ok()
+        answer.await.ok()
     }
 
     /// The manifest that was named last, until it is [here](Self::has).
@@ -67,7 +80,7 @@ impl Requests {
     }
 
     /// Those who want all applied now.
-    pub(super) fn orders(&self) -> Vec<oneshot::Sender<AppliedAll>> {
+    pub(super) fn orders(&self) -> Vec<Order> {
         std::mem::take(&mut self.wanted().orders)
     }
 

@@ -94,6 +94,7 @@ impl Dataset {
             id: dice.id(self.now()),
             sources: [Source::ActionSet(set.id)].into(),
             targets: Default::default(),
+            everyone: false,
             created_at: self.now(),
         };
         writer.put(&change).await?;
@@ -130,6 +131,7 @@ impl Dataset {
                 on_failure: set.on_failure,
                 occurrences: actions.iter().map(|action| occurrence(dice, action)).collect(),
             }],
+            windows: Vec::new(),
             used_at: at,
         };
         writer.put(&content).await?;

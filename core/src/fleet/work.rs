@@ -49,7 +49,7 @@ impl Fleet {
 
     /// Reads and changes windows, and says what follows from them.
     pub fn windows(&self) -> WindowService<'_> {
-        WindowService::new(&self.inner.store, &self.inner.operations)
+        WindowService::new(&self.inner.store, &self.inner.operations, &self.inner.catalogues)
     }
 
     pub(crate) fn catalogues(&self) -> &Catalogues {

@@ -13,6 +13,7 @@ use crate::{
     work::{
         RunId,
         desired::{ManifestGroup, Occurrence, OnFailure, Rhythm, manifest_digest},
+        windows::HeldWindow,
     },
 };
 
@@ -54,7 +55,7 @@ pub struct ManifestAnswerBody {
     pub device: DeviceId,
     /// Its version; 0 where the device has none.
     pub version: u64,
-    /// BLAKE3 of the canonical bytes of `{"groups", "reverts"}`, in hexadecimal digits; empty where the device has none.
+    /// BLAKE3 of the canonical bytes of `{"groups", "reverts", "windows"}`, in hexadecimal digits; empty where the device has none.
     pub digest: String,
 }
 
@@ -67,8 +68,19 @@ pub struct ManifestAnswer {
     /// The dispatch key's signature over the canonical form of the body.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub signature: Signature,
+    /// What it consists of; its digest is signed.
+    #[serde(flatten)]
+    pub parts: ManifestParts,
+}
+
+/// What a manifest consists of, on its way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ManifestParts {
     /// The groups, in order.
     pub groups: Vec<GroupPart>,
+    /// The windows that hold what the device does by itself.
+    pub windows: Vec<HeldWindow>,
     /// What is to be taken back.
     pub reverts: Vec<Occurrence>,
 }
@@ -132,6 +144,8 @@ pub struct Applied {
     pub waiting: u32,
     /// How many are to be taken back, and were not yet.
     pub reverting: u32,
+    /// How many are due, or to be taken back, and wait for a window.
+    pub held: u32,
     /// Those that failed, the first [`MAX_FAILING`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<Failing>,
@@ -162,17 +176,11 @@ impl ManifestAnswer {
     /// Signs a manifest. Fails when a text in it has no canonical form.
     pub fn sign(
         body: ManifestAnswerBody,
-        groups: Vec<GroupPart>,
-        reverts: Vec<Occurrence>,
+        parts: ManifestParts,
         dispatch: &SigningKey,
     ) -> Result<Self, canonical::CanonicalError> {
         let signature = dispatch.sign(TAG, &canonical::to_vec(&body)?);
-        Ok(Self {
-            body,
-            signature,
-            groups,
-            reverts,
-        })
+        Ok(Self { body, signature, parts })
     }
 
     /// Whether it is signed by this key, for this device, and answers this nonce.
@@ -215,12 +223,18 @@ pub fn assemble(have: &[ManifestGroup], answer: &ManifestAnswer) -> Option<Vec<M
             occurrences: part.occurrences.iter().map(whole).collect::<Option<_>>()?,
         })
     };
-    let groups: Vec<_> = answer.groups.iter().map(group).collect::<Option<_>>()?;
+    let ManifestParts {
+        groups: parts,
+        windows,
+        reverts,
+    } = &answer.parts;
+    let groups: Vec<_> = parts.iter().map(group).collect::<Option<_>>()?;
     if answer.body.version == 0 {
         // Nothing was ever compiled for it: there is nothing to prove but that.
-        return (groups.is_empty() && answer.reverts.is_empty() && answer.body.digest.is_empty()).then_some(groups);
+        let is_nothing = groups.is_empty() && windows.is_empty() && reverts.is_empty();
+        return (is_nothing && answer.body.digest.is_empty()).then_some(groups);
     }
-    let digest = manifest_digest(&groups, &answer.reverts).ok()?;
+    let digest = manifest_digest(&groups, windows, reverts).ok()?;
     (digest == answer.body.digest).then_some(groups)
 }
 
@@ -236,7 +250,10 @@ mod tests {
     use super::*;
     use crate::{
         kernel::{EntityId as _, SeededRandom},
-        work::desired::{ActionId, DesiredState},
+        work::{
+            desired::{ActionId, DesiredState},
+            windows::{Outside, WindowId, WindowKind, WindowTimes},
+        },
     };
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -272,24 +289,43 @@ mod tests {
         found
     }
 
+    fn window() -> HeldWindow {
+        HeldWindow {
+            id: WindowId::new(NOW, &SeededRandom::new(3)),
+            name: "nights".into(),
+            kind: WindowKind::Maintenance,
+            when: WindowTimes::Recurring {
+                cron: "0 3 * * *".into(),
+                zone: "UTC".into(),
+                duration_seconds: 7_200,
+            },
+            outside: Outside::Gate,
+            operations: ["package".to_owned()].into(),
+        }
+    }
+
     fn answer(have: &str, groups_now: &str, reverts: &str) -> (ManifestAnswer, SigningKey) {
         let dispatch = SigningKey::generate(&SeededRandom::new(1));
-        let (now, reverts) = (groups(groups_now), occurrences(reverts));
+        let (now, reverts, windows) = (groups(groups_now), occurrences(reverts), vec![window()]);
         let body = ManifestAnswerBody {
             nonce: "n".into(),
             device: DeviceId::new(NOW, &SeededRandom::new(2)),
             version: 7,
-            digest: manifest_digest(&now, &reverts).unwrap(),
+            digest: manifest_digest(&now, &windows, &reverts).unwrap(),
         };
-        let parts = difference(&groups(have), now);
-        (ManifestAnswer::sign(body, parts, reverts, &dispatch).unwrap(), dispatch)
+        let parts = ManifestParts {
+            groups: difference(&groups(have), now),
+            windows,
+            reverts,
+        };
+        (ManifestAnswer::sign(body, parts, &dispatch).unwrap(), dispatch)
     }
 
     /// What is sent whole to somebody who has `have`, and that it comes together to `now`.
     #[track_caller]
     fn check(have: &str, now: &str, sent: &str) {
         let (answer, _) = answer(have, now, "");
-        let parts = answer.groups.iter().flat_map(|group| &group.occurrences);
+        let parts = answer.parts.groups.iter().flat_map(|group| &group.occurrences);
         let whole: String = parts
             .filter_map(|part| match part {
                 OccurrencePart::Whole(occurrence) => {
@@ -339,12 +375,14 @@ mod tests {
         assert!(!tampered(
             |answer| answer.body.device = DeviceId::new(NOW, &SeededRandom::new(9))
         ));
-        assert!(!tampered(|answer| answer.reverts.clear()));
-        assert!(!tampered(|answer| drop(answer.groups.pop())));
-        assert!(!tampered(|answer| answer.groups[0].on_failure = OnFailure::Stop));
-        assert!(!tampered(|answer| answer.groups[0].rhythm.on_change = false));
+        assert!(!tampered(|answer| answer.parts.reverts.clear()));
+        assert!(!tampered(|answer| drop(answer.parts.groups.pop())));
+        assert!(!tampered(|answer| answer.parts.windows.clear()));
+        assert!(!tampered(|answer| answer.parts.windows[0].outside = Outside::Allow));
+        assert!(!tampered(|answer| answer.parts.groups[0].on_failure = OnFailure::Stop));
+        assert!(!tampered(|answer| answer.parts.groups[0].rhythm.on_change = false));
         assert!(!tampered(|answer| {
-            let part = &mut answer.groups[0].occurrences[0];
+            let part = &mut answer.parts.groups[0].occurrences[0];
             if let OccurrencePart::Whole(occurrence) = part {
                 occurrence.params["path"] = "/etc/shadow".into();
             }
@@ -353,8 +391,7 @@ mod tests {
             // A manifest of nothing, which would have all of it taken for gone.
             answer.body.version = 0;
             answer.body.digest.clear();
-            answer.groups.clear();
-            answer.reverts.clear();
+            answer.parts = ManifestParts::default();
         }));
     }
 }

@@ -11,6 +11,7 @@ use fleet_core::work::desired::{
     },
     resolve::Member,
 };
+use fleet_core::work::windows::{HeldWindow, Outside, WindowKind, WindowTimes};
 use serde_json::json;
 
 use crate::{
@@ -79,6 +80,23 @@ fn occurrence(state: DesiredState) -> Occurrence {
         state,
         timeout_seconds: 300,
         action_set: Some(id(41)),
+    }
+}
+
+fn held_window() -> HeldWindow {
+    HeldWindow {
+        id: id(45),
+        name: "nights".into(),
+        kind: WindowKind::Maintenance,
+        when: WindowTimes::Recurring {
+            cron: "0 3 * * *".into(),
+            zone: "UTC".into(),
+            duration_seconds: 7_200,
+        },
+        outside: Outside::Postpone {
+            give_up_after_seconds: 3_600,
+        },
+        operations: ["package".to_owned()].into(),
     }
 }
 
@@ -202,6 +220,7 @@ pub fn samples() -> Vec<Sample> {
                 id: id(44),
                 sources: [Source::Action(id(40))].into(),
                 targets: [Target::Device(id(10))].into(),
+                everyone: true,
                 created_at: at(0),
             },
         ),
@@ -224,6 +243,7 @@ pub fn samples() -> Vec<Sample> {
                     on_failure: OnFailure::Stop,
                     occurrences: vec![occurrence(DesiredState::Present)],
                 }],
+                windows: vec![held_window()],
                 used_at: at(2),
             },
         ),

@@ -100,6 +100,7 @@ fn agent_frames() -> Vec<AgentFrame> {
             not_applicable: 1,
             waiting: 2,
             reverting: 1,
+            held: 2,
             failing: vec![Failing {
                 occurrence: uuid(7),
                 since: at(1),

@@ -2,6 +2,7 @@
 
 mod keeping;
 mod trust;
+mod windows;
 
 use std::{
     collections::BTreeSet,
@@ -19,12 +20,13 @@ use fleet_core::{
     devices::DeviceId,
     kernel::{EntityId as _, ManualClock, SeededRandom, SigningKey, Timestamp, named_uuid},
     protocol::{
-        AgentFrame, Finished, ManifestAnswer, ManifestAnswerBody, ManifestMark, ManifestRequest, OfferBody,
-        OutputStream, Recorded, RunResult, difference,
+        AgentFrame, Finished, ManifestAnswer, ManifestAnswerBody, ManifestMark, ManifestParts, ManifestRequest,
+        OfferBody, OutputStream, Recorded, RunResult, difference,
     },
     work::{
         RunId,
         desired::{ActionId, DesiredState, ManifestGroup, Occurrence, OnFailure, Rhythm, RhythmTimes, manifest_digest},
+        windows::HeldWindow,
     },
 };
 use jiff::tz::TimeZone;
@@ -106,6 +108,7 @@ impl Execute for Device {
 struct Server {
     dispatch: SigningKey,
     manifest: Mutex<(u64, Vec<ManifestGroup>, Vec<Occurrence>)>,
+    windows: Mutex<Vec<HeldWindow>>,
     had: Mutex<Vec<ManifestGroup>>,
     is_down: AtomicBool,
     lie: Mutex<Option<fn(&mut ManifestAnswer)>>,
@@ -122,11 +125,12 @@ impl Carrier for Server {
         assert_eq!(post.path, "/agent/v1/manifest");
         let request: ManifestRequest = serde_json::from_slice(&post.body).unwrap();
         let (version, groups, reverts) = self.manifest.lock().unwrap().clone();
+        let windows = self.windows.lock().unwrap().clone();
         let body = ManifestAnswerBody {
             nonce: request.nonce,
             device: device(),
             version,
-            digest: manifest_digest(&groups, &reverts).unwrap(),
+            digest: manifest_digest(&groups, &windows, &reverts).unwrap(),
         };
         let had = match request.have {
             Some(_) => self.had.lock().unwrap().clone(),
@@ -138,7 +142,12 @@ impl Carrier for Server {
             matches!(part, fleet_core::protocol::OccurrencePart::Whole(_))
         };
         *self.sent_whole.lock().unwrap() = parts.iter().flat_map(|part| &part.occurrences).filter(whole).count();
-        let mut answer = ManifestAnswer::sign(body, parts, reverts, &self.dispatch).unwrap();
+        let parts = ManifestParts {
+            groups: parts,
+            windows,
+            reverts,
+        };
+        let mut answer = ManifestAnswer::sign(body, parts, &self.dispatch).unwrap();
         if let Some(lie) = *self.lie.lock().unwrap() {
             lie(&mut answer);
         }
@@ -170,6 +179,7 @@ impl World {
         let server = Server {
             dispatch: SigningKey::from_bytes(&[3; 32]),
             manifest: Mutex::default(),
+            windows: Mutex::default(),
             had: Mutex::default(),
             is_down: AtomicBool::new(false),
             lie: Mutex::default(),
@@ -258,7 +268,7 @@ impl World {
         *manifest = (manifest.0 + 1, groups, reverts);
         let mark = ManifestMark {
             version: manifest.0,
-            digest: manifest_digest(&manifest.1, &manifest.2).unwrap(),
+            digest: manifest_digest(&manifest.1, &self.server.windows.lock().unwrap(), &manifest.2).unwrap(),
         };
         self.keeper().requests().name(mark);
     }

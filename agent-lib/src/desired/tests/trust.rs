@@ -41,14 +41,13 @@ async fn a_manifest_that_is_not_signed_for_this_question_is_not_taken() {
     assert!(is_taken(|_| {}).await);
     assert!(!is_taken(|answer| answer.body.device = DeviceId::from_uuid(uuid::Uuid::nil())).await);
     assert!(!is_taken(|answer| answer.body.nonce = "another".into()).await);
-    assert!(!is_taken(|answer| answer.groups[0].on_failure = OnFailure::Stop).await);
-    assert!(!is_taken(|answer| answer.reverts = vec![occurrence("revert", "root-")]).await);
+    assert!(!is_taken(|answer| answer.parts.groups[0].on_failure = OnFailure::Stop).await);
+    assert!(!is_taken(|answer| answer.parts.reverts = vec![occurrence("revert", "root-")]).await);
     assert!(
         !is_taken(|answer| {
             let again = ManifestAnswer::sign(
                 answer.body.clone(),
-                answer.groups.clone(),
-                Vec::new(),
+                answer.parts.clone(),
                 &SigningKey::from_bytes(&[9; 32]),
             );
             answer.signature = again.unwrap().signature;
@@ -63,7 +62,7 @@ async fn all_is_applied_now_on_request_and_who_asked_hears_what_became_of_it() {
     world.assign("web broken");
     world.turn().await;
     let keeper = world.keeper().clone();
-    let asked = tokio::spawn(async move { keeper.requests().apply_all().await });
+    let asked = tokio::spawn(async move { keeper.requests().apply_all(false).await });
     tokio::task::yield_now().await;
     assert_eq!(world.turn().await, "web broken");
     let all = asked.await.unwrap().unwrap();

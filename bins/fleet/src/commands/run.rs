@@ -146,7 +146,8 @@ pub struct Refresh {
 /// `fleet sync`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Devices keep their desired state by themselves, each part in its own rhythm. This does not wait for that.
+Devices keep their desired state by themselves, each part in its own rhythm. This does not wait for that,
+but for the fleet's windows, unless with --ignore-windows.
 
 Example:
   fleet sync --on web-1")]
@@ -234,7 +235,8 @@ pub async fn refresh(context: &mut Context, command: Refresh) -> Result<()> {
 
 /// Has devices apply their desired state now.
 pub async fn sync(context: &mut Context, command: Sync) -> Result<()> {
-    work(context, &command.on, &command.how, manifest_apply::NAME, json!({})).await
+    let params = json!({"ignore_windows": command.how.ignore_windows});
+    work(context, &command.on, &command.how, manifest_apply::NAME, params).await
 }
 
 /// Asks for work on devices, and follows it.

@@ -16,7 +16,7 @@ use crate::{
     work::{
         OperationKind, Operations, State,
         run::{Edge, Run, RunId, event, move_run},
-        windows::{Question, WindowDecision, WindowHandling, WindowService, WindowSet, WindowStanding},
+        windows::{Question, WindowDecision, WindowHandling, WindowSet, WindowStanding, windows_that_count},
     },
 };
 
@@ -142,7 +142,7 @@ impl Release<'_> {
     pub(crate) async fn windows(&self, batch: &Batch) -> Result<WindowSet> {
         match batch.ignores_windows {
             true => Ok(WindowSet::default()),
-            false => WindowService::new(self.store, self.operations).all().await,
+            false => windows_that_count(&mut self.store.reader().await?).await,
         }
     }
 
@@ -311,7 +311,8 @@ async fn decide(
             windows.decide(&Question {
                 device: device.id,
                 groups: &device.groups,
-                operation: kind,
+                operation: kind.name,
+                lane: kind.lane,
                 at,
             })
         })

@@ -13,7 +13,7 @@ use super::{
     DesiredEditionId, DesiredState, Mode, OnFailure, Rhythm, Source, Target,
     actions::{Effective, kinds_with_state},
     authoring::all_pages,
-    manifest::{Compiled, Marks},
+    manifest::{Compiled, Confirmations, Marks},
     resolve::{ActionFacts, Assigned, DeviceFacts, Member, World},
 };
 use crate::{
@@ -21,7 +21,11 @@ use crate::{
     devices::{DeviceGroupId, DeviceId},
     kernel::Result,
     store::{CommitObserver, Query, Reader, Tx},
-    work::{Operations, operations::Upkeep},
+    work::{
+        Operations,
+        operations::Upkeep,
+        windows::{WindowId, WindowSet, windows_that_count},
+    },
 };
 
 /// The most ways to be compiled that are remembered of an edition: devices that the same reaches share one.
@@ -35,6 +39,8 @@ pub(crate) struct Catalogues {
     pub(super) marks: Arc<Marks>,
     /// Held by whoever compiles: what was read last must not be written first.
     pub(super) compiling: tokio::sync::Mutex<()>,
+    /// Devices that tell what they have taken back.
+    pub(super) confirmations: Confirmations,
 }
 
 /// An action as manifests apply it.
@@ -53,8 +59,8 @@ pub(super) struct Container {
     pub on_failure: OnFailure,
 }
 
-/// What a device's manifest follows from: what reaches it, and what was chosen.
-type Reached = (Vec<Target>, BTreeSet<Source>);
+/// What a device's manifest follows from: what reaches it, what was chosen, and which windows concern it.
+type Reached = (Vec<Target>, BTreeSet<Source>, Vec<WindowId>);
 
 /// All of one edition.
 #[derive(Debug, Default)]
@@ -64,6 +70,8 @@ pub(super) struct Catalogue {
     pub actions: BTreeMap<ActionId, ReadyAction>,
     pub sets: BTreeMap<ActionSetId, Container>,
     pub definitions: BTreeMap<DefinitionId, Container>,
+    /// The windows that count.
+    pub windows: WindowSet,
     /// The kinds whose effect is taken back.
     pub reverted: BTreeSet<&'static str>,
     /// What was compiled of it already.
@@ -172,6 +180,7 @@ impl Catalogue {
             };
             loaded.world.assignments.entry(found.target).or_default().push(assigned);
         }
+        loaded.windows = windows_that_count(reader).await?;
         let reverted = operations.all().filter(|kind| kind.upkeep == Upkeep::Reverted);
         loaded.reverted = reverted.map(|kind| kind.name).collect();
         Ok(loaded)
@@ -273,11 +282,13 @@ impl Catalogue {
     pub fn compiled(&self, device: &DeviceFacts<'_>) -> Arc<Compiled> {
         let reaching = self.reaching(device.id, device.groups, device.owners);
         // A device is among its targets only when something is assigned to it alone.
-        let key = (reaching, device.selected.clone());
+        let windows: Vec<_> = self.windows.concerning(device.id, device.groups).collect();
+        let ids = windows.iter().map(|window| window.id).collect();
+        let key = (reaching, device.selected.clone(), ids);
         if let Some(known) = locked(&self.compiled).get(&key) {
             return known.clone();
         }
-        let compiled = Arc::new(Compiled::new(self, device));
+        let compiled = Arc::new(Compiled::new(self, device, &windows));
         let mut known = locked(&self.compiled);
         if known.len() >= MAX_COMPILED {
             known.clear();

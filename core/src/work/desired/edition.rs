@@ -10,6 +10,7 @@ use crate::{
     Entity,
     kernel::{EntityId as _, Result, Timestamp, named_uuid},
     store::{Store, Tx},
+    work::windows::WindowScope,
 };
 
 crate::define_id!(
@@ -38,7 +39,7 @@ pub struct ChangeCounts {
     pub assignments: u32,
 }
 
-/// What changes with each change of an action, a set, a definition or an assignment. Absent while there never was one.
+/// What changes with each change of an action, a set, a definition, an assignment or a window. Absent while there never was one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Entity)]
 #[entity(kind = "desired_edition", version = 1)]
 pub struct DesiredEdition {
@@ -71,6 +72,9 @@ pub struct DesiredChange {
     pub sources: BTreeSet<Source>,
     /// Who is concerned besides.
     pub targets: BTreeSet<Target>,
+    /// Whether all devices are.
+    #[serde(default)]
+    pub everyone: bool,
     /// When it was changed.
     pub created_at: Timestamp,
 }
@@ -80,6 +84,7 @@ pub struct DesiredChange {
 pub(super) struct Concerned {
     pub sources: BTreeSet<Source>,
     pub targets: BTreeSet<Target>,
+    pub everyone: bool,
 }
 
 /// Makes the change one of a new edition, whose counts `count` has altered and may refuse, and remembers whom it concerns.
@@ -106,9 +111,21 @@ pub(super) async fn next_edition(
     remember(tx, store, concerned)
 }
 
+/// Makes the change one of the windows that devices hold by themselves.
+pub(in crate::work) async fn windows_changed(tx: &mut Tx, store: &Store, scope: WindowScope) -> Result<()> {
+    let devices = scope.devices.into_iter().map(Target::Device);
+    let groups = scope.groups.into_iter().map(Target::DeviceGroup);
+    let concerned = Concerned {
+        targets: devices.chain(groups).collect(),
+        everyone: scope.all,
+        ..Concerned::default()
+    };
+    next_edition(tx, store, concerned, |_| Ok(())).await
+}
+
 /// Remembers whom a change concerns that makes no new edition: one of a single device.
 pub(super) fn remember(tx: &mut Tx, store: &Store, concerned: Concerned) -> Result<()> {
-    if concerned.sources.is_empty() && concerned.targets.is_empty() {
+    if concerned.sources.is_empty() && concerned.targets.is_empty() && !concerned.everyone {
         return Ok(());
     }
     let now = tx.now();
@@ -116,6 +133,7 @@ pub(super) fn remember(tx: &mut Tx, store: &Store, concerned: Concerned) -> Resu
         id: DesiredChangeId::new(now, store.random()),
         sources: concerned.sources,
         targets: concerned.targets,
+        everyone: concerned.everyone,
         created_at: now,
     })
 }

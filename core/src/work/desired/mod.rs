@@ -44,6 +44,7 @@ pub use actions::{ActionId, DesiredAction};
 pub use assignments::{Assignment, AssignmentId};
 pub(crate) use catalogue::Catalogues;
 pub use definitions::{Definition, DefinitionId};
+pub(super) use edition::windows_changed;
 pub use edition::{ChangeCounts, DesiredChange, DesiredChangeId, DesiredEdition, DesiredEditionId};
 pub use events::*;
 pub use manifest::{Manifest, ManifestContent, ManifestContentId, ManifestGroup, Occurrence, manifest_digest};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind, Risk, Upkeep, schema_of};
+use super::{Lane, OperationKind, Risk, Upkeep, actions::is_false, schema_of};
 use crate::access::Permission;
 
 /// Have devices apply their manifests now.
@@ -11,17 +11,22 @@ pub const MANIFEST_APPLY_RUN: Permission = Permission::new("operations.manifest.
 /// The name of the kind.
 pub const NAME: &str = "manifest.apply";
 
-/// The parameters of `manifest.apply`: there are none.
+/// The parameters of `manifest.apply`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-pub struct ManifestApplyParams {}
+pub struct ManifestApplyParams {
+    /// Whether the fleet's windows do not hold it; the device's own policy still does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ignore_windows: bool,
+}
 
 fn check(params: serde_json::Value) -> Result<serde_json::Value, String> {
-    if !params.is_null() {
-        serde_json::from_value::<ManifestApplyParams>(params).map_err(|error| error.to_string())?;
-    }
-    Ok(serde_json::json!({}))
+    let params = match params {
+        serde_json::Value::Null => ManifestApplyParams::default(),
+        params => serde_json::from_value(params).map_err(|error| error.to_string())?,
+    };
+    serde_json::to_value(params).map_err(|error| error.to_string())
 }
 
 /// The kind.

@@ -10,9 +10,12 @@
 //!
 //! What happens to work that meets a closed window is the window's [`Outside`]; where several hold it, the strictest counts. Whether
 //! somebody may begin all the same is for the caller to decide; the decision says why it would have waited.
+//!
+//! Devices that keep a state by themselves hold the windows that concern them ([`HeldWindow`]) and decide by the same function.
 
 mod calendar;
 mod events;
+mod held;
 mod ical;
 mod model;
 mod request;
@@ -23,6 +26,7 @@ mod tests;
 
 pub use calendar::{MAX_OCCURRENCES, MAX_RANGE_SECONDS, OccurrenceView};
 pub use events::*;
+pub use held::HeldWindow;
 pub use model::{Outside, Window, WindowId, WindowKind, WindowScope, WindowTimes, WindowView};
 pub use request::{
     MAX_DEVICES, MAX_DURATION_SECONDS, MAX_GIVE_UP_SECONDS, MAX_GROUPS, MAX_OPERATIONS, NewOutside, NewWindow,
@@ -31,6 +35,7 @@ pub use request::{
 pub use rules::{
     DecidingWindow, LOOK_AHEAD_SECONDS, Question, WindowDecision, WindowHandling, WindowSet, WindowStanding,
 };
+pub(in crate::work) use service::windows_that_count;
 pub use service::{MAX_WINDOWS, OccurrenceFilter, WindowCheck, WindowService};
 
 use crate::access::Permission;

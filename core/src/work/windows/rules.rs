@@ -10,7 +10,6 @@ use crate::{
     kernel::{EntityId as _, Timestamp},
     store::Rev,
     work::{
-        OperationKind,
         operations::Lane,
         schedule::{Timetable, short_time, span_text},
     },
@@ -53,7 +52,9 @@ pub struct Question<'a> {
     /// The groups that it is in.
     pub groups: &'a BTreeSet<DeviceGroupId>,
     /// The kind of operation.
-    pub operation: &'a OperationKind,
+    pub operation: &'a str,
+    /// Its lane: windows that name no kinds concern those that change the device.
+    pub lane: Lane,
     /// When it would begin.
     pub at: Timestamp,
 }
@@ -183,8 +184,8 @@ impl Ready {
     fn concerns(&self, question: &Question<'_>) -> bool {
         let named = &self.window.operations;
         let by_operation = match named.is_empty() {
-            true => question.operation.lane == Lane::Exclusive,
-            false => named.contains(question.operation.name),
+            true => question.lane == Lane::Exclusive,
+            false => named.contains(question.operation),
         };
         by_operation && self.window.scope.includes(question.device, question.groups)
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MAX_OCCURRENCES, MAX_RANGE_SECONDS, NewWindow, OccurrenceView, Question, WINDOW_CREATE, WINDOW_DELETE,
+    HeldWindow, MAX_OCCURRENCES, MAX_RANGE_SECONDS, NewWindow, OccurrenceView, Question, WINDOW_CREATE, WINDOW_DELETE,
     WINDOW_NAME_TAKEN, WINDOW_NOT_FOUND, WINDOW_SCOPE_UNKNOWN, WINDOW_TOO_MANY, WINDOW_UPDATE, WINDOWS_READ,
     WINDOWS_WRITE, Window, WindowChange, WindowDecision, WindowId, WindowScope, WindowSet, WindowView, ical,
     request::Checked, rules::Ready,
@@ -14,8 +14,11 @@ use crate::{
     access::Context,
     devices::{Device, DeviceGroup, DeviceId, DeviceSummary, device::fold, not_found, require_in_scope},
     kernel::{Clock, EntityId, Error, Page, PageRequest, PageToken, Result, Timestamp, query_fingerprint},
-    store::{Direction, Entity, Evidence, Filter, Query, Reader, Rev, Store, TAKEN, Versioned},
-    work::Operations,
+    store::{Direction, Entity, Evidence, Filter, Query, Reader, Rev, Store, TAKEN, Tx, Versioned},
+    work::{
+        Operations,
+        desired::{Catalogues, windows_changed},
+    },
 };
 
 /// The most windows of a fleet: each decision looks at all of them.
@@ -55,11 +58,16 @@ pub struct OccurrenceFilter {
 pub struct WindowService<'a> {
     store: &'a Store,
     operations: &'a Operations,
+    catalogues: &'a Catalogues,
 }
 
 impl<'a> WindowService<'a> {
-    pub(crate) fn new(store: &'a Store, operations: &'a Operations) -> Self {
-        Self { store, operations }
+    pub(crate) fn new(store: &'a Store, operations: &'a Operations, catalogues: &'a Catalogues) -> Self {
+        Self {
+            store,
+            operations,
+            catalogues,
+        }
     }
 
     /// A page of windows, by name; only those whose name begins with `name`, where it is given.
@@ -113,11 +121,15 @@ impl<'a> WindowService<'a> {
                     return Err(WINDOW_TOO_MANY.error(why));
                 }
                 tx.create(window)?;
+                if window.enabled {
+                    concern(&mut tx, self.store, &[&window.scope]).await?;
+                }
                 tx.subject::<Window>(window.id, window.name.clone());
                 tx.commit().await
             })
             .await
             .map_err(name_taken)?;
+        self.catalogues.ring();
         self.read_back(window.id).await
     }
 
@@ -148,10 +160,14 @@ impl<'a> WindowService<'a> {
                 }
                 tx.subject::<Window>(id, after.name.clone());
                 tx.update(&before, &after)?;
+                if what_devices_hold(&before.value) != what_devices_hold(&after) {
+                    concern(&mut tx, self.store, &[&before.value.scope, &after.scope]).await?;
+                }
                 tx.commit().await
             })
             .await
             .map_err(name_taken)?;
+        self.catalogues.ring();
         self.read_back(id).await
     }
 
@@ -164,10 +180,14 @@ impl<'a> WindowService<'a> {
                 window.require_revision(expected)?;
                 tx.subject::<Window>(id, window.value.name.clone());
                 tx.delete(&window);
+                if window.enabled {
+                    concern(&mut tx, self.store, &[&window.value.scope]).await?;
+                }
                 tx.commit().await
             })
-            .await
-            .map(drop)
+            .await?;
+        self.catalogues.ring();
+        Ok(())
     }
 
     /// Whether work of a kind may begin on a device, and why.
@@ -181,7 +201,8 @@ impl<'a> WindowService<'a> {
         Ok(windows.decide(&Question {
             device: check.device,
             groups: &summary.groups,
-            operation,
+            operation: operation.name,
+            lane: operation.lane,
             at: check.at.unwrap_or_else(|| self.store.clock().now()),
         }))
     }
@@ -220,13 +241,34 @@ impl<'a> WindowService<'a> {
 
     /// All windows that count, ready to be asked: for whoever starts work, once for many devices. The caller has checked who asks.
     pub async fn all(&self) -> Result<WindowSet> {
-        load(&mut self.store.reader().await?, None).await
+        windows_that_count(&mut self.store.reader().await?).await
     }
 
     async fn read_back(&self, id: WindowId) -> Result<WindowView> {
         // Whoever may write may read what was written.
         self.show(&Context::system("work"), id).await
     }
+}
+
+/// What of a window devices keep by themselves, and which.
+fn what_devices_hold(window: &Window) -> Option<(HeldWindow, &WindowScope)> {
+    window.enabled.then(|| (window.held(), &window.scope))
+}
+
+/// Notes that devices of these scopes hold other windows from now on.
+async fn concern(tx: &mut Tx, store: &Store, scopes: &[&WindowScope]) -> Result<()> {
+    let mut whom = WindowScope::default();
+    for scope in scopes {
+        whom.all |= scope.all;
+        whom.groups.extend(&scope.groups);
+        whom.devices.extend(&scope.devices);
+    }
+    windows_changed(tx, store, whom).await
+}
+
+/// All windows that count.
+pub(in crate::work) async fn windows_that_count(reader: &mut Reader) -> Result<WindowSet> {
+    load(reader, None).await
 }
 
 async fn load(reader: &mut Reader, only: Option<WindowId>) -> Result<WindowSet> {

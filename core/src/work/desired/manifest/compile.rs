@@ -1,4 +1,4 @@
-//! From what was decided to what is written: groups with all that it takes to apply them.
+//! From what was decided to what is written: groups with all that it takes to apply them, and the windows that hold them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,13 @@ use super::{
 };
 use crate::{
     kernel::named_uuid,
-    work::desired::{
-        ActionId, MANIFEST_ACTION_INVALID, MANIFEST_TOO_LARGE, OnFailure,
-        catalogue::Catalogue,
-        resolve::{DeviceFacts, GroupKey, Placed, ResolvedGroup, resolve},
+    work::{
+        desired::{
+            ActionId, MANIFEST_ACTION_INVALID, MANIFEST_TOO_LARGE, OnFailure,
+            catalogue::Catalogue,
+            resolve::{DeviceFacts, GroupKey, Placed, ResolvedGroup, resolve},
+        },
+        windows::{HeldWindow, Window},
     },
 };
 
@@ -28,22 +31,27 @@ pub(in crate::work::desired) struct CompiledContent {
     /// Of a manifest in which nothing is to be taken back.
     pub digest: String,
     pub groups: Vec<ManifestGroup>,
+    pub windows: Vec<HeldWindow>,
     /// The actions that stand in it.
     pub actions: BTreeSet<ActionId>,
     pub occurrences: usize,
 }
 
 impl Compiled {
-    /// What applies to a device.
-    pub fn new(catalogue: &Catalogue, device: &DeviceFacts<'_>) -> Self {
+    /// What applies to a device that these windows concern.
+    pub fn new(catalogue: &Catalogue, device: &DeviceFacts<'_>, windows: &[&Window]) -> Self {
         let resolution = resolve(&catalogue.world, device);
         Self {
-            content: content(catalogue, &resolution.groups),
+            content: content(catalogue, &resolution.groups, windows),
         }
     }
 }
 
-fn content(catalogue: &Catalogue, resolved: &[ResolvedGroup]) -> Result<CompiledContent, (&'static str, String)> {
+fn content(
+    catalogue: &Catalogue,
+    resolved: &[ResolvedGroup],
+    windows: &[&Window],
+) -> Result<CompiledContent, (&'static str, String)> {
     let occurrences: usize = resolved.iter().map(|group| group.actions.len()).sum();
     if occurrences > MAX_OCCURRENCES {
         let why = format!(
@@ -56,7 +64,8 @@ fn content(catalogue: &Catalogue, resolved: &[ResolvedGroup]) -> Result<Compiled
         .map(|found| group(catalogue, found))
         .collect::<Result<_, _>>()?;
     let unwritable = |error: crate::kernel::Error| (MANIFEST_ACTION_INVALID.name(), error.message().to_owned());
-    let (digest, bytes) = digest(&groups, &[]).map_err(unwritable)?;
+    let windows: Vec<_> = windows.iter().map(|window| window.held()).collect();
+    let (digest, bytes) = digest(&groups, &windows, &[]).map_err(unwritable)?;
     if bytes > MAX_CONTENT_BYTES {
         let why = format!(
             "what applies to the device has {bytes} bytes; at most {MAX_CONTENT_BYTES} fit. Assign fewer sets to it"
@@ -68,6 +77,7 @@ fn content(catalogue: &Catalogue, resolved: &[ResolvedGroup]) -> Result<Compiled
         id: ManifestContentId::of(&digest),
         digest,
         groups,
+        windows,
         actions: actions.map(|placed| placed.action).collect(),
         occurrences,
     })

@@ -1,20 +1,18 @@
-//! What a device's own agent asks and tells of its manifest.
+//! What a device's own agent asks and tells of its manifest; what it has taken back is in [`super::confirm`].
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
 use super::{
-    Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestEventKind, ManifestGroup, ManifestService,
-    ManifestState, Occurrence, rules, service::groups,
+    Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestGroup, ManifestService, ManifestState,
+    Occurrence, rules, service::body,
 };
 use crate::{
-    access::Context,
     devices::DeviceId,
     kernel::{EntityId as _, Error, MAX_LIMIT, PageRequest, Result, SigningKey},
-    protocol::{Applied, MAX_FAILING, ManifestAnswer, ManifestAnswerBody, ManifestRequest, difference},
-    store::{Evidence, Ingest, LaneQuery, Reader},
-    work::desired::MANIFEST_NOT_FOUND,
+    protocol::{Applied, MAX_FAILING, ManifestAnswer, ManifestAnswerBody, ManifestParts, ManifestRequest, difference},
+    store::{Ingest, LaneQuery, Reader},
 };
 
 impl ManifestService<'_> {
@@ -31,9 +29,9 @@ impl ManifestService<'_> {
         }
         let mut reader = self.store.reader().await?;
         let found = reader.get::<Manifest>(device).await?;
-        let (mut now, mut had) = (Vec::new(), Vec::new());
+        let ((mut now, mut windows), mut had) = <((Vec<_>, Vec<_>), Vec<_>)>::default();
         if let Some(found) = &found {
-            now = groups(&mut reader, found).await?;
+            (now, windows) = body(&mut reader, found).await?;
         }
         if let Some(have) = &request.have {
             // What is not kept any more is sent whole.
@@ -50,36 +48,12 @@ impl ManifestService<'_> {
             version,
             digest,
         };
-        ManifestAnswer::sign(body, difference(&had, now), reverts, dispatch).map_err(Error::internal)
-    }
-
-    /// The device has taken these back. What it tells twice changes nothing.
-    pub async fn confirm_reverts(&self, device: DeviceId, occurrences: &[Uuid]) -> Result<()> {
-        let context = Context::system("work.manifests");
-        // With whoever compiles, as its other changes.
-        let _alone = self.catalogues.compiling.lock().await;
-        self.store
-            .change(&context, Evidence::Observed, |mut tx| async move {
-                let Some(before) = tx.get::<Manifest>(device).await? else {
-                    return Err(MANIFEST_NOT_FOUND.error("this device has no manifest"));
-                };
-                let mut after = before.value.clone();
-                after.reverts.retain(|revert| !occurrences.contains(&revert.id));
-                if after.reverts.len() == before.reverts.len() {
-                    return Ok(());
-                }
-                let groups = groups(tx.reader(), &before.value).await?;
-                after.digest = rules::manifest_digest(&groups, &after.reverts)?;
-                after.version += 1;
-                after.compiled_at = tx.now();
-                tx.update(&before, &after)?;
-                let count = before.reverts.len() - after.reverts.len();
-                let (now, salt) = (tx.now(), self.store.new_uuid());
-                ManifestEvent::of(ManifestEventKind::RevertsConfirmed, &after, count, now).append_to(&mut tx, salt)?;
-                tx.commit().await?;
-                Ok(())
-            })
-            .await
+        let parts = ManifestParts {
+            groups: difference(&had, now),
+            windows,
+            reverts,
+        };
+        ManifestAnswer::sign(body, parts, dispatch).map_err(Error::internal)
     }
 
     /// The device tells what became of its manifest.

@@ -61,8 +61,12 @@ impl ManifestService<'_> {
         self.keep(true).await
     }
 
-    /// Follows the bell, until it is dropped.
+    /// Follows the bell, and answers devices, until it is dropped.
     pub(crate) async fn drive(&self, fleet: &Fleet) {
+        tokio::join!(self.follow_bell(fleet), self.drive_confirmations());
+    }
+
+    async fn follow_bell(&self, fleet: &Fleet) {
         loop {
             self.catalogues.bell().notified().await;
             if let Err(error) = self.keep_alone(fleet).await {
@@ -136,6 +140,10 @@ impl ManifestService<'_> {
         if changes.is_empty() {
             return Ok(false);
         }
+        if changes.iter().any(|change| change.everyone) {
+            drop(reader);
+            return self.work_off_by_pass(progress, changes).await.map(|()| true);
+        }
         let ids: Vec<DesiredChangeId> = changes.iter().map(|change| change.id).collect();
         let catalogue = self.catalogues.read(&mut reader, self.operations).await?;
         let sources = changes
@@ -177,7 +185,20 @@ impl ManifestService<'_> {
         Ok(true)
     }
 
-    /// The devices of these changes are all compiled.
+    /// Has a pass over all devices make good what changes of everybody's state are about; and with them the others.
+    async fn work_off_by_pass(&self, progress: ManifestProgress, changes: Vec<Versioned<DesiredChange>>) -> Result<()> {
+        // One that is on its way has passed some of them: it begins anew.
+        self.save(&ManifestProgress {
+            round: None,
+            pass_after: None,
+            is_passing: true,
+            ..progress
+        })
+        .await?;
+        self.finish(&changes).await
+    }
+
+    /// The devices of these changes are all compiled, or will be by a pass that has begun.
     async fn finish(&self, changes: &[Versioned<DesiredChange>]) -> Result<()> {
         let context = Context::system("work.manifests");
         self.store
@@ -194,7 +215,7 @@ impl ManifestService<'_> {
     }
 
     /// One page of the pass over all devices; false when none is due.
-    async fn pass(&self, kept: &mut Kept) -> Result<bool> {
+    pub(in crate::work::desired) async fn pass(&self, kept: &mut Kept) -> Result<bool> {
         let mut reader = self.store.reader().await?;
         let mut progress = progress(&mut reader).await?;
         let now = self.store.clock().now();

@@ -12,6 +12,7 @@
 //! document. A content that no device has any more is kept for thirty days, so that those rows can be followed.
 
 mod compile;
+mod confirm;
 mod device;
 mod keep;
 mod marks;
@@ -20,7 +21,8 @@ mod rules;
 mod service;
 mod write;
 
-pub(in crate::work::desired) use compile::Compiled;
+pub(in crate::work::desired) use compile::{Compiled, CompiledContent};
+pub(in crate::work::desired) use confirm::Confirmations;
 pub(crate) use device::find_occurrences;
 pub use keep::Kept;
 pub(crate) use keep::{compile_pending, remove_idle_contents};

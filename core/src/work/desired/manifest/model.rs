@@ -9,9 +9,12 @@ use crate::{
     kernel::{EntityId as _, PageToken, Result, Timestamp, canonical, named_uuid},
     protocol::Applied,
     store::{Column, ColumnType, LaneRow, LatestValue, Name, Tx, Value},
-    work::desired::{
-        ActionId, ActionSetId, DesiredChangeId, DesiredState, OnFailure, Rhythm, Target,
-        resolve::{Layer, Outcome, Reason, Step},
+    work::{
+        desired::{
+            ActionId, ActionSetId, DesiredChangeId, DesiredState, OnFailure, Rhythm, Target,
+            resolve::{Layer, Outcome, Reason, Step},
+        },
+        windows::HeldWindow,
     },
 };
 
@@ -76,6 +79,9 @@ pub struct ManifestContent {
     /// The groups, in order.
     #[entity(opaque)]
     pub groups: Vec<ManifestGroup>,
+    /// The windows that hold them, by name.
+    #[entity(opaque)]
+    pub windows: Vec<HeldWindow>,
     /// When a device came to have it, to a day, or when it was last seen that one has.
     #[entity(int)]
     pub used_at: Timestamp,
@@ -103,7 +109,7 @@ pub struct Manifest {
     pub id: DeviceId,
     /// Rises with each other content; 0 while nothing could be compiled.
     pub version: u64,
-    /// BLAKE3 of the canonical bytes of `{"groups", "reverts"}`, in hexadecimal digits; empty while nothing could be compiled.
+    /// BLAKE3 of the canonical bytes of `{"groups", "reverts", "windows"}`, in hexadecimal digits; empty while nothing could be compiled.
     pub digest: String,
     /// Its groups; none while nothing could be compiled.
     #[entity(reference)]
@@ -294,10 +300,12 @@ pub struct ManifestView {
     pub device: DeviceId,
     /// Rises with each other content; 0 while nothing could be compiled.
     pub version: u64,
-    /// BLAKE3 of the canonical bytes of `{"groups", "reverts"}`, in hexadecimal digits.
+    /// BLAKE3 of the canonical bytes of `{"groups", "reverts", "windows"}`, in hexadecimal digits.
     pub digest: String,
     /// The groups, in order.
     pub groups: Vec<ManifestGroup>,
+    /// The windows that concern the device: it holds what it does by itself to them, connected or not.
+    pub windows: Vec<HeldWindow>,
     /// What is to be taken back: applied as absent once, until the device says that it was.
     pub reverts: Vec<Occurrence>,
     /// Why it could not be compiled anew, so that it may be older than what it follows from; null when it could.

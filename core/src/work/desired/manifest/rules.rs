@@ -10,7 +10,10 @@ use super::{Compiled, Manifest, ManifestGroup, ManifestProblem, Occurrence};
 use crate::{
     devices::DeviceId,
     kernel::{Error, Result, Timestamp, canonical, named_uuid},
-    work::desired::{ActionId, DesiredState, MANIFEST_TOO_LARGE},
+    work::{
+        desired::{ActionId, DesiredState, MANIFEST_TOO_LARGE},
+        windows::HeldWindow,
+    },
 };
 
 /// The most actions that apply to one device, each as often as it stands in a group.
@@ -23,19 +26,29 @@ pub const MAX_REVERTS: usize = 500;
 /// The most bytes of what is to be taken back on one device, as JSON.
 pub const MAX_REVERT_BYTES: usize = 1024 * 1024;
 
-/// The digest of what a device shall be: BLAKE3 of the canonical bytes of `{"groups", "reverts"}`, in hexadecimal digits.
-pub fn manifest_digest(groups: &[ManifestGroup], reverts: &[Occurrence]) -> Result<String> {
-    digest(groups, reverts).map(|(digest, _)| digest)
+/// The digest of what a device shall be: BLAKE3 of the canonical bytes of `{"groups", "reverts", "windows"}`, in hexadecimal digits.
+pub fn manifest_digest(groups: &[ManifestGroup], windows: &[HeldWindow], reverts: &[Occurrence]) -> Result<String> {
+    digest(groups, windows, reverts).map(|(digest, _)| digest)
 }
 
 /// The digest of what a device shall be, and of how many bytes.
-pub(super) fn digest(groups: &[ManifestGroup], reverts: &[Occurrence]) -> Result<(String, usize)> {
+pub(super) fn digest(
+    groups: &[ManifestGroup],
+    windows: &[HeldWindow],
+    reverts: &[Occurrence],
+) -> Result<(String, usize)> {
     #[derive(Serialize)]
     struct Body<'a> {
         groups: &'a [ManifestGroup],
         reverts: &'a [Occurrence],
+        windows: &'a [HeldWindow],
     }
-    let bytes = canonical::to_vec(&Body { groups, reverts }).map_err(Error::internal)?;
+    let bytes = canonical::to_vec(&Body {
+        groups,
+        reverts,
+        windows,
+    })
+    .map_err(Error::internal)?;
     Ok((blake3::hash(&bytes).to_hex().to_string(), bytes.len()))
 }
 
@@ -68,7 +81,7 @@ pub(super) fn next(
         }));
     };
     let reverts = reverts(before, old, &content.actions, is_reverted);
-    if reverts.len() > MAX_REVERTS || digest(&[], &reverts)?.1 > MAX_REVERT_BYTES {
+    if reverts.len() > MAX_REVERTS || digest(&[], &[], &reverts)?.1 > MAX_REVERT_BYTES {
         let why = format!(
             "more is to be taken back on the device than a manifest holds ({MAX_REVERTS} actions, {MAX_REVERT_BYTES} bytes); take \
              fewer away at once"
@@ -77,7 +90,7 @@ pub(super) fn next(
     }
     let digest = match reverts.is_empty() {
         true => content.digest.clone(),
-        false => digest(&content.groups, &reverts)?.0,
+        false => digest(&content.groups, &content.windows, &reverts)?.0,
     };
     if digest == before.digest {
         let mut after = before.clone();

@@ -17,6 +17,7 @@ use crate::{
             catalogue::Catalogue,
             resolve::{Decision, DeviceFacts, Layer, Outcome, Reason, Resolution, Standing, resolve},
         },
+        windows::HeldWindow,
     },
 };
 
@@ -121,13 +122,14 @@ async fn manifest(reader: &mut Reader, device: DeviceId) -> Result<Option<Manife
         return Ok(None);
     };
     let state = reader.latest::<ManifestState>(&[device]).await?.pop().flatten();
-    let groups = groups(reader, &found.value).await?;
+    let (groups, windows) = body(reader, &found.value).await?;
     let found = found.value;
     Ok(Some(ManifestView {
         device,
         version: found.version,
         digest: found.digest,
         groups,
+        windows,
         reverts: found.reverts,
         problem: found.problem,
         compiled_at: found.compiled_at,
@@ -135,15 +137,16 @@ async fn manifest(reader: &mut Reader, device: DeviceId) -> Result<Option<Manife
     }))
 }
 
-/// The groups of a manifest.
-pub(super) async fn groups(reader: &mut Reader, manifest: &Manifest) -> Result<Vec<ManifestGroup>> {
+/// The groups of a manifest, and the windows that hold them.
+pub(super) async fn body(reader: &mut Reader, manifest: &Manifest) -> Result<(Vec<ManifestGroup>, Vec<HeldWindow>)> {
     let Some(id) = manifest.content else {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     };
     // Never an empty list in its place: the device would take back what it has.
     let found = reader.get::<ManifestContent>(id).await?;
     let missing = || crate::kernel::Error::internal(format!("the content {id} of a manifest is not there"));
-    Ok(found.ok_or_else(missing)?.value.groups)
+    let ManifestContent { groups, windows, .. } = found.ok_or_else(missing)?.value;
+    Ok((groups, windows))
 }
 
 async fn resolution(reader: &mut Reader, catalogue: &Catalogue, device: DeviceId) -> Result<Resolution> {

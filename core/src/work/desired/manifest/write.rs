@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    Compiled, Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestEventKind, ManifestGroup, rules,
+    Compiled, CompiledContent, Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestEventKind,
+    ManifestGroup, rules,
 };
 use crate::{
     devices::{DeviceId, DeviceSummary},
@@ -101,7 +102,7 @@ pub(super) async fn write(tx: &mut Tx, catalogue: &Catalogue, looked: &[Looked],
         };
         let count = match &device.compiled.content {
             Ok(content) => {
-                contents.entry(content.id).or_insert(&content.groups);
+                contents.entry(content.id).or_insert(content);
                 content.occurrences
             }
             Err(_) => 0,
@@ -145,15 +146,16 @@ async fn old_groups(
 }
 
 /// Sees to it that these contents are there when the commit is made, and stay.
-async fn keep_contents(tx: &mut Tx, contents: &BTreeMap<ManifestContentId, &Vec<ManifestGroup>>) -> Result<()> {
+async fn keep_contents(tx: &mut Tx, contents: &BTreeMap<ManifestContentId, &CompiledContent>) -> Result<()> {
     let now = tx.now();
     let ids: Vec<_> = contents.keys().copied().collect();
     let found = tx.reader().get_many::<ManifestContent>(&ids).await?;
-    for ((id, groups), found) in contents.iter().zip(found) {
+    for ((id, content), found) in contents.iter().zip(found) {
         match found {
             None => tx.create(&ManifestContent {
                 id: *id,
-                groups: (*groups).clone(),
+                groups: content.groups.clone(),
+                windows: content.windows.clone(),
                 used_at: now,
             })?,
             Some(found) if found.used_at > now || now.since(found.used_at) >= RENEW_CONTENT => {

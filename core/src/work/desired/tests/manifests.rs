@@ -297,3 +297,29 @@ async fn why_is_said_in_words_of_what_is_applied_and_of_what_is_not() {
     assert_eq!((first.items.len(), second.items.len(), second.next), (2, 1, None));
     assert_eq!(first.items[0].groups, [format!("definition:{}", definition.id)]);
 }
+
+#[tokio::test]
+async fn devices_that_have_taken_something_back_at_once_are_answered_together() {
+    let desired = Desired::new(100).await;
+    let group = desired.group("All", &desired.devices).await;
+    let user = desired.action_of(REVERTED_KIND, "ann").await.unwrap().id;
+    let assigned = desired.assign(user, Target::DeviceGroup(group), Mode::Required).await;
+    desired.keep().await;
+    let (assignments, admin) = (desired.desired().assignments(), desired.test.admin());
+    assignments.delete(&admin, assigned.id, None).await.unwrap();
+    desired.check(&["2: ~ann-"; 100]).await;
+    let revert = desired.manifest(desired.devices[0]).await.unwrap().reverts[0].id;
+    let seq = desired.test.seq().await;
+    let manifests = &desired.desired().manifests();
+    // Each tells it twice.
+    let devices = desired.devices.iter().flat_map(|device| [device, device]);
+    let confirm = |device: &DeviceId| manifests.confirm_reverts(*device, std::slice::from_ref(&revert));
+    let all = futures::future::join_all(devices.map(confirm));
+    tokio::select! {
+        biased;
+        () = manifests.drive(&desired.test.fleet) => unreachable!(),
+        confirmed = all => assert!(confirmed.iter().all(Result::is_ok)),
+    }
+    assert!(desired.test.seq().await <= seq + 4, "in a few commits");
+    desired.check(&["3: "; 100]).await;
+}

@@ -5,6 +5,7 @@ mod keeping;
 mod manifests;
 mod origin;
 mod selections;
+mod windows;
 
 use std::sync::Arc;
 
@@ -167,7 +168,9 @@ impl Desired {
             ..NewDeviceGroup::default()
         };
         let group = groups.create(&admin, &new).await.unwrap().id;
-        groups.add_members(&admin, group, devices).await.unwrap();
+        for devices in devices.chunks(500) {
+            groups.add_members(&admin, group, devices).await.unwrap();
+        }
         group
     }
 

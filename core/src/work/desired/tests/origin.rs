@@ -186,7 +186,7 @@ async fn an_agent_is_sent_what_it_lacks() {
     desired.assign(second, target, Mode::Required).await;
     desired.keep().await;
     let rest = desired.asked(0, Some(whole.body.digest.clone())).await;
-    let sent = serde_json::to_string(&rest.groups).unwrap();
+    let sent = serde_json::to_string(&rest.parts.groups).unwrap();
     assert!(sent.contains("hosts") && !sent.contains("motd"), "{sent}");
     assert_eq!(
         assemble(&had, &rest).unwrap(),

@@ -79,7 +79,8 @@ fn decide(windows: &[Window], operation: &OperationKind, now: Timestamp) -> Wind
     WindowSet::new(windows.iter().map(|window| (window.clone(), 1))).decide(&Question {
         device: device(DEVICE),
         groups: &groups,
-        operation,
+        operation: operation.name,
+        lane: operation.lane,
         at: now,
     })
 }
