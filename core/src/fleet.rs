@@ -43,6 +43,7 @@ use crate::{
         delivery::{Deliveries, DeliveryService},
         desired::Catalogues,
         output::OutputMeter,
+        rollouts::RolloutBell,
     },
 };
 
@@ -84,6 +85,7 @@ struct Inner {
     deliveries: Deliveries,
     windows_seen: WindowsSeen,
     rollout_windows_seen: WindowsSeen,
+    rollout_bell: Arc<RolloutBell>,
     presence: PresenceBoard,
     dynamic_groups: DynamicGroups,
     catalogues: Catalogues,
@@ -243,6 +245,8 @@ impl FleetBuilder {
         store.observe(known_devices.clone());
         let catalogues = Catalogues::default();
         store.observe(catalogues.observer());
+        let rollout_bell = Arc::new(RolloutBell::default());
+        store.observe(rollout_bell.clone());
         let inner = Inner {
             store,
             switch,
@@ -268,6 +272,7 @@ impl FleetBuilder {
             deliveries: Deliveries::default(),
             windows_seen: WindowsSeen::default(),
             rollout_windows_seen: WindowsSeen::default(),
+            rollout_bell,
             presence,
             dynamic_groups: DynamicGroups::default(),
             catalogues,
@@ -541,6 +546,8 @@ impl Fleet {
         gatherings.spawn(async move { fleet.device_groups().drive(&fleet).await });
         let fleet = self.clone();
         gatherings.spawn(async move { fleet.desired().manifests().drive(&fleet).await });
+        let fleet = self.clone();
+        gatherings.spawn(async move { fleet.rollouts_at_work().drive(fleet.rollout_bell()).await });
         // The second never ends, so that only the jobs do.
         let beside = pin!(join(crate::link::follow(self), crate::storage::drive(self)));
         select(pin!(crate::jobs::run(self, stop)), beside).await;

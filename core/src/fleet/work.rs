@@ -6,7 +6,7 @@ use crate::work::{
     batch::{Release, WindowsSeen},
     desired::Catalogues,
     output::OutputService,
-    rollouts::Rollouts,
+    rollouts::{RolloutBell, Rollouts},
     windows::WindowService,
 };
 
@@ -41,6 +41,10 @@ impl Fleet {
         Rollouts {
             release: self.release(),
         }
+    }
+
+    pub(crate) fn rollout_bell(&self) -> &RolloutBell {
+        &self.inner.rollout_bell
     }
 
     pub(crate) fn rollout_windows_seen(&self) -> &WindowsSeen {

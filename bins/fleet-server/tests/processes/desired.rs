@@ -1,4 +1,5 @@
-//! A device keeps what was assigned to it: with the server and without, after whoever changed it, until it is taken back.
+//! A device keeps what was assigned to it: once no window holds it, with the server and without, after whoever changed it, until it is
+//! taken back.
 
 use std::{path::Path, time::Duration};
 
@@ -93,7 +94,22 @@ async fn a_definition_is_kept_without_the_server_and_put_right_and_taken_back() 
         "target": {"type": "device", "id": device},
         "mode": "required",
     }]});
+    let freeze = json!({
+        "name": "Freeze",
+        "kind": "blackout",
+        "scope": {"all": true},
+        "when": {"type": "recurring", "cron": "0 * * * *", "duration_seconds": 7_200},
+        "outside": {"policy": "gate"},
+    });
+    let freeze = world.create("/api/v1/windows", &freeze).await["id"].clone();
     let assigned = world.create("/api/v1/assignments", &assignment).await;
+    until(&world, "held", || async {
+        state(&world).await["held"] == actions.len()
+    })
+    .await;
+    assert!(!file.exists() && own_runs(&world).await.is_empty());
+    let freeze = format!("/api/v1/windows/{}", freeze.as_str().unwrap());
+    assert_eq!(world.delete(&freeze).await, 204);
     until(&world, "applied", || async {
         file.exists() && mark.exists() && (!is_root() || has_user(&user))
     })

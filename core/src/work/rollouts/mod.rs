@@ -6,6 +6,7 @@
 //! begin     made with its batch
 //! standing  how the runs of a rollout stand
 //! drive     goes on with rollouts, step by step, each a commit of its own; a job, and whoever changed something
+//! bell      goes on as soon as a run has ended
 //! settle    holds runs back that were let go and not taken yet, lets them go again, takes back what had not begun
 //! service   looking at one, holding it, letting it go on, giving it up
 //! ```
@@ -15,6 +16,7 @@
 //! Everything is stored: whichever server looks next goes on from there, and of two that look at once one begins anew.
 
 mod begin;
+mod bell;
 mod drive;
 mod events;
 mod model;
@@ -29,6 +31,7 @@ mod view;
 mod words;
 
 pub(crate) use begin::{agreed, begin};
+pub(crate) use bell::RolloutBell;
 pub(crate) use drive::{Rollouts, advance_due};
 pub use events::*;
 pub use model::{FailureLimit, Phase, Rollout, RolloutOrder, RolloutPolicy, RolloutWave, Wave};

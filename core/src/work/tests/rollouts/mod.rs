@@ -2,6 +2,7 @@
 
 mod halting;
 mod holding;
+mod ringing;
 
 use serde_json::json;
 
