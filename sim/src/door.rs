@@ -24,7 +24,9 @@ use fleet_core::{
     kernel::{Class, Clock as _, MasterKey, SeededRandom},
     link::LinkedDevice,
     protocol::{AgentFrame, Assertion, Exchange, ExchangeAnswer, ServerFrame},
+    settings::Override,
     store::Backend,
+    work::APPROVAL_SECONDS,
 };
 use futures::{Sink, Stream};
 use tokio::{sync::oneshot, task::JoinSet};
@@ -96,6 +98,8 @@ impl Door {
         let fleet = Fleet::builder(self.store.clone() as Arc<dyn Backend>, master)
             .clock(self.judge.clock.clone())
             .random(Arc::new(SeededRandom::new(self.seed ^ (starts << 40))))
+            // The shortest that may be: days of waiting would only be simulated.
+            .settings([(APPROVAL_SECONDS.name().into(), vec![Override::Flag("300".into())])].into())
             .open()
             .await?;
         self.judge.trace.say(format_args!("the server is started ({starts})"));

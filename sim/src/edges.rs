@@ -24,12 +24,12 @@ pub fn all() -> impl Iterator<Item = (State, State)> {
 
 /// Why a move of the table cannot happen yet; none for those that can. A campaign fails when one of these happens all the same.
 pub fn why_not(from: State, to: State) -> Option<&'static str> {
-    use State::{Accepted, AwaitingApproval, Draft, Expired, Scheduled, Skipped};
+    use State::{Accepted, Draft, Expired, Skipped};
     if (from, to) == (Draft, Accepted) {
         return Some("the first that is stored of what a device begins by itself is that the device has it");
     }
-    if matches!(from, Draft | AwaitingApproval | Scheduled) {
-        return Some("runs are made in `queued`: nothing drafts, approves or schedules them yet");
+    if from == Draft {
+        return Some("runs are made in the state in which they wait: nothing drafts them");
     }
     if to == Skipped {
         return Some("the protocol's results have no such end yet");
@@ -92,9 +92,6 @@ mod tests {
         let known = [
             "accepted > expired",
             "accepted > skipped",
-            "awaiting_approval > cancelled",
-            "awaiting_approval > expired",
-            "awaiting_approval > scheduled",
             "draft > accepted",
             "draft > awaiting_approval",
             "draft > cancelled",
@@ -103,9 +100,6 @@ mod tests {
             "offered > skipped",
             "running > expired",
             "running > skipped",
-            "scheduled > cancelled",
-            "scheduled > expired",
-            "scheduled > queued",
         ];
         assert_eq!(excused, known.map(str::to_owned).into());
     }

@@ -16,7 +16,10 @@ use fleet_core::{
 use futures::FutureExt as _;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{clock::SimClock, desired::KEPT, dice::Dice, doom::Doom, door::Door, plant::Plant};
+use crate::{
+    clock::SimClock, desired::KEPT, dice::Dice, doom::Doom, door::Door, judge::Invariant, plant::Plant,
+    turns::too_early,
+};
 
 /// The script of runs that go on for as long as they may.
 pub const ENDLESS: &str = "sleep infinity";
@@ -150,6 +153,10 @@ impl Execute for SimExecutor {
         let judge = &self.door.judge;
         let stored = self.door.stored::<Run>(offer.run.uuid());
         judge.begins(self.device, self.boot, offer, stored.as_ref());
+        if let Some(why) = stored.and_then(|run| too_early(&self.door, &run)) {
+            let why = format!("{} begins, and {why}", offer.run);
+            judge.violate(Invariant::NothingBeforeItsTurn, why);
+        }
         let result = tokio::select! {
             biased;
             // Nobody keeps what it returns: its journal is gone.

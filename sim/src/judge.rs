@@ -19,7 +19,7 @@ use fleet_core::{
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 
-use crate::{clock::SimClock, coverage::Coverage, desired::KEPT, panics, trace::Trace};
+use crate::{clock::SimClock, coverage::Coverage, desired::KEPT, panics, trace::Trace, turns::Blackout};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +42,8 @@ pub enum Invariant {
     EveryChangeHasItsRow,
     /// Devices execute what the server's store says, and nothing else.
     OnlyGenuineWork,
+    /// No run begins before its time, before others agreed, while a window holds it, or beside more than its rollout lets.
+    NothingBeforeItsTurn,
     /// No run begins after its offer has ended.
     NoExpiredWork,
     /// The newest connection of a device counts, and its number is greater than all before.
@@ -66,7 +68,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AtMostOnce,
         Self::EveryRunEnds,
         Self::AcknowledgedIsStored,
@@ -76,6 +78,7 @@ impl Invariant {
         Self::OfflineInTime,
         Self::EveryChangeHasItsRow,
         Self::OnlyGenuineWork,
+        Self::NothingBeforeItsTurn,
         Self::NoExpiredWork,
         Self::NewerConnectionWins,
         Self::SpoolBounded,
@@ -129,6 +132,7 @@ pub struct Judge {
     /// Woken at the first violation.
     pub violated: Notify,
     inner: Mutex<Inner>,
+    blackouts: Mutex<Vec<Blackout>>,
 }
 
 #[derive(Default)]
@@ -162,6 +166,7 @@ impl Judge {
             coverage: Mutex::default(),
             violated: Notify::new(),
             inner: Mutex::default(),
+            blackouts: Mutex::default(),
         }
     }
 
@@ -201,6 +206,16 @@ impl Judge {
     pub fn clock_was_set(&self) {
         let now = self.clock.elapsed();
         self.inner().clock_set = Some(now);
+    }
+
+    /// Whether the server's clock was ever set: then nobody can say from outside what its time was when it decided.
+    pub fn clock_was_ever_set(&self) -> bool {
+        self.inner().clock_set.is_some()
+    }
+
+    /// The blackouts that people know to be there.
+    pub fn blackouts(&self) -> MutexGuard<'_, Vec<Blackout>> {
+        self.blackouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the server's clock was set within this time.

@@ -42,6 +42,7 @@ pub mod plant;
 mod reckoning;
 pub mod store;
 pub mod trace;
+mod turns;
 pub mod world;
 
 pub use campaign::{Report, campaign, hunt};

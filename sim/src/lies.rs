@@ -4,10 +4,10 @@ use fleet_core::{
     Fleet,
     access::Context,
     devices::{DEVICE_OFFLINE, DeviceEvent, DeviceId, DeviceSummary, Presence},
-    kernel::{EntityId as _, Timestamp},
+    kernel::{EntityId as _, PageRequest, Timestamp},
     protocol::{AgentFrame, Offer, Recorded, RunResult, ServerFrame, Welcome},
-    store::Evidence,
-    work::{Run, RunId, State, run::RunEvent},
+    store::{Evidence, Query},
+    work::{Batch, Run, RunId, State, run::RunEvent},
 };
 use futures::FutureExt as _;
 
@@ -59,6 +59,18 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
         (Plant::PanicAtResult, AgentFrame::Finished(finished)) if finished.result == RunResult::TimedOut => {
             panic!("{}", panics::PLANTED)
         }
+        (Plant::LetGoEarly, AgentFrame::Beat(_)) => {
+            let_go(fleet, State::Scheduled, |batch| !batch.rolls_out);
+            Inbound::Pass
+        }
+        (Plant::AgreedByNobody, AgentFrame::Beat(_)) => {
+            let_go(fleet, State::AwaitingApproval, |_| true);
+            Inbound::Pass
+        }
+        (Plant::WavesAtOnce, AgentFrame::Beat(_)) => {
+            let_go(fleet, State::Scheduled, |batch| batch.rolls_out);
+            Inbound::Pass
+        }
         (Plant::ResultCountedTwice, AgentFrame::Finished(finished)) => {
             write_again(fleet, finished.run);
             Inbound::Pass
@@ -91,6 +103,45 @@ fn write_again(fleet: &Fleet, run: RunId) {
         };
         tx.append(run.id.uuid(), now, 0, &event)?;
         tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
+}
+
+/// Runs that wait, of batches that are meant, wait no longer.
+fn let_go(fleet: &Fleet, waits: State, is_meant: fn(&Batch) -> bool) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let query = Query::<Run>::all().filter(Run::STATE.eq(waits.name()));
+        for before in tx.list(&query, &PageRequest::default()).await?.items {
+            let Some(id) = before.batch else { continue };
+            if !tx.get::<Batch>(id).await?.is_some_and(|batch| is_meant(&batch)) {
+                continue;
+            }
+            let (mut after, now) = (before.value.clone(), tx.now());
+            let edges = match waits {
+                State::AwaitingApproval => &[(waits, State::Scheduled), (State::Scheduled, State::Queued)][..],
+                _ => &[(waits, State::Queued)],
+            };
+            for (n, (from, to)) in edges.iter().enumerate() {
+                let event = RunEvent {
+                    run: after.id,
+                    device: after.device,
+                    batch: after.batch,
+                    from: *from,
+                    to: *to,
+                    at: now,
+                    actor: tx.context().actor().clone(),
+                    reason: None,
+                };
+                tx.append(after.id.uuid(), now, n as u32, &event)?;
+            }
+            after.state = State::Queued;
+            tx.update(&before, &after)?;
+        }
+        match tx.is_empty() {
+            true => Ok(()),
+            false => tx.commit().await.map(drop),
+        }
     });
     let _ = work.now_or_never();
 }

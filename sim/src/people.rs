@@ -37,6 +37,10 @@ impl World {
             self.assign().await;
             return;
         }
+        if self.people.chance(250) {
+            self.oversee().await;
+            return;
+        }
         let several = self.people.chance(300);
         let first = self.people.place(self.agents.len());
         let agents: Vec<usize> = if several {
@@ -60,8 +64,8 @@ impl World {
         let timeout = dice.time(Duration::from_secs(5), Duration::from_secs(240)).as_secs() as u32;
         let expires = dice.time(Duration::from_secs(20), Duration::from_secs(600)).as_secs() as u32;
         for _ in 0..burst {
-            self.request(&agents, operation, params.clone(), timeout.max(1), expires.max(1))
-                .await;
+            let request = self.work(&agents, operation, params.clone(), timeout.max(1), expires.max(1));
+            self.ask_for(&agents, self.in_its_turn(request)).await;
         }
     }
 
@@ -74,18 +78,33 @@ impl World {
         timeout: u32,
         expires: u32,
     ) -> Vec<RunId> {
-        let Some(fleet) = self.door.fleet() else {
-            return Vec::new();
-        };
-        let context = Context::system("people");
-        let request = BatchRequest {
+        let request = self.work(agents, operation, params, timeout, expires);
+        self.ask_for(agents, request).await
+    }
+
+    fn work(
+        &self,
+        agents: &[usize],
+        operation: &str,
+        params: serde_json::Value,
+        timeout: u32,
+        expires: u32,
+    ) -> BatchRequest {
+        BatchRequest {
             operation: operation.to_owned(),
             params,
             targets: Targets::devices(agents.iter().map(|index| self.agents[*index].device).collect()),
             timeout_seconds: Some(timeout),
             expires_in_seconds: Some(expires),
             ..BatchRequest::default()
+        }
+    }
+
+    async fn ask_for(&mut self, agents: &[usize], request: BatchRequest) -> Vec<RunId> {
+        let Some(fleet) = self.door.fleet() else {
+            return Vec::new();
         };
+        let context = Context::system("people");
         // A repeat with the same key is the same batch.
         let key = BatchId::new(self.judge.clock.now(), fleet.random());
         for _ in 0..5 {
@@ -103,10 +122,17 @@ impl World {
             let runs: Vec<_> = page.items.iter().map(|run| run.id).collect();
             let names: Vec<_> = runs.iter().map(short).collect();
             self.judge.trace.say(format_args!(
-                "asked: {operation} on {agents:?}, {timeout} s, until {expires} s: {}",
+                "asked: {} on {agents:?}, {:?} s, until {:?} s, from {:?}, agreed by {:?}, in waves {}: {}",
+                request.operation,
+                request.timeout_seconds,
+                request.expires_in_seconds,
+                request.start_at,
+                request.approvals,
+                request.rollout.is_some(),
                 names.join(" ")
             ));
             self.batches += 1;
+            self.asked.push(batch.id);
             self.runs.extend(&runs);
             return runs;
         }

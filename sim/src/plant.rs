@@ -60,6 +60,12 @@ pub enum Plant {
     OwnRunsForgotten,
     /// The server does not tell devices of their manifests.
     ManifestNotNamed,
+    /// The server lets work go before its time, and while a window holds it.
+    LetGoEarly,
+    /// The server lets work go that nobody has agreed to.
+    AgreedByNobody,
+    /// The server lets go of a rollout all at once.
+    WavesAtOnce,
     /// A server that is started again lets nobody in.
     ShutAfterRestart,
     /// The server panics at a result that it has not seen before.
@@ -105,6 +111,9 @@ impl Plant {
         (Self::FailureTakenForSuccess, &[Invariant::NoResultLost]),
         (Self::OwnRunsForgotten, &[Invariant::NoResultLost]),
         (Self::ManifestNotNamed, &[Invariant::ManifestsArrive]),
+        (Self::LetGoEarly, &[Invariant::NothingBeforeItsTurn]),
+        (Self::AgreedByNobody, &[Invariant::NothingBeforeItsTurn]),
+        (Self::WavesAtOnce, &[Invariant::NothingBeforeItsTurn]),
         (Self::ShutAfterRestart, &[Invariant::EverybodyComesBack]),
         (Self::PanicAtResult, &[Invariant::NobodyPanics]),
     ];

@@ -2,9 +2,10 @@
 //! a while, or lose answers; and it is where each change is seen.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -19,7 +20,7 @@ use fleet_core::{
         Move, Name, Patch, Relocate, Result, Schema, SchemaReport, Seq, Standing, Tracked, View, Write,
         memory::MemoryStore,
     },
-    work::{Run, RunId, State, run::RunEvent},
+    work::{self, BatchId, Rollout, Run, RunId, State, rollouts::RolloutPolicy, run::RunEvent},
 };
 use futures::{FutureExt as _, stream::BoxStream};
 use serde::Deserialize;
@@ -42,6 +43,8 @@ pub struct SimStore {
     slow: AtomicU32,
     away: AtomicU32,
     mute: AtomicU32,
+    /// The runs of rollouts with a bound that were let go and have not ended.
+    under_way: Mutex<BTreeMap<BatchId, BTreeSet<RunId>>>,
 }
 
 impl fmt::Debug for SimStore {
@@ -54,6 +57,13 @@ impl fmt::Debug for SimStore {
 #[derive(Deserialize)]
 struct RunState {
     state: State,
+    batch: Option<BatchId>,
+}
+
+/// The same of a rollout.
+#[derive(Deserialize)]
+struct Rolling {
+    policy: RolloutPolicy,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +83,7 @@ impl SimStore {
             slow: AtomicU32::new(0),
             away: AtomicU32::new(0),
             mute: AtomicU32::new(0),
+            under_way: Mutex::default(),
         }
     }
 
@@ -111,6 +122,31 @@ impl SimStore {
         serde_json::from_slice(&doc.body).ok()
     }
 
+    fn stored_as<T: fleet_core::store::Entity>(&self, id: Uuid) -> Option<T> {
+        self.stored(Key { kind: T::KIND, id })
+    }
+
+    /// No more runs of a rollout are under way than it lets.
+    fn count(&self, batch: BatchId, run: RunId, state: State) {
+        let rolling: Option<Rolling> = self.stored(Key {
+            kind: Rollout::KIND,
+            id: batch.uuid(),
+        });
+        let Some(most) = rolling.and_then(|rolling| rolling.policy.max_parallel) else {
+            return;
+        };
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = under_way.entry(batch).or_default();
+        match state {
+            State::Queued | State::Offered | State::Accepted | State::Running => runs.insert(run),
+            _ => runs.remove(&run),
+        };
+        if runs.len() > most as usize {
+            let why = format!("{} runs of {batch} are under way, and {most} may be", runs.len());
+            self.judge.violate(Invariant::NothingBeforeItsTurn, why);
+        }
+    }
+
     /// Looks at what is about to be stored; gives back what to say once it is.
     fn look(&self, batch: &Batch) -> Vec<Seen> {
         let mut seen = Vec::new();
@@ -124,18 +160,24 @@ impl SimStore {
         for write in &batch.writes {
             let Write::Put { key, body, .. } = write else { continue };
             if key.kind == Run::KIND {
-                let Ok(RunState { state: to }) = serde_json::from_slice(body) else {
+                let Ok(RunState { state: to, batch: of }) = serde_json::from_slice(body) else {
                     continue;
                 };
                 let from = self.stored::<RunState>(*key).map(|run| run.state);
                 let Some(from) = from.filter(|from| *from != to) else {
                     continue;
                 };
-                let has_row = batch
-                    .rows
-                    .iter()
-                    .any(|(lane, row)| *lane == RunEvent::LANE && row.stream == key.id);
-                seen.push(Seen::Run(RunId::from_uuid(key.id), from, to, has_row));
+                seen.push(Seen::Run(RunId::from_uuid(key.id), path(batch, key.id, from, to)));
+                if let Some(of) = of {
+                    seen.push(Seen::OfBatch(of, RunId::from_uuid(key.id), to));
+                }
+                if (from, to) == (State::Scheduled, State::Queued)
+                    && let Ok(run) = serde_json::from_slice::<Run>(body)
+                    && let Some(of) = of.and_then(|of| self.stored_as::<work::Batch>(of.uuid()))
+                    && let Some(why) = self.judge.held_by(&of, &run)
+                {
+                    seen.push(Seen::TooEarly(format!("{} was let go, and {why}", run.id)));
+                }
             } else if key.kind == DeviceSummary::KIND {
                 let Ok(Shown { presence: to }) = serde_json::from_slice(body) else {
                     continue;
@@ -152,24 +194,23 @@ impl SimStore {
     fn say(&self, seen: Vec<Seen>) {
         for seen in seen {
             match seen {
+                Seen::TooEarly(why) => self.judge.violate(Invariant::NothingBeforeItsTurn, why),
+                Seen::OfBatch(batch, run, state) => self.count(batch, run, state),
                 Seen::Without(what) => self.judge.violate(Invariant::EveryChangeHasItsRow, what),
-                Seen::Run(run, from, to, has_row) => {
-                    self.judge.trace.say(format_args!(
-                        "{} {} > {}",
-                        crate::judge::short(run),
-                        from.name(),
-                        to.name()
-                    ));
-                    self.judge.cover().run(from, to);
-                    if !has_row {
-                        let why = format!("{run} moved from {} to {}", from.name(), to.name());
-                        self.judge.violate(Invariant::EveryChangeHasItsRow, why);
-                    }
-                    if !crate::edges::is_allowed(from, to) {
-                        let why = format!("{run} moved from {} to {}", from.name(), to.name());
-                        self.judge.violate(Invariant::StatesMoveForward, why);
+                Seen::Run(run, Ok(path)) => {
+                    for (from, to) in path {
+                        let moved = format!("{} > {}", from.name(), to.name());
+                        self.judge
+                            .trace
+                            .say(format_args!("{} {moved}", crate::judge::short(run)));
+                        self.judge.cover().run(from, to);
+                        if !crate::edges::is_allowed(from, to) {
+                            let why = format!("{run} moved {moved}");
+                            self.judge.violate(Invariant::StatesMoveForward, why);
+                        }
                     }
                 }
+                Seen::Run(_, Err(why)) => self.judge.violate(Invariant::EveryChangeHasItsRow, why),
                 Seen::Presence(device, from, to) => {
                     self.judge.cover().presence(from.name(), to.name());
                     if to == Presence::Offline {
@@ -187,11 +228,38 @@ impl SimStore {
     }
 }
 
+/// The moves of a run that a commit has rows of, which lead from where it was to where it is; or why they do not.
+fn path(batch: &Batch, run: Uuid, from: State, to: State) -> std::result::Result<Vec<(State, State)>, String> {
+    let rows = batch.rows.iter();
+    let rows = rows.filter(|(lane, row)| *lane == RunEvent::LANE && row.stream == run);
+    let moves = rows.filter_map(|(_, row)| RunEvent::from_row(row).ok());
+    let moves: Vec<_> = moves.map(|event| (event.from, event.to)).collect();
+    let moves: Vec<_> = moves.into_iter().filter(|(from, to)| from != to).collect();
+    let mut at = from;
+    for (left, came) in &moves {
+        if *left != at {
+            break;
+        }
+        at = *came;
+    }
+    match !moves.is_empty() && at == to {
+        true => Ok(moves),
+        false => Err(format!(
+            "{run} moved from {} to {}, by rows {moves:?}",
+            from.name(),
+            to.name()
+        )),
+    }
+}
+
 /// Something about a change.
 enum Seen {
     Without(String),
-    Run(RunId, State, State, bool),
+    Run(RunId, std::result::Result<Vec<(State, State)>, String>),
     Presence(DeviceId, Presence, Presence),
+    /// A run of a batch came to be in this state.
+    OfBatch(BatchId, RunId, State),
+    TooEarly(String),
 }
 
 #[async_trait]

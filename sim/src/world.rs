@@ -7,7 +7,7 @@ use fleet_core::{
     access::{Context, Origin},
     devices::enrolment::{EnrolRequest, Machine, NewEnrolmentToken},
     kernel::{Error, Result, SeededRandom, SigningKey},
-    work::RunId,
+    work::{BatchId, RunId},
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -88,6 +88,8 @@ pub struct World {
     /// The runs that people asked for, and whether asking was answered.
     pub(crate) runs: Vec<RunId>,
     pub(crate) batches: u64,
+    /// The batches of those runs.
+    pub(crate) asked: Vec<BatchId>,
     pub(crate) cancels: u64,
     /// Actions that people made.
     pub(crate) actions: u64,
@@ -154,6 +156,7 @@ impl World {
             people: Dice::new(plan.seed, "people"),
             runs: Vec::new(),
             batches: 0,
+            asked: Vec::new(),
             cancels: 0,
             actions: 0,
             healing: BTreeMap::new(),

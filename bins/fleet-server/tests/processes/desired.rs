@@ -11,10 +11,9 @@ use crate::world::World;
 /// A device looks once a minute here; whatever is waited for comes within that, and a little.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// What the device told of its manifest last.
+/// What the device told of its manifest last; null while nothing is compiled for it.
 async fn state(world: &World) -> Value {
-    let path = world.of_device("/manifest");
-    let manifest = world.get(&path).await;
+    let manifest = world.find(&world.of_device("/manifest")).await.unwrap_or_default();
     manifest["state"].clone()
 }
 
@@ -26,11 +25,11 @@ async fn until<F: Future<Output = bool>>(world: &World, what: &str, mut conditio
     }
 }
 
-/// The runs that the device began by itself, the newest first, such as `file succeeded`.
+/// The runs that the device began by itself and that have ended, the newest first, such as `file succeeded`.
 async fn own_runs(world: &World) -> Vec<String> {
     let runs = world.get("/api/v1/runs").await;
     let runs = runs["items"].as_array().unwrap().iter();
-    let own = runs.filter(|run| run["batch"].is_null());
+    let own = runs.filter(|run| run["batch"].is_null() && !run["ending"].is_null());
     let show = |run: &Value| {
         assert_eq!(run["ending"]["changed"], true, "{run}");
         format!(

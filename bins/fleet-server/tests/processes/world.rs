@@ -483,6 +483,11 @@ impl World {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
+        self.find(path).await.unwrap_or_else(|| panic!("{path}: not found"))
+    }
+
+    /// What is there, if anything is.
+    pub(crate) async fn find(&self, path: &str) -> Option<Value> {
         let response = self
             .client
             .get(self.url(path))
@@ -492,8 +497,11 @@ impl World {
             .unwrap();
         let status = response.status();
         let body = response.text().await.unwrap();
+        if status == 404 {
+            return None;
+        }
         assert!(status.is_success(), "{path}: {status} {body}");
-        serde_json::from_str(&body).unwrap()
+        Some(serde_json::from_str(&body).unwrap())
     }
 
     pub(crate) fn logs(&self) -> String {
