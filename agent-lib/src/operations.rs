@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use fleet_core::{
     protocol::{OfferBody, OutputStream, RunResult},
-    work::operations::{agent_update, manifest_apply, refresh, shell},
+    work::operations::{agent_update, refresh, shell, sync},
 };
 
 use crate::{
@@ -38,7 +38,7 @@ pub const KINDS: [&str; OWN.len() + actions::KINDS.len()] = {
 };
 
 /// Those that are no actions.
-const OWN: [&str; 4] = [shell::NAME, refresh::NAME, agent_update::NAME, manifest_apply::NAME];
+const OWN: [&str; 4] = [shell::NAME, refresh::NAME, agent_update::NAME, sync::NAME];
 
 /// The built-in kinds.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl Operations {
 impl Operations {
     async fn apply_manifest(&self, offer: &OfferBody, output: OutputSink, mut cancellation: Cancellation) -> Ending {
         let work = async {
-            let params: manifest_apply::ManifestApplyParams = match serde_json::from_value(offer.params.clone()) {
+            let params: sync::SyncParams = match serde_json::from_value(offer.params.clone()) {
                 Ok(params) => params,
                 Err(error) => return Ending::failed("operation.params_invalid", error.to_string()),
             };
@@ -160,7 +160,7 @@ impl Execute for Operations {
         match offer.kind.as_str() {
             shell::NAME => actions::shell::run(&self.executor, offer, &output, &cancellation).await,
             refresh::NAME => self.refresh(offer, output, cancellation).await,
-            manifest_apply::NAME => self.apply_manifest(offer, output, cancellation).await,
+            sync::NAME => self.apply_manifest(offer, output, cancellation).await,
             agent_update::NAME => self.updater.execute(offer, &output, cancellation).await,
             kind => match self.actions.execute(offer, &output, &cancellation).await {
                 Some(ending) => ending,

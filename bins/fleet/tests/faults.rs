@@ -226,6 +226,27 @@ fn work_is_asked_for_again_under_the_same_key_when_the_server_cannot_serve() {
 }
 
 #[test]
+fn devices_are_asked_to_apply_their_state_and_windows_are_ignored_aloud() {
+    let check = |more: &[&str], ignore: bool, batch: &serde_json::Value| {
+        let server = Fake::start(|_, _| json(201, value!({"id": BATCH})));
+        let done = server.fleet(&[&["sync", "--on", WEB, "--no-wait"], more].concat());
+        assert_eq!(done.code, 0, "{}", done.err);
+        let mut expected = value!({
+            "operation": "sync",
+            "params": {"ignore_windows": ignore},
+            "targets": {"devices": [WEB]},
+        });
+        if !batch.is_null() {
+            expected["ignore_windows"] = batch.clone();
+        }
+        assert_eq!(server.requests()[0].json(), expected);
+    };
+    check(&[], false, &value!(null));
+    check(&["--ignore-windows"], true, &value!(true));
+    check(&["--heed-windows"], false, &value!(false));
+}
+
+#[test]
 fn an_action_is_asked_for_with_its_parameters_as_they_were_given() {
     let server = Fake::start(|_, _| json(201, value!({"id": BATCH})));
     let given = r#"{"path": "/etc/motd", "content": "x"}"#;

@@ -11,7 +11,7 @@ use super::{
         expand_stalled, release_due,
     },
     delivery, desired,
-    operations::{actions, agent_update, manifest_apply, refresh, shell},
+    operations::{actions, agent_update, refresh, shell, sync},
     output::Chunk,
     plans::{
         PLAN_CREATE, PLAN_DELETE, PLAN_MISS, PLAN_UPDATE, PLANS_READ, PLANS_START, PLANS_WRITE, Plan, PlanProgress,
@@ -106,7 +106,7 @@ pub fn module() -> Module {
                 least: Role::Operator,
             },
             PermissionEntry {
-                permission: manifest_apply::MANIFEST_APPLY_RUN,
+                permission: sync::SYNC_RUN,
                 allows: "have devices apply their desired state now",
                 least: Role::Operator,
             },
@@ -140,7 +140,7 @@ pub fn module() -> Module {
             APPROVALS_NEEDED.definition(),
             APPROVAL_SECONDS.definition(),
         ],
-        operations: [shell::KIND, refresh::KIND, agent_update::KIND, manifest_apply::KIND]
+        operations: [shell::KIND, refresh::KIND, agent_update::KIND, sync::KIND]
             .into_iter()
             .chain(actions::ALL.iter().map(|(kind, _)| *kind))
             .collect(),

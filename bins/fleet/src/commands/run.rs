@@ -14,7 +14,7 @@ use fleet_core::{
     work::{
         BatchRequest,
         batch::Targets,
-        operations::{manifest_apply, refresh, shell},
+        operations::{refresh, shell, sync},
     },
 };
 use serde::de::DeserializeOwned;
@@ -236,7 +236,7 @@ pub async fn refresh(context: &mut Context, command: Refresh) -> Result<()> {
 /// Has devices apply their desired state now.
 pub async fn sync(context: &mut Context, command: Sync) -> Result<()> {
     let params = json!({"ignore_windows": command.how.ignore_windows});
-    work(context, &command.on, &command.how, manifest_apply::NAME, params).await
+    work(context, &command.on, &command.how, sync::NAME, params).await
 }
 
 /// Asks for work on devices, and follows it.

@@ -105,3 +105,87 @@ async fn a_window_that_is_lifted_holds_nothing_any_more() {
         "its own time has not come"
     );
 }
+
+/// How a run of an hour's patience stands when a window with this policy meets it, at once and then after so many seconds each.
+async fn check(window: serde_json::Value, expected: &[(u64, &str)]) -> (Work, RunId) {
+    let work = Work::new().await;
+    work.window(window).await;
+    let batch = work.asked_to_heed(Some(false), None).await.id;
+    let run = work.only_run_of(batch).await.id;
+    let mut passed = 0;
+    for (at, state) in expected {
+        work.advance(at - passed);
+        passed = *at;
+        release_due(work.test.fleet.clone()).await.unwrap();
+        work.sweep().await;
+        assert_eq!(work.state(run).await.name(), *state, "after {at} s");
+    }
+    (work, run)
+}
+
+/// A blackout that has begun and lasts for three hours.
+fn frozen(outside: serde_json::Value) -> serde_json::Value {
+    let times = serde_json::json!({
+        "type": "once", "starts_at": "2027-01-15T07:00:00Z", "ends_at": "2027-01-15T11:00:00Z",
+    });
+    serde_json::json!({
+        "name": "freeze", "kind": "blackout", "scope": {"all": true}, "when": times, "outside": outside,
+    })
+}
+
+#[tokio::test]
+async fn work_that_a_window_postpones_expires_when_it_has_waited_for_too_long() {
+    let ten_minutes = serde_json::json!({"policy": "postpone", "give_up_after_seconds": 600});
+    let (work, run) = check(
+        frozen(ten_minutes),
+        &[(0, "scheduled"), (599, "scheduled"), (601, "expired")],
+    )
+    .await;
+    assert_eq!(work.moves(run).await.last().unwrap(), "scheduled>expired");
+    let long = serde_json::json!({"policy": "postpone", "give_up_after_seconds": 4 * 3_600});
+    check(
+        frozen(long),
+        &[(0, "scheduled"), (3 * 3_600 - 1, "scheduled"), (3 * 3_600, "queued")],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn work_that_a_window_lets_pass_begins_at_once_and_its_history_says_why() {
+    let (work, run) = check(frozen(serde_json::json!({"policy": "allow"})), &[(0, "queued")]).await;
+    let events = work.test.fleet.runs();
+    let page = events.events(&work.test.admin(), run, &PageRequest::default()).await;
+    let reasons: Vec<_> = page
+        .unwrap()
+        .items
+        .into_iter()
+        .filter_map(|event| event.reason)
+        .collect();
+    assert!(reasons.iter().any(|reason| reason.contains("“freeze”")), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn work_for_which_no_window_opens_any_more_expires_at_once_and_says_so() {
+    let times = serde_json::json!({
+        "type": "recurring", "cron": "0 3 30 2 *", "duration_seconds": 3_600,
+    });
+    let work = Work::new().await;
+    let never = serde_json::json!({"name": "never", "kind": "maintenance", "scope": {"all": true}, "when": times});
+    let refused = work.test.fleet.windows();
+    let refused = refused
+        .create(&work.test.admin(), &serde_json::from_value(never).unwrap())
+        .await;
+    assert!(refused.is_err(), "one that never opens is refused");
+    // One that was open once, and is over by the time that work comes.
+    let once = serde_json::json!({
+        "type": "once", "starts_at": "2027-01-15T08:00:00Z", "ends_at": "2027-01-15T08:01:00Z",
+    });
+    let once = serde_json::json!({"name": "once", "kind": "maintenance", "scope": {"all": true}, "when": once});
+    work.window(once).await;
+    work.advance(61);
+    let batch = work.asked_to_heed(Some(false), None).await.id;
+    release_due(work.test.fleet.clone()).await.unwrap();
+    assert_eq!(work.states_of(batch).await, ["expired 1"]);
+    let run = work.only_run_of(batch).await;
+    assert_eq!(work.moves(run.id).await.last().unwrap(), "scheduled>expired");
+}

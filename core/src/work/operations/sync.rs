@@ -1,4 +1,4 @@
-//! `manifest.apply`: fetches the device's manifest and applies all of it now, whatever its rhythm.
+//! `sync`: fetches the device's manifest and applies all of it now, whatever its rhythm.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,16 +6,16 @@ use super::{Lane, OperationKind, Risk, Upkeep, actions::is_false, schema_of};
 use crate::access::Permission;
 
 /// Have devices apply their manifests now.
-pub const MANIFEST_APPLY_RUN: Permission = Permission::new("operations.manifest.apply:run");
+pub const SYNC_RUN: Permission = Permission::new("operations.sync:run");
 
 /// The name of the kind.
-pub const NAME: &str = "manifest.apply";
+pub const NAME: &str = "sync";
 
-/// The parameters of `manifest.apply`.
+/// The parameters of `sync`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-pub struct ManifestApplyParams {
+pub struct SyncParams {
     /// Whether the fleet's windows do not hold it; the device's own policy still does.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ignore_windows: bool,
@@ -23,7 +23,7 @@ pub struct ManifestApplyParams {
 
 fn check(params: serde_json::Value) -> Result<serde_json::Value, String> {
     let params = match params {
-        serde_json::Value::Null => ManifestApplyParams::default(),
+        serde_json::Value::Null => SyncParams::default(),
         params => serde_json::from_value(params).map_err(|error| error.to_string())?,
     };
     serde_json::to_value(params).map_err(|error| error.to_string())
@@ -33,7 +33,7 @@ fn check(params: serde_json::Value) -> Result<serde_json::Value, String> {
 pub const KIND: OperationKind = OperationKind {
     name: NAME,
     title: "apply the desired state now",
-    permission: MANIFEST_APPLY_RUN,
+    permission: SYNC_RUN,
     // Nothing that the device would not do by itself, only sooner.
     risk: Risk::Low,
     // It only waits: what it asks for takes its turn.
@@ -44,6 +44,6 @@ pub const KIND: OperationKind = OperationKind {
     timeout_seconds: 3_600,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,
-    params_schema: schema_of::<ManifestApplyParams>,
+    params_schema: schema_of::<SyncParams>,
     check,
 };
