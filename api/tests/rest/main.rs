@@ -12,6 +12,7 @@ mod access_matrix;
 mod audit_trail;
 mod desired;
 mod document;
+mod downloads;
 mod keys;
 mod lists;
 mod operations;

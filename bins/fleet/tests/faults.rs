@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod fake;
+mod outputs;
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -289,41 +290,6 @@ fn a_token_is_made_once_and_printed_bare() {
 fn a_deletion_is_not_repeated() {
     let server = Fake::start(|_, _| problem(503, "unavailable", "wait"));
     assert_eq!(server.fleet(&["devices", "delete", WEB]).code, 5);
-    assert_eq!(server.asked().len(), 1);
-}
-
-#[test]
-fn output_that_breaks_off_is_continued_where_it_broke() {
-    let server = Fake::start(|seen, _| match (&*seen.target, seen.header("last-event-id")) {
-        (_, "") => stream(
-            &(chunk(0, "stdout", "one\n") + &chunk(1, "stdout", "two\n") + "event: chunk\ndata: {\"seq"),
-            true,
-        ),
-        // A server may repeat what we have.
-        (_, "1") => stream(&(chunk(1, "stdout", "two\n") + &chunk(2, "stderr", "three\n")), false),
-        (_, _) => stream(
-            &(chunk(3, "stdout", "four\n") + &ended(&run(RUN, "web", "succeeded"))),
-            false,
-        ),
-    });
-    let done = server.fleet(&["runs", "output", "--follow", RUN]);
-    assert_eq!(
-        (done.code, done.out.as_str(), done.err.as_str()),
-        (0, "one\ntwo\nfour\n", "three\n"),
-        "{done:?}"
-    );
-    let continued: Vec<_> = server
-        .requests()
-        .iter()
-        .map(|seen| seen.header("last-event-id").to_owned())
-        .collect();
-    assert_eq!(continued, ["", "1", "2"]);
-}
-
-#[test]
-fn a_stream_of_a_run_that_is_gone_is_not_asked_for_again() {
-    let server = Fake::start(|_, _| problem(404, "run.not_found", "there is no such run"));
-    assert_eq!(server.fleet(&["runs", "output", "--follow", RUN]).code, 3);
     assert_eq!(server.asked().len(), 1);
 }
 

@@ -161,6 +161,17 @@ pub enum OutputStream {
     Agent,
 }
 
+impl OutputStream {
+    /// Its name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Agent => "agent",
+        }
+    }
+}
+
 /// Some output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputChunk {

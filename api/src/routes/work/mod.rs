@@ -2,6 +2,7 @@
 
 mod approvals;
 mod batches;
+mod downloads;
 mod operations;
 mod plans;
 mod rollouts;
@@ -37,6 +38,9 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(runs::cancel_run))
             .routes(routes!(runs::list_run_output))
             .routes(routes!(runs::list_run_events)),
-        waiting: OpenApiRouter::new().routes(routes!(runs::stream_run_output)),
+        waiting: OpenApiRouter::new()
+            .routes(routes!(runs::stream_run_output))
+            .routes(routes!(downloads::download_run_text))
+            .routes(routes!(downloads::download_run_ndjson)),
     }
 }

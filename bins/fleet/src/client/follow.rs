@@ -21,6 +21,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A piece of a run's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
+    /// Its place among the pieces of the run, from 0.
+    pub sequence: u64,
     /// Where it came from: `stdout`, `stderr`, `agent`, or something newer.
     pub stream: String,
     /// The text.
@@ -29,14 +31,12 @@ pub struct Chunk {
 
 impl Chunk {
     /// Reads a chunk from the server's JSON.
-    pub fn from_json(value: &Value) -> Option<(u64, Self)> {
-        Some((
-            value["sequence"].as_u64()?,
-            Self {
-                stream: value["stream"].as_str()?.to_owned(),
-                text: value["text"].as_str()?.to_owned(),
-            },
-        ))
+    pub fn from_json(value: &Value) -> Option<Self> {
+        Some(Self {
+            sequence: value["sequence"].as_u64()?,
+            stream: value["stream"].as_str()?.to_owned(),
+            text: value["text"].as_str()?.to_owned(),
+        })
     }
 }
 
@@ -76,11 +76,11 @@ pub async fn follow(client: &Client, run: &str, mut sink: impl FnMut(Chunk) -> R
                 .map_err(|error| Failure::unexpected(format!("an event is not JSON: {error}")))?;
             match &*event.kind {
                 "chunk" => {
-                    let (sequence, chunk) = Chunk::from_json(&value)
+                    let chunk = Chunk::from_json(&value)
                         .ok_or_else(|| Failure::unexpected("a piece of output is not as it should be"))?;
                     // A server may repeat what we have.
-                    if sequence >= next {
-                        next = sequence + 1;
+                    if chunk.sequence >= next {
+                        next = chunk.sequence + 1;
                         sink(chunk)?;
                     }
                 }

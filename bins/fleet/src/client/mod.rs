@@ -7,9 +7,11 @@
 //! resolve   names and last digits to ids
 //! sse       the parser of server-sent events
 //! upload    files, piece by piece
+//! download  texts, piece by piece
 //! follow    the output of a run, live, over broken connections
 //! ```
 
+mod download;
 mod failure;
 mod follow;
 mod page;

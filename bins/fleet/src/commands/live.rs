@@ -53,14 +53,6 @@ fn emit(output: &mut Output, stream: &str, text: &str) -> Result<()> {
     }
 }
 
-/// Follows one run to its end; fails as it failed.
-pub async fn follow_one(context: &mut Context, id: &str) -> Result<()> {
-    let mut lines = Prefixer::new(None, context.output.is_terminal());
-    let output = &mut context.output;
-    let run = follow(&context.client, id, |chunk| write(output, &mut lines, &chunk)).await?;
-    verdict(&[run])
-}
-
 /// Follows the runs of a batch to their end and gives them back. Nothing is printed when `quiet`.
 pub async fn follow_all(context: &mut Context, batch: &str, runs: &[Value], quiet: bool) -> Result<Vec<Value>> {
     if runs.len() > STREAMS {
@@ -119,7 +111,7 @@ async fn watch_many(context: &mut Context, batch: &str, runs: &[Value], quiet: b
             let path = ["runs", id, "output"];
             let mut pages = Pages::new(&context.client, &path, Query::new(), usize::MAX);
             while let Some(items) = pages.next().await? {
-                for (_, chunk) in items.iter().filter_map(Chunk::from_json) {
+                for chunk in items.iter().filter_map(Chunk::from_json) {
                     write(&mut context.output, &mut lines, &chunk)?;
                 }
             }

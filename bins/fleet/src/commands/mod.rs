@@ -16,6 +16,7 @@ mod packages;
 mod plans;
 mod rollouts;
 mod run;
+mod run_output;
 mod runs;
 mod schedule;
 mod secret;

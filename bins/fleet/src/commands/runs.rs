@@ -3,10 +3,14 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Context, Paging, batches, live, with};
+use super::{
+    Context, Paging, batches,
+    run_output::{self, RunOutput},
+    with,
+};
 use crate::{
-    client::{Chunk, DEVICE, Failure, Pages, Query, RUN, Result, id_of},
-    output::{Column, Format, Prefixer, Show},
+    client::{DEVICE, Query, RUN, Result, id_of},
+    output::{Column, Show},
 };
 
 /// `fleet runs`
@@ -21,16 +25,8 @@ pub enum Command {
         run: String,
     },
     /// Print what a run printed.
-    Output {
-        /// The run.
-        run: String,
-        /// Go on until it has ended.
-        #[arg(long, short)]
-        follow: bool,
-        /// Everything; the table shows everything anyway.
-        #[arg(long, hide = true)]
-        all: bool,
-    },
+    #[command(after_help = "Example:\n  fleet runs output ID --format ndjson --stream stdout > output.ndjson")]
+    Output(RunOutput),
     /// Cancel runs, or all runs of a batch.
     Cancel {
         /// The runs.
@@ -90,12 +86,6 @@ const EVENTS: &[Column] = &[
     Column::new("REASON", "/reason", Show::Text),
 ];
 
-const CHUNKS: &[Column] = &[
-    Column::new("SEQUENCE", "/sequence", Show::Text),
-    Column::new("STREAM", "/stream", Show::Text),
-    Column::new("TEXT", "/text", Show::Text),
-];
-
 /// Does what was asked for.
 pub async fn run(context: &mut Context, command: Command) -> Result<()> {
     match command {
@@ -115,17 +105,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             let id = id_of(&context.client, &RUN, &run).await?;
             context.show(&["runs", &id]).await
         }
-        Command::Output { run, follow, all: _ } => {
-            let id = id_of(&context.client, &RUN, &run).await?;
-            if follow && context.output.format() != Format::Table {
-                return Err(Failure::usage("--follow is for people; leave out -o"));
-            }
-            if follow {
-                live::until_ctrl_c(live::follow_one(context, &id), &format!("fleet runs cancel {id}")).await
-            } else {
-                print_output(context, &id).await
-            }
-        }
+        Command::Output(wanted) => run_output::print(context, wanted).await,
         Command::Cancel { runs, batch } => {
             let mut ids = Vec::new();
             for run in &runs {
@@ -160,21 +140,4 @@ pub async fn list_of_batch(context: &mut Context, batch: &str) -> Result<()> {
     let every = Paging { limit: 500, all: true };
     let query = vec![("batch", batch.to_owned())];
     context.list(&["runs"], query, every, COLUMNS, "no runs").await
-}
-
-/// Prints all output of a run as it is, or as chunks for programs.
-async fn print_output(context: &mut Context, id: &str) -> Result<()> {
-    let path = ["runs", id, "output"];
-    if context.output.format() != Format::Table {
-        let every = Paging { limit: 500, all: true };
-        return context.list(&path, Query::new(), every, CHUNKS, "").await;
-    }
-    let mut pages = Pages::new(&context.client, &path, Query::new(), usize::MAX);
-    let mut lines = Prefixer::new(None, context.output.is_terminal());
-    while let Some(items) = pages.next().await? {
-        for (_, chunk) in items.iter().filter_map(Chunk::from_json) {
-            live::write(&mut context.output, &mut lines, &chunk)?;
-        }
-    }
-    Ok(())
 }

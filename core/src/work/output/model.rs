@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    kernel::Result,
     protocol::OutputStream,
-    store::{LaneRow, Name},
+    store::{LaneRow, Name, Row},
 };
 
 /// A chunk in lane `run_output`: stream = run, time = when the run was created, number = sequence. The sequence alone orders
@@ -32,4 +33,14 @@ pub struct ChunkView {
     pub stream: OutputStream,
     /// The text; what was not UTF-8 is replaced.
     pub text: String,
+}
+
+/// A stored chunk as it is shown.
+pub(super) fn chunk_view(row: &Row) -> Result<ChunkView> {
+    let chunk = Chunk::from_row(row)?;
+    Ok(ChunkView {
+        sequence: row.n,
+        stream: chunk.stream,
+        text: chunk.text,
+    })
 }

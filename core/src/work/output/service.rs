@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Chunk, ChunkView};
+use super::{Chunk, ChunkView, OutputDownload, OutputFormat, model::chunk_view};
 use crate::{
     access::Context,
     kernel::{EntityId, MAX_LIMIT, Page, PageRequest, Result, Timestamp},
     live::{Signals, Subscription},
-    protocol::{MAX_CHUNK, OutputChunk},
-    store::{Ingest, LaneQuery, LaneRow, Reader, Store},
+    protocol::{MAX_CHUNK, OutputChunk, OutputStream},
+    store::{Ingest, LaneQuery, Reader, Store},
     work::{
         RUNS_READ, Run, RunId,
         run::{RUN_NOT_FOUND, RunView},
@@ -131,6 +131,18 @@ impl<'a> OutputService<'a> {
         Ok(Page { items, next })
     }
 
+    /// All of a run's output as one text, or as far as it got; only of these streams, if any are named.
+    pub async fn download(
+        &self,
+        context: &Context,
+        run: RunId,
+        format: OutputFormat,
+        streams: &[OutputStream],
+    ) -> Result<OutputDownload> {
+        context.require(RUNS_READ)?;
+        OutputDownload::begin(self.store, run, format, streams).await
+    }
+
     /// Watches a run's output from the chunk `from` on, until the run has ended.
     pub async fn watch(&self, context: &Context, run: RunId, from: u32) -> Result<OutputWatch> {
         context.require(RUNS_READ)?;
@@ -218,13 +230,4 @@ impl OutputWatch {
             }
         }
     }
-}
-
-fn chunk_view(row: &crate::store::Row) -> Result<ChunkView> {
-    let chunk = Chunk::from_row(row)?;
-    Ok(ChunkView {
-        sequence: row.n,
-        stream: chunk.stream,
-        text: chunk.text,
-    })
 }

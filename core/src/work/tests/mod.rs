@@ -4,6 +4,7 @@ mod answers;
 mod approvals;
 mod batches;
 mod deadlines;
+mod downloads;
 mod gates;
 mod heeding;
 mod plans;
