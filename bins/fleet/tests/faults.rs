@@ -89,6 +89,7 @@ fn a_wrong_command_line_is_exit_code_2() {
         &["run", "--on", "web-1"],
         &["run", "--on", "web-1", "--timeout", "fast", "--", "uname"],
         &["run", "--on", "web-1", "--all", "--", "uname"],
+        &["run", "--query", "os exists", "--label", "a=b", "--", "uname"],
         &["devices", "set", WEB],
         &["devices", "list", "--limit", "0"],
         &["login", "http://127.0.0.1:1", "--name", "admin", "--password", "secret"],
@@ -315,6 +316,14 @@ fn two_devices() -> Fake {
         ("GET", _) => json(200, value!({"id": BATCH, "finished": true})),
         _ => problem(500, "internal", "unexpected"),
     })
+}
+
+#[test]
+fn a_query_says_on_which_devices() {
+    let server = two_devices();
+    let done = server.fleet(&["run", "--query", "os equals debian", "--no-wait", "--", "true"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(server.requests()[0].json()["targets"], value!({"query": "os equals debian"}));
 }
 
 #[test]

@@ -17,6 +17,7 @@ impl Fleet {
             &self.inner.store,
             &self.inner.operations,
             &self.inner.settings,
+            &self.inner.dynamic_groups,
             self.direct_offers(),
             &self.inner.run_signals,
         )

@@ -155,6 +155,7 @@ pub fn samples() -> Vec<Sample> {
                 targets: PlannedTargets {
                     groups: vec![id(30)],
                     labels: vec!["env=prod".into()],
+                    query: Some("os equals debian".into()),
                     ..PlannedTargets::default()
                 },
                 timeout_seconds: Some(60),
@@ -326,6 +327,7 @@ pub fn samples() -> Vec<Sample> {
                     named: 1,
                     groups: vec![id(30)],
                     labels: vec!["env=prod".into()],
+                    query: Some("os equals debian".into()),
                     all: false,
                 },
                 operation: "shell".into(),

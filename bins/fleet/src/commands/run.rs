@@ -39,8 +39,11 @@ pub struct On {
     /// On the devices of this group; may be repeated.
     #[arg(long, conflicts_with = "label")]
     group: Vec<String>,
+    /// On the devices that this query describes, in the language of dynamic groups.
+    #[arg(long, value_name = "QUERY", conflicts_with_all = ["label", "group"])]
+    query: Option<String>,
     /// On all devices.
-    #[arg(long, conflicts_with_all = ["on", "label", "group"])]
+    #[arg(long, conflicts_with_all = ["on", "label", "group", "query"])]
     all: bool,
 }
 
@@ -91,6 +94,7 @@ Examples:
   fleet run --on web-1 -- uname -a
   fleet run --label env=prod --timeout 2m -- systemctl is-active nginx
   fleet run --group db -- 'df -h | tail -n +2'
+  fleet run --query 'os equals debian and memory_total lessThan 4000000000' -- free -m
   fleet run --all --no-wait --script fix.sh
   fleet run --group db --at 2026-12-01T03:00:00Z --approvals 1 -- reboot
   fleet run --all --wave 1 --wave 10% --max-failures 5% --watch 10m -- apt-get -y upgrade
@@ -333,6 +337,7 @@ impl On {
             devices,
             groups,
             labels: self.label.clone(),
+            query: self.query.clone(),
             all: self.all,
         })
     }

@@ -143,7 +143,7 @@ fn refused(error: &QueryError) -> CheckedQuery {
     CheckedQuery {
         valid: false,
         problem: Some(QueryProblem {
-            code: query_refused(error).code().name().to_owned(),
+            code: query_refused(error, "/query").code().name().to_owned(),
             message: error.message.clone(),
             position: error.position as u64,
         }),

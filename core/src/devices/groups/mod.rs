@@ -33,5 +33,5 @@ pub use model::{
     DeviceGroup, DeviceGroupId, DeviceGroupView, GroupEdition, GroupEditionId, GroupPass, MAX_DYNAMIC_GROUPS,
     RunningPass,
 };
-pub(crate) use model::{group_not_found, require_static};
+pub(crate) use model::{group_not_found, query_refused, require_static};
 pub use service::{DeviceGroupChange, DeviceGroupService, NewDeviceGroup};

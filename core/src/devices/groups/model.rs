@@ -180,11 +180,11 @@ pub(crate) fn require_static(group: &DeviceGroup) -> Result<()> {
     }
 }
 
-/// The refusal of a text that is no query.
-pub(super) fn query_refused(error: &QueryError) -> Error {
+/// The refusal of a text that is no query, which stands in this member of a request.
+pub(crate) fn query_refused(error: &QueryError, pointer: &str) -> Error {
     let code = match error.kind {
         QueryErrorKind::Invalid => GROUP_QUERY_INVALID,
         QueryErrorKind::TooLarge => GROUP_QUERY_TOO_LARGE,
     };
-    code.error(error.to_string()).with_field("/query", error.to_string())
+    code.error(error.to_string()).with_field(pointer, error.to_string())
 }

@@ -408,7 +408,7 @@ fn require_dynamic(group: &DeviceGroup) -> Result<()> {
 
 /// Refuses a text that is no query, and one that names the group that it decides about.
 fn check_query(name: &str, text: &str) -> Result<()> {
-    let query: DeviceQuery = text.parse().map_err(|error| query_refused(&error))?;
+    let query: DeviceQuery = text.parse().map_err(|error| query_refused(&error, "/query"))?;
     if query.names_group(name) {
         let why = "the query names its own group, whose members it decides about";
         return Err(GROUP_QUERY_NAMES_ITSELF.error(why).with_field("/query", why));

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{MAX_TARGETS, Targets, request::Order};
+use super::{MAX_TARGETS, Targets, request::Order, rules::check_query};
 use crate::{
     access::Scope,
     devices::{
         Device, DeviceGroup, DeviceId,
         device::{DeviceFilter, DeviceSummary, Presence},
-        groups::group_not_found,
+        groups::{DynamicGroups, Membership, group_not_found, query::DeviceQuery},
         permissions::in_scope,
     },
     kernel::{Class, Code, EntityId as _, MAX_LIMIT, PageRequest, Result},
@@ -22,7 +22,12 @@ pub const TOO_MANY_TARGETS: Code = Code::new("batch.too_many_targets", Class::In
 
 /// The devices that are meant, each once, in the order of their ids. Those that were named are not looked at, but for those of a plan,
 /// which may have gone since.
-pub(super) async fn resolve(reader: &mut Reader, scope: &Scope, order: &Order) -> Result<Vec<DeviceId>> {
+pub(super) async fn resolve(
+    reader: &mut Reader,
+    dynamic: &DynamicGroups,
+    scope: &Scope,
+    order: &Order,
+) -> Result<Vec<DeviceId>> {
     let targets = &order.targets;
     let mut devices: BTreeSet<_> = targets.devices.iter().copied().collect();
     if order.plan.is_some() {
@@ -30,11 +35,18 @@ pub(super) async fn resolve(reader: &mut Reader, scope: &Scope, order: &Order) -
         devices = there.into_iter().flatten().map(|device| device.id).collect();
     }
     for condition in conditions(reader, scope, targets).await? {
-        find(reader, condition, &mut devices).await?;
+        find(reader, condition, None, &mut devices).await?;
+    }
+    if let Some(query) = &targets.query {
+        let described = Described {
+            query: check_query(query)?,
+            groups: dynamic.read(reader).await?,
+        };
+        find(reader, in_scope(scope), Some(&described), &mut devices).await?;
     }
     if devices.is_empty() {
         return Err(NO_TARGETS
-            .error("no device is meant: the groups and labels fit none that is let in")
+            .error("no device is meant: groups, labels and query fit none that is let in")
             .with_field("/targets", "means no device"));
     }
     Ok(devices.into_iter().collect())
@@ -67,17 +79,35 @@ async fn conditions(reader: &mut Reader, scope: &Scope, targets: &Targets) -> Re
     Ok(conditions)
 }
 
-/// Adds the devices of a list that are let in.
-async fn find(reader: &mut Reader, condition: Filter, devices: &mut BTreeSet<DeviceId>) -> Result<()> {
+/// What a query describes, as of the view on which the work is decided.
+struct Described {
+    query: DeviceQuery,
+    groups: Membership,
+}
+
+/// Adds the devices of a list that are let in, and described where that is asked for. No index serves a query: all devices of the list are
+/// looked at, as when a group gets one.
+async fn find(
+    reader: &mut Reader,
+    condition: Filter,
+    described: Option<&Described>,
+    devices: &mut BTreeSet<DeviceId>,
+) -> Result<()> {
     let query = Query::<DeviceSummary>::all().filter(condition);
     let mut page = PageRequest::new(Some(MAX_LIMIT), None)?;
     loop {
         let found = reader.list(&query, &page).await?;
-        let let_in = found
-            .items
-            .iter()
-            .filter(|device| !device.disabled && device.presence != Presence::Pending);
-        devices.extend(let_in.map(|device| device.id));
+        for device in &found.items {
+            let is_let_in = !device.disabled && device.presence != Presence::Pending;
+            let is_meant = is_let_in
+                && match described {
+                    Some(wanted) => wanted.groups.matches(reader, device, &wanted.query).await?,
+                    None => true,
+                };
+            if is_meant {
+                devices.insert(device.id);
+            }
+        }
         if devices.len() > MAX_TARGETS {
             return Err(TOO_MANY_TARGETS
                 .error(format!(

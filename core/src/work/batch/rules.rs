@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{BatchRequest, Cause, MAX_TARGETS, Targets, request::Order};
 use crate::{
+    devices::groups::{query::DeviceQuery, query_refused},
     kernel::{Error, Result, Timestamp, canonical},
     work::{OperationKind, State, schedule::MAX_JITTER_SECONDS},
 };
@@ -112,14 +113,30 @@ fn check_targets(targets: &Targets) -> Result<()> {
             return Err(Error::invalid_field(field, format!("at most {most} {what}")));
         }
     }
-    let is_named = bounds.iter().any(|(_, count, ..)| *count > 0);
+    if let Some(query) = &targets.query {
+        check_query(query)?;
+    }
+    let is_named = targets.query.is_some() || bounds.iter().any(|(_, count, ..)| *count > 0);
     match (is_named, targets.all) {
         (false, false) => Err(Error::invalid_field(
             "/targets",
-            "name devices, groups or labels, or say all",
+            "name devices, groups or labels, give a query, or say all",
         )),
         (true, true) => Err(Error::invalid_field("/targets/all", "all devices, or some by name")),
         _ => Ok(()),
+    }
+}
+
+/// A text that is no query is refused as for groups, with the place at which that shows.
+pub(super) fn check_query(text: &str) -> Result<DeviceQuery> {
+    let query: DeviceQuery = text.parse().map_err(|error| query_refused(&error, "/targets/query"))?;
+    match query.conditions().is_empty() {
+        // What came out empty by mistake must not set off work everywhere.
+        true => Err(Error::invalid_field(
+            "/targets/query",
+            "it has no condition; say all where all devices are meant",
+        )),
+        false => Ok(query),
     }
 }
 

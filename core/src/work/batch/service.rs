@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     access::{Action, Actor, Context},
-    devices::{Device, DeviceId, device::DEVICE_PENDING},
+    devices::{Device, DeviceId, device::DEVICE_PENDING, groups::DynamicGroups},
     kernel::{Class, Code, EntityId, Page, PageRequest, Result, Timestamp},
     link::DirectOffers,
     live::Signals,
@@ -70,6 +70,7 @@ pub struct BatchService<'a> {
     pub(super) store: &'a Store,
     pub(super) operations: &'a Operations,
     settings: &'a Settings,
+    dynamic: &'a DynamicGroups,
     direct: DirectOffers<'a>,
     pub(super) runs: &'a Signals<RunId>,
 }
@@ -97,6 +98,7 @@ impl<'a> BatchService<'a> {
         store: &'a Store,
         operations: &'a Operations,
         settings: &'a Settings,
+        dynamic: &'a DynamicGroups,
         direct: DirectOffers<'a>,
         runs: &'a Signals<RunId>,
     ) -> Self {
@@ -104,6 +106,7 @@ impl<'a> BatchService<'a> {
             store,
             operations,
             settings,
+            dynamic,
             direct,
             runs,
         }
@@ -238,7 +241,7 @@ impl<'a> BatchService<'a> {
                 }
                 let now = tx.now();
                 let start_at = check_start(order.start_at, now)?;
-                let meant = resolve(tx.reader(), scope, order).await?;
+                let meant = resolve(tx.reader(), self.dynamic, scope, order).await?;
                 let devices = tx.reader().get_many::<Device>(&meant).await?;
                 for (device_id, device) in meant.iter().zip(&devices) {
                     // What was only found, or named long ago, may be refused later, each device by its own run.

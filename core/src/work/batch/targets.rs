@@ -4,23 +4,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::devices::{DeviceGroupId, DeviceId};
 
-/// Which devices: those that are named, those of the groups, and those with the labels; or all. Devices that are kept out or wait for
+/// Which devices: those that are named, those of the groups, those with the labels, and those that the query describes; or all. Devices that are kept out or wait for
 /// approval are meant only when they are named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Targets {
     /// These devices; at most 10,000.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceId>,
     /// The devices that are in any of these groups; at most 100.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<DeviceGroupId>,
     /// The devices that have all of these labels, each `name` or `name=value`; at most 16.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// The devices that this query describes, in the language of dynamic groups; at most 4,096 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub query: Option<String>,
     /// All devices; nothing else may be named then.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub all: bool,
 }
 
@@ -39,26 +43,29 @@ impl Targets {
 
     /// Whether some of them have to be looked for.
     pub(super) fn has_conditions(&self) -> bool {
-        self.all || !self.groups.is_empty() || !self.labels.is_empty()
+        self.all || !self.groups.is_empty() || !self.labels.is_empty() || self.query.is_some()
     }
 }
 
 /// Which devices, as it was asked for and is stored: what a later version adds must not keep this one from reading it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(default)]
 pub struct PlannedTargets {
     /// These devices.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<DeviceId>,
     /// The devices that are in any of these groups.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<DeviceGroupId>,
     /// The devices that have all of these labels, each `name` or `name=value`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// The devices that this query describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub query: Option<String>,
     /// All devices.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub all: bool,
 }
 
@@ -68,12 +75,14 @@ impl From<Targets> for PlannedTargets {
             devices,
             groups,
             labels,
+            query,
             all,
         } = targets;
         Self {
             devices,
             groups,
             labels,
+            query,
             all,
         }
     }
@@ -85,12 +94,14 @@ impl From<PlannedTargets> for Targets {
             devices,
             groups,
             labels,
+            query,
             all,
         } = targets;
         Self {
             devices,
             groups,
             labels,
+            query,
             all,
         }
     }
@@ -106,6 +117,8 @@ pub struct AskedTargets {
     pub groups: Vec<DeviceGroupId>,
     /// The devices that had all of these labels.
     pub labels: Vec<String>,
+    /// The devices that this query described.
+    pub query: Option<String>,
     /// All devices.
     pub all: bool,
 }
@@ -116,6 +129,7 @@ impl From<&Targets> for AskedTargets {
             named: targets.devices.len() as u64,
             groups: targets.groups.clone(),
             labels: targets.labels.clone(),
+            query: targets.query.clone(),
             all: targets.all,
         }
     }

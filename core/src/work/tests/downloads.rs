@@ -112,13 +112,15 @@ async fn a_download_says_how_much_of_the_output_it_is() {
 
 #[tokio::test]
 async fn of_a_run_that_was_lost_nobody_knows_whether_it_printed_more() {
-    let work = Work::new().await;
-    let run = printed(&work, vec![chunk(0, "x\n")], None).await;
-    work.advance(3_600);
-    work.sweep().await;
-    assert_eq!(work.state(run).await, crate::work::State::Lost);
-    let (text, extent, _) = download(&work, run, OutputFormat::Text, &[]).await;
-    assert_eq!((text.as_str(), extent), ("x\n", OutputExtent::Cut));
+    for (chunks, expected) in [(vec![chunk(0, "x\n")], "x\n"), (Vec::new(), "")] {
+        let work = Work::new().await;
+        let run = printed(&work, chunks, None).await;
+        work.advance(3_600);
+        work.sweep().await;
+        assert_eq!(work.state(run).await, crate::work::State::Lost);
+        let (text, extent, _) = download(&work, run, OutputFormat::Text, &[]).await;
+        assert_eq!((text.as_str(), extent), (expected, OutputExtent::Cut));
+    }
 }
 
 #[tokio::test]

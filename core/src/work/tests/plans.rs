@@ -173,29 +173,36 @@ async fn times_that_nobody_looked_at_are_missed_or_made_up_for_once() {
 
 #[tokio::test]
 async fn devices_are_looked_for_each_time_and_no_device_is_no_work() {
-    let work = Work::new().await;
-    let new = NewPlan {
-        targets: Targets {
-            labels: vec!["nightly".into()],
-            ..Targets::default()
-        },
-        ..work.new_plan()
+    let labelled = Targets {
+        labels: vec!["nightly".into()],
+        ..Targets::default()
     };
-    let plan = work.plan(new).await;
-    work.check(plan.id, &[(3_600, 0, "refused")]).await;
-    let PlanOutcome::Refused { code, .. } = work.shown(plan.id).await.last.unwrap().outcome else {
-        panic!("it is refused");
+    let described = Targets {
+        query: Some("labels.nightly exists".into()),
+        ..Targets::default()
     };
-    assert_eq!(code, "batch.no_targets");
-    let actions = work.test.actions().await;
-    assert_eq!(actions.last().map(String::as_str), Some("plan.miss"));
-    let labels = [("nightly".to_owned(), String::new())].into();
-    let devices = work.test.fleet.devices();
-    devices
-        .set_labels(&work.test.admin(), &[work.device], &labels)
-        .await
-        .unwrap();
-    work.check(plan.id, &[(3_600, 1, "started")]).await;
+    for targets in [labelled, described] {
+        let work = Work::new().await;
+        let new = NewPlan {
+            targets,
+            ..work.new_plan()
+        };
+        let plan = work.plan(new).await;
+        work.check(plan.id, &[(3_600, 0, "refused")]).await;
+        let PlanOutcome::Refused { code, .. } = work.shown(plan.id).await.last.unwrap().outcome else {
+            panic!("it is refused");
+        };
+        assert_eq!(code, "batch.no_targets");
+        let actions = work.test.actions().await;
+        assert_eq!(actions.last().map(String::as_str), Some("plan.miss"));
+        let labels = [("nightly".to_owned(), String::new())].into();
+        let devices = work.test.fleet.devices();
+        devices
+            .set_labels(&work.test.admin(), &[work.device], &labels)
+            .await
+            .unwrap();
+        work.check(plan.id, &[(3_600, 1, "started")]).await;
+    }
 }
 
 #[tokio::test]

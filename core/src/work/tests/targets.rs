@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     devices::{
         DeviceGroupId,
-        groups::{GROUP_NOT_FOUND, NewDeviceGroup},
+        groups::{GROUP_NOT_FOUND, GROUP_QUERY_INVALID, GROUP_QUERY_TOO_LARGE, NewDeviceGroup},
         testing::fails,
     },
     kernel::EntityId as _,
@@ -106,6 +106,76 @@ async fn groups_and_labels_are_looked_up_when_the_work_is_asked_for() {
     // The fifth is kept out: it is meant only by name.
     park.check(all, &[0, 1, 2, 3, 5]).await;
     park.check(Targets::devices(vec![park.devices[4]]), &[4]).await;
+}
+
+fn query(query: &str) -> Targets {
+    Targets {
+        query: Some(query.into()),
+        ..Targets::default()
+    }
+}
+
+#[tokio::test]
+async fn a_query_means_the_devices_that_it_describes_as_they_are_now() {
+    let park = Park::new().await;
+    for (text, expected) in [
+        ("labels.env equals prod", &[2, 3][..]),
+        ("env equals PROD and not role exists", &[2]),
+        ("device.group in (\"A\", \"B\")", &[0, 1, 2]),
+        // The fifth is kept out: it is meant only by name.
+        ("not labels.env exists", &[0, 1, 5]),
+        ("name equals web-1", &[5]),
+    ] {
+        park.check(query(text), expected).await;
+    }
+    let both = Targets {
+        devices: vec![park.devices[4]],
+        groups: vec![park.groups[0]],
+        ..query("role equals db")
+    };
+    park.check(both, &[0, 1, 3, 4]).await;
+    let (fleet, admin) = (&park.work.test.fleet, park.work.test.admin());
+    let labels = [("role".to_owned(), "db".to_owned())].into();
+    let devices = fleet.devices();
+    devices.set_labels(&admin, &[park.devices[0]], &labels).await.unwrap();
+    park.check(query("role equals db"), &[0, 3]).await;
+}
+
+#[tokio::test]
+async fn a_batch_says_the_query_that_it_was_asked_for_with() {
+    let work = Work::new().await;
+    let request = BatchRequest {
+        targets: query("name startsWith 'web'"),
+        ..work.request("true")
+    };
+    let asked = work.create(&request).await.unwrap().targets;
+    assert_eq!(
+        (asked.query.as_deref(), asked.named, asked.all),
+        (Some("name startsWith 'web'"), 0, false)
+    );
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_query_is_refused_with_its_place() {
+    let park = Park::new().await;
+    let check = async |text: &str, code: crate::kernel::Code, why: &str| {
+        let refused = park.meant(query(text)).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{text}");
+        let field = &refused.fields()[0];
+        assert_eq!(field.pointer, "/targets/query");
+        assert!(field.message.contains(why), "{}", field.message);
+    };
+    let invalid = crate::kernel::INVALID;
+    check("os equals", GROUP_QUERY_INVALID, "at character").await;
+    check(&"os equals a and ".repeat(200), GROUP_QUERY_TOO_LARGE, "at character").await;
+    check("", invalid, "no condition").await;
+    check("  ", invalid, "no condition").await;
+    fails(park.meant(query("labels.env equals test")).await, NO_TARGETS);
+    let too_much = Targets {
+        all: true,
+        ..query("os exists")
+    };
+    fails(park.meant(too_much).await, invalid);
 }
 
 #[tokio::test]
