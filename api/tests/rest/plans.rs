@@ -71,3 +71,31 @@ async fn a_plan_is_made_changed_started_and_deleted() {
     assert_eq!(app.get(&path).token(&admin).send().await.code(), "plan.not_found");
     assert_eq!(start().await.code(), "plan.not_found");
 }
+
+#[tokio::test]
+async fn a_plan_is_tried_again_as_its_policy_says_until_null_takes_it_away() {
+    let (app, admin) = App::with_admin().await;
+    let new = json!({"name": "Inventory", "operation": "inventory.refresh", "targets": {"query": "os exists"},
+        "retry": {"attempts": 2, "on": ["lost", "failed", "lost"]}});
+    let made = app.post(PATH).token(&admin).body(&new).send().await.expect(201);
+    assert_eq!(
+        made.json()["retry"],
+        json!({"attempts": 2, "delay_seconds": 60, "max_delay_seconds": 3_600, "on": ["failed", "lost"]})
+    );
+    assert_eq!(made.json()["targets"], json!({"query": "os exists"}));
+    let path = format!("{PATH}/{}", made.str("/id"));
+    let patch = |change: Value| {
+        app.patch(&path)
+            .token(&admin)
+            .header("if-match", "*")
+            .body(&change)
+            .send()
+    };
+    let script = json!({"operation": "shell", "params": {"script": "true"}});
+    let refused = patch(script).await;
+    refused.refused_at(400, "batch.retry_not_idempotent", "/retry");
+    let refused = patch(json!({"targets": {"query": "os equals"}})).await;
+    refused.refused_at(400, "device_group.query_invalid", "/targets/query");
+    let taken = patch(json!({"retry": null})).await.expect(200);
+    assert_eq!(taken.json()["retry"], Value::Null);
+}

@@ -7,8 +7,8 @@ use super::{
     RUNS_RETRY, Run,
     approvals::{APPROVAL_APPROVE, APPROVAL_REJECT},
     batch::{
-        BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_RELEASE, BATCH_RETRY, BatchTargets, cancel_open,
-        expand_stalled, release_due,
+        BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_RELEASE, BATCH_RETRY, BATCH_RETRY_SETTLE, BatchTargets,
+        cancel_open, expand_stalled, release_due, retry_ended,
     },
     delivery, desired,
     operations::{actions, agent_update, refresh, shell, sync},
@@ -120,6 +120,7 @@ pub fn module() -> Module {
             BATCH_CANCEL,
             BATCH_RELEASE,
             BATCH_RETRY,
+            BATCH_RETRY_SETTLE,
             APPROVAL_APPROVE,
             APPROVAL_REJECT,
             ROLLOUT_ADVANCE,
@@ -187,6 +188,11 @@ pub fn module() -> Module {
                 name: "work.cancel",
                 every: Duration::from_secs(5),
                 tick: Arc::new(|fleet| Box::pin(cancel_open(fleet))),
+            },
+            Job {
+                name: "work.retry",
+                every: Duration::from_secs(5),
+                tick: Arc::new(|fleet| Box::pin(retry_ended(fleet))),
             },
             Job {
                 name: "work.sweep",

@@ -6,7 +6,7 @@ use fleet_core::{
     work::{
         Approval, Batch, Plan, Run, State,
         approvals::{Decision, Verdict},
-        batch::{AskedTargets, BatchTargets, Cause, PlannedTargets},
+        batch::{AskedTargets, BatchTargets, Cause, PlannedTargets, RetryPolicy},
         output::Chunk,
         plans::{PlanOccasion, PlanOutcome, PlanProgress},
         rollouts::{FailureLimit, Phase, Rollout, RolloutOrder, RolloutPolicy, RolloutWave, Wave},
@@ -64,6 +64,15 @@ fn blackout() -> Window {
         operations: Default::default(),
         created_at: at(0),
         updated_at: at(1),
+    }
+}
+
+fn retry() -> RetryPolicy {
+    RetryPolicy {
+        attempts: 3,
+        delay_seconds: 60,
+        max_delay_seconds: 3_600,
+        on: vec![State::Failed, State::Lost],
     }
 }
 
@@ -164,6 +173,7 @@ pub fn samples() -> Vec<Sample> {
                 approvals: 1,
                 spread_seconds: 1_800,
                 rollout: Some(policy()),
+                retry: Some(retry()),
                 schedule: Some(Schedule::Cron {
                     cron: "0 2 * * *".into(),
                     zone: "Europe/Berlin".into(),
@@ -194,6 +204,7 @@ pub fn samples() -> Vec<Sample> {
                 approvals: 0,
                 spread_seconds: 0,
                 rollout: None,
+                retry: None,
                 schedule: None,
                 missed: MissedRuns::Skip,
                 changed_by: user(),
@@ -342,6 +353,11 @@ pub fn samples() -> Vec<Sample> {
                 rolls_out: true,
                 approval: Some(id(25)),
                 retry_of: Some(id(26)),
+                attempt: 2,
+                retry: Some(retry()),
+                retrying_since: Some(at(0)),
+                retry_at: Some(at(120)),
+                retried_by: Some(id(27)),
                 expanding_since: Some(at(0)),
                 release_at: Some(at(60)),
                 cancelled_at: Some(at(61)),

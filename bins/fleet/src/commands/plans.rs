@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Context, Paging, duration,
     rollouts::Waves,
-    run::{On, Script, object},
+    run::{On, Retries, Script, object},
 };
 use crate::{
     client::{Client, Failure, PLAN, Query, Result, id_of, new_key},
@@ -93,6 +93,9 @@ pub struct Set {
     /// Its work does not go from wave to wave any more.
     #[arg(long, conflicts_with_all = ["wave", "max_parallel", "max_failures", "watch", "waves_by_hand", "ignore_offline"])]
     all_at_once: bool,
+    /// Its work is not tried again by itself any more.
+    #[arg(long, conflicts_with_all = ["retry", "retry_after", "retry_after_at_most", "retry_on"])]
+    no_retry: bool,
     #[command(flatten)]
     on: Option<On>,
     #[command(flatten)]
@@ -148,6 +151,8 @@ struct Options {
     /// Begin each wave but the first only after `fleet rollouts resume`.
     #[arg(long)]
     waves_by_hand: bool,
+    #[command(flatten)]
+    retries: Retries,
 }
 
 const COLUMNS: &[Column] = &[
@@ -202,6 +207,9 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             }
             if set.heed_windows {
                 change.insert("ignore_windows".into(), json!(false));
+            }
+            if set.no_retry {
+                change.insert("retry".into(), Value::Null);
             }
             if set.all_at_once {
                 change.insert("rollout".into(), Value::Null);
@@ -278,6 +286,9 @@ async fn members(client: &Client, on: Option<&On>, options: &Options) -> Result<
     let rollout = options.waves.rollout(client, options.waves_by_hand).await?;
     if let Some(rollout) = rollout {
         members.insert("rollout".into(), json!(rollout));
+    }
+    if let Some(retry) = options.retries.policy()? {
+        members.insert("retry".into(), json!(retry));
     }
     Ok(members)
 }

@@ -13,7 +13,7 @@ use fleet_core::{
     kernel::{Clock as _, SystemClock, Timestamp},
     work::{
         BatchRequest,
-        batch::Targets,
+        batch::{NewRetry, Targets},
         operations::{refresh, shell, sync},
     },
 };
@@ -79,12 +79,53 @@ pub struct How {
     /// Begin each wave but the first only after `fleet rollouts resume`.
     #[arg(long)]
     by_hand: bool,
+    #[command(flatten)]
+    retries: Retries,
     /// Follow the output until all is done; this is the default for what begins at once.
     #[arg(long, conflicts_with = "no_wait")]
     wait: bool,
     /// Print the batch and leave; this is the default for what begins later, or when others agree.
     #[arg(long)]
     no_wait: bool,
+}
+
+/// How often, when and after which ends it is tried again by itself.
+#[derive(Debug, Args)]
+pub struct Retries {
+    /// Try again by itself where it does not succeed, at most so often; only kinds that do no harm when they are done twice.
+    #[arg(long, value_name = "N")]
+    retry: Option<u32>,
+    /// How long after the first attempt [default: 1m]; it doubles with each.
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "retry")]
+    retry_after: Option<Duration>,
+    /// How long that becomes at most [default: 1h].
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "retry")]
+    retry_after_at_most: Option<Duration>,
+    /// Only after this end, such as failed or lost; may be repeated.
+    #[arg(long, value_name = "STATE", requires = "retry")]
+    retry_on: Vec<String>,
+}
+
+impl Retries {
+    /// As it is asked for; nothing where nothing was said.
+    pub fn policy(&self) -> Result<Option<NewRetry>> {
+        let Some(attempts) = self.retry else {
+            return Ok(None);
+        };
+        let mut policy = json!({"attempts": attempts, "on": self.retry_on});
+        for (name, time) in [
+            ("delay_seconds", self.retry_after),
+            ("max_delay_seconds", self.retry_after_at_most),
+        ] {
+            if let Some(time) = time {
+                policy[name] = json!(time.as_secs());
+            }
+        }
+        let policy = serde_json::from_value(policy);
+        policy
+            .map(Some)
+            .map_err(|error| Failure::usage(format!("--retry-on or a time of it is none: {error}")))
+    }
 }
 
 /// `fleet run`
@@ -168,6 +209,7 @@ pub struct Sync {
 Examples:
   fleet apply package --on web-1 --params '{\"name\": \"nginx\"}' --dry-run
   fleet apply file --label env=prod --params @motd.json
+  fleet apply packages.upgrade --all --retry 3 --retry-after 5m --retry-on failed
   fleet apply service --group db --params '{\"unit\": \"postgresql.service\", \"running\": \"restarted\"}'
   fleet apply user --all --params '{\"name\": \"deploy\"}' --absent
 
@@ -261,6 +303,7 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
         approvals: how.approvals,
         spread_seconds: seconds(how.spread).unwrap_or(0),
         rollout: how.waves.rollout(&context.client, how.by_hand).await?,
+        retry: how.retries.policy()?,
     };
     let body = serde_json::to_value(&request).map_err(|error| Failure::usage(error.to_string()))?;
     // One key for all attempts: however often the request has to be sent, the work is done once.

@@ -108,6 +108,12 @@ impl Approval {
         self.requester = user;
     }
 
+    /// Whether as many agreed as had to.
+    pub fn was_given(&self) -> bool {
+        let is_refused = self.decisions.iter().any(|made| made.verdict == Verdict::Rejected);
+        self.decided_at.is_some() && !is_refused
+    }
+
     /// Until when somebody may decide, if it is not settled.
     pub fn open_until(&self) -> Option<Timestamp> {
         self.decided_at.is_none().then_some(self.expires_at)

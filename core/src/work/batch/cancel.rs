@@ -20,7 +20,7 @@ use crate::{
 const BATCHES: usize = 20;
 
 /// States that a run can be stopped in.
-const OPEN: [State; 7] = [
+pub(super) const OPEN: [State; 7] = [
     State::Draft,
     State::AwaitingApproval,
     State::Scheduled,
@@ -47,7 +47,8 @@ impl BatchService<'_> {
                     .eq(id.uuid())
                     .and(Run::STATE.one_of(OPEN.map(|state| state.name())));
                 let has_ended = batch.expanding_since.is_none() && tx.reader().count::<Run>(&open).await? == 0;
-                if batch.cancelled_at.is_some() || has_ended {
+                let is_tried_again = batch.retrying_since.is_some() || batch.retry_at.is_some();
+                if batch.cancelled_at.is_some() || (has_ended && !is_tried_again) {
                     return Ok((Vec::new(), true));
                 }
                 let stopped = cancel_batch(&mut tx, &mut batch, "its batch was stopped").await?;
@@ -77,6 +78,8 @@ impl BatchService<'_> {
 pub(crate) async fn cancel_batch(tx: &mut Tx, batch: &mut Batch, reason: &str) -> Result<Vec<Stopped>> {
     batch.cancelled_at = Some(tx.now());
     batch.release_at = None;
+    batch.retrying_since = None;
+    batch.retry_at = None;
     if batch.rolls_out {
         end_rollout(tx, batch.id).await?;
     }

@@ -6,8 +6,10 @@
 //! service    the first commit              expansion  the runs that follow it, step by step
 //! release    lets runs go whose time has come or that were agreed to
 //! cancel     stops all runs                retry    tries again what did not succeed
+//! attempts   does so by itself             retry_policy  when, how often, after which ends
 //! ```
 
+mod attempts;
 mod cancel;
 mod expansion;
 mod model;
@@ -15,10 +17,13 @@ mod release;
 mod request;
 mod resolve;
 mod retry;
+mod retry_policy;
 mod rules;
 mod service;
 mod targets;
 
+pub(crate) use attempts::retry_ended;
+pub use attempts::{BATCH_RETRY_SETTLE, NO_RETRY_PENDING};
 pub(crate) use cancel::{cancel_batch, cancel_open, stop_runs, wake};
 pub(crate) use expansion::expand_stalled;
 pub use model::{Batch, BatchId, BatchTargets, Cause};
@@ -27,6 +32,7 @@ pub(crate) use request::Order;
 pub use request::{BatchFilter, BatchRequest, BatchRetry, BatchView};
 pub use resolve::{NO_TARGETS, TOO_MANY_TARGETS};
 pub use retry::NOTHING_TO_RETRY;
+pub use retry_policy::{NewRetry, RETRY_NOT_IDEMPOTENT, RetryPolicy};
 pub(crate) use rules::{MAX_APPROVALS, MAX_EXPIRY_SECONDS, check_request};
 pub(crate) use service::existing;
 pub use service::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::AskedTargets;
+use super::{AskedTargets, RetryPolicy};
 use crate::{
     Entity,
     access::Actor,
@@ -35,7 +35,7 @@ crate::define_id!(
 pub enum Cause {
     /// Somebody asked for it.
     Manual,
-    /// Somebody asked to try again what did not succeed.
+    /// Somebody asked to try again what did not succeed, or the policy of the batch before did.
     Retry,
     /// The schedule of its plan said so.
     Schedule,
@@ -80,6 +80,18 @@ pub struct Batch {
     pub approval: Option<ApprovalId>,
     /// The batch whose unsuccessful runs it tries again.
     pub retry_of: Option<BatchId>,
+    /// Which attempt at its work it is; the first is 1.
+    pub attempt: u32,
+    /// How it is tried again by itself, if it is.
+    pub retry: Option<RetryPolicy>,
+    /// When it was made, as long as it may be tried again and some of its runs may not have ended.
+    #[entity(int)]
+    pub retrying_since: Option<Timestamp>,
+    /// When the next attempt is to be made, as long as it is not.
+    #[entity(int)]
+    pub retry_at: Option<Timestamp>,
+    /// The batch of the next attempt.
+    pub retried_by: Option<BatchId>,
     /// When it was begun to make its runs, as long as some may be missing.
     #[entity(int)]
     pub expanding_since: Option<Timestamp>,

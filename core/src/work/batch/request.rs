@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AskedTargets, Batch, BatchId, Cause, Targets};
+use super::{AskedTargets, Batch, BatchId, Cause, NewRetry, RetryPolicy, Targets, attempts::NextAttempt};
 use crate::{
     access::Actor,
     kernel::Timestamp,
@@ -55,6 +55,11 @@ pub struct BatchRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub rollout: Option<NewRollout>,
+    /// How it is tried again by itself where it does not succeed; only for kinds that do no harm when they are done twice, and not wave by
+    /// wave. Not at all when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub retry: Option<NewRetry>,
 }
 
 fn is_zero(value: &u32) -> bool {
@@ -115,6 +120,14 @@ pub struct BatchView {
     pub approval: Option<ApprovalId>,
     /// The batch whose unsuccessful runs it tries again.
     pub retry_of: Option<BatchId>,
+    /// Which attempt at its work it is; the first is 1.
+    pub attempt: u32,
+    /// How it is tried again by itself where it does not succeed, if it is.
+    pub retry: Option<RetryPolicy>,
+    /// When the next attempt is made; known once all runs have ended, and null when it was made.
+    pub retry_at: Option<Timestamp>,
+    /// The batch of the next attempt, once it is made.
+    pub retried_by: Option<BatchId>,
     /// When somebody stopped all of it.
     pub cancelled_at: Option<Timestamp>,
     /// How many runs it has.
@@ -144,6 +157,10 @@ impl BatchView {
             rolls_out: batch.rolls_out,
             approval: batch.approval,
             retry_of: batch.retry_of,
+            attempt: batch.attempt,
+            retry: batch.retry,
+            retry_at: batch.retry_at,
+            retried_by: batch.retried_by,
             cancelled_at: batch.cancelled_at,
             runs: batch.runs,
             states,
@@ -166,12 +183,16 @@ pub(crate) struct Order {
     pub(crate) approvals: u32,
     /// How it goes from wave to wave, if it does.
     pub(crate) rollout: Option<RolloutPolicy>,
+    /// How it is tried again by itself, if it is.
+    pub(crate) retry: Option<RetryPolicy>,
     pub(crate) cause: Cause,
     /// The plan that it is for.
     pub(crate) plan: Option<PlanId>,
     /// The time of that plan's schedule that it is for.
     pub(crate) due: Option<Due>,
     pub(crate) retry_of: Option<BatchId>,
+    /// The attempt that it is, where a policy asked for it.
+    pub(crate) next_attempt: Option<NextAttempt>,
     /// What identifies the request.
     pub(crate) digest: String,
 }

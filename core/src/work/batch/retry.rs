@@ -57,10 +57,12 @@ impl BatchService<'_> {
             ignores_windows: before.ignores_windows,
             approvals: self.approvals_for(kind),
             rollout,
+            retry: None,
             cause: Cause::Retry,
             plan: before.plan,
             due: None,
             retry_of: Some(id),
+            next_attempt: None,
             digest,
         };
         self.carry_out(context, kind, order, key).await
@@ -68,7 +70,7 @@ impl BatchService<'_> {
 }
 
 /// The devices on which a batch ended like that, as far as they are there.
-async fn ended_in(reader: &mut Reader, batch: &Batch, states: &[State]) -> Result<Vec<DeviceId>> {
+pub(super) async fn ended_in(reader: &mut Reader, batch: &Batch, states: &[State]) -> Result<Vec<DeviceId>> {
     let query = Query::<Run>::all()
         .filter(Run::BATCH.eq(batch.id.uuid()))
         .filter(Run::STATE.one_of(states.iter().map(|state| state.name())));

@@ -23,7 +23,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(300);
 pub(crate) const MAX_APPROVALS: u32 = 10;
 
 /// What is tried again when nobody says.
-const UNSUCCESSFUL: [State; 5] = [
+pub(super) const UNSUCCESSFUL: [State; 5] = [
     State::Failed,
     State::TimedOut,
     State::Expired,
@@ -63,6 +63,12 @@ pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
     let wanted = request.approvals.unwrap_or(0);
     let rollout = request.rollout.as_ref().map(|rollout| rollout.check("/rollout"));
     let rollout = rollout.transpose()?;
+    let retry = request.retry.as_ref().map(|retry| retry.check(kind, "/retry"));
+    let retry = retry.transpose()?.flatten();
+    if retry.is_some() && rollout.is_some() {
+        let why = "what goes from wave to wave halts at failures, and is not tried again by itself";
+        return Err(Error::invalid_field("/retry", why));
+    }
     // Whoever says "now" means now; what is planned heeds what was planned for the device.
     let ignores_windows = request.ignore_windows.unwrap_or(request.start_at.is_none());
     let identity = canonical::to_vec(&(
@@ -77,6 +83,7 @@ pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
             ignores_windows,
             wanted,
             &rollout,
+            &retry,
         ),
     ))
     .map_err(Error::internal)?;
@@ -90,10 +97,12 @@ pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
         ignores_windows,
         approvals: wanted.max(approvals),
         rollout,
+        retry,
         cause: Cause::Manual,
         plan: None,
         due: None,
         retry_of: None,
+        next_attempt: None,
         digest: blake3::hash(&identity).to_hex().to_string(),
     })
 }

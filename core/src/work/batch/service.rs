@@ -246,7 +246,7 @@ impl<'a> BatchService<'a> {
                 for (device_id, device) in meant.iter().zip(&devices) {
                     // What was only found, or named long ago, may be refused later, each device by its own run.
                     let is_named = !order.targets.has_conditions() || order.targets.devices.contains(device_id);
-                    if is_named && order.plan.is_none() {
+                    if is_named && order.plan.is_none() && order.next_attempt.is_none() {
                         self.check_target(kind, *device_id, device.as_deref())?;
                     }
                 }
@@ -292,6 +292,10 @@ impl<'a> BatchService<'a> {
                 }
                 if let Some(before) = batch.retry_of {
                     tx.detail("retry_of", before.to_string());
+                }
+                if let Some(next) = &order.next_attempt {
+                    tx.detail("attempt", batch.attempt);
+                    next.note(&mut tx, id).await?;
                 }
                 if batch.expanding_since.is_some() {
                     tx.create(&BatchTargets { id, devices: meant })?;
@@ -394,6 +398,8 @@ fn new_batch(
     }
     let expiry = Duration::from_secs(u64::from(order.expiry_seconds));
     let rolls_out = order.rollout.is_some();
+    let attempt = order.next_attempt.map_or(1, |next| next.attempt);
+    let is_tried_again = order.retry.as_ref().is_some_and(|retry| retry.allows_after(attempt));
     let may_wait = !order.ignores_windows || order.spread_seconds > 0;
     // What goes from wave to wave is let go by its rollout.
     let release_at = start_at.or(may_wait.then_some(now)).filter(|_| !rolls_out);
@@ -412,6 +418,11 @@ fn new_batch(
         rolls_out,
         approval: None,
         retry_of: order.retry_of,
+        attempt,
+        retry: order.retry.clone(),
+        retrying_since: is_tried_again.then_some(now),
+        retry_at: None,
+        retried_by: None,
         expanding_since: (devices.len() > STEP).then_some(now),
         spread_seconds: order.spread_seconds,
         ignores_windows: order.ignores_windows,

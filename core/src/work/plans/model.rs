@@ -9,7 +9,7 @@ use crate::{
     devices::device::fold,
     kernel::{Code, EntityId as _, Timestamp},
     work::{
-        batch::{BatchId, PlannedTargets},
+        batch::{BatchId, PlannedTargets, RetryPolicy},
         rollouts::RolloutPolicy,
         schedule::{MissedRuns, Schedule},
     },
@@ -54,6 +54,8 @@ pub struct Plan {
     pub spread_seconds: u32,
     /// How its work goes from wave to wave; all at once where it does not.
     pub rollout: Option<RolloutPolicy>,
+    /// How it is tried again by itself, if it is.
+    pub retry: Option<RetryPolicy>,
     /// When its work is done; never by itself where there is none.
     pub schedule: Option<Schedule>,
     /// What is done about times that passed while nobody looked.
@@ -179,6 +181,8 @@ pub struct PlanView {
     pub spread_seconds: u32,
     /// How its work goes from wave to wave; all at once where it is null.
     pub rollout: Option<RolloutPolicy>,
+    /// How it is tried again by itself where it does not succeed; null where it is not.
+    pub retry: Option<RetryPolicy>,
     /// When its work is done; null for a plan that is only started by hand.
     pub schedule: Option<Schedule>,
     /// The schedule in words; null where there is none.

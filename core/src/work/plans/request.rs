@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kernel::merge_patch::nullable,
     work::{
-        batch::Targets,
+        batch::{NewRetry, Targets},
         rollouts::NewRollout,
         schedule::{NewMissedRuns, NewSchedule},
     },
@@ -55,6 +55,10 @@ pub struct NewPlan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub rollout: Option<NewRollout>,
+    /// How it is tried again by itself where it does not succeed; not at all when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub retry: Option<NewRetry>,
     /// When its work is done; when left out, only by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -106,6 +110,10 @@ pub struct PlanChange {
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<NewRollout>))]
     pub rollout: Option<Option<NewRollout>>,
+    /// How it is tried again by itself where it does not succeed; not at all when null.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<NewRetry>))]
+    pub retry: Option<Option<NewRetry>>,
     /// When its work is done; only by hand when null. Times up to now are not made up for.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<NewSchedule>))]

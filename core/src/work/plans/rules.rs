@@ -10,7 +10,7 @@ use crate::{
     store::{Tx, Versioned},
     work::{
         OperationKind, Operations,
-        batch::{BatchId, BatchRequest, Cause, MAX_EXPIRY_SECONDS, Order, Targets, check_request},
+        batch::{BatchId, BatchRequest, Cause, MAX_EXPIRY_SECONDS, NewRetry, Order, Targets, check_request},
         rollouts::NewRollout,
         schedule::{Timetable, Turn, turn},
     },
@@ -34,6 +34,7 @@ pub(super) fn change_of(new: NewPlan) -> PlanChange {
         approvals: Some(new.approvals),
         spread_seconds: Some(new.spread_seconds),
         rollout: Some(new.rollout),
+        retry: Some(new.retry),
         schedule: Some(new.schedule),
         missed: Some(new.missed),
     }
@@ -68,10 +69,12 @@ pub(super) fn apply(plan: &mut Plan, change: &PlanChange, operations: &Operation
     let mut request = request(plan);
     put(&change.targets, &mut request.targets);
     put(&change.rollout, &mut request.rollout);
+    put(&change.retry, &mut request.retry);
     let order = check_request(operations.kind(&plan.operation)?, &request, 0)?;
     plan.params = order.params;
     plan.targets = order.targets.into();
     plan.rollout = order.rollout;
+    plan.retry = order.retry;
     Ok(())
 }
 
@@ -93,6 +96,7 @@ pub(super) fn changed(before: &Plan, after: &Plan) -> Vec<&'static str> {
         ("approvals", before.approvals != after.approvals),
         ("spread_seconds", before.spread_seconds != after.spread_seconds),
         ("rollout", before.rollout != after.rollout),
+        ("retry", before.retry != after.retry),
         ("schedule", before.schedule != after.schedule),
         ("missed", before.missed != after.missed),
     ]
@@ -121,6 +125,7 @@ fn request(plan: &Plan) -> BatchRequest {
         approvals: Some(plan.approvals),
         spread_seconds: plan.spread_seconds,
         rollout: plan.rollout.clone().map(NewRollout::from),
+        retry: plan.retry.clone().map(NewRetry::from),
     }
 }
 

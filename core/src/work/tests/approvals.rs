@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The user of this number, by session or by a key of theirs.
-fn user(work: &Work, n: u128, role: Role) -> Context {
+pub(super) fn user(work: &Work, n: u128, role: Role) -> Context {
     let grants = role.grants(work.test.fleet.permissions());
     let actor = Actor::User {
         id: Uuid::from_u128(n),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod approvals;
+mod attempts;
 mod batches;
 mod deadlines;
 mod downloads;

@@ -40,6 +40,7 @@ impl Work {
             ignore_windows: true,
             approvals: 0,
             spread_seconds: 0,
+            retry: None,
             rollout: None,
             schedule: hourly(),
             missed: NewMissedRuns::Skip,
