@@ -96,6 +96,11 @@ async fn a_plan_is_tried_again_as_its_policy_says_until_null_takes_it_away() {
     refused.refused_at(400, "batch.retry_not_idempotent", "/retry");
     let refused = patch(json!({"targets": {"query": "os equals"}})).await;
     refused.refused_at(400, "device_group.query_invalid", "/targets/query");
+    assert_eq!(made.json()["priority"], "normal");
+    let urgent = patch(json!({"priority": "high"})).await.expect(200);
+    assert_eq!(urgent.json()["priority"], "high");
+    let refused = patch(json!({"priority": 9})).await;
+    assert_eq!(refused.status, 400);
     let taken = patch(json!({"retry": null})).await.expect(200);
     assert_eq!(taken.json()["retry"], Value::Null);
 }

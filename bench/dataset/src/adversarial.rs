@@ -15,7 +15,7 @@ use fleet_core::{
     protocol::{Gauges, OutputStream},
     store::Result,
     work::{
-        Run, RunId, State,
+        Priority, Run, RunId, State,
         output::Chunk,
         run::{Delivery, RunEvent},
     },
@@ -283,6 +283,8 @@ impl Dataset {
             operation: TEXTS[5].into(),
             params: json!({"script": "echo \"$1\"\n".repeat(LARGE / 16)}),
             state: State::Lost,
+            priority: Priority::High,
+            due_at: Timestamp::MIN,
             delivery: Delivery {
                 epoch: Some(u64::MAX),
                 attempts: u32::MAX,

@@ -9,7 +9,7 @@ use fleet_core::{
     protocol::OutputStream,
     store::Result,
     work::{
-        Approval, Batch, BatchId, Plan, PlanId, Run, RunId, State,
+        Approval, Batch, BatchId, Plan, PlanId, Priority, Run, RunId, State,
         approvals::{Decision, Verdict},
         batch::{AskedTargets, BatchTargets, Cause, PlannedTargets},
         output::Chunk,
@@ -193,6 +193,7 @@ impl Dataset {
             runs: targets.len() as u64,
             start_at: None,
             spread_seconds: 0,
+            priority: Priority::Normal,
             ignores_windows: true,
             rolls_out: n + 1 == self.size.batches,
             approval: approval.as_ref().map(|approval| approval.id),
@@ -287,6 +288,7 @@ impl Dataset {
             ignore_windows: false,
             approvals: 0,
             spread_seconds: 1_800,
+            priority: Priority::Low,
             rollout: Some(rings()),
             retry: None,
             schedule: Some(Schedule::Cron {
@@ -336,6 +338,8 @@ impl Dataset {
             operation: operation.to_owned(),
             params: params.clone(),
             state,
+            priority: Priority::Normal,
+            due_at: at,
             delivery: Delivery {
                 epoch: reached(State::Offered).then(|| 1 + dice.next() % 40),
                 attempts: u32::from(reached(State::Offered)),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod fake;
+mod orders;
 mod outputs;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -316,47 +317,6 @@ fn two_devices() -> Fake {
         ("GET", _) => json(200, value!({"id": BATCH, "finished": true})),
         _ => problem(500, "internal", "unexpected"),
     })
-}
-
-#[test]
-fn a_policy_of_trying_again_is_sent_as_it_was_given() {
-    let check = |arguments: &[&str], expected: Value| {
-        let server = two_devices();
-        let done = server.fleet(&[&["apply", "service", "--all", "--no-wait"], arguments].concat());
-        assert_eq!(done.code, 0, "{done:?}");
-        assert_eq!(server.requests()[0].json()["retry"], expected);
-    };
-    check(&[], Value::Null);
-    check(&["--retry", "2"], value!({"attempts": 2, "delay_seconds": 60}));
-    check(
-        &[
-            "--retry",
-            "3",
-            "--retry-after",
-            "5m",
-            "--retry-after-at-most",
-            "2h",
-            "--retry-on",
-            "lost",
-        ],
-        value!({"attempts": 3, "delay_seconds": 300, "max_delay_seconds": 7_200, "on": ["lost"]}),
-    );
-    for wrong in [&["--retry", "1", "--retry-on", "wet"][..], &["--retry-on", "lost"]] {
-        let server = two_devices();
-        let done = server.fleet(&[&["apply", "service", "--all"], wrong].concat());
-        assert_eq!((done.code, server.asked().len()), (2, 0), "{done:?}");
-    }
-}
-
-#[test]
-fn a_query_says_on_which_devices() {
-    let server = two_devices();
-    let done = server.fleet(&["run", "--query", "os equals debian", "--no-wait", "--", "true"]);
-    assert_eq!(done.code, 0, "{done:?}");
-    assert_eq!(
-        server.requests()[0].json()["targets"],
-        value!({"query": "os equals debian"})
-    );
 }
 
 #[test]

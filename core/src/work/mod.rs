@@ -52,7 +52,7 @@ pub use module::module;
 pub use operations::{OperationKind, Operations};
 pub use plans::{Plan, PlanId, PlanService, PlanView};
 pub use rollouts::{Rollout, RolloutService, RolloutView};
-pub use run::{Run, RunCounts, RunFilter, RunId, RunService, RunView, State};
+pub use run::{Priority, Run, RunCounts, RunFilter, RunId, RunService, RunView, State};
 pub use settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor};
 
 use crate::access::Permission;

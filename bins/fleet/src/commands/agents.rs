@@ -48,7 +48,7 @@ Examples:
   fleet agents update --all --spread 10m
 
 An agent that does not connect as its new version comes back as the one before by itself.")]
-    Update(Update),
+    Update(Box<Update>),
 }
 
 /// `fleet agents update`

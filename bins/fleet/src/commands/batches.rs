@@ -56,6 +56,7 @@ const COLUMNS: &[Column] = &[
     Column::new("CAUSE", "/cause", Show::Text).wide(),
     Column::new("PLAN", "/plan", Show::Id).wide(),
     Column::new("BEGINS", "/start_at", Show::Text).wide(),
+    Column::new("PRIORITY", "/priority", Show::Text).wide(),
     Column::new("ATTEMPT", "/attempt", Show::Text).wide(),
     Column::new("AGAIN", "/retry_at", Show::Text).wide(),
     Column::new("APPROVAL", "/approval", Show::Id).wide(),

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use fleet_core::work::Priority;
 use serde_json::{Map, Value, json};
 
 use super::{
     Context, Paging, duration,
     rollouts::Waves,
-    run::{On, Retries, Script, object},
+    run::{On, Retries, Script, object, priority},
 };
 use crate::{
     client::{Client, Failure, PLAN, Query, Result, id_of, new_key},
@@ -143,6 +144,9 @@ struct Options {
     /// Begin whatever the windows say.
     #[arg(long)]
     ignore_windows: bool,
+    /// How urgent it is: low, normal or high [default: normal].
+    #[arg(long, value_parser = priority)]
+    priority: Option<Priority>,
     /// Begin only when so many others agree, each time.
     #[arg(long, value_name = "N")]
     approvals: Option<u32>,
@@ -282,6 +286,7 @@ async fn members(client: &Client, on: Option<&On>, options: &Options) -> Result<
         put(name, time.map(|time| json!(time.as_secs())));
     }
     put("ignore_windows", options.ignore_windows.then_some(json!(true)));
+    put("priority", options.priority.map(|priority| json!(priority)));
     put("approvals", options.approvals.map(|approvals| json!(approvals)));
     let rollout = options.waves.rollout(client, options.waves_by_hand).await?;
     if let Some(rollout) = rollout {

@@ -12,7 +12,7 @@ use clap::Args;
 use fleet_core::{
     kernel::{Clock as _, SystemClock, Timestamp},
     work::{
-        BatchRequest,
+        BatchRequest, Priority,
         batch::{NewRetry, Targets},
         operations::{refresh, shell, sync},
     },
@@ -71,6 +71,9 @@ pub struct How {
     /// Spread the beginnings over this long, so that not all devices work at once.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     spread: Option<Duration>,
+    /// How urgent it is: low, normal or high [default: normal]. Nobody is passed by for more than two hours.
+    #[arg(long, value_parser = priority)]
+    priority: Option<Priority>,
     /// Begin only when so many others agree.
     #[arg(long, value_name = "N")]
     approvals: Option<u32>,
@@ -300,6 +303,7 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
             (_, true) => Some(true),
             _ => None,
         },
+        priority: how.priority.unwrap_or_default(),
         approvals: how.approvals,
         spread_seconds: seconds(how.spread).unwrap_or(0),
         rollout: how.waves.rollout(&context.client, how.by_hand).await?,
@@ -364,6 +368,14 @@ fn later(batch: &Value) -> Option<String> {
         (None, Some(at)) => Some(format!("begins at {at}")),
         (None, None) => None,
     }
+}
+
+/// A priority by its name.
+pub(super) fn priority(text: &str) -> std::result::Result<Priority, String> {
+    Priority::from_name(text).ok_or_else(|| {
+        let names = Priority::ALL.map(Priority::name);
+        format!("one of {}", names.join(", "))
+    })
 }
 
 impl On {

@@ -72,6 +72,7 @@ const COLUMNS: &[Column] = &[
     Column::new("EXIT", "/ending/exit_code", Show::Text),
     Column::new("CREATED", "/created_at", Show::Ago),
     Column::new("FINISHED", "/finished_at", Show::Ago),
+    Column::new("PRIORITY", "/priority", Show::Text).wide(),
     Column::new("CHANGED", "/ending/changed", Show::Text).wide(),
     Column::new("BATCH", "/batch", Show::Text).wide(),
     Column::new("ACTION", "/origin/action", Show::Id).wide(),

@@ -166,6 +166,7 @@ impl BatchService<'_> {
             expiry_seconds: before.expiry_seconds,
             start_at: None,
             spread_seconds: before.spread_seconds,
+            priority: before.priority,
             ignores_windows: before.ignores_windows,
             // Whoever had to agree agreed to the policy as well.
             approvals: 0,

@@ -68,6 +68,8 @@ impl<'a> Made<'a> {
                 params: batch.params.clone(),
                 // What gates this work was asked with the request: up to here the request itself moved it.
                 state: first,
+                priority: batch.priority,
+                due_at: batch.start_at.unwrap_or(batch.created_at),
                 delivery: Delivery::default(),
                 created_at: batch.created_at,
                 expires_at: batch.first_expiry(),

@@ -14,7 +14,7 @@ use crate::{
         approvals::ApprovalId,
         plans::PlanId,
         rollouts::TURN_WITHIN,
-        run::{RunId, State},
+        run::{Priority, RunId, State},
         schedule::jitter,
     },
 };
@@ -44,6 +44,7 @@ pub enum Cause {
 /// Work that was asked for, once: its targets are frozen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "batch", version = 1)]
+#[entity(computed(release_turn, int, with = Batch::release_turn))]
 pub struct Batch {
     /// Its id.
     #[entity(id)]
@@ -72,6 +73,8 @@ pub struct Batch {
     pub start_at: Option<Timestamp>,
     /// Over how many seconds the beginnings of its runs are spread.
     pub spread_seconds: u32,
+    /// How urgent it is.
+    pub priority: Priority,
     /// Whether its runs begin whatever the windows say.
     pub ignores_windows: bool,
     /// Whether its runs begin wave by wave; its rollout has the same id.
@@ -132,6 +135,11 @@ impl Batch {
         let was_agreed = self.approval.is_some();
         let starts = self.start_at.is_none_or(|start| start <= now);
         self.release_at.is_some() && (self.rolls_out || was_agreed || starts)
+    }
+
+    /// Its place among the batches whose runs have to be let go: the earliest goes first.
+    pub(super) fn release_turn(&self) -> Option<Timestamp> {
+        self.release_at.map(|at| self.priority.turn(at))
     }
 
     /// When its runs begin: at least then, each its own share later.

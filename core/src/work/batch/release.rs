@@ -101,7 +101,7 @@ fn due(now: Timestamp) -> Query<Batch> {
     );
     Query::all()
         .filter(range)
-        .order(Batch::RELEASE_AT, Direction::Ascending)
+        .order(Batch::RELEASE_TURN, Direction::Ascending)
 }
 
 /// Lets runs go.

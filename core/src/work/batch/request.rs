@@ -10,7 +10,7 @@ use crate::{
         approvals::ApprovalId,
         plans::{Due, PlanId},
         rollouts::{NewRollout, RolloutPolicy},
-        run::{State, StateCount},
+        run::{Priority, State, StateCount},
     },
 };
 
@@ -47,6 +47,9 @@ pub struct BatchRequest {
     /// Over how many seconds the beginnings of its runs are spread, at most 86,400, so that not all devices work at once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub spread_seconds: u32,
+    /// How urgent it is: of what waits for a device or a server, urgent work goes first. Nobody is passed by for more than two hours.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     /// How many others have to agree before it begins, 0 to 10; the fleet's settings may ask for more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -112,6 +115,8 @@ pub struct BatchView {
     pub start_at: Option<Timestamp>,
     /// Over how many seconds the beginnings of its runs are spread.
     pub spread_seconds: u32,
+    /// How urgent it is.
+    pub priority: Priority,
     /// Whether its runs begin whatever the windows say.
     pub ignores_windows: bool,
     /// Whether its runs begin wave by wave.
@@ -153,6 +158,7 @@ impl BatchView {
             created_at: batch.created_at,
             start_at: batch.start_at,
             spread_seconds: batch.spread_seconds,
+            priority: batch.priority,
             ignores_windows: batch.ignores_windows,
             rolls_out: batch.rolls_out,
             approval: batch.approval,
@@ -178,6 +184,7 @@ pub(crate) struct Order {
     pub(crate) expiry_seconds: u32,
     pub(crate) start_at: Option<Timestamp>,
     pub(crate) spread_seconds: u32,
+    pub(crate) priority: Priority,
     pub(crate) ignores_windows: bool,
     /// How many others have to agree.
     pub(crate) approvals: u32,

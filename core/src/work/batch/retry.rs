@@ -54,6 +54,7 @@ impl BatchService<'_> {
             expiry_seconds: before.expiry_seconds,
             start_at: None,
             spread_seconds: before.spread_seconds,
+            priority: before.priority,
             ignores_windows: before.ignores_windows,
             approvals: self.approvals_for(kind),
             rollout,

@@ -55,7 +55,7 @@ pub const BATCH_RETRY: Action = Action::new("batch.retry");
 #[derive(Debug)]
 pub(in crate::work) enum Begun<'a> {
     /// The same request made this batch before.
-    Before(BatchView),
+    Before(Box<BatchView>),
     /// The batch is there, and has its first runs; the others are on these devices.
     Now {
         batch: Box<Batch>,
@@ -147,7 +147,7 @@ impl<'a> BatchService<'a> {
         key: Option<BatchId>,
     ) -> Result<BatchView> {
         let (batch, made, rest) = match self.begin_order(context, kind, &order, key).await? {
-            Begun::Before(view) => return Ok(view),
+            Begun::Before(view) => return Ok(*view),
             Begun::Now { batch, made, rest } => (batch, made, rest),
         };
         let states = count_states(&made.runs);
@@ -237,7 +237,7 @@ impl<'a> BatchService<'a> {
                         due.started(&mut tx, id)?;
                         tx.commit().await?;
                     }
-                    return Ok(Begun::Before(known));
+                    return Ok(Begun::Before(Box::new(known)));
                 }
                 let now = tx.now();
                 let start_at = check_start(order.start_at, now)?;
@@ -425,6 +425,7 @@ fn new_batch(
         retried_by: None,
         expanding_since: (devices.len() > STEP).then_some(now),
         spread_seconds: order.spread_seconds,
+        priority: order.priority,
         ignores_windows: order.ignores_windows,
         release_at,
         cancelled_at: None,

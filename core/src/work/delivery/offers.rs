@@ -23,6 +23,8 @@ use crate::{
 const DELIVERY: &str = "delivery";
 /// The most open runs of a device that are looked at in one go.
 const MAX_OPEN: usize = 100;
+/// States in which a run is with its device.
+const WITH_DEVICE: [State; 3] = [State::Offered, State::Accepted, State::Running];
 /// How many times the edge of being offered again may be repeated.
 const MAX_ATTEMPTS: u32 = 1_000;
 
@@ -197,7 +199,7 @@ async fn manifests(devices: &[DeviceId], reader: &mut Reader) -> Result<HashMap<
     Ok(found.map(|found| (found.id, mark(found))).collect())
 }
 
-/// The open runs of devices, the oldest first.
+/// The open runs of devices, in due order.
 async fn open_runs(devices: &[DeviceId], reader: &mut Reader) -> Result<HashMap<DeviceId, Vec<Versioned<Run>>>> {
     let mut open: HashMap<_, Vec<_>> = devices.iter().map(|device| (*device, Vec::new())).collect();
     let page = reader
@@ -212,7 +214,14 @@ async fn open_runs(devices: &[DeviceId], reader: &mut Reader) -> Result<HashMap<
     // Somebody has very many.
     for device in devices {
         let page = PageRequest::new(Some(MAX_OPEN), None)?;
-        open.insert(*device, reader.list(&open_runs_of(&[*device]), &page).await?.items);
+        let mut runs = Vec::new();
+        // What it has counts, however urgent the others are that wait for it.
+        for states in [&WITH_DEVICE[..], &[State::Queued]] {
+            let states = Run::STATE.one_of(states.iter().map(|state| state.name()));
+            let query = open_runs_of(&[*device]).filter(states);
+            runs.extend(reader.list(&query, &page).await?.items);
+        }
+        open.insert(*device, runs);
     }
     Ok(open)
 }
@@ -220,7 +229,7 @@ async fn open_runs(devices: &[DeviceId], reader: &mut Reader) -> Result<HashMap<
 fn open_runs_of(devices: &[DeviceId]) -> Query<Run> {
     Query::all()
         .filter(Run::OPEN_ON.one_of(devices.iter().map(|device| device.uuid())))
-        .order(Run::CREATED_AT, Direction::Ascending)
+        .order(Run::TURN_AT, Direction::Ascending)
 }
 
 /// Withdraws a run that its device is kept from.

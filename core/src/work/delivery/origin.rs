@@ -18,7 +18,7 @@ use crate::{
     work::{
         Run, RunId, State,
         desired::{Occurrence, manifest::find_occurrences},
-        run::{Delivery, OUTPUT_LIMIT, RunOrigin},
+        run::{Delivery, OUTPUT_LIMIT, Priority, RunOrigin},
     },
 };
 
@@ -83,6 +83,8 @@ fn run(tx: &Tx, id: RunId, told: &Originated, occurrence: Occurrence, device: &D
         operation: occurrence.operation,
         params: occurrence.params,
         state: State::Draft,
+        priority: Priority::Normal,
+        due_at: at,
         delivery: Delivery::default(),
         created_at: at,
         // It was never to be offered.

@@ -45,7 +45,7 @@ mod tests {
         devices::DeviceId,
         kernel::SeededRandom,
         work::{
-            BatchId, RunId,
+            BatchId, Priority, RunId,
             operations::{refresh, shell},
             run::Delivery,
         },
@@ -82,6 +82,8 @@ mod tests {
                         'a' => State::Accepted,
                         _ => State::Queued,
                     },
+                    priority: Priority::Normal,
+                    due_at: now,
                     delivery: Delivery {
                         epoch: match how {
                             'o' => Some(7),

@@ -11,6 +11,7 @@ use crate::{
     work::{
         batch::{BatchId, PlannedTargets, RetryPolicy},
         rollouts::RolloutPolicy,
+        run::Priority,
         schedule::{MissedRuns, Schedule},
     },
 };
@@ -52,6 +53,8 @@ pub struct Plan {
     pub approvals: u32,
     /// Over how many seconds the beginnings of its runs are spread.
     pub spread_seconds: u32,
+    /// How urgent its work is.
+    pub priority: Priority,
     /// How its work goes from wave to wave; all at once where it does not.
     pub rollout: Option<RolloutPolicy>,
     /// How it is tried again by itself, if it is.
@@ -179,6 +182,8 @@ pub struct PlanView {
     pub approvals: u32,
     /// Over how many seconds the beginnings of its runs are spread.
     pub spread_seconds: u32,
+    /// How urgent its work is.
+    pub priority: Priority,
     /// How its work goes from wave to wave; all at once where it is null.
     pub rollout: Option<RolloutPolicy>,
     /// How it is tried again by itself where it does not succeed; null where it is not.

@@ -7,6 +7,7 @@ use crate::{
     work::{
         batch::{NewRetry, Targets},
         rollouts::NewRollout,
+        run::Priority,
         schedule::{NewMissedRuns, NewSchedule},
     },
 };
@@ -51,6 +52,9 @@ pub struct NewPlan {
     /// Over how many seconds the beginnings of its runs are spread, at most 86,400, so that not all devices work at once.
     #[serde(default)]
     pub spread_seconds: u32,
+    /// How urgent its work is.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     /// How its work goes from wave to wave; all at once when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -106,6 +110,8 @@ pub struct PlanChange {
     pub approvals: Option<u32>,
     /// Over how many seconds the beginnings of its runs are spread.
     pub spread_seconds: Option<u32>,
+    /// How urgent its work is.
+    pub priority: Option<Priority>,
     /// How its work goes from wave to wave; all at once when null.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<NewRollout>))]

@@ -33,6 +33,7 @@ pub(super) fn change_of(new: NewPlan) -> PlanChange {
         ignore_windows: Some(new.ignore_windows),
         approvals: Some(new.approvals),
         spread_seconds: Some(new.spread_seconds),
+        priority: Some(new.priority),
         rollout: Some(new.rollout),
         retry: Some(new.retry),
         schedule: Some(new.schedule),
@@ -59,6 +60,7 @@ pub(super) fn apply(plan: &mut Plan, change: &PlanChange, operations: &Operation
     put(&change.ignore_windows, &mut plan.ignore_windows);
     put(&change.approvals, &mut plan.approvals);
     put(&change.spread_seconds, &mut plan.spread_seconds);
+    put(&change.priority, &mut plan.priority);
     if let Some(schedule) = &change.schedule {
         let checked = schedule.as_ref().map(|schedule| schedule.check("/schedule", now));
         plan.schedule = checked.transpose()?;
@@ -95,6 +97,7 @@ pub(super) fn changed(before: &Plan, after: &Plan) -> Vec<&'static str> {
         ("ignore_windows", before.ignore_windows != after.ignore_windows),
         ("approvals", before.approvals != after.approvals),
         ("spread_seconds", before.spread_seconds != after.spread_seconds),
+        ("priority", before.priority != after.priority),
         ("rollout", before.rollout != after.rollout),
         ("retry", before.retry != after.retry),
         ("schedule", before.schedule != after.schedule),
@@ -124,6 +127,7 @@ fn request(plan: &Plan) -> BatchRequest {
         ignore_windows: Some(plan.ignore_windows),
         approvals: Some(plan.approvals),
         spread_seconds: plan.spread_seconds,
+        priority: plan.priority,
         rollout: plan.rollout.clone().map(NewRollout::from),
         retry: plan.retry.clone().map(NewRetry::from),
     }

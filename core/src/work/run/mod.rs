@@ -1,10 +1,12 @@
 //! Runs: one operation on one device.
 
 mod model;
+mod priority;
 mod service;
 mod state;
 
 pub use model::{Delivery, Ending, Run, RunEvent, RunId, RunOrigin, RunView, StateCount};
+pub use priority::Priority;
 pub use service::{RUN_CANCEL, RUN_NOT_FOUND, RunCounts, RunFilter, RunService};
 pub use state::{EDGES, Edge, State, Step};
 

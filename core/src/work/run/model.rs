@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Edge, State, Step};
+use super::{Edge, Priority, State, Step};
 use crate::{
     Entity,
     access::Actor,
@@ -83,6 +83,7 @@ pub struct Ending {
 #[entity(index = "batch, state")]
 #[entity(computed(open_on, reference, with = Run::open_on))]
 #[entity(computed(attention_at, int, with = Run::attention_at))]
+#[entity(computed(turn_at, int, with = Run::turn_at))]
 pub struct Run {
     /// Its id.
     #[entity(id)]
@@ -107,6 +108,10 @@ pub struct Run {
     /// Where it stands.
     #[entity(text)]
     pub state: State,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// When it was to begin, windows and waves aside: from then on it waits for its turn.
+    pub due_at: Timestamp,
     /// How far its offer got.
     pub delivery: Delivery,
     /// When it was created.
@@ -141,6 +146,11 @@ impl Run {
     pub fn open_on(&self) -> Option<DeviceId> {
         let is_open = (self.state == State::Queued && !self.on_hold) || self.state.is_with_device();
         is_open.then_some(self.device)
+    }
+
+    /// Its place among the runs that its device is to do: the earliest goes first.
+    pub fn turn_at(&self) -> Option<Timestamp> {
+        self.open_on().map(|_| self.priority.turn(self.due_at))
     }
 
     /// When the sweep has to look at the run, if nothing happens before.
@@ -240,6 +250,8 @@ pub struct RunView {
     pub state: State,
     /// Whether nothing more happens.
     pub terminal: bool,
+    /// How urgent it is. An open set: be ready for values that come later.
+    pub priority: Priority,
     /// How far its offer got.
     pub delivery: Delivery,
     /// When it was created.
@@ -272,6 +284,7 @@ impl From<Run> for RunView {
             params: run.params,
             state: run.state,
             terminal: run.state.is_terminal(),
+            priority: run.priority,
             delivery: run.delivery,
             created_at: run.created_at,
             expires_at: run.expires_at,

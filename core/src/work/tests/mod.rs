@@ -9,6 +9,7 @@ mod downloads;
 mod gates;
 mod heeding;
 mod plans;
+mod priorities;
 mod retries;
 mod rollouts;
 mod spreading;

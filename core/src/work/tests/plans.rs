@@ -40,6 +40,7 @@ impl Work {
             ignore_windows: true,
             approvals: 0,
             spread_seconds: 0,
+            priority: crate::work::Priority::Normal,
             retry: None,
             rollout: None,
             schedule: hourly(),
