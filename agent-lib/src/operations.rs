@@ -70,7 +70,7 @@ impl Operations {
     }
 
     async fn refresh(&self, offer: &OfferBody, output: OutputSink, mut cancellation: Cancellation) -> Ending {
-        let params: refresh::RefreshParams = match serde_json::from_value(offer.params.clone()) {
+        let params: refresh::RefreshParams = match serde_json::from_value((*offer.params).clone()) {
             Ok(params) => params,
             Err(error) => return Ending::failed("operation.params_invalid", error.to_string()),
         };

@@ -102,7 +102,7 @@ fn all(body: &OfferBody) -> Vec<u8> {
 
 fn no_parameters(body: &OfferBody) -> Vec<u8> {
     all(&OfferBody {
-        params: json!({}),
+        params: json!({}).into(),
         ..body.clone()
     })
 }
@@ -142,7 +142,8 @@ impl World {
             device: self.device,
             epoch: EPOCH,
             kind: (*self.dice.choose(&["shell", "packages.upgrade", "inventory.refresh"])).into(),
-            params,
+            params: params.into(),
+            secrets: Vec::new(),
             expires_at: NOW.plus(Duration::from_secs(1 + self.dice.below(3_600) as u64)),
             timeout_seconds: 30,
             output_limit_bytes: 1_000,

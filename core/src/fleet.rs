@@ -37,6 +37,7 @@ use crate::{
         ports::{BackupFolder, StorageOpener},
     },
     store::{Backend, Schema, Store, Switch},
+    work::secrets::SecretHolder,
     work::{
         Operations, RunId,
         batch::WindowsSeen,
@@ -75,6 +76,7 @@ struct Inner {
     jobs: Vec<Job>,
     retention: Vec<LaneRetention>,
     blob_holders: Vec<BlobHolder>,
+    secret_holders: Vec<SecretHolder>,
     blob_objects: Option<Arc<dyn ObjectStore>>,
     operations: Operations,
     /// Names this process among several that share a store.
@@ -236,6 +238,8 @@ impl FleetBuilder {
             .collect();
         let blob_holders = self.modules.iter().flat_map(|module| module.blob_holders.clone());
         let blob_holders = blob_holders.collect();
+        let secret_holders = self.modules.iter().flat_map(|module| module.secret_holders.clone());
+        let secret_holders = secret_holders.collect();
         let operations = Operations::new(self.modules.iter().flat_map(|module| module.operations.iter().copied()))?;
         let operations = operations.with_gates(self.modules.iter().flat_map(|module| module.gates.iter().copied()));
         let server = store.new_uuid();
@@ -263,6 +267,7 @@ impl FleetBuilder {
             jobs,
             retention,
             blob_holders,
+            secret_holders,
             blob_objects: self.blob_objects,
             operations,
             server,
@@ -460,6 +465,7 @@ impl Fleet {
         let inner = &self.inner;
         DeliveryService {
             store: &inner.store,
+            vault: self.vault(),
             operations: &inner.operations,
             settings: &inner.settings,
             devices: &inner.device_signals,

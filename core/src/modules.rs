@@ -15,7 +15,7 @@ use crate::{
     retention::LaneRetention,
     settings::SettingDefinition,
     store::{KindSchema, LaneSchema, LatestSchema, Schema},
-    work::{OperationKind, operations::Gate},
+    work::{OperationKind, operations::Gate, secrets::SecretHolder},
 };
 
 /// What a part of the domain brings along.
@@ -43,6 +43,8 @@ pub struct Module {
     pub retention: Vec<LaneRetention>,
     /// Columns that hold digests of blobs.
     pub blob_holders: Vec<BlobHolder>,
+    /// Columns that hold the ids of secrets among the parameters of work.
+    pub secret_holders: Vec<SecretHolder>,
     /// Work in the background.
     pub jobs: Vec<Job>,
 }

@@ -28,7 +28,7 @@ pub(crate) async fn run(
     output: &OutputSink,
     cancellation: &Cancellation,
 ) -> Ending {
-    let params: ShellParams = match serde_json::from_value(offer.params.clone()) {
+    let params: ShellParams = match serde_json::from_value((*offer.params).clone()) {
         Ok(params) => params,
         Err(error) => return Ending::failed("operation.params_invalid", error.to_string()),
     };

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use fleet_core::{
     kernel::Result,
     protocol::RunResult,
-    work::desired::{DesiredState, Occurrence},
+    work::{
+        desired::{DesiredState, Occurrence},
+        secrets::ResolvedParams,
+    },
 };
 
 use super::{
@@ -168,17 +171,27 @@ impl Keeper {
             occurrence: occurrence.id,
             version: self.look(|manifest, _| manifest.version),
             kind: occurrence.operation.clone(),
-            params: occurrence.params.clone(),
+            params: self.resolved(occurrence).unwrap_or_default(),
             timeout_seconds: occurrence.timeout_seconds,
             is_hidden,
             instead,
         }
     }
 
-    /// How it ends without being executed: this agent does not know its kind.
+    /// Its parameters with its secrets in clear; nothing where one of them is missing.
+    pub(super) fn resolved(&self, occurrence: &Occurrence) -> Option<ResolvedParams> {
+        self.look(|manifest, _| occurrence.params.resolve(&manifest.secrets))
+    }
+
+    /// How it ends without being executed: this agent does not know its kind, or lacks a secret.
     fn instead(&self, occurrence: &Occurrence) -> Option<Ending> {
-        let is_known = self.runs().kinds().contains(&occurrence.operation);
-        let why = || format!("this agent does not know the operation {}", occurrence.operation);
-        (!is_known).then(|| Ending::failed("operation.unknown", why()))
+        if !self.runs().kinds().contains(&occurrence.operation) {
+            let why = format!("this agent does not know the operation {}", occurrence.operation);
+            return Some(Ending::failed("operation.unknown", why));
+        }
+        // A manifest is taken over with all of its secrets, so that only a damaged file lacks one.
+        let why = "a secret of it is missing in the manifest that this agent keeps";
+        let is_missing = self.resolved(occurrence).is_none();
+        is_missing.then(|| Ending::failed("operation.secret_gone", why))
     }
 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use fleet_core::{
     kernel::{Randomness, random_bytes},
-    protocol::{MAX_MANIFEST, ManifestAnswer, ManifestRequest, assemble},
+    protocol::{MAX_MANIFEST, ManifestAnswer, ManifestRequest, assemble, needed_secrets},
     work::desired::manifest_digest,
 };
 
@@ -62,11 +62,19 @@ async fn ask(
     if !answer.verify(&dispatch, http.identity().device, &nonce) {
         return Err(untrusted("the manifest is not signed by the key that signs work"));
     }
-    Ok(assemble(&before.groups, &answer).map(|groups| Manifest {
+    Ok(put_together(answer, before))
+}
+
+/// The manifest of an answer, for somebody who has this one; nothing where it does not fit, or secrets are missing.
+fn put_together(answer: ManifestAnswer, before: &Manifest) -> Option<Manifest> {
+    let groups = assemble(&before.groups, &answer)?;
+    let secrets = needed_secrets(&groups, &answer.parts.reverts, &before.secrets, &answer.parts.secrets)?;
+    Some(Manifest {
         version: answer.body.version,
         digest: answer.body.digest,
         groups,
         windows: answer.parts.windows,
         reverts: answer.parts.reverts,
-    }))
+        secrets,
+    })
 }

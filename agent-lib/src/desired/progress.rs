@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fleet_core::{
     kernel::Timestamp,
-    protocol::RunResult,
+    protocol::{RunResult, Secrets},
     work::{
         desired::{ActionId, ManifestGroup, Occurrence},
         windows::HeldWindow,
@@ -21,6 +21,9 @@ pub(super) struct Manifest {
     pub groups: Vec<ManifestGroup>,
     pub windows: Vec<HeldWindow>,
     pub reverts: Vec<Occurrence>,
+    /// What the references in it stand for. They hold what it takes to apply it while no server is there.
+    #[serde(default)]
+    pub secrets: Secrets,
 }
 
 impl Manifest {

@@ -217,7 +217,7 @@ impl Executor {
                 .env("SHELL", if user.shell.is_empty() { "/bin/sh" } else { &user.shell });
         }
         command
-            .envs(&spec.environment)
+            .envs(spec.variables())
             .env(MARK, run.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

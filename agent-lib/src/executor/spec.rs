@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use fleet_core::{
     kernel::{Result, Timestamp},
     protocol::{OfferBody, RunResult},
-    work::operations::shell::ShellParams,
+    work::{operations::shell::ShellParams, secrets::SecretText},
 };
 
 use super::SPEC_INVALID;
@@ -43,6 +43,8 @@ pub struct ShellSpec {
     pub working_directory: Option<PathBuf>,
     /// Additions to its environment.
     pub environment: BTreeMap<String, String>,
+    /// The same, of values that are not printed.
+    pub secret_environment: BTreeMap<String, SecretText>,
     /// Who it runs as: a name in the device's user database; the agent's own user by default. It has that user's primary
     /// group only.
     pub run_as: Option<String>,
@@ -67,6 +69,7 @@ impl ShellSpec {
             },
             working_directory: None,
             environment: BTreeMap::new(),
+            secret_environment: BTreeMap::new(),
             run_as: None,
             timeout: Duration::from_secs(300),
             grace: GRACE,
@@ -85,6 +88,7 @@ impl ShellSpec {
             },
             working_directory: params.working_directory.as_ref().map(PathBuf::from),
             environment: params.environment.clone(),
+            secret_environment: params.secret_env.clone(),
             run_as: params.run_as.clone(),
             timeout: Duration::from_secs(u64::from(offer.timeout_seconds)),
             output_limit_bytes: offer.output_limit_bytes,
@@ -99,6 +103,14 @@ impl ShellSpec {
             other.clone_into(text);
         }
         self
+    }
+
+    /// All additions to its environment, secret or not.
+    pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let secret = self.secret_environment.iter();
+        let secret = secret.map(|(name, value)| (name.as_str(), value.reveal()));
+        let open = self.environment.iter();
+        open.map(|(name, value)| (name.as_str(), value.as_str())).chain(secret)
     }
 
     /// Refuses what the operating system cannot express.
@@ -119,15 +131,14 @@ impl ShellSpec {
             .map(|path| path.as_os_str().as_encoded_bytes());
         if program.contains('\0')
             || arguments.iter().any(|argument| argument.contains('\0'))
-            || self.environment.values().any(|value| value.contains('\0'))
+            || self.variables().any(|(_, value)| value.contains('\0'))
             || directory.is_some_and(|path| path.contains(&0))
         {
             return refuse("programs, arguments, directories and environment variables cannot hold U+0000");
         }
         if self
-            .environment
-            .keys()
-            .any(|name| name.is_empty() || name.contains(['=', '\0']))
+            .variables()
+            .any(|(name, _)| name.is_empty() || name.contains(['=', '\0']))
         {
             return refuse("the name of an environment variable is not empty and holds no =");
         }

@@ -103,18 +103,21 @@ impl OutputSink {
 
     /// Takes text; cuts it into pieces that fit a frame.
     pub async fn write(&self, stream: OutputStream, text: &str) {
-        let mut rest = text;
-        while !rest.is_empty() {
-            let mut end = rest.len().min(MAX_CHUNK);
-            while !rest.is_char_boundary(end) {
-                end -= 1;
-            }
-            let (piece, after) = rest.split_at(end);
+        for piece in pieces(text) {
             // Nobody listens any more only when the agent stops.
             let _ = self.chunks.send((stream, piece.to_owned())).await;
-            rest = after;
         }
     }
+}
+
+/// A text in pieces that fit a frame.
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(MAX_CHUNK));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// Tells a run that it is to stop.

@@ -14,6 +14,7 @@ use super::{
     manager::{Runs, finished},
     output,
     recovery::interrupted,
+    redaction::Redaction,
 };
 use crate::{
     journal::{JOURNAL_DISK_FULL, Record},
@@ -93,25 +94,32 @@ impl Runs {
         self.inner.changed.notify_one();
 
         let (sender, mut chunks) = mpsc::channel(16);
+        let mut redaction = Redaction::of(&offer);
         let store = async {
             let mut batch = Vec::new();
             while chunks.recv_many(&mut batch, 16).await > 0 {
-                self.store(run, batch.drain(..)).await;
+                self.store(run, redaction.take(batch.drain(..))).await;
             }
+            self.store(run, redaction.rest()).await;
+            redaction
         };
-        let (ending, ()) = tokio::join!(
+        let (ending, redaction) = tokio::join!(
             self.inner
                 .execute
                 .execute(&offer, OutputSink::new(sender), cancellation),
             store
         );
+        let ending = redaction.ending(ending);
         tracing::info!(%run, kind = offer.kind, result = ?ending.result, exit_code = ending.exit_code, "run ended");
         self.end(run, ending).await
     }
 
     /// Writes output into the journal. What the journal does not take is lost, and a remark in the output says how much it was: the
     /// run itself matters more.
-    pub(super) async fn store(&self, run: RunId, chunks: impl Iterator<Item = (OutputStream, String)>) {
+    pub(super) async fn store(&self, run: RunId, chunks: Vec<(OutputStream, String)>) {
+        if chunks.is_empty() {
+            return;
+        }
         let (mut next, remark) = self
             .table()
             .get(&run)

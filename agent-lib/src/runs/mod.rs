@@ -7,6 +7,7 @@
 //! recovery.rs   the runs of before a restart
 //! sending.rs    what a session tells, and what the server has stored;  sent.rs what it has told
 //! output.rs     output, in the journal and as it is sent
+//! redaction.rs  takes secrets out of all that a run tells;  redactor.rs out of one stream of text
 //! ```
 
 mod execute;
@@ -15,6 +16,8 @@ mod manager;
 mod output;
 mod own;
 mod recovery;
+mod redaction;
+mod redactor;
 mod sending;
 mod sent;
 #[cfg(test)]

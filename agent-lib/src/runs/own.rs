@@ -13,7 +13,7 @@ use fleet_core::{
     devices::DeviceId,
     kernel::{Clock as _, EntityId as _, Error, Result, Timestamp},
     protocol::{OfferBody, Originated, OutputStream},
-    work::RunId,
+    work::{RunId, secrets::ResolvedParams},
 };
 use tokio::sync::{Mutex, mpsc, watch};
 use uuid::Uuid;
@@ -22,6 +22,7 @@ use super::{
     Cancellation, Ending, OutputSink,
     execute::Begin,
     manager::{Entry, Held, Runs},
+    redaction::Redaction,
 };
 use crate::{journal::Record, policy::Refusal};
 
@@ -44,7 +45,7 @@ pub struct Own {
     /// The kind of operation.
     pub kind: String,
     /// Its parameters.
-    pub params: serde_json::Value,
+    pub params: ResolvedParams,
     /// How long it may take, in seconds.
     pub timeout_seconds: u32,
     /// Whether nobody is told of it before it has ended.
@@ -87,7 +88,7 @@ impl Runs {
         if own.instead.is_none() {
             self.inner
                 .policy
-                .permits(&own.kind, &own.params, self.inner.clock.now())?;
+                .permits(&own.kind, &own.params.params, self.inner.clock.now())?;
         }
         let at = self.next_moment();
         let run = RunId::originated(own.device, own.occurrence, at);
@@ -96,7 +97,8 @@ impl Runs {
             device: own.device,
             epoch: 0,
             kind: own.kind,
-            params: own.params,
+            params: own.params.params,
+            secrets: own.params.secrets,
             expires_at: at,
             timeout_seconds: own.timeout_seconds,
             output_limit_bytes: OUTPUT_LIMIT,
@@ -119,11 +121,14 @@ impl Runs {
             held: Mutex::default(),
         });
         let (sender, mut chunks) = mpsc::channel(16);
+        let mut redaction = Redaction::of(&offer);
         let store = async {
             let mut batch = Vec::new();
             while chunks.recv_many(&mut batch, 16).await > 0 {
-                quiet.take(batch.drain(..)).await;
+                quiet.take(redaction.take(batch.drain(..))).await;
             }
+            quiet.take(redaction.rest()).await;
+            redaction
         };
         let begin: Arc<dyn Begin> = quiet.clone();
         let execute = async {
@@ -136,8 +141,8 @@ impl Runs {
                 }
             }
         };
-        let (ending, ()) = tokio::join!(execute, store);
-        let end = quiet.end(at, ending).await;
+        let (ending, redaction) = tokio::join!(execute, store);
+        let end = quiet.end(at, redaction.ending(ending)).await;
         drop((own_turn, turn));
         Ok(end)
     }
@@ -214,14 +219,13 @@ struct HeldBack {
 }
 
 impl Quiet {
-    async fn take(&self, chunks: impl Iterator<Item = (OutputStream, String)>) {
+    async fn take(&self, chunks: Vec<(OutputStream, String)>) {
         let mut held = self.held.lock().await;
-        let chunks: Vec<_> = chunks.collect();
         for (_, text) in &chunks {
             held.printed.update(text.as_bytes());
         }
         if held.is_begun {
-            self.runs.store(self.offer.run, chunks.into_iter()).await;
+            self.runs.store(self.offer.run, chunks).await;
             return;
         }
         for (stream, text) in chunks {
@@ -267,7 +271,7 @@ impl Quiet {
         };
         self.runs.insert(run, entry);
         held.is_begun = true;
-        self.runs.store(run, std::mem::take(&mut held.output).into_iter()).await;
+        self.runs.store(run, std::mem::take(&mut held.output)).await;
         Ok(())
     }
 

@@ -103,7 +103,7 @@ impl Updater {
 
     /// Executes `agent.update`. Where a version is ordered, the agent begins anew, and the run with it: it is told what has become of it.
     pub async fn execute(&self, offer: &OfferBody, output: &OutputSink, mut cancellation: Cancellation) -> Ending {
-        let params: AgentUpdateParams = match serde_json::from_value(offer.params.clone()) {
+        let params: AgentUpdateParams = match serde_json::from_value((*offer.params).clone()) {
             Ok(params) => params,
             Err(error) => return Ending::failed("operation.params_invalid", error.to_string()),
         };

@@ -5,11 +5,11 @@ use std::time::Duration;
 use fleet_core::{
     access::Actor,
     devices::{DeviceId, inventory::ContentHash},
-    kernel::{EntityId as _, Timestamp},
+    kernel::{EntityId as _, MasterKey, Sealer, SeededRandom, Timestamp},
     protocol::OutputStream,
     store::Result,
     work::{
-        Approval, Batch, BatchId, Plan, PlanId, Priority, Run, RunId, State,
+        Approval, Batch, BatchId, Plan, PlanId, Priority, Run, RunId, State, StoredParams,
         approvals::{Decision, Verdict},
         batch::{AskedTargets, BatchTargets, Cause, PlannedTargets},
         output::Chunk,
@@ -17,6 +17,7 @@ use fleet_core::{
         rollouts::{FailureLimit, Phase, Rollout, RolloutOrder, RolloutPolicy, RolloutWave, Wave},
         run::{Delivery, Ending, RunEvent},
         schedule::{MissedRuns, Schedule},
+        secrets::{OperationSecret, OperationSecretId},
         windows::{Outside, Window, WindowKind, WindowScope, WindowTimes},
     },
 };
@@ -263,15 +264,33 @@ impl Dataset {
         Dice::new(self.seed, "plan", 0).id(self.now().minus(MINUTE * 60 * 24 * 30))
     }
 
+    /// A secret that the plan refers to.
+    async fn write_secret(&self, writer: &mut Writer<'_>, at: Timestamp) -> Result<OperationSecretId> {
+        let random = SeededRandom::new(self.seed);
+        let sealer = Sealer::new(MasterKey::generate(&random));
+        let id = Dice::new(self.seed, "secret", 0).id::<OperationSecretId>(at);
+        let sealed = sealer.seal(&format!("operation_secret/{id}"), b"s3cret", &random);
+        let secret = OperationSecret {
+            id,
+            sealed: sealed.map_err(|error| fleet_core::store::Error::Unavailable(error.into()))?,
+            created_at: at,
+            unreferenced_since: None,
+        };
+        writer.put(&secret).await?;
+        Ok(id)
+    }
+
     /// The plan that made every fifth batch.
     async fn write_plan(
         &self,
         writer: &mut Writer<'_>,
-        (operation, params): (&str, Json),
+        (operation, mut params): (&str, Json),
         actor: &Actor,
         at: Timestamp,
         batch: BatchId,
     ) -> Result<()> {
+        let secret = self.write_secret(writer, at).await?;
+        params["secret_env"] = json!({"TOKEN": {"$secret": secret.to_string()}});
         let plan = Plan {
             id: self.plan_id(),
             name: "Every night".into(),

@@ -238,6 +238,7 @@ mod tests {
             device: agent.device,
             epoch,
             kind: "shell".into(),
+            secrets: Vec::new(),
             params: serde_json::json!({"script": "uname -r"}),
             expires_at: now.plus(Duration::from_secs(60)),
             timeout_seconds: 30,

@@ -7,14 +7,26 @@ use crate::work::{
     desired::Catalogues,
     output::OutputService,
     rollouts::{RolloutBell, Rollouts},
+    secrets::{SecretHolder, Vault},
     windows::WindowService,
 };
 
 impl Fleet {
+    pub(crate) fn vault(&self) -> Vault<'_> {
+        Vault {
+            store: &self.inner.store,
+            sealer: &self.inner.sealer,
+        }
+    }
+
+    pub(crate) fn secret_holders(&self) -> impl Iterator<Item = SecretHolder> {
+        self.inner.secret_holders.iter().copied()
+    }
+
     /// Creates and reads batches.
     pub fn batches(&self) -> BatchService<'_> {
         BatchService::new(
-            &self.inner.store,
+            self.vault(),
             &self.inner.operations,
             &self.inner.settings,
             &self.inner.dynamic_groups,
@@ -25,7 +37,7 @@ impl Fleet {
 
     /// Reads, changes and starts plans.
     pub fn plans(&self) -> PlanService<'_> {
-        PlanService::new(&self.inner.store, &self.inner.operations, self.batches())
+        PlanService::new(self.vault(), &self.inner.operations, self.batches())
     }
 
     /// What somebody has to agree to.

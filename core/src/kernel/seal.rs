@@ -180,6 +180,16 @@ impl Sealer {
         Ok(Zeroizing::new(secret))
     }
 
+    /// What tells a secret from others and tells nothing about it to whoever has no master key: 16 bytes in hexadecimal digits. Under
+    /// another master key it is another.
+    pub fn fingerprint(&self, secret: &[u8]) -> String {
+        let key = Zeroizing::new(blake3::derive_key(
+            "fleet fingerprint of secrets v1",
+            &*self.current().0,
+        ));
+        hex::encode(&blake3::keyed_hash(&key, secret).as_bytes()[..16])
+    }
+
     fn cipher(&self, id: &str) -> Result<XChaCha20Poly1305, SealError> {
         let key = self.keys.get(id).ok_or_else(|| SealError::KeyMissing(id.to_owned()))?;
         Ok(XChaCha20Poly1305::new(&(*key.0).into()))

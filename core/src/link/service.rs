@@ -311,7 +311,7 @@ impl<'a> LinkService<'a> {
             )]);
         }
         let (known, now) = (self.fleet.known_devices(), self.fleet.clock().now());
-        let mut frames = self.handed(session, known.is_let_in(session.device, now))?;
+        let mut frames = self.handed(session, known.is_let_in(session.device, now)).await?;
         // Whoever claimed it wakes the session when that is over.
         if !known.is_claimed(session.device) && !known.is_settled(session.device, session.epoch, now) {
             frames.extend(Box::pin(self.read_pending(session, now)).await?);
@@ -336,7 +336,7 @@ impl<'a> LinkService<'a> {
     }
 
     /// What was handed to the session, signed. Where it is not known that the device is still let in, nothing: the look finds it.
-    fn handed(&self, session: &Session, is_let_in: bool) -> Result<Vec<ServerFrame>> {
+    async fn handed(&self, session: &Session, is_let_in: bool) -> Result<Vec<ServerFrame>> {
         let inboxes = self.fleet.inboxes();
         let Some(run) = inboxes.take(session) else {
             return Ok(Vec::new());
@@ -350,8 +350,14 @@ impl<'a> LinkService<'a> {
             return Err(key_changed());
         }
         let delivery = self.fleet.delivery();
-        let offer = delivery.sign(*run, session.device, session.epoch, &dispatch.key)?;
-        Ok(vec![ServerFrame::Offer(Box::new(offer))])
+        // Boxed: what is handed is rare, and each beat of an idle session carries this future.
+        match Box::pin(delivery.sign(*run, session.device, session.epoch, &dispatch.key)).await {
+            Ok(offer) => Ok(vec![ServerFrame::Offer(Box::new(offer))]),
+            Err(error) => {
+                inboxes.doubt(session.device);
+                Err(error)
+            }
+        }
     }
 
     async fn read_pending(&self, session: &Session, now: Timestamp) -> Result<Vec<ServerFrame>> {
@@ -388,7 +394,9 @@ impl<'a> LinkService<'a> {
             self.fleet.inboxes().settle(session);
         }
         let is_news = self.fleet.sessions().tell_manifest(session, &manifest.digest);
-        let pending = delivery.sign_all(due, session.device, session.epoch, &dispatch.key)?;
+        let pending = delivery
+            .sign_all(due, session.device, session.epoch, &dispatch.key)
+            .await?;
         let offers = pending
             .offers
             .into_iter()

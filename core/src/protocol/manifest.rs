@@ -2,10 +2,11 @@
 //! for it, saying what it has, and is answered with the difference. What comes together is proved by one signature over its digest and
 //! the nonce of the question, so that nobody in between can give a device an older manifest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::{
     devices::DeviceId,
@@ -13,6 +14,7 @@ use crate::{
     work::{
         RunId,
         desired::{ManifestGroup, Occurrence, OnFailure, Rhythm, manifest_digest},
+        secrets::{OperationSecretId, SecretText},
         windows::HeldWindow,
     },
 };
@@ -57,6 +59,10 @@ pub struct ManifestAnswerBody {
     pub version: u64,
     /// BLAKE3 of the canonical bytes of `{"groups", "reverts", "windows"}`, in hexadecimal digits; empty where the device has none.
     pub digest: String,
+    /// BLAKE3 of the canonical bytes of the secrets that come along, in hexadecimal digits; left out where none do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub secrets_digest: Option<String>,
 }
 
 /// The manifest of a device, as the difference to what its agent has.
@@ -83,7 +89,15 @@ pub struct ManifestParts {
     pub windows: Vec<HeldWindow>,
     /// What is to be taken back.
     pub reverts: Vec<Occurrence>,
+    /// The secrets that what is new refers to, by their ids. The agent keeps them beside its manifest, which holds references only: so the
+    /// name of a manifest tells nothing about them.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
+    pub secrets: Secrets,
 }
+
+/// Secrets by their ids.
+pub type Secrets = BTreeMap<OperationSecretId, SecretText>;
 
 /// A group, whose occurrences the agent may have already.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,12 +187,13 @@ pub struct Reverted {
 }
 
 impl ManifestAnswer {
-    /// Signs a manifest. Fails when a text in it has no canonical form.
+    /// Signs a manifest, and the secrets that come along. Fails when a text in it has no canonical form.
     pub fn sign(
-        body: ManifestAnswerBody,
+        mut body: ManifestAnswerBody,
         parts: ManifestParts,
         dispatch: &SigningKey,
     ) -> Result<Self, canonical::CanonicalError> {
+        body.secrets_digest = secrets_digest(&parts.secrets)?;
         let signature = dispatch.sign(TAG, &canonical::to_vec(&body)?);
         Ok(Self { body, signature, parts })
     }
@@ -188,8 +203,30 @@ impl ManifestAnswer {
     pub fn verify(&self, dispatch: &PublicKey, device: DeviceId, nonce: &str) -> bool {
         let body = &self.body;
         let is_meant = body.device == device && body.nonce == nonce;
+        let is_meant = is_meant && secrets_digest(&self.parts.secrets).is_ok_and(|digest| digest == body.secrets_digest);
         is_meant && canonical::to_vec(body).is_ok_and(|message| dispatch.verifies(TAG, &message, &self.signature))
     }
+}
+
+fn secrets_digest(secrets: &Secrets) -> Result<Option<String>, canonical::CanonicalError> {
+    if secrets.is_empty() {
+        return Ok(None);
+    }
+    let bytes = Zeroizing::new(canonical::to_vec(secrets)?);
+    Ok(Some(blake3::hash(&bytes).to_hex().to_string()))
+}
+
+/// The secrets that somebody needs who has these already and is given others; nothing where one of them is missing.
+pub fn needed_secrets(
+    groups: &[ManifestGroup],
+    reverts: &[Occurrence],
+    have: &Secrets,
+    given: &Secrets,
+) -> Option<Secrets> {
+    let occurrences = groups.iter().flat_map(|group| &group.occurrences).chain(reverts);
+    let ids = occurrences.flat_map(|one| one.params.secret_ids());
+    let text = |id| given.get(&id).or_else(|| have.get(&id)).map(|text| (id, text.clone()));
+    ids.map(text).collect()
 }
 
 /// The groups, without the occurrences that somebody has who has these.
@@ -227,6 +264,7 @@ pub fn assemble(have: &[ManifestGroup], answer: &ManifestAnswer) -> Option<Vec<M
         groups: parts,
         windows,
         reverts,
+        ..
     } = &answer.parts;
     let groups: Vec<_> = parts.iter().map(group).collect::<Option<_>>()?;
     if answer.body.version == 0 {
@@ -251,6 +289,7 @@ mod tests {
     use crate::{
         kernel::{EntityId as _, SeededRandom},
         work::{
+            StoredParams,
             desired::{ActionId, DesiredState},
             windows::{Outside, WindowId, WindowKind, WindowTimes},
         },
@@ -269,6 +308,10 @@ mod tests {
         text.split_whitespace().map(group).collect()
     }
 
+    fn secret(number: u128) -> OperationSecretId {
+        OperationSecretId::from_uuid(Uuid::from_u128(number))
+    }
+
     fn occurrences(word: &str) -> Vec<Occurrence> {
         let letters: Vec<_> = word.chars().collect();
         let mut found = Vec::new();
@@ -280,7 +323,7 @@ mod tests {
                 action: ActionId::from_uuid(id),
                 generation: u64::from(next.unwrap_or(1)),
                 operation: "file".into(),
-                params: json!({"path": format!("/{letter}")}),
+                params: StoredParams::without_secrets(json!({"path": format!("/{letter}")})),
                 state: DesiredState::Present,
                 timeout_seconds: 60,
                 action_set: None,
@@ -305,6 +348,7 @@ mod tests {
     }
 
     fn answer(have: &str, groups_now: &str, reverts: &str) -> (ManifestAnswer, SigningKey) {
+        let secrets = Secrets::from([(secret(1), SecretText::from("hunter2".to_owned()))]);
         let dispatch = SigningKey::generate(&SeededRandom::new(1));
         let (now, reverts, windows) = (groups(groups_now), occurrences(reverts), vec![window()]);
         let body = ManifestAnswerBody {
@@ -312,11 +356,13 @@ mod tests {
             device: DeviceId::new(NOW, &SeededRandom::new(2)),
             version: 7,
             digest: manifest_digest(&now, &windows, &reverts).unwrap(),
+            secrets_digest: None,
         };
         let parts = ManifestParts {
             groups: difference(&groups(have), now),
             windows,
             reverts,
+            secrets,
         };
         (ManifestAnswer::sign(body, parts, &dispatch).unwrap(), dispatch)
     }
@@ -328,9 +374,9 @@ mod tests {
         let parts = answer.parts.groups.iter().flat_map(|group| &group.occurrences);
         let whole: String = parts
             .filter_map(|part| match part {
-                OccurrencePart::Whole(occurrence) => {
-                    occurrence.params["path"].as_str().map(|path| path[1..].to_owned())
-                }
+                OccurrencePart::Whole(occurrence) => occurrence.params.shown()["path"]
+                    .as_str()
+                    .map(|path| path[1..].to_owned()),
                 OccurrencePart::Same { .. } => None,
             })
             .collect();
@@ -384,7 +430,7 @@ mod tests {
         assert!(!tampered(|answer| {
             let part = &mut answer.parts.groups[0].occurrences[0];
             if let OccurrencePart::Whole(occurrence) = part {
-                occurrence.params["path"] = "/etc/shadow".into();
+                occurrence.params = StoredParams::without_secrets(json!({"path": "/etc/shadow"}));
             }
         }));
         assert!(!tampered(|answer| {

@@ -41,7 +41,8 @@ pub use frames::{
 pub use handover::{Handover, MAX_HANDOVERS, follows};
 pub use manifest::{
     Applied, Failing, GroupPart, MAX_FAILING, MAX_MANIFEST, ManifestAnswer, ManifestAnswerBody, ManifestMark,
-    ManifestParts, ManifestRequest, OccurrencePart, Originated, Reverted, assemble, difference,
+    ManifestParts, ManifestRequest, OccurrencePart, Originated, Reverted, Secrets, assemble, difference,
+    needed_secrets,
 };
 pub use offer::{Offer, OfferBody, OfferError};
 pub use release::{

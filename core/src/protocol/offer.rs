@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     devices::DeviceId,
     kernel::{PublicKey, Signature, SigningKey, Timestamp, canonical},
-    work::RunId,
+    work::{GivenParams, RunId},
 };
 
 const TAG: &str = "fleet offer v1";
@@ -21,8 +21,11 @@ pub struct OfferBody {
     pub epoch: u64,
     /// The kind of operation.
     pub kind: String,
-    /// Its parameters.
-    pub params: serde_json::Value,
+    /// Its parameters, secrets among them in clear.
+    pub params: GivenParams,
+    /// Where in them secrets stand, as JSON pointers (RFC 6901): whatever the run prints, these values are taken out of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// Not to be accepted at this time or later, by the server's clock.
     pub expires_at: Timestamp,
     /// How long it may run, in seconds.
@@ -114,7 +117,8 @@ mod tests {
             device: DeviceId::new(now, &random),
             epoch: 7,
             kind: "shell".into(),
-            params: serde_json::json!({"script": "uname -a", "environment": {"B": "2", "A": "1"}}),
+            secrets: Vec::new(),
+            params: serde_json::json!({"script": "uname -a", "environment": {"B": "2", "A": "1"}}).into(),
             expires_at: now.plus(std::time::Duration::from_secs(60)),
             timeout_seconds: 30,
             output_limit_bytes: 1_000,

@@ -13,6 +13,7 @@
 //! delivery/    offers to devices, what devices answer, the sweep
 //! output/      what runs print
 //! rollouts/    work that goes from wave to wave
+//! secrets/     secrets among parameters: sealed where they come in, opened where they leave for a device
 //! schedule/    when: once, or again and again by a cron expression in a time zone; pure
 //! desired/     what devices shall be, and stay: actions, assignments, manifests
 //! windows/     when devices may be changed, and when they must not be
@@ -41,6 +42,7 @@ pub mod plans;
 pub mod rollouts;
 pub mod run;
 pub mod schedule;
+pub mod secrets;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,7 @@ pub use operations::{OperationKind, Operations};
 pub use plans::{Plan, PlanId, PlanService, PlanView};
 pub use rollouts::{Rollout, RolloutService, RolloutView};
 pub use run::{Priority, Run, RunCounts, RunFilter, RunId, RunService, RunView, State};
+pub use secrets::{GivenParams, StoredParams};
 pub use settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor};
 
 use crate::access::Permission;

@@ -19,6 +19,7 @@ use super::{
     },
     rollouts::{ROLLOUT_ABORT, ROLLOUT_ADVANCE, ROLLOUT_PAUSE, ROLLOUT_RESUME, Rollout, RolloutOrder, advance_due},
     run::{RUN_CANCEL, RunEvent},
+    secrets,
     windows::{WINDOW_CREATE, WINDOW_DELETE, WINDOW_UPDATE, WINDOWS_READ, WINDOWS_WRITE, Window},
 };
 use crate::{
@@ -203,5 +204,6 @@ pub fn module() -> Module {
         ..Module::default()
     };
     desired::add_to(&mut module);
+    secrets::add_to(&mut module);
     module
 }

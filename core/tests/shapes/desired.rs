@@ -1,6 +1,7 @@
 //! What desired state stores.
 
 use fleet_core::protocol::{Applied, Failing};
+use fleet_core::work::StoredParams;
 use fleet_core::work::desired::{
     ActionSet, Assignment, ChangeCounts, Definition, DesiredAction, DesiredChange, DesiredEdition, DesiredEditionId,
     DesiredState, DeviceOwners, DeviceSelections, Manifest, ManifestContent, ManifestContentId, Mode, OnFailure,
@@ -25,7 +26,7 @@ fn action() -> DesiredAction {
         name: "Motd".into(),
         description: "What people read first".into(),
         operation: "file".into(),
-        params: json!({"path": "/etc/motd", "content": "welcome\n"}),
+        params: StoredParams::without_secrets(json!({"path": "/etc/motd", "content": "welcome\n"})),
         state: DesiredState::Present,
         timeout_seconds: 300,
         rhythm: Some(nightly()),
@@ -76,7 +77,7 @@ fn occurrence(state: DesiredState) -> Occurrence {
         action: id(40),
         generation: 2,
         operation: "file".into(),
-        params: json!({"path": "/etc/motd", "content": "welcome\n", "state": state}),
+        params: StoredParams::without_secrets(json!({"path": "/etc/motd", "content": "welcome\n", "state": state})),
         state,
         timeout_seconds: 300,
         action_set: Some(id(41)),

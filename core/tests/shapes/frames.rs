@@ -307,7 +307,7 @@ fn an_offer_with_the_largest_parameters_fits_a_frame() {
     let mut offer = offer();
     offer.body.kind = "k".repeat(64);
     offer.body.epoch = u64::MAX;
-    offer.body.params = Json::String("x".repeat(MAX_PARAMS - 2));
+    offer.body.params = Json::String("x".repeat(MAX_PARAMS - 2)).into();
     assert_eq!(serde_json::to_string(&offer.body.params).unwrap().len(), MAX_PARAMS);
     assert!(
         serde_json::to_string(&ServerFrame::Offer(Box::new(offer)))

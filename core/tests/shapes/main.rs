@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   frames, signed, reports    the wire, a snapshot per family
-//!   access, agents, devices, inventory, settings, work    the bodies and index values that reach the store, a snapshot per module
+//!   access, agents, devices, inventory, secrets, settings, work    the bodies and index values that reach the store, a snapshot per module
 //!   schema                     what is declared: kinds, columns, indexes, lanes, latest values
 //!   corpus                     ../corpus/v*/: examples of every body that was ever stored; all of them must stay readable
 //! ```
@@ -25,6 +25,7 @@ mod inventory;
 mod reports;
 mod sample;
 mod schema;
+mod secrets;
 mod settings;
 mod signed;
 mod storage;

@@ -116,6 +116,7 @@ pub fn all() -> Vec<Sample> {
         super::devices::samples(),
         super::inventory::samples(),
         super::work::samples(),
+        super::secrets::samples(),
         super::desired::samples(),
     ]
     .into_iter()

@@ -4,7 +4,7 @@ use fleet_core::{
     access::Actor,
     protocol::OutputStream,
     work::{
-        Approval, Batch, Plan, Priority, Run, State,
+        Approval, Batch, Plan, Priority, Run, State, StoredParams,
         approvals::{Decision, Verdict},
         batch::{AskedTargets, BatchTargets, Cause, PlannedTargets, RetryPolicy},
         output::Chunk,
@@ -22,7 +22,7 @@ use crate::{
     values::{at, id, user, uuid},
 };
 
-fn queued() -> Run {
+pub fn queued() -> Run {
     Run {
         id: id(20),
         batch: Some(id(21)),
@@ -30,7 +30,7 @@ fn queued() -> Run {
         device: id(10),
         device_name: "web-01".into(),
         operation: "shell".into(),
-        params: json!({"script": "uname -a", "interpreter": "/bin/sh"}),
+        params: StoredParams::without_secrets(json!({"script": "uname -a", "interpreter": "/bin/sh"})),
         state: State::Queued,
         priority: Priority::High,
         due_at: at(1),

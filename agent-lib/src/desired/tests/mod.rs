@@ -21,10 +21,10 @@ use fleet_core::{
     kernel::{EntityId as _, ManualClock, SeededRandom, SigningKey, Timestamp, named_uuid},
     protocol::{
         AgentFrame, Finished, ManifestAnswer, ManifestAnswerBody, ManifestMark, ManifestParts, ManifestRequest,
-        OfferBody, OutputStream, Recorded, RunResult, difference,
+        OfferBody, OutputStream, Recorded, RunResult, Secrets, difference,
     },
     work::{
-        RunId,
+        RunId, StoredParams,
         desired::{ActionId, DesiredState, ManifestGroup, Occurrence, OnFailure, Rhythm, RhythmTimes, manifest_digest},
         windows::HeldWindow,
     },
@@ -131,6 +131,7 @@ impl Carrier for Server {
             device: device(),
             version,
             digest: manifest_digest(&groups, &windows, &reverts).unwrap(),
+            secrets_digest: None,
         };
         let had = match request.have {
             Some(_) => self.had.lock().unwrap().clone(),
@@ -146,6 +147,7 @@ impl Carrier for Server {
             groups: parts,
             windows,
             reverts,
+            secrets: Secrets::new(),
         };
         let mut answer = ManifestAnswer::sign(body, parts, &self.dispatch).unwrap();
         if let Some(lie) = *self.lie.lock().unwrap() {
@@ -411,7 +413,7 @@ fn occurrence(label: &str, name: &str) -> Occurrence {
             .find(|kind| base.starts_with(kind))
             .unwrap_or("thing")
             .into(),
-        params: json!({"name": plain, "state": state}),
+        params: StoredParams::without_secrets(json!({"name": plain, "state": state})),
         state,
         timeout_seconds: 60,
         action_set: None,

@@ -14,7 +14,7 @@ impl World {
             name: path.into(),
             description: String::new(),
             operation: "directory".into(),
-            params: serde_json::json!({"path": path}),
+            params: serde_json::json!({"path": path}).into(),
             state: DesiredState::Present,
             timeout_seconds: None,
             rhythm: None,

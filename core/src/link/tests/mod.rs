@@ -182,7 +182,7 @@ async fn revoke(fleet: &Fleet, device: DeviceId) {
 async fn ask_for_work(fleet: &Fleet, device: DeviceId) {
     let request = BatchRequest {
         operation: "shell".into(),
-        params: serde_json::json!({"script": "true"}),
+        params: serde_json::json!({"script": "true"}).into(),
         targets: Targets::devices(vec![device]),
         timeout_seconds: None,
         expires_in_seconds: None,

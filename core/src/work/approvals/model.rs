@@ -7,7 +7,10 @@ use crate::{
     Entity,
     access::{Actor, Context},
     kernel::{Randomness, Timestamp},
-    work::batch::{Batch, BatchId},
+    work::{
+        StoredParams,
+        batch::{Batch, BatchId},
+    },
 };
 
 crate::define_id!(
@@ -57,7 +60,7 @@ pub struct Approval {
     /// The kind of operation.
     pub operation: String,
     /// Its parameters, frozen.
-    pub params: serde_json::Value,
+    pub params: StoredParams,
     /// How many runs the batch has.
     pub runs: u64,
     /// Who asked for the work.

@@ -82,7 +82,7 @@ pub(super) fn view(approval: Approval, now: Timestamp) -> ApprovalView {
         id: approval.id,
         batch: approval.batch,
         operation: approval.operation,
-        params: approval.params,
+        params: approval.params.shown(),
         runs: approval.runs,
         requested_by: approval.requested_by,
         needed: approval.needed,

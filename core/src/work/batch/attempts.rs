@@ -16,6 +16,7 @@ use crate::{
     work::{
         approvals::Approval,
         run::{Run, State},
+        secrets::SECRET_GONE,
     },
 };
 
@@ -133,7 +134,7 @@ impl BatchService<'_> {
             Err(error) if error.code() == NO_RETRY_PENDING => Ok(()),
             // What is refused is refused again: that must not go on for ever.
             Err(error)
-                if error.code() == NOTHING_TO_RETRY
+                if matches!(error.code(), NOTHING_TO_RETRY | SECRET_GONE)
                     || matches!(
                         error.class(),
                         Class::Invalid | Class::Denied | Class::NotFound | Class::TooLarge
@@ -161,6 +162,7 @@ impl BatchService<'_> {
         let identity = canonical::to_vec(&("attempt", before.id)).map_err(Error::internal)?;
         let order = Order {
             params: before.params.clone(),
+            secrets: Vec::new(),
             targets: Targets::devices(devices),
             timeout_seconds: before.timeout_seconds,
             expiry_seconds: before.expiry_seconds,

@@ -33,7 +33,7 @@ pub use request::{BatchFilter, BatchRequest, BatchRetry, BatchView};
 pub use resolve::{NO_TARGETS, TOO_MANY_TARGETS};
 pub use retry::NOTHING_TO_RETRY;
 pub use retry_policy::{NewRetry, RETRY_NOT_IDEMPOTENT, RetryPolicy};
-pub(crate) use rules::{MAX_APPROVALS, MAX_EXPIRY_SECONDS, check_request};
+pub(crate) use rules::{MAX_APPROVALS, MAX_EXPIRY_SECONDS, check_rest};
 pub(crate) use service::existing;
 pub use service::{
     BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_NOT_FOUND, BATCH_RELEASE, BATCH_RETRY, BatchService, KEY_REUSED,

@@ -16,6 +16,7 @@ use crate::{
         rollouts::TURN_WITHIN,
         run::{Priority, RunId, State},
         schedule::jitter,
+        secrets::{OperationSecretId, StoredParams},
     },
 };
 
@@ -45,6 +46,7 @@ pub enum Cause {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "batch", version = 1)]
 #[entity(computed(release_turn, int, with = Batch::release_turn))]
+#[entity(computed(secrets, reference, many, with = Batch::needed_secrets))]
 pub struct Batch {
     /// Its id.
     #[entity(id)]
@@ -60,7 +62,7 @@ pub struct Batch {
     #[entity(text)]
     pub operation: String,
     /// Its parameters, frozen.
-    pub params: serde_json::Value,
+    pub params: StoredParams,
     /// How long a run may take, in seconds.
     pub timeout_seconds: u32,
     /// How long a run waits for its device once it may begin, in seconds.
@@ -129,6 +131,15 @@ pub struct BatchTargets {
 }
 
 impl Batch {
+    /// The secrets of runs that are still to be made; those of the others are held by the runs.
+    fn needed_secrets(&self) -> Vec<OperationSecretId> {
+        let makes_runs = self.expanding_since.is_some() || self.retrying_since.is_some() || self.retry_at.is_some();
+        match makes_runs {
+            true => self.params.secret_ids(),
+            false => Vec::new(),
+        }
+    }
+
     /// Whether some of its runs may wait that are to be looked at: its time has come, or somebody agreed to it.
     pub(super) fn has_begun(&self, now: Timestamp) -> bool {
         // What was agreed to is told so at once, however much later it begins: what waits for approval expires with that.

@@ -7,10 +7,12 @@ use crate::{
     access::Actor,
     kernel::Timestamp,
     work::{
+        GivenParams, StoredParams,
         approvals::ApprovalId,
         plans::{Due, PlanId},
         rollouts::{NewRollout, RolloutPolicy},
         run::{Priority, State, StateCount},
+        secrets::OperationSecret,
     },
 };
 
@@ -25,7 +27,7 @@ pub struct BatchRequest {
     /// Its parameters.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub params: serde_json::Value,
+    pub params: GivenParams,
     /// Which devices.
     pub targets: Targets,
     /// How long a run may take, in seconds; the kind's default when left out.
@@ -153,7 +155,7 @@ impl BatchView {
             plan: batch.plan,
             targets: batch.targets,
             operation: batch.operation,
-            params: batch.params,
+            params: batch.params.shown(),
             created_by: batch.created_by,
             created_at: batch.created_at,
             start_at: batch.start_at,
@@ -178,7 +180,9 @@ impl BatchView {
 /// A request that was checked, of whatever cause.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
-    pub(crate) params: serde_json::Value,
+    pub(crate) params: StoredParams,
+    /// The secrets that came with the request; those of earlier work are there already.
+    pub(crate) secrets: Vec<OperationSecret>,
     pub(crate) targets: Targets,
     pub(crate) timeout_seconds: u32,
     pub(crate) expiry_seconds: u32,

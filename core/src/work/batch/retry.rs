@@ -49,6 +49,7 @@ impl BatchService<'_> {
         let rollout = reader.get::<Rollout>(id).await?.map(|rollout| rollout.value.policy);
         let order = Order {
             params: before.params,
+            secrets: Vec::new(),
             targets: Targets::devices(devices),
             timeout_seconds: before.timeout_seconds,
             expiry_seconds: before.expiry_seconds,

@@ -6,7 +6,7 @@ use super::{BatchRequest, Cause, MAX_TARGETS, Targets, request::Order};
 use crate::{
     devices::groups::{query::DeviceQuery, query_refused},
     kernel::{Error, Result, Timestamp, canonical},
-    work::{OperationKind, State, schedule::MAX_JITTER_SECONDS},
+    work::{OperationKind, State, StoredParams, schedule::MAX_JITTER_SECONDS, secrets::Intake},
 };
 
 /// The longest that a run may wait for its device, in seconds: 30 days.
@@ -31,9 +31,30 @@ pub(super) const UNSUCCESSFUL: [State; 5] = [
     State::Indeterminate,
 ];
 
-/// Checks a request against the kind that it asks for. `approvals` is how many have to agree to this kind whatever is asked for.
-pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approvals: u32) -> Result<Order> {
-    let params = kind.check_params(request.params.clone())?;
+/// Takes in the parameters of a request, and checks it against the kind that it asks for. `approvals` is how many have to agree to this
+/// kind whatever is asked for.
+pub(super) fn check_request(
+    kind: &OperationKind,
+    request: &BatchRequest,
+    approvals: u32,
+    mut intake: Intake<'_>,
+) -> Result<Order> {
+    let params = intake.take(kind, &request.params, None, |params| kind.check_params(params))?;
+    let order = check_rest(kind, request, params.clone(), &intake.identity(&params), approvals)?;
+    Ok(Order {
+        secrets: intake.into_made(),
+        ..order
+    })
+}
+
+/// Checks what a request says beside its parameters, which were taken in already.
+pub(crate) fn check_rest(
+    kind: &OperationKind,
+    request: &BatchRequest,
+    params: StoredParams,
+    identity_of_params: &serde_json::Value,
+    approvals: u32,
+) -> Result<Order> {
     let mut targets = request.targets.clone();
     check_targets(&targets)?;
     targets.devices = sorted(targets.devices);
@@ -73,7 +94,7 @@ pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
     let ignores_windows = request.ignore_windows.unwrap_or(request.start_at.is_none());
     let identity = canonical::to_vec(&(
         kind.name,
-        &params,
+        identity_of_params,
         &targets,
         (
             timeout_seconds,
@@ -90,6 +111,7 @@ pub(crate) fn check_request(kind: &OperationKind, request: &BatchRequest, approv
     .map_err(Error::internal)?;
     Ok(Order {
         params,
+        secrets: Vec::new(),
         targets,
         timeout_seconds,
         expiry_seconds,

@@ -28,6 +28,7 @@ use crate::{
         plans::Due,
         rollouts::{self, Rollouts},
         run::{Run, RunId, State, StateCount},
+        secrets::Vault,
         settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor},
     },
 };
@@ -68,6 +69,7 @@ pub(in crate::work) enum Begun<'a> {
 #[derive(Debug)]
 pub struct BatchService<'a> {
     pub(super) store: &'a Store,
+    vault: Vault<'a>,
     pub(super) operations: &'a Operations,
     settings: &'a Settings,
     dynamic: &'a DynamicGroups,
@@ -95,7 +97,7 @@ pub fn batch_id_for_key(actor: &Actor, route: &str, key: &str) -> BatchId {
 
 impl<'a> BatchService<'a> {
     pub(crate) fn new(
-        store: &'a Store,
+        vault: Vault<'a>,
         operations: &'a Operations,
         settings: &'a Settings,
         dynamic: &'a DynamicGroups,
@@ -103,7 +105,8 @@ impl<'a> BatchService<'a> {
         runs: &'a Signals<RunId>,
     ) -> Self {
         Self {
-            store,
+            store: vault.store,
+            vault,
             operations,
             settings,
             dynamic,
@@ -122,7 +125,10 @@ impl<'a> BatchService<'a> {
 
     fn order(&self, request: &BatchRequest) -> Result<(&OperationKind, Order)> {
         let kind = self.operations.kind(&request.operation)?;
-        Ok((kind, check_request(kind, request, self.approvals_for(kind))?))
+        Ok((
+            kind,
+            check_request(kind, request, self.approvals_for(kind), self.vault.intake())?,
+        ))
     }
 
     /// How many have to agree to work of a kind, whatever is asked for.
@@ -279,6 +285,7 @@ impl<'a> BatchService<'a> {
                 let first = first.map(|(id, device)| (*id, device.as_deref()));
                 let made = Made::make(&mut tx, &batch, first, self.direct)?;
                 let rest = meant.iter().skip(STEP).copied().collect();
+                self.vault.hold(&mut tx, &batch.params, &order.secrets).await?;
                 tx.create(&batch)?;
                 tx.subject::<Batch>(id, kind.name);
                 tx.detail("runs", batch.runs);

@@ -16,6 +16,7 @@ use crate::{
         Run, RunId, State,
         desired::Manifest,
         run::{Edge, Ending, Step, event, step_run},
+        secrets::SECRET_GONE,
     },
 };
 
@@ -154,7 +155,19 @@ impl DeliveryService<'_> {
     /// Why a run is not offered after all: something keeps its kind from the device by now. What was offered already may be
     /// under way, and is offered again as it was.
     async fn refusal(&self, tx: &mut Tx, run: &Run) -> Result<Option<Error>> {
-        if run.state != State::Queued || !self.operations.has_gate(&run.operation) {
+        if run.state != State::Queued {
+            return Ok(None);
+        }
+        let secrets = run.params.secret_ids();
+        if !secrets.is_empty()
+            && let Err(refusal) = self.vault.open(tx.reader(), &secrets).await
+        {
+            return match refusal.code() == SECRET_GONE {
+                true => Ok(Some(refusal)),
+                false => Err(refusal),
+            };
+        }
+        if !self.operations.has_gate(&run.operation) {
             return Ok(None);
         }
         let device = tx.get::<Device>(run.device).await?;

@@ -45,7 +45,7 @@ mod tests {
         devices::DeviceId,
         kernel::SeededRandom,
         work::{
-            BatchId, Priority, RunId,
+            BatchId, Priority, RunId, StoredParams,
             operations::{refresh, shell},
             run::Delivery,
         },
@@ -76,7 +76,7 @@ mod tests {
                     device: DeviceId::new(now, &random),
                     device_name: "d".into(),
                     operation: operation.into(),
-                    params: serde_json::Value::Null,
+                    params: StoredParams::without_secrets(serde_json::Value::Null),
                     state: match how {
                         'o' | 'O' | 'c' => State::Offered,
                         'a' => State::Accepted,

@@ -1,5 +1,7 @@
 //! The use case: what devices are to do, and what they answer.
 
+use std::collections::BTreeMap;
+
 use super::{
     answers::{Answer, Report},
     offers::{Ask, Due},
@@ -12,7 +14,12 @@ use crate::{
     protocol::{Offer, OfferBody},
     settings::Settings,
     store::Store,
-    work::{Operations, Run, RunId, operations::Lane, output::OutputMeter},
+    work::{
+        Operations, Run, RunId, StoredParams,
+        operations::Lane,
+        output::OutputMeter,
+        secrets::{OperationSecretId, SECRET_GONE, SecretText, Vault},
+    },
 };
 
 /// Devices that ask on one view; their open runs are one page.
@@ -40,6 +47,7 @@ impl Default for Deliveries {
 #[derive(Debug)]
 pub struct DeliveryService<'a> {
     pub(crate) store: &'a Store,
+    pub(crate) vault: Vault<'a>,
     pub(crate) operations: &'a Operations,
     pub(crate) settings: &'a Settings,
     pub(crate) devices: &'a Signals<DeviceId>,
@@ -68,7 +76,7 @@ impl DeliveryService<'_> {
             in_doubt: false,
         };
         let due = self.due(ask).await?;
-        self.sign_all(due, device, epoch, dispatch)
+        self.sign_all(due, device, epoch, dispatch).await
     }
 
     /// The same, not signed yet, and how the device stands where that is not known. Fails when the device is gone or kept out.
@@ -76,36 +84,64 @@ impl DeliveryService<'_> {
         self.deliveries.asks.ask(ask, |asks| self.offer(asks)).await
     }
 
-    /// Signs what is due for a device in this session.
-    pub(crate) fn sign_all(&self, due: Due, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Pending> {
-        let offers = due.offered.into_iter();
-        let offers = offers.map(|run| self.sign(run, device, epoch, dispatch));
+    /// Signs what is due for a device in this session. A run whose secrets are gone is left out, and ends by the sweep: the others need
+    /// not wait for it.
+    pub(crate) async fn sign_all(
+        &self,
+        due: Due,
+        device: DeviceId,
+        epoch: u64,
+        dispatch: &SigningKey,
+    ) -> Result<Pending> {
+        let mut offers = Vec::with_capacity(due.offered.len());
+        for run in due.offered {
+            let id = run.id;
+            match self.sign(run, device, epoch, dispatch).await {
+                Ok(offer) => offers.push(offer),
+                Err(error) if error.code() == SECRET_GONE => {
+                    tracing::error!(run = %id, error = error.log(), "it is not sent to its device");
+                }
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Pending {
-            offers: offers.collect::<Result<_>>()?,
+            offers,
             cancels: due.cancels,
         })
     }
 
-    /// Signs a run that is offered to a device in this session.
-    pub(crate) fn sign(&self, run: Run, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Offer> {
-        let body = self.body(run, device, epoch)?;
+    /// Signs a run that is offered to a device in this session, with its secrets in clear.
+    pub(crate) async fn sign(&self, run: Run, device: DeviceId, epoch: u64, dispatch: &SigningKey) -> Result<Offer> {
+        let body = self.body(run, device, epoch).await?;
         Offer::sign(body, dispatch).map_err(Error::internal)
     }
 
-    fn body(&self, run: Run, device: DeviceId, epoch: u64) -> Result<OfferBody> {
+    async fn body(&self, run: Run, device: DeviceId, epoch: u64) -> Result<OfferBody> {
         let kind = self.operations.kind(&run.operation)?;
+        let secrets = self.secrets_of(&run.params).await?;
+        let lacking = || SECRET_GONE.error("a secret of this work is not kept any more");
+        let resolved = run.params.resolve(&secrets).ok_or_else(lacking)?;
         Ok(OfferBody {
             run: run.id,
             device,
             epoch,
             kind: run.operation,
-            params: run.params,
+            params: resolved.params,
+            secrets: resolved.secrets,
             expires_at: run.expires_at,
             timeout_seconds: run.timeout_seconds,
             output_limit_bytes: run.output_limit_bytes,
             idempotent: kind.idempotent,
             exclusive: kind.lane == Lane::Exclusive,
         })
+    }
+
+    async fn secrets_of(&self, params: &StoredParams) -> Result<BTreeMap<OperationSecretId, SecretText>> {
+        let ids = params.secret_ids();
+        if ids.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.vault.open(&mut self.store.reader().await?, &ids).await
     }
 
     /// Works off what devices ask and tell, until it is dropped.

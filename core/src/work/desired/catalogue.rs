@@ -22,7 +22,7 @@ use crate::{
     kernel::Result,
     store::{CommitObserver, Query, Reader, Tx},
     work::{
-        Operations,
+        Operations, StoredParams,
         operations::Upkeep,
         windows::{WindowId, WindowSet, windows_that_count},
     },
@@ -298,7 +298,7 @@ impl Catalogue {
     }
 
     /// The parameters with which an action is applied in a state.
-    pub fn params(&self, id: ActionId, state: DesiredState) -> std::result::Result<&serde_json::Value, String> {
+    pub fn params(&self, id: ActionId, state: DesiredState) -> std::result::Result<&StoredParams, String> {
         let Some(ready) = self.actions.get(&id) else {
             return Err("it was deleted".to_owned());
         };

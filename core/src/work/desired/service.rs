@@ -4,12 +4,17 @@ use super::{
     Catalogues, actions::ActionService, assignments::AssignmentService, definitions::DefinitionService,
     manifest::ManifestService, owners::OwnerService, selections::SelectionService, sets::ActionSetService,
 };
-use crate::{Fleet, store::Store, work::Operations};
+use crate::{
+    Fleet,
+    store::Store,
+    work::{Operations, secrets::Vault},
+};
 
 /// Reads and changes what devices shall be.
 #[derive(Debug)]
 pub struct DesiredService<'a> {
     store: &'a Store,
+    vault: Vault<'a>,
     operations: &'a Operations,
     catalogues: &'a Catalogues,
 }
@@ -17,14 +22,15 @@ pub struct DesiredService<'a> {
 impl Fleet {
     /// Reads and changes what devices shall be.
     pub fn desired(&self) -> DesiredService<'_> {
-        DesiredService::new(self.store(), self.operations(), self.catalogues())
+        DesiredService::new(self.vault(), self.operations(), self.catalogues())
     }
 }
 
 impl<'a> DesiredService<'a> {
-    fn new(store: &'a Store, operations: &'a Operations, catalogues: &'a Catalogues) -> Self {
+    fn new(vault: Vault<'a>, operations: &'a Operations, catalogues: &'a Catalogues) -> Self {
         Self {
-            store,
+            store: vault.store,
+            vault,
             operations,
             catalogues,
         }
@@ -32,17 +38,17 @@ impl<'a> DesiredService<'a> {
 
     /// Reads and changes actions.
     pub fn actions(&self) -> ActionService<'a> {
-        ActionService::new(self.store, self.operations, self.catalogues)
+        ActionService::new(self.vault, self.operations, self.catalogues)
     }
 
     /// Reads and changes action sets.
     pub fn action_sets(&self) -> ActionSetService<'a> {
-        ActionSetService::new(self.store, self.operations, self.catalogues)
+        ActionSetService::new(self.vault, self.operations, self.catalogues)
     }
 
     /// Reads and changes definitions.
     pub fn definitions(&self) -> DefinitionService<'a> {
-        DefinitionService::new(self.store, self.operations, self.catalogues)
+        DefinitionService::new(self.vault, self.operations, self.catalogues)
     }
 
     /// Reads and changes assignments.
@@ -62,6 +68,6 @@ impl<'a> DesiredService<'a> {
 
     /// Compiles manifests, shows them, and says why.
     pub fn manifests(&self) -> ManifestService<'a> {
-        ManifestService::new(self.store, self.operations, self.catalogues)
+        ManifestService::new(self.vault, self.operations, self.catalogues)
     }
 }

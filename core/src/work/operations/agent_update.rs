@@ -50,5 +50,6 @@ pub const KIND: OperationKind = OperationKind {
     max_timeout_seconds: 7_200,
     expiry_seconds: 7 * 86_400,
     params_schema: schema_of::<AgentUpdateParams>,
+    secrets: &[],
     check,
 };

@@ -97,6 +97,9 @@ pub struct OperationKind {
     pub expiry_seconds: u32,
     /// What its parameters look like: a JSON Schema (draft 2020-12). It may allow more than the check does, never less.
     pub params_schema: fn() -> serde_json::Value,
+    /// Which members of its parameters are secret: JSON pointers (RFC 6901), in which `*` stands for any one member of an object. They are
+    /// texts. The check takes [`MASK`](crate::work::secrets::MASK) for one, since parameters that are stored are checked with it.
+    pub secrets: &'static [&'static str],
     /// Checks parameters and gives back their normal form.
     pub check: fn(serde_json::Value) -> std::result::Result<serde_json::Value, String>,
 }

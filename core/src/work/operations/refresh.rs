@@ -52,5 +52,6 @@ pub const KIND: OperationKind = OperationKind {
     max_timeout_seconds: 3_600,
     expiry_seconds: 3_600,
     params_schema: schema_of::<RefreshParams>,
+    secrets: &[],
     check,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Lane, OperationKind, Risk, Upkeep, actions::is_false, schema_of};
-use crate::access::Permission;
+use crate::{access::Permission, work::secrets::SecretText};
 
 /// Run scripts on devices. Whoever has it owns the devices.
 pub const SHELL_RUN: Permission = Permission::new("operations.shell:run");
@@ -44,20 +44,34 @@ pub struct ShellParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub working_directory: Option<String>,
-    /// Additions to its environment. Not for secrets: parameters are readable to everybody who may see the run.
+    /// Additions to its environment. Not for secrets: these are readable to everybody who may see the run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// Additions to its environment that are secret: sealed on the server, shown to nobody, and taken out of what the script prints. At most
+    /// 20 of 4 KiB each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>, write_only))]
+    pub secret_env: BTreeMap<String, SecretText>,
     /// The user that it runs as; the agent's own by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub run_as: Option<String>,
 }
 
+/// The most secret variables, and the bytes that each may have.
+const MAX_SECRETS: usize = 20;
+const MAX_SECRET: usize = 4 * 1024;
+
 fn default_interpreter() -> String {
     "/bin/sh".into()
 }
 
 impl ShellParams {
+    /// The names of all variables that it adds.
+    fn variables(&self) -> impl Iterator<Item = &String> {
+        self.environment.keys().chain(self.secret_env.keys())
+    }
+
     fn problem(&self) -> Option<&'static str> {
         let name = |name: &str| {
             !name.is_empty()
@@ -94,9 +108,15 @@ impl ShellParams {
                 > 8 * 1024
         {
             Some("at most 64 environment variables of 8 KiB in all")
-        } else if !self.environment.keys().all(|key| name(key)) {
+        } else if self.secret_env.len() > MAX_SECRETS
+            || self.secret_env.values().any(|value| value.reveal().len() > MAX_SECRET)
+        {
+            Some("at most 20 secret environment variables of 4 KiB each")
+        } else if self.secret_env.keys().any(|key| self.environment.contains_key(key)) {
+            Some("an environment variable is secret or it is not: one stands in both")
+        } else if !self.variables().all(|key| name(key)) {
             Some("names of environment variables are letters, digits and _, and begin with no digit")
-        } else if self.environment.keys().any(|key| is_of_the_loader(key)) {
+        } else if self.variables().any(|key| is_of_the_loader(key)) {
             Some(
                 "variables that decide what the loader or the interpreter runs are not taken, such as LD_PRELOAD or BASH_ENV",
             )
@@ -154,6 +174,7 @@ pub const KIND: OperationKind = OperationKind {
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,
     params_schema: schema_of::<ShellParams>,
+    secrets: &["/secret_env/*"],
     check,
 };
 
@@ -180,6 +201,22 @@ mod tests {
         check_params(json!({"script": "x", "environment": {"A=B": "x"}}), false);
         check_params(json!({"script": "x", "environment": {"LD_PRELOAD": "x"}}), false);
         check_params(json!({"script": "x", "environment": {"BASH_ENV": "x"}}), false);
+        check_params(json!({"script": "x", "secret_env": {"TOKEN": "t"}}), true);
+        check_params(json!({"script": "x", "secret_env": {"A B": "t"}}), false);
+        check_params(json!({"script": "x", "secret_env": {"LD_AUDIT": "t"}}), false);
+        check_params(
+            json!({"script": "x", "secret_env": {"A": "t"}, "environment": {"A": "t"}}),
+            false,
+        );
+        check_params(json!({"script": "x", "secret_env": {"A": "t".repeat(4096)}}), true);
+        check_params(json!({"script": "x", "secret_env": {"A": "t".repeat(4097)}}), false);
+        let many = |count: u32| {
+            (0..count)
+                .map(|n| (format!("A{n}"), json!("t")))
+                .collect::<serde_json::Map<_, _>>()
+        };
+        check_params(json!({"script": "x", "secret_env": many(20)}), true);
+        check_params(json!({"script": "x", "secret_env": many(21)}), false);
         check_params(json!({"script": "x", "run_as": "-u"}), false);
         check_params(json!({"script": "x\u{0}y"}), false);
         check_params(json!({"script": "x", "surprise": 1}), false);

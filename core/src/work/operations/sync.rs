@@ -45,5 +45,6 @@ pub const KIND: OperationKind = OperationKind {
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,
     params_schema: schema_of::<SyncParams>,
+    secrets: &[],
     check,
 };

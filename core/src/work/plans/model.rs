@@ -13,6 +13,7 @@ use crate::{
         rollouts::RolloutPolicy,
         run::Priority,
         schedule::{MissedRuns, Schedule},
+        secrets::{OperationSecretId, StoredParams},
     },
 };
 
@@ -26,6 +27,7 @@ crate::define_id!(
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "plan", version = 1)]
 #[entity(computed(name, text, unique, with = Plan::folded))]
+#[entity(computed(secrets, reference, many, with = Plan::secret_ids))]
 pub struct Plan {
     /// Its id.
     #[entity(id)]
@@ -40,7 +42,7 @@ pub struct Plan {
     #[entity(text)]
     pub operation: String,
     /// Its parameters.
-    pub params: serde_json::Value,
+    pub params: StoredParams,
     /// Which devices, looked for anew each time.
     pub targets: PlannedTargets,
     /// How long a run may take, in seconds, where it is not the kind's default.
@@ -125,6 +127,10 @@ pub enum PlanOutcome {
 }
 
 impl Plan {
+    fn secret_ids(&self) -> Vec<OperationSecretId> {
+        self.params.secret_ids()
+    }
+
     fn folded(&self) -> String {
         fold(&self.name)
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kernel::merge_patch::nullable,
     work::{
+        GivenParams,
         batch::{NewRetry, Targets},
         rollouts::NewRollout,
         run::Priority,
@@ -31,7 +32,7 @@ pub struct NewPlan {
     /// Its parameters.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub params: serde_json::Value,
+    pub params: GivenParams,
     /// Which devices; they are looked for anew each time.
     pub targets: Targets,
     /// How long a run may take, in seconds; the kind's default when left out.
@@ -93,7 +94,7 @@ pub struct PlanChange {
     pub operation: Option<String>,
     /// Its parameters.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-    pub params: Option<serde_json::Value>,
+    pub params: Option<GivenParams>,
     /// Which devices.
     pub targets: Option<Targets>,
     /// How long a run may take, in seconds; the kind's default when null.

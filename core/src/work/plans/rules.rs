@@ -9,10 +9,11 @@ use crate::{
     kernel::{Error, Result, Timestamp, canonical},
     store::{Tx, Versioned},
     work::{
-        OperationKind, Operations,
-        batch::{BatchId, BatchRequest, Cause, MAX_EXPIRY_SECONDS, NewRetry, Order, Targets, check_request},
+        GivenParams, OperationKind, Operations,
+        batch::{BatchId, BatchRequest, Cause, MAX_EXPIRY_SECONDS, NewRetry, Order, Targets, check_rest},
         rollouts::NewRollout,
         schedule::{Timetable, Turn, turn},
+        secrets::{Intake, check_again},
     },
 };
 
@@ -42,7 +43,13 @@ pub(super) fn change_of(new: NewPlan) -> PlanChange {
 }
 
 /// Takes a change into a plan, and checks what comes of it as if its work were asked for now.
-pub(super) fn apply(plan: &mut Plan, change: &PlanChange, operations: &Operations, now: Timestamp) -> Result<()> {
+pub(super) fn apply(
+    plan: &mut Plan,
+    change: &PlanChange,
+    operations: &Operations,
+    intake: &mut Intake<'_>,
+    now: Timestamp,
+) -> Result<()> {
     fn put<T: Clone>(value: &Option<T>, member: &mut T) {
         if let Some(value) = value {
             member.clone_from(value);
@@ -53,8 +60,19 @@ pub(super) fn apply(plan: &mut Plan, change: &PlanChange, operations: &Operation
     put(&change.name, &mut plan.name);
     put(&change.description, &mut plan.description);
     put(&change.enabled, &mut plan.enabled);
+    let had = (plan.operation.clone(), plan.params.clone());
     put(&change.operation, &mut plan.operation);
-    put(&change.params, &mut plan.params);
+    let kind = operations.kind(&plan.operation)?;
+    // Of another kind nothing is kept.
+    let before = (had.0 == plan.operation).then_some(&had.1);
+    plan.params = match (&change.params, before) {
+        (Some(given), before) => intake.take(kind, given, before, |params| kind.check_params(params))?,
+        (None, Some(before)) => check_again(before, |params| kind.check_params(params))?,
+        (None, None) => {
+            let given = had.1.shown().into();
+            intake.take(kind, &given, None, |params| kind.check_params(params))?
+        }
+    };
     put(&change.timeout_seconds, &mut plan.timeout_seconds);
     put(&change.expires_in_seconds, &mut plan.expires_in_seconds);
     put(&change.ignore_windows, &mut plan.ignore_windows);
@@ -72,8 +90,7 @@ pub(super) fn apply(plan: &mut Plan, change: &PlanChange, operations: &Operation
     put(&change.targets, &mut request.targets);
     put(&change.rollout, &mut request.rollout);
     put(&change.retry, &mut request.retry);
-    let order = check_request(operations.kind(&plan.operation)?, &request, 0)?;
-    plan.params = order.params;
+    let order = check_rest(kind, &request, plan.params.clone(), &plan.params.shown(), 0)?;
     plan.targets = order.targets.into();
     plan.rollout = order.rollout;
     plan.retry = order.retry;
@@ -115,11 +132,11 @@ pub(super) fn wind(plan: &Plan, progress: &mut PlanProgress, now: Timestamp) {
     progress.next_at = timetable.and_then(|timetable| timetable.next_after(now));
 }
 
-/// The request that a plan stands for.
+/// The request that a plan stands for, but for the parameters, which were taken in already.
 fn request(plan: &Plan) -> BatchRequest {
     BatchRequest {
         operation: plan.operation.clone(),
-        params: plan.params.clone(),
+        params: GivenParams::default(),
         targets: Targets::from(plan.targets.clone()),
         timeout_seconds: plan.timeout_seconds,
         expires_in_seconds: plan.expires_in_seconds,
@@ -136,10 +153,12 @@ fn request(plan: &Plan) -> BatchRequest {
 /// The order that a plan stands for, started by hand.
 pub(super) fn order(plan: &Plan, kind: &OperationKind, approvals: u32) -> Result<Order> {
     let identity = canonical::to_vec(&("plan", plan.id)).map_err(Error::internal)?;
+    let params = check_again(&plan.params, |params| kind.check_params(params))?;
+    let shown = params.shown();
     Ok(Order {
         plan: Some(plan.id),
         digest: blake3::hash(&identity).to_hex().to_string(),
-        ..check_request(kind, &request(plan), approvals)?
+        ..check_rest(kind, &request(plan), params, &shown, approvals)?
     })
 }
 

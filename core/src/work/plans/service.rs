@@ -11,9 +11,10 @@ use crate::{
     kernel::{Error, Page, PageRequest, Result},
     store::{Direction, Evidence, Filter, Query, Rev, Store, TAKEN, Tx, Versioned},
     work::{
-        BatchService, BatchView, Operations, Priority,
+        BatchService, BatchView, Operations, Priority, StoredParams,
         batch::{BatchId, PlannedTargets},
         schedule::{MissedRuns, describe},
+        secrets::Vault,
     },
 };
 
@@ -24,14 +25,16 @@ pub const MAX_PLANS: u64 = 10_000;
 #[derive(Debug)]
 pub struct PlanService<'a> {
     store: &'a Store,
+    vault: Vault<'a>,
     operations: &'a Operations,
     batches: BatchService<'a>,
 }
 
 impl<'a> PlanService<'a> {
-    pub(crate) fn new(store: &'a Store, operations: &'a Operations, batches: BatchService<'a>) -> Self {
+    pub(crate) fn new(vault: Vault<'a>, operations: &'a Operations, batches: BatchService<'a>) -> Self {
         Self {
-            store,
+            store: vault.store,
+            vault,
             operations,
             batches,
         }
@@ -75,7 +78,7 @@ impl<'a> PlanService<'a> {
             description: String::new(),
             enabled: true,
             operation: String::new(),
-            params: serde_json::Value::Null,
+            params: StoredParams::default(),
             targets: PlannedTargets::default(),
             timeout_seconds: None,
             expires_in_seconds: None,
@@ -92,7 +95,9 @@ impl<'a> PlanService<'a> {
             created_at: now,
             updated_at: now,
         };
-        apply(&mut plan, &change, self.operations, now)?;
+        let mut intake = self.vault.intake();
+        apply(&mut plan, &change, self.operations, &mut intake, now)?;
+        let secrets = &intake.into_made();
         let mut progress = PlanProgress {
             id: plan.id,
             settled_at: now,
@@ -107,6 +112,7 @@ impl<'a> PlanService<'a> {
                     let why = format!("there are {MAX_PLANS} plans, as many as there may be; delete one");
                     return Err(PLAN_TOO_MANY.error(why));
                 }
+                self.vault.hold(&mut tx, &plan.params, secrets).await?;
                 tx.create(plan)?;
                 tx.create(progress)?;
                 tx.subject::<Plan>(plan.id, plan.name.clone());
@@ -131,7 +137,8 @@ impl<'a> PlanService<'a> {
                 let before = self.existing(&mut tx, context, id, expected).await?;
                 let mut after = before.value.clone();
                 let now = tx.now();
-                apply(&mut after, change, self.operations, now)?;
+                let mut intake = self.vault.intake_after(tx.reader(), &before.params).await?;
+                apply(&mut after, change, self.operations, &mut intake, now)?;
                 self.require(context, &after.operation)?;
                 let members = changed(&before, &after);
                 if !members.is_empty() {
@@ -146,6 +153,7 @@ impl<'a> PlanService<'a> {
                     wind(&after, &mut wound, now);
                     tx.update(&progress, &wound)?;
                 }
+                self.vault.hold(&mut tx, &after.params, &intake.into_made()).await?;
                 members.into_iter().for_each(|member| tx.changed(member));
                 tx.subject::<Plan>(id, after.name.clone());
                 tx.update(&before, &after)?;
@@ -219,7 +227,7 @@ fn view(plan: Versioned<Plan>, progress: Option<Versioned<PlanProgress>>) -> Pla
         description: plan.description,
         enabled: plan.enabled,
         operation: plan.operation,
-        params: plan.params,
+        params: plan.params.shown(),
         targets: plan.targets,
         timeout_seconds: plan.timeout_seconds,
         expires_in_seconds: plan.expires_in_seconds,

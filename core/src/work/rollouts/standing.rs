@@ -117,8 +117,8 @@ impl Gate {
     async fn of(reader: &mut Reader, batch: &Batch) -> Result<Self> {
         let mut versions = BTreeSet::new();
         if batch.operation == agent_update::NAME {
-            let params = serde_json::from_value::<AgentUpdateParams>(batch.params.clone());
-            versions = match params.ok().and_then(|params| params.version) {
+            let params = batch.params.read::<AgentUpdateParams>();
+            versions = match params.and_then(|params| params.version) {
                 Some(version) => BTreeSet::from([version]),
                 None => newest_versions(reader).await?,
             };

@@ -12,7 +12,11 @@ use crate::{
     devices::DeviceId,
     kernel::{EntityId as _, Timestamp, named_uuid},
     store::{Column, LaneRow, Name, Value},
-    work::{BatchId, desired::ActionId},
+    work::{
+        BatchId,
+        desired::ActionId,
+        secrets::{OperationSecretId, StoredParams},
+    },
 };
 
 crate::define_id!(
@@ -84,6 +88,7 @@ pub struct Ending {
 #[entity(computed(open_on, reference, with = Run::open_on))]
 #[entity(computed(attention_at, int, with = Run::attention_at))]
 #[entity(computed(turn_at, int, with = Run::turn_at))]
+#[entity(computed(secrets, reference, many, with = Run::needed_secrets))]
 pub struct Run {
     /// Its id.
     #[entity(id)]
@@ -104,7 +109,7 @@ pub struct Run {
     #[entity(text)]
     pub operation: String,
     /// Its parameters, frozen.
-    pub params: serde_json::Value,
+    pub params: StoredParams,
     /// Where it stands.
     #[entity(text)]
     pub state: State,
@@ -151,6 +156,14 @@ impl Run {
     /// Its place among the runs that its device is to do: the earliest goes first.
     pub fn turn_at(&self) -> Option<Timestamp> {
         self.open_on().map(|_| self.priority.turn(self.due_at))
+    }
+
+    /// The secrets that it may still have to bring to its device.
+    fn needed_secrets(&self) -> Vec<OperationSecretId> {
+        match self.state.is_terminal() {
+            true => Vec::new(),
+            false => self.params.secret_ids(),
+        }
     }
 
     /// When the sweep has to look at the run, if nothing happens before.
@@ -281,7 +294,7 @@ impl From<Run> for RunView {
             device: run.device,
             device_name: run.device_name,
             operation: run.operation,
-            params: run.params,
+            params: run.params.shown(),
             state: run.state,
             terminal: run.state.is_terminal(),
             priority: run.priority,

@@ -267,7 +267,7 @@ async fn settings_ask_for_approval_whatever_was_asked_for() {
     let asks = user(&work, 1, Role::Admin);
     let refresh = BatchRequest {
         operation: "inventory.refresh".into(),
-        params: json!({}),
+        params: json!({}).into(),
         ..work.request("")
     };
     for (approvals_for, of_shell, of_refresh) in [

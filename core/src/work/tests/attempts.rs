@@ -30,7 +30,7 @@ impl Park {
         let devices = work.test.devices(2).await;
         let mut request = BatchRequest {
             operation: "inventory.refresh".into(),
-            params: serde_json::json!({}),
+            params: serde_json::json!({}).into(),
             targets: Targets::devices(devices.clone()),
             timeout_seconds: Some(77),
             ..BatchRequest::default()
@@ -262,8 +262,8 @@ async fn a_policy_that_cannot_be_is_refused_with_its_member() {
             operation: operation.into(),
             retry: Some(retry),
             params: match operation {
-                "shell" => serde_json::json!({"script": "true"}),
-                _ => serde_json::json!({}),
+                "shell" => serde_json::json!({"script": "true"}).into(),
+                _ => serde_json::json!({}).into(),
             },
             ..work.request("true")
         };
@@ -303,7 +303,7 @@ async fn a_policy_that_cannot_be_is_refused_with_its_member() {
     fails(work.create(&shell).await, RETRY_NOT_IDEMPOTENT);
     let in_waves = BatchRequest {
         operation: "inventory.refresh".into(),
-        params: serde_json::json!({}),
+        params: serde_json::json!({}).into(),
         retry: Some(RETRY),
         rollout: Some(crate::work::rollouts::NewRollout::default()),
         ..work.request("true")

@@ -49,7 +49,7 @@ async fn what_cannot_be_done_is_refused_and_nothing_is_written() {
     };
     check_refused(work.create(&unknown).await, "operation.unknown");
     let wrong = BatchRequest {
-        params: serde_json::json!({"scrip": "true"}),
+        params: serde_json::json!({"scrip": "true"}).into(),
         ..work.request("true")
     };
     check_refused(work.create(&wrong).await, "operation.params_invalid");

@@ -43,7 +43,7 @@ impl Work {
     fn update(&self) -> BatchRequest {
         BatchRequest {
             operation: agent_update::NAME.into(),
-            params: json!({}),
+            params: json!({}).into(),
             ..self.request("")
         }
     }

@@ -12,6 +12,7 @@ mod plans;
 mod priorities;
 mod retries;
 mod rollouts;
+mod secrets;
 mod spreading;
 mod stops;
 mod targets;
@@ -46,7 +47,7 @@ impl Work {
     fn request(&self, script: &str) -> BatchRequest {
         BatchRequest {
             operation: "shell".into(),
-            params: serde_json::json!({"script": script}),
+            params: serde_json::json!({"script": script}).into(),
             targets: Targets::devices(vec![self.device]),
             timeout_seconds: None,
             expires_in_seconds: None,

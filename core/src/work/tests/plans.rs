@@ -33,7 +33,7 @@ impl Work {
             description: String::new(),
             enabled: true,
             operation: "shell".into(),
-            params: json!({"script": "true"}),
+            params: json!({"script": "true"}).into(),
             targets: Targets::devices(vec![self.device]),
             timeout_seconds: None,
             expires_in_seconds: None,
@@ -352,7 +352,7 @@ async fn a_plan_takes_the_right_to_its_operation() {
     fails(work.plans().create(&viewer, &work.new_plan()).await, DENIED);
     let new = NewPlan {
         operation: "agent.update".into(),
-        params: json!({"version": "1.0.0"}),
+        params: json!({"version": "1.0.0"}).into(),
         ..work.new_plan()
     };
     // Agents are updated by administrators.
@@ -363,7 +363,7 @@ async fn a_plan_takes_the_right_to_its_operation() {
     fails(work.plans().delete(&operator, made.id, None).await, DENIED);
     let taken_over = PlanChange {
         operation: Some("shell".into()),
-        params: Some(json!({"script": "true"})),
+        params: Some(json!({"script": "true"}).into()),
         ..PlanChange::default()
     };
     fails(work.plans().set(&operator, made.id, None, &taken_over).await, DENIED);
@@ -381,7 +381,10 @@ async fn what_makes_no_sense_is_refused_when_the_plan_is_made() {
     for (plan, code) in [
         (refused(&|plan| plan.name = String::new()), "device.name_invalid"),
         (refused(&|plan| plan.operation = "dance".into()), "operation.unknown"),
-        (refused(&|plan| plan.params = json!({})), "operation.params_invalid"),
+        (
+            refused(&|plan| plan.params = json!({}).into()),
+            "operation.params_invalid",
+        ),
         (refused(&|plan| plan.targets = Targets::default()), "request.invalid"),
         (refused(&|plan| plan.spread_seconds = 86_401), "request.invalid"),
         (refused(&|plan| plan.approvals = 11), "request.invalid"),

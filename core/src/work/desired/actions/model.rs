@@ -6,7 +6,10 @@ use crate::{
     Entity,
     devices::device::fold,
     kernel::Timestamp,
-    work::desired::{DesiredState, NewRhythm, Rhythm},
+    work::{
+        desired::{DesiredState, NewRhythm, Rhythm},
+        secrets::{GivenParams, OperationSecretId, StoredParams},
+    },
 };
 
 crate::define_id!(
@@ -19,6 +22,7 @@ crate::define_id!(
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "action", version = 1)]
 #[entity(computed(name, text, unique, with = DesiredAction::folded))]
+#[entity(computed(secrets, reference, many, with = DesiredAction::secret_ids))]
 pub struct DesiredAction {
     /// Its id.
     #[entity(id)]
@@ -32,7 +36,7 @@ pub struct DesiredAction {
     pub operation: String,
     /// The parameters, without the state.
     #[entity(opaque)]
-    pub params: serde_json::Value,
+    pub params: StoredParams,
     /// Whether what it is about shall be there.
     pub state: DesiredState,
     /// How long it may take, in seconds.
@@ -49,6 +53,10 @@ pub struct DesiredAction {
 }
 
 impl DesiredAction {
+    fn secret_ids(&self) -> Vec<OperationSecretId> {
+        self.params.secret_ids()
+    }
+
     fn folded(&self) -> String {
         fold(&self.name)
     }
@@ -69,7 +77,7 @@ pub struct NewAction {
     pub operation: String,
     /// The parameters, without `state`.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub params: serde_json::Value,
+    pub params: GivenParams,
     /// Whether what it is about shall be there; only kinds that know absence take `absent`.
     #[serde(default)]
     pub state: DesiredState,
@@ -95,7 +103,7 @@ pub struct ActionChange {
     pub description: Option<String>,
     /// The parameters, as a whole.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-    pub params: Option<serde_json::Value>,
+    pub params: Option<GivenParams>,
     /// Whether what it is about shall be there.
     pub state: Option<DesiredState>,
     /// How long it may take, in seconds.

@@ -11,13 +11,14 @@ use crate::{
     kernel::{Error, Result, Timestamp},
     store::{Field, Filter, Versioned},
     work::{
-        OperationKind, Operations,
+        OperationKind, Operations, StoredParams,
         desired::{
             ACTION_CREATE, ACTION_DELETE, ACTION_IN_USE, ACTION_KIND_UNFIT, ACTION_NAME_TAKEN, ACTION_NEVER_ABSENT,
             ACTION_NOT_FOUND, ACTION_TOO_MANY, ACTION_UPDATE, ChangeCounts, DesiredState, Source,
             authoring::{Authored, Codes, check_description, put},
         },
         operations::{INVALID_PARAMS, Upkeep},
+        secrets::{Intake, check_again},
     },
 };
 
@@ -31,15 +32,14 @@ pub(in crate::work::desired) fn kinds_with_state(operations: &Operations) -> BTr
     with_state.map(|kind| kind.name).collect()
 }
 
-/// The parameters with which an action is applied in a state; none for absence where the kind knows none.
-fn params_in(kind: &OperationKind, takes_state: bool, params: &Json, state: DesiredState) -> Result<Option<Json>> {
+/// The parameters, with the state among them where the kind takes one, in their normal form; none for absence where the kind knows none.
+fn params_in(kind: &OperationKind, takes_state: bool, mut params: Json, state: DesiredState) -> Result<Option<Json>> {
     if !takes_state {
         return match state {
-            DesiredState::Present => kind.check_params(params.clone()).map(Some),
+            DesiredState::Present => kind.check_params(params).map(Some),
             DesiredState::Absent => Ok(None),
         };
     }
-    let mut params = params.clone();
     match &mut params {
         Json::Object(members) => drop(members.insert(STATE.into(), state.name().into())),
         Json::Null => params = Json::Object(Map::from_iter([(STATE.to_owned(), state.name().into())])),
@@ -48,13 +48,33 @@ fn params_in(kind: &OperationKind, takes_state: bool, params: &Json, state: Desi
     kind.check_params(params).map(Some)
 }
 
+/// The parameters with which an action is applied in a state; none for absence where its kind knows none.
+fn applied_in(
+    kind: &OperationKind,
+    takes_state: bool,
+    params: &StoredParams,
+    state: DesiredState,
+) -> Result<Option<StoredParams>> {
+    if !takes_state && state == DesiredState::Absent {
+        return Ok(None);
+    }
+    let never_absent = || never_absent(kind);
+    let check = |params| params_in(kind, takes_state, params, state)?.ok_or_else(never_absent);
+    check_again(params, check).map(Some)
+}
+
+fn never_absent(kind: &OperationKind) -> Error {
+    let why = format!("{} knows no absence: it is only carried out", kind.name);
+    ACTION_NEVER_ABSENT.error(why.clone()).with_field("/state", why)
+}
+
 /// An action with what it is applied with, ready for manifests.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::work::desired) struct Effective {
     /// As it is applied in its own state, or why it cannot be.
-    pub own: std::result::Result<Json, String>,
+    pub own: std::result::Result<StoredParams, String>,
     /// As it is applied as absent, where it can be.
-    pub absent: Option<Json>,
+    pub absent: Option<StoredParams>,
 }
 
 impl Effective {
@@ -65,7 +85,7 @@ impl Effective {
         let in_state = |state| {
             kind.as_ref()
                 .ok()
-                .map(|kind| params_in(kind, takes_state, &action.params, state))
+                .map(|kind| applied_in(kind, takes_state, &action.params, state))
         };
         let own = match in_state(action.state) {
             Some(Ok(Some(params))) => Ok(params),
@@ -82,14 +102,13 @@ impl Effective {
 }
 
 /// Checks what an action is applied with, and gives back the parameters in their normal form, without the state.
-fn check_params(kind: &OperationKind, params: &Json, state: DesiredState) -> Result<Json> {
+fn check_params(kind: &OperationKind, params: Json, state: DesiredState) -> Result<Json> {
     if params.get(STATE).is_some() {
         let why = "say the state beside the parameters, not among them";
         return Err(INVALID_PARAMS.error(why).with_field("/params/state", why));
     }
     let Some(mut normal) = params_in(kind, kind.knows_absence, params, state)? else {
-        let why = format!("{} knows no absence: it is only carried out", kind.name);
-        return Err(ACTION_NEVER_ABSENT.error(why.clone()).with_field("/state", why));
+        return Err(never_absent(kind));
     };
     if let Json::Object(members) = &mut normal {
         members.remove(STATE);
@@ -128,7 +147,7 @@ impl Authored for DesiredAction {
             name: String::new(),
             description: String::new(),
             operation: new.operation.clone(),
-            params: Json::Null,
+            params: StoredParams::default(),
             state: new.state,
             timeout_seconds: 0,
             rhythm: None,
@@ -138,7 +157,12 @@ impl Authored for DesiredAction {
         }
     }
 
-    fn take(&mut self, change: &ActionChange, operations: &Operations) -> Result<Vec<&'static str>> {
+    fn take(
+        &mut self,
+        change: &ActionChange,
+        operations: &Operations,
+        intake: &mut Intake<'_>,
+    ) -> Result<Vec<&'static str>> {
         let kind = operations.kind(&self.operation)?;
         if kind.upkeep == Upkeep::None {
             let why = format!("{} is run and not kept up; create a batch for it", kind.name);
@@ -159,8 +183,13 @@ impl Authored for DesiredAction {
         let before = changed.len();
         put(&mut changed, "state", &mut self.state, change.state);
         if change.params.is_some() || change.state.is_some() {
-            let params = change.params.as_ref().unwrap_or(&self.params);
-            let params = check_params(kind, params, self.state)?;
+            let state = self.state;
+            let params = match &change.params {
+                Some(given) => intake.take(kind, given, Some(&self.params), |params| {
+                    check_params(kind, params, state)
+                })?,
+                None => check_again(&self.params, |params| check_params(kind, params, state))?,
+            };
             put(&mut changed, "params", &mut self.params, Some(params));
         }
         let usual = (self.timeout_seconds == 0).then_some(kind.timeout_seconds);
@@ -208,7 +237,7 @@ impl Authored for DesiredAction {
             name: action.name,
             description: action.description,
             operation: action.operation,
-            params: action.params,
+            params: action.params.shown(),
             state: action.state,
             timeout_seconds: action.timeout_seconds,
             rhythm: action.rhythm,
@@ -216,6 +245,10 @@ impl Authored for DesiredAction {
             created_at: action.created_at,
             updated_at: action.updated_at,
         }
+    }
+
+    fn params(&self) -> Option<&StoredParams> {
+        Some(&self.params)
     }
 
     fn also_takes(&self, operations: &Operations) -> Result<Option<Permission>> {

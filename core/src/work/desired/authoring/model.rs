@@ -5,8 +5,9 @@ use crate::{
     kernel::{Code, EntityId, Error, Result, Timestamp},
     store::{Entity, Field, Filter, Versioned},
     work::{
-        Operations,
+        Operations, StoredParams,
         desired::{ChangeCounts, Source},
+        secrets::Intake,
     },
 };
 
@@ -51,7 +52,17 @@ pub trait Authored: Entity {
     fn empty(id: Self::Id, new: &Self::New, now: Timestamp) -> Self;
 
     /// Checks a change and takes it over; names the members that are other than before.
-    fn take(&mut self, change: &Self::Change, operations: &Operations) -> Result<Vec<&'static str>>;
+    fn take(
+        &mut self,
+        change: &Self::Change,
+        operations: &Operations,
+        intake: &mut Intake<'_>,
+    ) -> Result<Vec<&'static str>>;
+
+    /// Its parameters, if it has any: they may refer to secrets.
+    fn params(&self) -> Option<&StoredParams> {
+        None
+    }
 
     /// Its name.
     fn name(&self) -> &str;

@@ -15,6 +15,7 @@ use crate::{
             Source, Target,
             edition::{Concerned, next_edition},
         },
+        secrets::{OperationSecret, Vault},
     },
 };
 
@@ -28,6 +29,7 @@ pub struct AuthoredFilter {
 /// Reads and changes actions, or sets, or definitions.
 pub struct AuthoredService<'a, T> {
     store: &'a Store,
+    vault: Vault<'a>,
     operations: &'a Operations,
     catalogues: &'a Catalogues,
     sort: PhantomData<fn() -> T>,
@@ -41,12 +43,13 @@ impl<T> fmt::Debug for AuthoredService<'_, T> {
 
 impl<'a, T: Authored> AuthoredService<'a, T> {
     pub(in crate::work::desired) fn new(
-        store: &'a Store,
+        vault: Vault<'a>,
         operations: &'a Operations,
         catalogues: &'a Catalogues,
     ) -> Self {
         Self {
-            store,
+            store: vault.store,
+            vault,
             operations,
             catalogues,
             sort: PhantomData,
@@ -77,7 +80,9 @@ impl<'a, T: Authored> AuthoredService<'a, T> {
         let now = self.store.clock().now();
         let id = T::Id::from_uuid(self.store.new_uuid());
         let mut made = T::empty(id, new, now);
-        made.take(&T::Change::from(new), self.operations)?;
+        let mut intake = self.vault.intake();
+        made.take(&T::Change::from(new), self.operations, &mut intake)?;
+        let secrets = &intake.into_made();
         self.require_also(context, &made)?;
         let made = &made;
         self.store
@@ -95,6 +100,7 @@ impl<'a, T: Authored> AuthoredService<'a, T> {
                     Ok(())
                 })
                 .await?;
+                self.hold(&mut tx, made, secrets).await?;
                 tx.create(made)?;
                 tx.subject::<T>(id, made.name());
                 tx.commit().await
@@ -118,7 +124,9 @@ impl<'a, T: Authored> AuthoredService<'a, T> {
                 let before: Versioned<T> = tx.get(id).await?.ok_or_else(|| not_found::<T>(id))?;
                 check_revision(&before, expected)?;
                 let mut after = before.value.clone();
-                let changed = after.take(change, self.operations)?;
+                let had = before.value.params().cloned().unwrap_or_default();
+                let mut intake = self.vault.intake_after(tx.reader(), &had).await?;
+                let changed = after.take(change, self.operations, &mut intake)?;
                 self.require_also(context, &after)?;
                 // What was there before may have been deleted since, and stays.
                 check_members(tx.reader(), &after.members(), &before.value.members()).await?;
@@ -127,6 +135,7 @@ impl<'a, T: Authored> AuthoredService<'a, T> {
                     tx.require(&before);
                     return tx.commit().await;
                 }
+                self.hold(&mut tx, &after, &intake.into_made()).await?;
                 after.touch(tx.now());
                 for member in changed {
                     tx.changed(member);
@@ -191,6 +200,13 @@ impl<'a, T: Authored> AuthoredService<'a, T> {
     fn require_also(&self, context: &Context, thing: &T) -> Result<()> {
         match thing.also_takes(self.operations)? {
             Some(permission) => context.require(permission)?.require_all(permission),
+            None => Ok(()),
+        }
+    }
+
+    async fn hold(&self, tx: &mut Tx, thing: &T, made: &[OperationSecret]) -> Result<()> {
+        match thing.params() {
+            Some(params) => self.vault.hold(tx, params, made).await,
             None => Ok(()),
         }
     }

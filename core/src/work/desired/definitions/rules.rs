@@ -13,6 +13,7 @@ use crate::{
             authoring::{Authored, Codes, check_description, put},
             sets::MAX_MEMBERS,
         },
+        secrets::Intake,
     },
 };
 
@@ -48,7 +49,7 @@ impl Authored for Definition {
         }
     }
 
-    fn take(&mut self, change: &DefinitionChange, _: &Operations) -> Result<Vec<&'static str>> {
+    fn take(&mut self, change: &DefinitionChange, _: &Operations, _: &mut Intake<'_>) -> Result<Vec<&'static str>> {
         change.name.as_deref().map(check_name).transpose()?;
         change.description.as_deref().map(check_description).transpose()?;
         if change

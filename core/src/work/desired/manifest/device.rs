@@ -1,6 +1,6 @@
 //! What a device's own agent asks and tells of its manifest; what it has taken back is in [`super::confirm`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -11,9 +11,16 @@ use super::{
 use crate::{
     devices::DeviceId,
     kernel::{EntityId as _, Error, MAX_LIMIT, PageRequest, Result, SigningKey},
-    protocol::{Applied, MAX_FAILING, ManifestAnswer, ManifestAnswerBody, ManifestParts, ManifestRequest, difference},
+    protocol::{
+        Applied, GroupPart, MAX_FAILING, ManifestAnswer, ManifestAnswerBody, ManifestParts, ManifestRequest,
+        OccurrencePart, Secrets, difference,
+    },
     store::{Ingest, LaneQuery, Reader},
+    work::desired::MANIFEST_TOO_LARGE,
 };
+
+/// The most bytes of secrets that one answer carries.
+const MAX_SECRET_BYTES: usize = 1024 * 1024;
 
 impl ManifestService<'_> {
     /// The manifest of a device, signed, as the difference to what its agent has. A device without one is told so: its agent keeps
@@ -38,22 +45,44 @@ impl ManifestService<'_> {
             let content = reader.get::<ManifestContent>(ManifestContentId::of(have)).await?;
             had = content.map(|content| content.value.groups).unwrap_or_default();
         }
-        drop(reader);
         let found = found.map(|found| found.value);
         let (version, digest, reverts) =
             found.map_or_else(Default::default, |found| (found.version, found.digest, found.reverts));
+        let groups = difference(&had, now);
+        let secrets = self.secrets_of(&mut reader, &groups, &reverts).await?;
+        drop(reader);
         let body = ManifestAnswerBody {
             nonce: request.nonce.clone(),
             device,
             version,
             digest,
+            secrets_digest: None,
         };
         let parts = ManifestParts {
-            groups: difference(&had, now),
+            groups,
             windows,
             reverts,
+            secrets,
         };
         ManifestAnswer::sign(body, parts, dispatch).map_err(Error::internal)
+    }
+
+    /// The secrets of what is sent whole: those of the rest the agent has.
+    async fn secrets_of(&self, reader: &mut Reader, groups: &[GroupPart], reverts: &[Occurrence]) -> Result<Secrets> {
+        let parts = groups.iter().flat_map(|group| &group.occurrences);
+        let whole = parts.filter_map(|part| match part {
+            OccurrencePart::Whole(occurrence) => Some(&**occurrence),
+            OccurrencePart::Same { .. } => None,
+        });
+        let ids: BTreeSet<_> = whole.chain(reverts).flat_map(|one| one.params.secret_ids()).collect();
+        let secrets = self.vault.open(reader, &Vec::from_iter(ids)).await?;
+        let bytes: usize = secrets.values().map(|secret| secret.reveal().len()).sum();
+        match bytes <= MAX_SECRET_BYTES {
+            true => Ok(secrets),
+            false => Err(MANIFEST_TOO_LARGE.error(format!(
+                "the secrets of what applies to the device have {bytes} bytes; at most {MAX_SECRET_BYTES} fit. Assign fewer sets to it"
+            ))),
+        }
     }
 
     /// The device tells what became of its manifest.

@@ -14,6 +14,7 @@ use crate::{
             ActionId, ActionSetId, DesiredChangeId, DesiredState, OnFailure, Rhythm, Target,
             resolve::{Layer, Outcome, Reason, Step},
         },
+        secrets::{OperationSecretId, StoredParams},
         windows::HeldWindow,
     },
 };
@@ -45,7 +46,7 @@ pub struct Occurrence {
     pub operation: String,
     /// The parameters, the state among them where the kind takes one.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-    pub params: serde_json::Value,
+    pub params: StoredParams,
     /// The state that it is applied with.
     pub state: DesiredState,
     /// How long it may take, in seconds.
@@ -72,6 +73,7 @@ pub struct ManifestGroup {
 /// What devices shall be, under the name of its digest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "manifest_content", version = 1)]
+#[entity(computed(secrets, reference, many, with = ManifestContent::secret_ids))]
 pub struct ManifestContent {
     /// Its id.
     #[entity(id)]
@@ -103,6 +105,7 @@ pub struct ManifestProblem {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "manifest", version = 1)]
 #[entity(computed(failed, int, with = Manifest::has_failed))]
+#[entity(computed(secrets, reference, many, with = Manifest::secret_ids))]
 pub struct Manifest {
     /// The device.
     #[entity(id)]
@@ -125,7 +128,36 @@ pub struct Manifest {
     pub compiled_at: Timestamp,
 }
 
+impl ManifestContent {
+    fn secret_ids(&self) -> Vec<OperationSecretId> {
+        let occurrences = self.groups.iter().flat_map(|group| &group.occurrences);
+        occurrences.flat_map(|one| one.params.secret_ids()).collect()
+    }
+}
+
+impl ManifestGroup {
+    /// As it is shown: without references to secrets.
+    pub(super) fn masked(mut self) -> Self {
+        for occurrence in &mut self.occurrences {
+            occurrence.params = occurrence.params.masked();
+        }
+        self
+    }
+}
+
+impl Occurrence {
+    /// As it is shown: without references to secrets.
+    pub(super) fn masked(mut self) -> Self {
+        self.params = self.params.masked();
+        self
+    }
+}
+
 impl Manifest {
+    fn secret_ids(&self) -> Vec<OperationSecretId> {
+        self.reverts.iter().flat_map(|one| one.params.secret_ids()).collect()
+    }
+
     fn has_failed(&self) -> bool {
         self.problem.is_some()
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::{Compiled, Manifest, ManifestGroup, ManifestProblem, Occurrence};
@@ -163,10 +162,8 @@ pub(super) fn revert_id(occurrence: &Occurrence) -> Uuid {
 
 /// An occurrence, applied as absent.
 pub(super) fn taken_back(occurrence: &Occurrence) -> Occurrence {
-    let mut params = occurrence.params.clone();
-    if let Json::Object(members) = &mut params {
-        members.insert("state".into(), DesiredState::Absent.name().into());
-    }
+    let params = occurrence.params.clone();
+    let params = params.with_member("state", DesiredState::Absent.name().into());
     Occurrence {
         id: revert_id(occurrence),
         params,

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestGroup, ManifestState, ManifestView, WhyView,
+    Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestGroup, ManifestState, ManifestView,
+    Occurrence, WhyView,
 };
 use crate::{
     access::Context,
@@ -17,6 +18,7 @@ use crate::{
             catalogue::Catalogue,
             resolve::{Decision, DeviceFacts, Layer, Outcome, Reason, Resolution, Standing, resolve},
         },
+        secrets::Vault,
         windows::HeldWindow,
     },
 };
@@ -32,18 +34,20 @@ pub struct WhyFilter {
 #[derive(Debug)]
 pub struct ManifestService<'a> {
     pub(super) store: &'a Store,
+    pub(super) vault: Vault<'a>,
     pub(super) operations: &'a Operations,
     pub(super) catalogues: &'a Catalogues,
 }
 
 impl<'a> ManifestService<'a> {
     pub(in crate::work::desired) fn new(
-        store: &'a Store,
+        vault: Vault<'a>,
         operations: &'a Operations,
         catalogues: &'a Catalogues,
     ) -> Self {
         Self {
-            store,
+            store: vault.store,
+            vault,
             operations,
             catalogues,
         }
@@ -80,7 +84,7 @@ impl<'a> ManifestService<'a> {
         context.require(ASSIGNMENTS_READ)?.require_all(ASSIGNMENTS_READ)?;
         let found = self.store.get::<ManifestContent>(id).await?;
         let found = found.ok_or_else(|| MANIFEST_NOT_FOUND.error("this content is not kept any more"))?;
-        Ok(found.value.groups)
+        Ok(found.value.groups.into_iter().map(ManifestGroup::masked).collect())
     }
 
     /// A page of what comes of each action on a device, and why, by the actions' ids: of those that an assignment leads to, or of one
@@ -128,9 +132,9 @@ async fn manifest(reader: &mut Reader, device: DeviceId) -> Result<Option<Manife
         device,
         version: found.version,
         digest: found.digest,
-        groups,
+        groups: groups.into_iter().map(ManifestGroup::masked).collect(),
         windows,
-        reverts: found.reverts,
+        reverts: found.reverts.into_iter().map(Occurrence::masked).collect(),
         problem: found.problem,
         compiled_at: found.compiled_at,
         state,

@@ -12,6 +12,7 @@ use crate::{
             SET_UPDATE, Source,
             authoring::{Authored, Codes, check_description, put},
         },
+        secrets::Intake,
     },
 };
 
@@ -49,7 +50,7 @@ impl Authored for ActionSet {
         }
     }
 
-    fn take(&mut self, change: &ActionSetChange, _: &Operations) -> Result<Vec<&'static str>> {
+    fn take(&mut self, change: &ActionSetChange, _: &Operations, _: &mut Intake<'_>) -> Result<Vec<&'static str>> {
         change.name.as_deref().map(check_name).transpose()?;
         change.description.as_deref().map(check_description).transpose()?;
         if change

@@ -23,7 +23,7 @@ fn script(name: &str) -> NewAction {
         name: name.into(),
         description: "for tests".into(),
         operation: "shell".into(),
-        params: json!({"script": "true"}),
+        params: json!({"script": "true"}).into(),
         state: DesiredState::Present,
         timeout_seconds: None,
         rhythm: None,
@@ -45,7 +45,7 @@ async fn actions_are_made_shown_changed_listed_and_deleted() {
     let named = actions.set(&admin, made.id, Some(1), &renamed).await.unwrap();
     assert_eq!((named.revision, named.generation), (2, 1), "a name is not applied");
     let other = ActionChange {
-        params: Some(json!({"script": "false"})),
+        params: Some(json!({"script": "false"}).into()),
         ..ActionChange::default()
     };
     fails(actions.set(&admin, made.id, Some(1), &other).await, PRECONDITION_FAILED);
@@ -106,7 +106,7 @@ async fn what_cannot_be_kept_up_is_refused_with_the_member_that_is_wrong() {
         ),
         (
             NewAction {
-                params: json!({"script": ""}),
+                params: json!({"script": ""}).into(),
                 ..script("a")
             },
             INVALID_PARAMS,
@@ -114,7 +114,7 @@ async fn what_cannot_be_kept_up_is_refused_with_the_member_that_is_wrong() {
         ),
         (
             NewAction {
-                params: json!({"script": "x", "state": "present"}),
+                params: json!({"script": "x", "state": "present"}).into(),
                 ..script("a")
             },
             INVALID_PARAMS,

@@ -43,7 +43,7 @@ async fn the_version_rises_with_what_is_applied_and_with_nothing_else() {
     desired.assign(b, device(desired.devices[0]), Mode::Required).await;
     desired.check(&["1: action_set[a b]"]).await;
     let change = ActionChange {
-        params: Some(json!({"name": "c"})),
+        params: Some(json!({"name": "c"}).into()),
         ..ActionChange::default()
     };
     service.actions().set(&admin, a, None, &change).await.unwrap();

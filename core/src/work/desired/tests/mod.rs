@@ -59,6 +59,7 @@ fn kinds() -> Module {
         max_timeout_seconds: 600,
         expiry_seconds: 600,
         params_schema: schema,
+        secrets: &[],
         check,
     };
     Module {
@@ -107,7 +108,7 @@ impl Desired {
             name: name.into(),
             description: String::new(),
             operation: operation.into(),
-            params,
+            params: params.into(),
             state: DesiredState::Present,
             timeout_seconds: None,
             rhythm: None,
@@ -197,14 +198,17 @@ impl Desired {
             format!("{}{}", name.unwrap().as_str().unwrap(), if absent { "-" } else { "" })
         };
         let group = |group: &manifest::ManifestGroup| {
-            let names: Vec<_> = group.occurrences.iter().map(|one| name(&one.params)).collect();
+            let names: Vec<_> = group.occurrences.iter().map(|one| name(&one.params.shown())).collect();
             match group.label.split_once(':').unwrap().0 {
                 "action" => names.join(" "),
                 kind => format!("{kind}[{}]", names.join(" ")),
             }
         };
         let groups = manifest.groups.iter().map(group);
-        let reverts = manifest.reverts.iter().map(|one| format!("~{}", name(&one.params)));
+        let reverts = manifest
+            .reverts
+            .iter()
+            .map(|one| format!("~{}", name(&one.params.shown())));
         let words: Vec<_> = groups.chain(reverts).collect();
         let problem = manifest.problem.map(|problem| format!(" !{}", problem.code));
         format!(

@@ -88,6 +88,7 @@ pub(super) const fn action<P: ActionParams + schemars::JsonSchema>(
         max_timeout_seconds: 86_400,
         expiry_seconds: 86_400,
         params_schema: schema_of::<P>,
+        secrets: &[],
         check: check::<P>,
     }
 }

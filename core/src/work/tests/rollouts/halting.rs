@@ -205,7 +205,7 @@ async fn an_agent_that_was_updated_has_to_be_the_version_that_was_meant() {
         let asked = json!({"waves": [{"type": "count", "devices": 1}], "watch_seconds": 60});
         let it = Rolling::of(3, asked, |request, _| {
             request.operation = agent_update::NAME.into();
-            request.params = json!({"version": "1.1.0"});
+            request.params = json!({"version": "1.1.0"}).into();
         })
         .await;
         let first = it.work_off(0).await;

@@ -214,7 +214,7 @@ async fn what_is_spread_is_so_within_each_wave() {
 async fn whoever_lets_it_go_on_may_do_the_work() {
     let it = Rolling::of(3, waves(), |request, _| {
         request.operation = agent_update::NAME.into();
-        request.params = json!({});
+        request.params = json!({}).into();
     })
     .await;
     let rollouts = it.work.test.fleet.rollouts();
