@@ -40,7 +40,7 @@ impl World {
             name: format!("action {}", self.actions),
             description: String::new(),
             operation: "shell".into(),
-            params: params.clone(),
+            params: params.clone().into(),
             state: DesiredState::Present,
             timeout_seconds: Some(60),
             rhythm: Some(NewRhythm {

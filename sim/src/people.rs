@@ -92,7 +92,7 @@ impl World {
     ) -> BatchRequest {
         BatchRequest {
             operation: operation.to_owned(),
-            params,
+            params: params.into(),
             targets: Targets::devices(agents.iter().map(|index| self.agents[*index].device).collect()),
             timeout_seconds: Some(timeout),
             expires_in_seconds: Some(expires),

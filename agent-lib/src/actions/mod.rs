@@ -28,6 +28,7 @@ mod sshd;
 #[cfg(test)]
 mod tests;
 mod user;
+mod wifi;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -55,7 +56,7 @@ pub const PROGRAM_FAILED: Code = Code::new("action.program_failed", Class::Unava
 pub const ACCOUNT_UNKNOWN: Code = Code::new("action.account_unknown", Class::NotFound);
 
 /// The kinds of action that this agent carries out.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 16] = [
     kinds::file::NAME,
     kinds::directory::NAME,
     kinds::service::NAME,
@@ -70,6 +71,7 @@ pub const KINDS: [&str; 15] = [
     kinds::sshd_settings::NAME,
     kinds::ssh_access::NAME,
     kinds::admin_policy::NAME,
+    kinds::wifi::NAME,
     kinds::reboot::NAME,
 ];
 
@@ -115,6 +117,7 @@ impl Actions {
             kinds::sshd_settings::NAME => carry_out::<sshd::Settings>(&offer.params, &device).await,
             kinds::ssh_access::NAME => carry_out::<sshd::Access>(&offer.params, &device).await,
             kinds::admin_policy::NAME => carry_out::<admin::Policy>(&offer.params, &device).await,
+            kinds::wifi::NAME => carry_out::<wifi::Wifi>(&offer.params, &device).await,
             kinds::reboot::NAME => carry_out::<reboot::Reboot>(&offer.params, &device).await,
             _ => return None,
         })

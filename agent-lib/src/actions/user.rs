@@ -26,6 +26,8 @@ const DISABLED: &str = "1";
 const ACCOUNTS: &str = "/var/lib/AccountsService/users";
 const HIDDEN: &str = "[User]\nSystemAccount=true\n";
 const MAX_BYTES: u64 = 1 << 20;
+/// How often a password is hashed (crypt(5)): some tenths of a second for who signs in, and for each try of who has the hash.
+const SHA_ROUNDS: &str = "500000";
 
 /// Keeps a user.
 pub(super) struct User;
@@ -41,6 +43,8 @@ pub(super) enum Step {
     Change(Vec<String>),
     /// Its home is made.
     MakeHome(String),
+    /// It gets its first password; with `true` one that has to be changed.
+    Password(bool),
     /// Nobody signs in as it any more.
     Disable,
     /// It may be signed in as again; `true` where its password comes back.
@@ -62,6 +66,8 @@ impl fmt::Display for Step {
             Self::OwnHome(home) => write!(f, "give it {home}"),
             Self::Change(options) => write!(f, "change the user: {}", options.join(" ")),
             Self::MakeHome(home) => write!(f, "make its home {home}"),
+            Self::Password(false) => f.write_str("set its first password"),
+            Self::Password(true) => f.write_str("set its first password, to be changed at the next sign-in"),
             Self::Disable => f.write_str("disable the user"),
             Self::Enable(_) => f.write_str("enable the user"),
             Self::Keys(keys) => write!(f, "let {} keys sign in as it, and no others", keys.lines().count()),
@@ -109,6 +115,10 @@ impl Action for User {
             None => Default::default(),
         };
         let is_disabled = expires == DISABLED && password.starts_with(['!', '*']);
+        if params.password.is_some() && !has_password(&password) {
+            device.require_program("chpasswd")?;
+            steps.push(Step::Password(params.force_password_change));
+        }
         match (params.disabled, found.is_some()) {
             (true, _) if !is_disabled => steps.push(Step::Disable),
             // A password comes back only where there is one behind the lock.
@@ -140,6 +150,7 @@ impl Action for User {
         let call = match step {
             Step::Create => useradd(params, device)?,
             Step::Change(options) => shadow_tool(device, "usermod").with(options.clone()).with([name]),
+            Step::Password(is_forced) => return set_password(params, device, *is_forced).await,
             Step::Disable => usermod(&["--lock", "--expiredate", DISABLED]),
             Step::Enable(true) => usermod(&["--unlock", "--expiredate", ""]),
             Step::Enable(false) => usermod(&["--expiredate", ""]),
@@ -168,6 +179,32 @@ impl Action for User {
     fn is_lasting(step: &Step) -> bool {
         !matches!(step, Step::EndSessions(_))
     }
+}
+
+/// Whether there is a password behind whatever locks it (shadow(5)).
+fn has_password(field: &str) -> bool {
+    !matches!(field.trim_start_matches('!'), "" | "*" | "x")
+}
+
+/// The program hashes it, and reads it where nobody else does.
+async fn set_password(params: &UserParams, device: &Device, is_forced: bool) -> Result<(), Problem> {
+    let name = params.name.as_str();
+    let Some(password) = &params.password else {
+        return Ok(());
+    };
+    let call = shadow_tool(device, "chpasswd").with(["--crypt-method", "SHA512", "--sha-rounds", SHA_ROUNDS]);
+    let answer = device
+        .ask(&call.clone().reading(format!("{name}:{}\n", password.reveal())))
+        .await?;
+    if !answer.succeeded() {
+        return Err(call.failed(&answer));
+    }
+    if is_forced {
+        device
+            .must(&shadow_tool(device, "chage").with(["--lastday", "0", name]))
+            .await?;
+    }
+    Ok(())
 }
 
 async fn look_absent(params: &UserParams, device: &Device, found: Option<Account>) -> Result<Vec<Step>, Problem> {

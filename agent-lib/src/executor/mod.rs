@@ -30,7 +30,7 @@ pub use lanes::{LANE_FULL, LaneLimits, Lanes, Ticket};
 pub use run::{Executor, ExecutorConfig};
 pub use scheduler::{Scheduler, Turn};
 pub(crate) use script::RunFile;
-pub use spec::{Outcome, Program, ShellSpec};
+pub use spec::{MAX_INPUT, Outcome, Program, ShellSpec};
 
 /// The run's parameters cannot be carried out by any agent.
 pub const SPEC_INVALID: Code = Code::new("executor.invalid", Class::Invalid);

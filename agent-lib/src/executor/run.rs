@@ -1,7 +1,7 @@
 //! One run from its start to its end.
 
 use std::{
-    io,
+    io::{self, Write as _},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -127,6 +127,9 @@ impl Executor {
         let directory = self.working_directory(spec, user)?;
         let script = self.write_script(run, spec, other)?;
         let mut command = self.command(run, spec, script.as_ref(), user);
+        command.stdin(
+            input(spec).map_err(|error| START_FAILED.error("its input cannot be given to it").caused_by(error))?,
+        );
         command.current_dir(&directory);
         if let Some(other) = other {
             command.uid(other.uid).gid(other.gid);
@@ -219,12 +222,21 @@ impl Executor {
         command
             .envs(spec.variables())
             .env(MARK, run.to_string())
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
         command
     }
+}
+
+/// What a program reads: all of its input is in the pipe before it starts.
+fn input(spec: &ShellSpec) -> std::io::Result<Stdio> {
+    let Some(input) = &spec.input else {
+        return Ok(Stdio::null());
+    };
+    let (reader, mut writer) = std::io::pipe()?;
+    writer.write_all(input.reveal().as_bytes())?;
+    Ok(reader.into())
 }
 
 /// Watches over a group until nothing of it is left.

@@ -13,6 +13,9 @@ use super::SPEC_INVALID;
 /// How long a run gets between SIGTERM and SIGKILL when nobody says.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The longest input, in bytes: as much as a pipe always holds (PIPE_BUF in limits.h), so that nobody waits for who reads it.
+pub const MAX_INPUT: usize = 4 * 1024;
+
 /// What is executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -37,7 +40,7 @@ pub enum Program {
 /// A run of a script or program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShellSpec {
-    /// What is executed. Its standard input is empty.
+    /// What is executed.
     pub program: Program,
     /// Where; by default the user's home, or `/` where that is missing.
     pub working_directory: Option<PathBuf>,
@@ -45,6 +48,8 @@ pub struct ShellSpec {
     pub environment: BTreeMap<String, String>,
     /// The same, of values that are not printed.
     pub secret_environment: BTreeMap<String, SecretText>,
+    /// What it reads from its standard input, at most [`MAX_INPUT`] bytes; nothing by default.
+    pub input: Option<SecretText>,
     /// Who it runs as: a name in the device's user database; the agent's own user by default. It has that user's primary
     /// group only.
     pub run_as: Option<String>,
@@ -70,6 +75,7 @@ impl ShellSpec {
             working_directory: None,
             environment: BTreeMap::new(),
             secret_environment: BTreeMap::new(),
+            input: None,
             run_as: None,
             timeout: Duration::from_secs(300),
             grace: GRACE,
@@ -141,6 +147,13 @@ impl ShellSpec {
             .any(|(name, _)| name.is_empty() || name.contains(['=', '\0']))
         {
             return refuse("the name of an environment variable is not empty and holds no =");
+        }
+        if self
+            .input
+            .as_ref()
+            .is_some_and(|input| input.reveal().len() > MAX_INPUT)
+        {
+            return refuse("the input is longer than 4 KiB");
         }
         if self.nice > 19 {
             return refuse("niceness is 0 to 19");

@@ -15,7 +15,7 @@ use fleet_core::{
     protocol::{Gauges, OutputStream},
     store::Result,
     work::{
-        Priority, Run, RunId, State,
+        Priority, Run, RunId, State, StoredParams,
         output::Chunk,
         run::{Delivery, RunEvent},
     },
@@ -281,7 +281,7 @@ impl Dataset {
             device: DeviceId::from_uuid(Uuid::max()),
             device_name: TEXTS[2].into(),
             operation: TEXTS[5].into(),
-            params: json!({"script": "echo \"$1\"\n".repeat(LARGE / 16)}),
+            params: StoredParams::without_secrets(json!({"script": "echo \"$1\"\n".repeat(LARGE / 16)})),
             state: State::Lost,
             priority: Priority::High,
             due_at: Timestamp::MIN,

@@ -4,6 +4,7 @@ use fleet_core::{
     kernel::EntityId as _,
     protocol::Applied,
     store::Result,
+    work::StoredParams,
     work::desired::{
         ActionSet, Assignment, ChangeCounts, Definition, DesiredAction, DesiredChange, DesiredEdition,
         DesiredEditionId, DesiredState, DeviceOwners, DeviceSelections, Manifest, ManifestContent, ManifestContentId,
@@ -35,7 +36,9 @@ impl Dataset {
                 name: format!("action {n}"),
                 description: String::new(),
                 operation: "shell".to_owned(),
-                params: json!({"script": format!("test -e /etc/fleet-{n}"), "interpreter": "/bin/sh"}),
+                params: StoredParams::without_secrets(
+                    json!({"script": format!("test -e /etc/fleet-{n}"), "interpreter": "/bin/sh"}),
+                ),
                 state: DesiredState::Present,
                 timeout_seconds: 300,
                 rhythm: None,

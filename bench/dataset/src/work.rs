@@ -156,7 +156,7 @@ impl Dataset {
                 id: dice.id(at),
                 batch: id,
                 operation: operation.into(),
-                params: params.clone(),
+                params: StoredParams::without_secrets(params.clone()),
                 runs: targets.len() as u64,
                 requested_by: actor.clone(),
                 requester: actor.id(),
@@ -187,7 +187,7 @@ impl Dataset {
                 ..AskedTargets::default()
             },
             operation: operation.into(),
-            params: params.clone(),
+            params: StoredParams::without_secrets(params.clone()),
             timeout_seconds: 300,
             expiry_seconds: 3_600,
             expires_at: at.plus(MINUTE * 60),
@@ -297,7 +297,7 @@ impl Dataset {
             description: "On all devices".into(),
             enabled: true,
             operation: operation.into(),
-            params,
+            params: StoredParams::without_secrets(params),
             targets: PlannedTargets {
                 all: true,
                 ..PlannedTargets::default()
@@ -355,7 +355,7 @@ impl Dataset {
             device: device_id,
             device_name: self.device(device).name,
             operation: operation.to_owned(),
-            params: params.clone(),
+            params: StoredParams::without_secrets(params.clone()),
             state,
             priority: Priority::Normal,
             due_at: at,

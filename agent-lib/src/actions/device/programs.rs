@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::atomic::Ordering};
 
-use fleet_core::protocol::{OutputChunk, OutputStream};
+use fleet_core::{
+    protocol::{OutputChunk, OutputStream},
+    work::secrets::SecretText,
+};
 use tokio::sync::mpsc;
 
 use super::Device;
@@ -29,6 +32,8 @@ pub(in crate::actions) struct Call {
     pub(in crate::actions) program: String,
     pub(in crate::actions) arguments: Vec<String>,
     pub(in crate::actions) environment: Vec<(String, String)>,
+    /// What it reads from its standard input.
+    pub(in crate::actions) input: Option<SecretText>,
 }
 
 impl Call {
@@ -38,6 +43,7 @@ impl Call {
             program: program.to_owned(),
             arguments: arguments.into_iter().map(Into::into).collect(),
             environment: Vec::new(),
+            input: None,
         }
     }
 
@@ -45,6 +51,13 @@ impl Call {
     #[must_use]
     pub(in crate::actions) fn with<T: Into<String>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// What it reads from its standard input: secrets do not stand among arguments, which everybody on the device can read.
+    #[must_use]
+    pub(in crate::actions) fn reading(mut self, input: String) -> Self {
+        self.input = Some(input.into());
         self
     }
 
@@ -140,6 +153,7 @@ impl Device {
                 .into_iter()
                 .chain(call.environment.iter().cloned())
                 .collect(),
+            input: call.input.clone(),
             timeout: self.time_left(),
             output_limit_bytes: match is_shown {
                 true => self.room.load(Ordering::Relaxed),

@@ -9,7 +9,7 @@ const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample me@there";
 /// None where the tests may not change roots.
 fn device() -> Option<Scratch> {
     let tools = [
-        "useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel", "gpasswd",
+        "useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel", "gpasswd", "chpasswd", "chage",
     ];
     is_root().then(|| Scratch::new().with_tools(&tools).with("/etc/skel/.bashrc", "# skel\n"))
 }
@@ -43,6 +43,50 @@ async fn a_user_is_made_as_described_and_removed_with_its_home() {
     assert_eq!(line(&device, "/etc/passwd", "deploy"), None);
     assert!(!device.path("/home/deploy").exists() && device.path("/home/ana").exists());
     device.check("user", absent(&params), SAME).await;
+}
+
+#[tokio::test]
+async fn a_first_password_is_set_once_and_never_said() {
+    let Some(device) = device() else { return };
+    const PASSWORD: &str = "correct: horse \u{e4}";
+    let params = json!({"name": "deploy", "password": PASSWORD, "force_password_change": true});
+    let done = device.check("user", params.clone(), CHANGED).await;
+    assert!(!done.output.contains("horse"), "{}", done.output);
+    let shadow = line(&device, "/etc/shadow", "deploy").unwrap();
+    let fields: Vec<_> = shadow.split(':').collect();
+    assert!(fields[1].starts_with("$6$rounds=500000$"), "{shadow}");
+    assert_eq!(fields[2], "0", "it has to be changed");
+    // It is this password and no other.
+    let salt = fields[1].split('$').nth(3).unwrap();
+    let hashed = |password: &str| {
+        use std::io::Write as _;
+        let mut openssl = std::process::Command::new("openssl");
+        let openssl = openssl.args(["passwd", "-6", "-stdin", "-salt", &format!("rounds=500000${salt}")]);
+        let openssl = openssl
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let mut child = openssl.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        let answer = child.wait_with_output().unwrap();
+        String::from_utf8(answer.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(hashed(PASSWORD), fields[1]);
+    assert_ne!(hashed("another one"), fields[1]);
+    // Whoever has one keeps it, whatever is asked for later.
+    device
+        .check("user", json!({"name": "deploy", "password": "something else"}), SAME)
+        .await;
+    assert_eq!(line(&device, "/etc/shadow", "deploy").unwrap(), shadow);
+    // Who was there without one gets one, and stays disabled.
+    device
+        .check(
+            "user",
+            json!({"name": "ana", "password": PASSWORD, "disabled": true}),
+            CHANGED,
+        )
+        .await;
+    let shadow = line(&device, "/etc/shadow", "ana").unwrap();
+    assert!(shadow.starts_with("ana:!$6$") && shadow.ends_with(":1:"), "{shadow}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod repositories;
 mod scripts;
 mod services;
 mod web;
+mod wifi;
 
 use std::{
     fs,

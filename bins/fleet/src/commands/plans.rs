@@ -258,7 +258,7 @@ async fn members(client: &Client, on: Option<&On>, options: &Options) -> Result<
         put("operation", Some(json!(operation)));
         let params = options.params.as_deref().map(object).transpose()?;
         put("params", Some(Value::Object(params.unwrap_or_default())));
-    } else if let Some(params) = options.script.params()? {
+    } else if let Some(params) = options.script.params().await? {
         put("operation", Some(json!("shell")));
         put("params", Some(params));
     }

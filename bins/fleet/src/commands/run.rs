@@ -20,7 +20,7 @@ use fleet_core::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{Context, duration, live, pair, rollouts::Waves};
+use super::{Context, duration, live, pair, rollouts::Waves, secret::SecretVariable};
 use crate::{
     client::{Client, DEVICE, Failure, GROUP, Result, id_of, new_key},
     output::{Format, note},
@@ -137,6 +137,7 @@ impl Retries {
 Examples:
   fleet run --on web-1 -- uname -a
   fleet run --label env=prod --timeout 2m -- systemctl is-active nginx
+  fleet run --on web-1 --secret-env TOKEN=@token.txt --script deploy.sh
   fleet run --group db -- 'df -h | tail -n +2'
   fleet run --query 'os equals debian and memory_total lessThan 4000000000' -- free -m
   fleet run --all --no-wait --script fix.sh
@@ -173,6 +174,10 @@ pub struct Script {
     /// An environment variable; may be repeated. Not for secrets: everybody who sees the run sees them.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
+    /// A secret environment variable; may be repeated. Its value is asked for, read from FILE, or, where there is no terminal, taken from the
+    /// variable of this name here. Nobody sees it, and it is taken out of the output.
+    #[arg(long, value_name = "NAME[=@FILE]")]
+    secret_env: Vec<SecretVariable>,
     /// The command.
     #[arg(last = true)]
     command: Vec<String>,
@@ -271,7 +276,7 @@ const MAX_SCRIPT: u64 = 1 << 20;
 
 /// Runs a command on devices.
 pub async fn run(context: &mut Context, run: Run) -> Result<()> {
-    let params = run.script.params()?;
+    let params = run.script.params().await?;
     let params = params.ok_or_else(|| Failure::usage("say what to run: -- COMMAND, or --script FILE"))?;
     work(context, &run.on, &run.how, shell::NAME, params).await
 }
@@ -293,7 +298,7 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
     let seconds = |time: Option<Duration>| time.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     let request = BatchRequest {
         operation: operation.to_owned(),
-        params,
+        params: params.into(),
         targets: on.targets(&context.client).await?,
         timeout_seconds: seconds(how.timeout),
         expires_in_seconds: seconds(how.expires),
@@ -404,7 +409,7 @@ pub(super) fn typed<T: DeserializeOwned>(id: String) -> Result<T> {
 
 impl Script {
     /// The parameters of `shell`; nothing when nothing is to be run.
-    pub fn params(&self) -> Result<Option<Value>> {
+    pub async fn params(&self) -> Result<Option<Value>> {
         let mut params = match &self.file {
             Some(path) => json!({"script": read_script(path)?, "arguments": self.command}),
             None if self.command.is_empty() => return Ok(None),
@@ -413,6 +418,13 @@ impl Script {
         let environment: BTreeMap<_, _> = self.env.iter().cloned().collect();
         if !environment.is_empty() {
             params["environment"] = json!(environment);
+        }
+        let mut secrets = Map::new();
+        for variable in &self.secret_env {
+            secrets.insert(variable.name.clone(), variable.read().await?.into());
+        }
+        if !secrets.is_empty() {
+            params["secret_env"] = secrets.into();
         }
         for (name, value) in [
             ("interpreter", &self.interpreter),

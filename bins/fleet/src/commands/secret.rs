@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, IsTerminal as _, Read, Write as _},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -24,17 +25,84 @@ pub struct PasswordSource {
 
 impl PasswordSource {
     /// The password; a new one is asked for twice.
-    pub async fn read(&self, prompt: &'static str, is_new: bool) -> Result<String> {
+    pub async fn read(&self, prompt: &str, is_new: bool) -> Result<String> {
         match &self.password_file {
             Some(path) => from_file(path),
-            None => from_terminal(prompt, is_new).await,
+            None => from_terminal(terminal().ok_or_else(no_terminal)?, prompt, is_new).await,
         }
     }
 }
 
 /// A password that is typed.
-pub async fn ask(prompt: &'static str) -> Result<String> {
-    from_terminal(prompt, false).await
+pub async fn ask(prompt: &str) -> Result<String> {
+    from_terminal(terminal().ok_or_else(no_terminal)?, prompt, false).await
+}
+
+/// A secret environment variable: its name, and the file that holds its value, if one does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretVariable {
+    /// The name.
+    pub name: String,
+    file: Option<PathBuf>,
+}
+
+impl FromStr for SecretVariable {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (name, file) = match text.split_once('=') {
+            None => (text, None),
+            Some((name, value)) => match value.strip_prefix('@') {
+                Some(path) => (name, Some(PathBuf::from(path))),
+                None => {
+                    let why =
+                        "a secret does not stand on the command line, which others can read; give NAME, or NAME=@FILE";
+                    return Err(why.into());
+                }
+            },
+        };
+        match name.is_empty() {
+            true => Err("a variable has a name".into()),
+            false => Ok(Self {
+                name: name.to_owned(),
+                file,
+            }),
+        }
+    }
+}
+
+impl SecretVariable {
+    /// Its value: from its file without the last line's end, typed, or, where there is no terminal, from the variable of this name here.
+    pub async fn read(&self) -> Result<String> {
+        if let Some(path) = &self.file {
+            return whole_file(path);
+        }
+        if let Some(terminal) = terminal() {
+            return from_terminal(terminal, &self.name, false).await;
+        }
+        std::env::var(&self.name).map_err(|_| {
+            Failure::usage(format!(
+                "there is no terminal to ask for {name}, and no environment variable of this name; give --secret-env {name}=@FILE",
+                name = self.name
+            ))
+        })
+    }
+}
+
+fn whole_file(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_SECRET + 2).read_to_string(&mut text));
+    read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+    if let Some(line) = text.strip_suffix('\n') {
+        text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
+    }
+    if text.len() as u64 > MAX_SECRET {
+        return Err(Failure::usage(format!(
+            "{} is larger than a secret may be",
+            path.display()
+        )));
+    }
+    Ok(text)
 }
 
 /// The first line of a file, or of standard input with `-`.
@@ -58,19 +126,22 @@ fn first_line(from: impl Read) -> io::Result<String> {
     Ok(line)
 }
 
-async fn from_terminal(prompt: &'static str, is_new: bool) -> Result<String> {
+fn terminal() -> Option<File> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
-    let terminal = terminal.ok().filter(|terminal| terminal.is_terminal());
-    let Some(terminal) = terminal else {
-        return Err(Failure::usage(
-            "there is no terminal to ask for the password; give --password-file FILE, or `-` for standard input",
-        ));
-    };
+    terminal.ok().filter(|terminal| terminal.is_terminal())
+}
+
+fn no_terminal() -> Failure {
+    Failure::usage("there is no terminal to ask for the password; give --password-file FILE, or `-` for standard input")
+}
+
+async fn from_terminal(terminal: File, prompt: &str, is_new: bool) -> Result<String> {
+    let prompt = prompt.to_owned();
     let shown = tcgetattr(&terminal).map_err(|error| Failure::from(io::Error::from(error)))?;
     let to_restore = terminal.try_clone()?;
     let asked = tokio::task::spawn_blocking({
         let shown = shown.clone();
-        move || type_in(&terminal, &shown, prompt, is_new)
+        move || type_in(&terminal, &shown, &prompt, is_new)
     });
     let result = tokio::select! {
         result = asked => result.unwrap_or_else(|_| Err(Failure::silent(Exit::Failed))),
@@ -115,6 +186,31 @@ mod tests {
         ] {
             assert_eq!(first_line(text.as_bytes()).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_secret_variable_names_a_file_and_never_holds_its_value() {
+        let read = |text: &str| text.parse::<SecretVariable>();
+        let variable = |file: Option<&str>| SecretVariable {
+            name: "TOKEN".into(),
+            file: file.map(PathBuf::from),
+        };
+        assert_eq!(read("TOKEN"), Ok(variable(None)));
+        assert_eq!(read("TOKEN=@/run/t=1"), Ok(variable(Some("/run/t=1"))));
+        assert!(read("TOKEN=hunter2").is_err());
+        assert!(read("=@x").is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_whole_without_its_last_line_end() {
+        for (text, expected) in [("a\nb\n", "a\nb"), ("a", "a"), ("a\r\n", "a"), ("a\n\n", "a\n")] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            assert_eq!(whole_file(file.path()).unwrap(), expected);
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "x".repeat(4_097)).unwrap();
+        assert_eq!(whole_file(file.path()).unwrap_err().exit(), Exit::Usage);
     }
 
     #[test]

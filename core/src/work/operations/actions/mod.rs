@@ -29,6 +29,7 @@ pub mod service;
 pub mod ssh_access;
 pub mod sshd_settings;
 pub mod user;
+pub mod wifi;
 
 pub(super) use common::is_false;
 pub use common::{ActionParams, Presence};
@@ -58,6 +59,7 @@ pub(crate) const ALL: &[(OperationKind, &str)] = &[
     (sshd_settings::KIND, "alter the settings of devices' SSH servers"),
     (ssh_access::KIND, "decide who comes in to devices by SSH"),
     (admin_policy::KIND, "decide who does what as root on devices"),
+    (wifi::KIND, "decide which wireless networks devices join"),
     (reboot::KIND, "have devices start anew"),
 ];
 

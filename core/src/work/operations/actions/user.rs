@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::{
+        operations::{OperationKind, Risk, Upkeep},
+        secrets::SecretText,
+    },
 };
 
 /// Make, alter and remove local users of devices.
@@ -60,6 +63,13 @@ pub struct UserParams {
     /// Whether the sign-in screen leaves it out; left as it is when nobody says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden: Option<bool>,
+    /// Its first password: set where the user is made by this, or has none; one that is there is left as it is. 8 to 128 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, write_only))]
+    pub password: Option<SecretText>,
+    /// Whether whoever signs in with that password has to choose another one first.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub force_password_change: bool,
     /// The keys that sign in as it: these and no others; left as they are when nobody says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_authorized_keys: Option<Vec<String>>,
@@ -97,11 +107,29 @@ impl UserParams {
         if let Some(group) = &self.primary_group {
             names::account("primary_group", group)?;
         }
+        match &self.password {
+            Some(password) => check_password(password.reveal())?,
+            None if self.force_password_change => {
+                return Err("force_password_change: give the password that is to be changed".into());
+            }
+            None => {}
+        }
         let keys = self.ssh_authorized_keys.iter().flatten();
         if keys.clone().count() > MAX_KEYS {
             return Err(format!("ssh_authorized_keys: at most {MAX_KEYS}"));
         }
         keys.into_iter().try_for_each(|key| check_key(key))
+    }
+}
+
+/// A password that one line of chpasswd(8) holds. What is wrong with it is said without it.
+fn check_password(password: &str) -> Result<(), String> {
+    if !(8..=128).contains(&password.len()) {
+        Err("password: 8 to 128 bytes".into())
+    } else if password.chars().any(char::is_control) {
+        Err("password: without control characters, so that it can be typed".into())
+    } else {
+        Ok(())
     }
 }
 
@@ -137,13 +165,16 @@ fn check_key(key: &str) -> Result<(), String> {
 action_params!(UserParams);
 
 /// The kind.
-pub const KIND: OperationKind = action::<UserParams>(
-    NAME,
-    "keep a local user as it should be",
-    USER_RUN,
-    Risk::High,
-    Upkeep::Reverted,
-);
+pub const KIND: OperationKind = OperationKind {
+    secrets: &["/password"],
+    ..action::<UserParams>(
+        NAME,
+        "keep a local user as it should be",
+        USER_RUN,
+        Risk::High,
+        Upkeep::Reverted,
+    )
+};
 
 #[cfg(test)]
 mod tests {
@@ -174,6 +205,20 @@ mod tests {
         check(json!({"name": "deploy", "shell": "sh"}), false);
         check(json!({"name": "deploy", "comment": "a:b"}), false);
         check(json!({"name": "deploy", "comment": "a\nroot::0:0::/:/bin/sh"}), false);
+    }
+
+    #[test]
+    fn a_first_password_can_be_typed_and_changed() {
+        check(json!({"name": "deploy", "password": "********"}), true);
+        check(
+            json!({"name": "deploy", "password": "a:b c\u{e4}d", "force_password_change": true}),
+            true,
+        );
+        check(json!({"name": "deploy", "password": "x".repeat(128)}), true);
+        check(json!({"name": "deploy", "password": "x".repeat(129)}), false);
+        check(json!({"name": "deploy", "password": "short 7"}), false);
+        check(json!({"name": "deploy", "password": "two\nlines: root"}), false);
+        check(json!({"name": "deploy", "force_password_change": true}), false);
     }
 
     #[test]
