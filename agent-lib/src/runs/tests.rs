@@ -15,11 +15,11 @@ use fleet_core::{
     devices::DeviceId,
     kernel::{EntityId as _, ManualClock, Timestamp},
     protocol::{AgentFrame, Finished, OfferBody, OutputStream, RunResult},
-    work::RunId,
+    work::{RunId, secrets::ResolvedParams},
 };
 use uuid::Uuid;
 
-use super::{Cancellation, Ending, Execute, OutputSink, Runs, Sent, Taken};
+use super::{Cancellation, Ending, Execute, OutputSink, Own, OwnEnd, Owner, Runs, Sent, Taken};
 use crate::{
     clock::ServerClock,
     journal::{Disk, DiskFile, JOURNAL_DISK_FULL, Journal, JournalWriter, Limits, Record},
@@ -101,6 +101,8 @@ impl DiskFile for FillingFile {
 /// Prints `during` while the disk is full, if it is to fill, and succeeds.
 #[derive(Debug, Default)]
 struct Printing {
+    /// What it says at its end.
+    message: Option<&'static str>,
     executed: AtomicUsize,
     fills: Option<Arc<AtomicBool>>,
     during: &'static [&'static str],
@@ -123,7 +125,10 @@ impl Execute for Printing {
             output.write(OutputStream::Stdout, text).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        Ending::of(RunResult::Succeeded)
+        Ending {
+            message: self.message.map(str::to_owned),
+            ..Ending::of(RunResult::Succeeded)
+        }
     }
 }
 
@@ -325,4 +330,81 @@ async fn an_offer_that_comes_after_its_run_was_stopped_is_not_executed() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(execute.executed.load(Ordering::SeqCst), 0);
     assert!(!runs.holds(run));
+}
+
+/// An offer with a secret.
+fn secret_offer() -> OfferBody {
+    OfferBody {
+        params: serde_json::json!({"script": "true", "secret_env": {"TOKEN": "hunter2-hunter2"}}).into(),
+        secrets: vec!["/secret_env/TOKEN".into()],
+        ..offer(true)
+    }
+}
+
+const LEAKING: Printing = Printing {
+    message: Some("it was hunter2-hunter2"),
+    executed: AtomicUsize::new(0),
+    fills: None,
+    during: &["a hunter2-hun", "ter2 b", "hunter2-hunt"],
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_of_a_run_is_neither_written_down_nor_told_however_it_is_cut() {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::default());
+    let (runs, clock) = start(folder.path(), &full, Arc::new(LEAKING)).await;
+    clock.learn(NOW);
+    assert!(matches!(runs.take(secret_offer()).await.unwrap(), Taken::Accepted));
+    let (texts, end) = told(&runs, Duration::from_secs(60)).await;
+    assert_eq!(texts.concat(), "before\na ******** bhunter2-hunt");
+    assert_eq!(end.unwrap().message.as_deref(), Some("it was ********"));
+    // The offer itself holds it, since the run may have to go on after a restart; nothing else does.
+    let journal = std::fs::read(folder.path().join("journal")).unwrap();
+    let found = String::from_utf8_lossy(&journal).matches("hunter2-hunter2").count();
+    assert_eq!(found, 1);
+}
+
+/// Tells of everything.
+#[derive(Debug)]
+struct Telling;
+
+#[async_trait]
+impl Owner for Telling {
+    async fn making(&self) -> fleet_core::kernel::Result<()> {
+        Ok(())
+    }
+
+    fn tells(&self, _: &OwnEnd) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_is_that_of_a_run_of_the_devices_own() {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::default());
+    let (runs, clock) = start(folder.path(), &full, Arc::new(LEAKING)).await;
+    clock.learn(NOW);
+    let offer = secret_offer();
+    let own = Own {
+        device: offer.device,
+        occurrence: Uuid::from_u128(7),
+        version: 1,
+        kind: offer.kind,
+        params: ResolvedParams {
+            params: offer.params,
+            secrets: offer.secrets,
+        },
+        timeout_seconds: 60,
+        is_hidden: false,
+        instead: None,
+    };
+    let end = runs.apply(own, Arc::new(Telling)).await.unwrap();
+    assert_eq!(end.ending.message.as_deref(), Some("it was ********"));
+    assert_eq!(
+        end.printed,
+        blake3::hash(b"before\na ******** bhunter2-hunt").to_hex().to_string()
+    );
+    let journal = std::fs::read(folder.path().join("journal")).unwrap();
+    let journal = String::from_utf8_lossy(&journal);
+    assert_eq!(journal.matches("hunter2-hunter2").count(), 1, "in the offer");
+    assert!(journal.contains("it was ********"));
 }

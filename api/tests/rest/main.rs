@@ -19,6 +19,7 @@ mod operations;
 mod plans;
 mod releases;
 mod rollouts;
+mod secrets;
 mod settings;
 mod sign_in;
 mod users;

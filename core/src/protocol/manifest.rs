@@ -396,6 +396,32 @@ mod tests {
     }
 
     #[test]
+    fn secrets_that_are_referred_to_are_kept_and_a_missing_one_is_asked_for() {
+        let refers_to = |number: u128| {
+            let reference = json!({"psk": {"$secret": secret(number).to_string()}});
+            let mut found = groups("a");
+            found[0].occurrences[0].params = serde_json::from_value(reference).unwrap();
+            found
+        };
+        let holding = |numbers: &[u128]| -> Secrets {
+            let one = |number: &u128| (secret(*number), SecretText::from(format!("secret {number}")));
+            numbers.iter().map(one).collect()
+        };
+        let needed = |number, have: &[u128], given: &[u128]| {
+            needed_secrets(&refers_to(number), &[], &holding(have), &holding(given))
+        };
+        assert_eq!(
+            needed(1, &[1, 2], &[]),
+            Some(holding(&[1])),
+            "what nothing refers to goes"
+        );
+        assert_eq!(needed(1, &[], &[1]), Some(holding(&[1])));
+        assert_eq!(needed(1, &[2], &[3]), None);
+        let reverts = refers_to(1).remove(0).occurrences;
+        assert_eq!(needed_secrets(&[], &reverts, &Secrets::new(), &Secrets::new()), None);
+    }
+
+    #[test]
     fn who_has_something_else_than_was_thought_has_to_ask_for_all() {
         let (answer, _) = answer("ab", "abc", "d");
         assert!(assemble(&groups("ab"), &answer).is_some());
@@ -421,6 +447,11 @@ mod tests {
         assert!(!tampered(
             |answer| answer.body.device = DeviceId::new(NOW, &SeededRandom::new(9))
         ));
+        assert!(!tampered(|answer| answer.parts.secrets.clear()));
+        assert!(!tampered(|answer| drop(
+            answer.parts.secrets.insert(secret(1), "another".to_owned().into())
+        )));
+        assert!(!tampered(|answer| answer.body.secrets_digest = None));
         assert!(!tampered(|answer| answer.parts.reverts.clear()));
         assert!(!tampered(|answer| drop(answer.parts.groups.pop())));
         assert!(!tampered(|answer| answer.parts.windows.clear()));

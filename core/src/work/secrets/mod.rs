@@ -16,9 +16,9 @@
 mod clean;
 mod events;
 mod model;
-mod module;
 mod params;
 mod pointers;
+mod registration;
 mod rules;
 mod service;
 #[cfg(test)]
@@ -28,8 +28,8 @@ pub use clean::UNREFERENCED_LIFE;
 use clean::clean;
 pub use events::{SECRET_GONE, SECRET_MISSING, SECRET_REFERENCE, SECRETS_CLEAN};
 pub use model::{OperationSecret, OperationSecretId, SecretHolder};
-pub(super) use module::add_to;
 pub use params::{GivenParams, MASK, ResolvedParams, SecretText, StoredParams};
+pub(super) use registration::add_to;
 pub use rules::Intake;
 pub(crate) use rules::check_again;
 pub(crate) use service::Vault;
