@@ -341,17 +341,19 @@ fn secret_offer() -> OfferBody {
     }
 }
 
-const LEAKING: Printing = Printing {
-    message: Some("it was hunter2-hunter2"),
-    executed: AtomicUsize::new(0),
-    fills: None,
-    during: &["a hunter2-hun", "ter2 b", "hunter2-hunt"],
-};
+/// Prints it in two pieces, its beginning at the end, and says it.
+fn leaking() -> Arc<Printing> {
+    Arc::new(Printing {
+        message: Some("it was hunter2-hunter2"),
+        during: &["a hunter2-hun", "ter2 b", "hunter2-hunt"],
+        ..Printing::default()
+    })
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_secret_of_a_run_is_neither_written_down_nor_told_however_it_is_cut() {
     let (folder, full) = (tempfile::tempdir().unwrap(), Arc::default());
-    let (runs, clock) = start(folder.path(), &full, Arc::new(LEAKING)).await;
+    let (runs, clock) = start(folder.path(), &full, leaking()).await;
     clock.learn(NOW);
     assert!(matches!(runs.take(secret_offer()).await.unwrap(), Taken::Accepted));
     let (texts, end) = told(&runs, Duration::from_secs(60)).await;
@@ -381,7 +383,7 @@ impl Owner for Telling {
 #[tokio::test(start_paused = true)]
 async fn nor_is_that_of_a_run_of_the_devices_own() {
     let (folder, full) = (tempfile::tempdir().unwrap(), Arc::default());
-    let (runs, clock) = start(folder.path(), &full, Arc::new(LEAKING)).await;
+    let (runs, clock) = start(folder.path(), &full, leaking()).await;
     clock.learn(NOW);
     let offer = secret_offer();
     let own = Own {

@@ -80,7 +80,8 @@ impl SecretVariable {
         if let Some(terminal) = terminal() {
             return from_terminal(terminal, &self.name, false).await;
         }
-        std::env::var(&self.name).map_err(|_| {
+        let variable = std::env::var_os(&self.name).and_then(|value| value.into_string().ok());
+        variable.ok_or_else(|| {
             Failure::usage(format!(
                 "there is no terminal to ask for {name}, and no environment variable of this name; give --secret-env {name}=@FILE",
                 name = self.name
