@@ -118,7 +118,7 @@ impl Operations {
 impl Operations {
     async fn apply_manifest(&self, offer: &OfferBody, output: OutputSink, mut cancellation: Cancellation) -> Ending {
         let work = async {
-            let params: sync::SyncParams = match serde_json::from_value(offer.params.clone()) {
+            let params: sync::SyncParams = match serde_json::from_value((*offer.params).clone()) {
                 Ok(params) => params,
                 Err(error) => return Ending::failed("operation.params_invalid", error.to_string()),
             };

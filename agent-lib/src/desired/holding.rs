@@ -22,7 +22,7 @@ impl Keeper {
     /// Why these wait, for people; nothing when they may begin. They begin together or not at all, so that their order stays.
     pub(super) fn held(&self, occurrences: &[Occurrence], fleet: FleetWindows) -> Option<String> {
         let outside = Err(Refusal::OutsideWindows);
-        let waits_for_own = |one: &Occurrence| self.runs().permits_own(&one.operation, &one.params) == outside;
+        let waits_for_own = |one: &Occurrence| self.runs().permits_own(&one.operation, &one.params.shown()) == outside;
         if occurrences.iter().any(waits_for_own) {
             return Some("waits for this device's window".into());
         }

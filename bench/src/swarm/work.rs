@@ -239,7 +239,7 @@ mod tests {
             epoch,
             kind: "shell".into(),
             secrets: Vec::new(),
-            params: serde_json::json!({"script": "uname -r"}),
+            params: serde_json::json!({"script": "uname -r"}).into(),
             expires_at: now.plus(Duration::from_secs(60)),
             timeout_seconds: 30,
             output_limit_bytes: 1_000,

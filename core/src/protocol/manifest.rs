@@ -203,7 +203,8 @@ impl ManifestAnswer {
     pub fn verify(&self, dispatch: &PublicKey, device: DeviceId, nonce: &str) -> bool {
         let body = &self.body;
         let is_meant = body.device == device && body.nonce == nonce;
-        let is_meant = is_meant && secrets_digest(&self.parts.secrets).is_ok_and(|digest| digest == body.secrets_digest);
+        let is_meant =
+            is_meant && secrets_digest(&self.parts.secrets).is_ok_and(|digest| digest == body.secrets_digest);
         is_meant && canonical::to_vec(body).is_ok_and(|message| dispatch.verifies(TAG, &message, &self.signature))
     }
 }

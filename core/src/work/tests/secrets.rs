@@ -102,7 +102,13 @@ impl Work {
         let answer = manifests.of_agent(self.device, &request, &self.dispatch).await.unwrap();
         assert!(answer.verify(&self.dispatch.public(), self.device, "n"));
         let groups = crate::protocol::assemble(&[], &answer).unwrap();
-        let secrets = needed_secrets(&groups, &answer.parts.reverts, &Default::default(), &answer.parts.secrets).unwrap();
+        let secrets = needed_secrets(
+            &groups,
+            &answer.parts.reverts,
+            &Default::default(),
+            &answer.parts.secrets,
+        )
+        .unwrap();
         let params = groups[0].occurrences[0].params.resolve(&secrets).unwrap().params;
         let value = params["secret_env"]["TOKEN"].as_str().unwrap_or_default().to_owned();
         (answer.body.digest, value)
