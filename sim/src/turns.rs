@@ -94,10 +94,7 @@ impl World {
     /// Agrees to work, or refuses it.
     async fn decide(&self, fleet: &Fleet) {
         let (approvals, context) = (fleet.approvals(), supervisor());
-        let open = ApprovalFilter {
-            open: true,
-            ..ApprovalFilter::default()
-        };
+        let open = ApprovalFilter { open: true };
         let Ok(page) = approvals.list(&context, &open, &PageRequest::default()).await else {
             return;
         };
