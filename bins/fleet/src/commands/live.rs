@@ -138,25 +138,42 @@ fn name_width(runs: &[Value]) -> usize {
 
 /// Says how runs ended; fails when some did not do what they should.
 pub fn verdict(runs: &[Value]) -> Result<()> {
-    let failed: Vec<_> = runs.iter().filter(|run| !has_succeeded(run)).collect();
+    for line in told(runs) {
+        note(&line);
+    }
+    match runs.iter().all(has_succeeded) {
+        true => Ok(()),
+        false => Err(Failure::silent(Exit::Devices)),
+    }
+}
+
+/// What people are told of how runs ended: of one that simply did what it should, nothing.
+fn told(runs: &[Value]) -> Vec<String> {
+    let (fine, failed): (Vec<_>, Vec<_>) = runs.iter().partition(|run| has_succeeded(run));
+    let (plain, noted): (Vec<_>, Vec<_>) = fine
+        .into_iter()
+        .partition(|run| run["state"] == State::Succeeded.name());
+    let mut lines = Vec::new();
     if runs.len() > 1 {
-        note(&format!(
-            "{} succeeded, {} failed",
-            runs.len() - failed.len(),
-            failed.len()
-        ));
+        let with_issues = |run: &&&Value| run["state"] == State::SucceededWithIssues.name();
+        let with_issues = noted.iter().filter(with_issues).count();
+        let counts = [
+            (plain.len() + with_issues, "succeeded"),
+            (noted.len() - with_issues, "not concerned"),
+            (failed.len(), "failed"),
+        ];
+        let counts = counts
+            .iter()
+            .filter(|(count, what)| *count > 0 || *what != "not concerned");
+        let counts: Vec<_> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+        lines.push(counts.join(", "));
     }
-    for run in failed.iter().take(NAMED) {
-        note(&ending(run));
+    let named: Vec<_> = failed.into_iter().chain(noted).collect();
+    lines.extend(named.iter().take(NAMED).map(|run| ending(run)));
+    if named.len() > NAMED {
+        lines.push(format!("and {} more", named.len() - NAMED));
     }
-    if failed.len() > NAMED {
-        note(&format!("and {} more", failed.len() - NAMED));
-    }
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::silent(Exit::Devices))
-    }
+    lines
 }
 
 /// Whether a run did what it should; a state that is newer than we are counts as failed.
@@ -221,6 +238,27 @@ mod tests {
         ] {
             check(json!([{"state": state}]), Some(Exit::Devices));
         }
+    }
+
+    #[test]
+    fn what_did_not_simply_succeed_is_told_the_failures_first() {
+        let run = |state: &str| json!({"device_name": "web", "state": state, "ending": null});
+        let check = |states: &[&str], expected: &[&str]| {
+            let runs: Vec<_> = states.iter().map(|state| run(state)).collect();
+            assert_eq!(told(&runs), expected);
+        };
+        check(&["succeeded"], &[]);
+        check(&["not_applicable"], &["web: not applicable"]);
+        check(&["succeeded", "succeeded"], &["2 succeeded, 0 failed"]);
+        check(
+            &["succeeded", "not_applicable", "lost", "succeeded_with_issues"],
+            &[
+                "2 succeeded, 1 not concerned, 1 failed",
+                "web: lost",
+                "web: not applicable",
+                "web: succeeded with issues",
+            ],
+        );
     }
 
     #[test]
