@@ -212,18 +212,24 @@ impl Worker {
             if proven {
                 backoff.proved();
             }
-            if code(&end).is_some_and(is_reason_to_ask)
-                && let Some(stopped) = after_standing(&self.http, &self.state).await
-            {
-                return stopped;
-            }
-            let hint = match &end {
+            let mut hint = match &end {
                 End::Bye(bye) => bye
                     .retry_after_seconds
                     .map(|seconds| Duration::from_secs(u64::from(seconds))),
                 End::Broken(error) => error.retry_after(),
                 End::Local(_) => None,
             };
+            if code(&end).is_some_and(is_reason_to_ask) {
+                match after_standing(&self.http, &self.state).await {
+                    Ok(Some(stopped)) => return stopped,
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "the server does not say how this device stands");
+                        // Whoever is asked this may say, too, when to come again.
+                        hint = hint.max(error.retry_after());
+                    }
+                }
+            }
             if let Some(wait) = hint {
                 backoff.hint(wait);
             }
@@ -268,21 +274,15 @@ impl Worker {
 }
 
 /// Asks the server how this device stands, and does what follows from a signed answer; none when the device goes on trying.
-async fn after_standing(http: &Http, state: &Path) -> Option<Stopped> {
+async fn after_standing(http: &Http, state: &Path) -> Result<Option<Stopped>, LinkError> {
     let identity = http.identity();
-    let said = match http.standing().await {
-        Ok(said) => said,
-        Err(error) => {
-            tracing::warn!(%error, "the server does not say how this device stands");
-            return None;
-        }
-    };
+    let said = http.standing().await?;
     if said.standing.is_end() {
         return match Farewell::leave(state, identity, said.standing, said.time) {
-            Ok(farewell) => Some(Stopped::Gone(farewell)),
+            Ok(farewell) => Ok(Some(Stopped::Gone(farewell))),
             Err(error) => {
                 tracing::error!(error = error.log(), "this device should forget its server, and cannot");
-                None
+                Ok(None)
             }
         };
     }
@@ -300,13 +300,13 @@ async fn after_standing(http: &Http, state: &Path) -> Option<Stopped> {
             };
             let kept = Credentials::remove(state).and_then(|()| renamed.save(state));
             match kept {
-                Ok(()) => return Some(Stopped::Renamed),
+                Ok(()) => return Ok(Some(Stopped::Renamed)),
                 Err(error) => tracing::error!(error = error.log(), "the new identity cannot be kept"),
             }
         }
         _ => {}
     }
-    None
+    Ok(None)
 }
 
 /// Why a session ended, where the server gave a code.

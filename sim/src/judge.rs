@@ -466,6 +466,8 @@ impl Judge {
     /// A device was told to stay away for so long.
     pub fn told_to_stay_away(&self, agent: usize, time: Duration) {
         let until = self.clock.elapsed() + time;
+        self.trace
+            .say(format_args!("agent {agent} is told to stay away for {time:?}"));
         self.inner().stay_away.insert(agent, until);
     }
 

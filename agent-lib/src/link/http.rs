@@ -236,17 +236,25 @@ impl Http {
         }
     }
 
-    /// What to do about a request that failed: whether it is worth another try.
-    async fn is_mended(&self, error: &LinkError, generation: u64) -> bool {
-        if error.code() == Some("assertion.stale") {
-            return self.learn_time().await.is_ok();
-        }
-        match self.tls() {
-            Some(tls) if error.is_about_certificate() => {
-                tls.doubt(generation);
-                self.certify().await.is_ok()
+    /// Mends what made a request fail, where that is worth another try.
+    ///
+    /// # Errors
+    /// What is to be told: the failure itself; or that of mending it, where the server said when to come again.
+    async fn mend(&self, error: LinkError, generation: u64) -> Result<(), LinkError> {
+        let mended = if error.code() == Some("assertion.stale") {
+            self.learn_time().await
+        } else {
+            match self.tls() {
+                Some(tls) if error.is_about_certificate() => {
+                    tls.doubt(generation);
+                    self.certify().await
+                }
+                _ => return Err(error),
             }
-            _ => false,
+        };
+        match mended {
+            Err(busy) if busy.retry_after().is_some() => Err(busy),
+            mended => mended.map_err(|_| error),
         }
     }
 
@@ -316,7 +324,7 @@ impl Http {
             }
             let outcome = client.post_for(&self.identity.address, post, patience, most).await;
             match outcome {
-                Err(error) if tries > 0 && self.is_mended(&error, generation).await => {}
+                Err(error) if tries > 0 => self.mend(error, generation).await?,
                 outcome => return outcome,
             }
         }
@@ -351,7 +359,7 @@ impl Http {
                 Err(error) => Err(unreachable(&error)),
             };
             match outcome {
-                Err(error) if tries > 0 && self.is_mended(&error, generation).await => {}
+                Err(error) if tries > 0 => self.mend(error, generation).await?,
                 Err(error) => return Err(error),
                 Ok(()) => return Err(LinkError::Untrusted("an answer of no kind".into())),
             }

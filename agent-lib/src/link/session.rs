@@ -235,8 +235,11 @@ impl<'a> Session<'a> {
             // The server's clock was set, or somebody in between lies: what is signed decides.
             ServerFrame::Beat { time } if !self.clock.trim(time) => {
                 tracing::info!(%time, "the server's time is another than it was; asking for it, signed");
-                if let Err(error) = self.http.learn_time().await {
-                    tracing::warn!(%error, "the server's time could not be learnt");
+                match self.http.learn_time().await {
+                    // It goes for the session, too.
+                    Err(error) if error.retry_after().is_some() => return Err(End::Broken(error)),
+                    Err(error) => tracing::warn!(%error, "the server's time could not be learnt"),
+                    Ok(()) => {}
                 }
             }
             ServerFrame::Beat { .. } => {}
