@@ -25,8 +25,6 @@ const GATE: f64 = 0.6;
 /// Fewer connections than a group holds are not judged: a group then waits its whole linger for company, which the published
 /// probe did not.
 const PUBLISHED: &[(usize, f64)] = &[(512, 18_100.0)];
-/// The exit code of a run that says nothing.
-const VOID: u8 = 3;
 /// A share of requests that may be proved while it is measured.
 const LATE: f64 = 0.02;
 
@@ -328,7 +326,7 @@ fn report(arguments: &Arguments, figures: [Figures; 3], steps: Steps) -> Result<
         println!("{}", serde_json::to_string(&report)?);
     }
     Ok(if void {
-        ExitCode::from(VOID)
+        ExitCode::from(crate::VOID)
     } else if ok {
         ExitCode::SUCCESS
     } else {

@@ -1,9 +1,11 @@
 //! What `/proc` says of this machine and of a process.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, hint::black_box, time::Instant};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::figures::{median, quantile};
 
 /// CPU time of a process, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -150,6 +152,33 @@ fn doing_of(status: &str, schedule: &str) -> Option<Doing> {
         nanos: schedule.split_whitespace().next()?.parse().ok()?,
         waits: waits.trim().parse().ok()?,
     })
+}
+
+/// Milliseconds for which the machine may take the processor away in one of a hundred cases; beyond, latencies say nothing.
+const TOO_MUCH_JITTER_MS: f64 = 10.0;
+
+/// How much longer than usual plain work takes: what other programs take away.
+#[derive(Debug, Default)]
+pub struct Jitter(Vec<f64>);
+
+impl Jitter {
+    /// Does about a millisecond of work that waits for nothing.
+    pub fn look(&mut self) {
+        let begun = Instant::now();
+        let sum = (0..1_000_000_u64).fold(0, |sum: u64, n| black_box(sum.wrapping_mul(31) ^ n));
+        black_box(sum);
+        self.0.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+
+    /// Milliseconds that it took longer than usual, in one of a hundred cases.
+    pub fn ms(&self) -> f64 {
+        quantile(self.0.clone(), 0.99) - median(self.0.clone())
+    }
+
+    /// Whether a latency that was measured meanwhile says nothing.
+    pub fn is_too_much(ms: f64) -> bool {
+        ms > TOO_MUCH_JITTER_MS
+    }
 }
 
 /// The load average of one minute: figures of a machine that does other things too are worth less.

@@ -4,6 +4,7 @@
 //! ```text
 //! heartbeats   durable heartbeats a second, beside a bare server that does nothing else
 //! agent        what an idle agent costs its device
+//! desired/     how long until a whole fleet has its new manifests, and one device its groups
 //! lists/       how long people wait for lists, counts and packages
 //! storage/     what each backend does in a second, beside the bare engine
 //! moves/       whole fleets, moved between backends by the program that people would use
@@ -27,6 +28,7 @@
 
 mod agent;
 mod child;
+mod desired;
 mod figures;
 mod fixture;
 mod generator;
@@ -44,6 +46,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use mimalloc::MiMalloc;
 
+/// The exit code of a run that says nothing: the machine is too slow just now.
+const VOID: u8 = 3;
+
 /// The server's own: what the probe allocates costs it the same.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -56,6 +61,8 @@ enum Command {
     Heartbeats(heartbeats::Arguments),
     /// Memory and CPU of an idle agent.
     Agent(agent::Arguments),
+    /// Manifests of a whole fleet after a change, and a device among a thousand groups.
+    Desired(desired::Arguments),
     /// Lists, counts and packages of a large fleet, through the services.
     Lists(lists::Arguments),
     /// Heartbeats and commits a second on each backend, beside the bare engine.
@@ -76,6 +83,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Heartbeats(arguments) => heartbeats::run(&arguments),
         Command::Agent(arguments) => agent::run(&arguments),
+        Command::Desired(arguments) => desired::run(&arguments),
         Command::Lists(arguments) => lists::run(&arguments),
         Command::Storage(arguments) => storage::run(&arguments),
         Command::Moves(arguments) => moves::run(&arguments),

@@ -26,6 +26,8 @@ pub enum Target {
     Up,
     /// Heartbeats and commits a second on each backend, beside the bare engine.
     Storage,
+    /// New manifests for a fleet of 10,000 devices, and one device among a thousand groups.
+    Desired,
     /// Lists, counts and packages of a fleet of 10,000 devices.
     Lists,
     /// A fleet of 10,000 devices from backend to backend and back.
@@ -38,7 +40,7 @@ impl Target {
     /// What has to be built for it.
     const fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Storage | Self::Lists => &["fleet-bench"],
+            Self::Storage | Self::Desired | Self::Lists => &["fleet-bench"],
             Self::Moves => &["fleet-bench", "migrate-storage"],
             Self::Swarm => &["fleet-bench", "fleet-server"],
             Self::Heartbeats | Self::Agent | Self::Up => &["fleet-server", "fleet-agent", "fleet", "fleet-bench"],
@@ -53,10 +55,10 @@ pub struct Arguments {
     /// Print one JSON object for each target on the last lines.
     #[arg(long)]
     json: bool,
-    /// Only these backends; for storage, lists and swarm.
+    /// Only these backends; for storage, desired, lists and swarm.
     #[arg(long, requires = "target")]
     backend: Vec<String>,
-    /// How many devices there are; for lists and moves.
+    /// How many devices there are; for desired, lists and moves.
     #[arg(long, requires = "target")]
     devices: Option<u64>,
     #[command(flatten)]
@@ -135,6 +137,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             Target::Agent => fleet_bench(workspace, "agent", arguments)?,
             Target::Up => up(arguments)?,
             Target::Storage => fleet_bench(workspace, "storage", arguments)?,
+            Target::Desired => fleet_bench(workspace, "desired", arguments)?,
             Target::Lists => fleet_bench(workspace, "lists", arguments)?,
             Target::Moves => fleet_bench(workspace, "moves", arguments)?,
             Target::Swarm => fleet_bench(workspace, "swarm", arguments)?,
@@ -193,7 +196,7 @@ fn cluster_for(target: &str, arguments: &Arguments) -> Result<Option<Cluster>> {
     let asked = |name: &str| arguments.backend.iter().any(|backend| backend == name);
     let needed = match target {
         "storage" => arguments.backend.is_empty() || asked("postgres"),
-        "lists" | "swarm" => asked("postgres"),
+        "desired" | "lists" | "swarm" => asked("postgres"),
         "moves" => !arguments.rest.iter().any(|rest| rest == "--without-postgres"),
         _ => false,
     };

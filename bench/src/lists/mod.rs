@@ -21,7 +21,7 @@ use serde::Serialize;
 use self::questions::{Part, Question};
 use crate::{
     figures::{median, quantile},
-    machine,
+    machine::{self, Jitter},
     storage::Kind,
 };
 
@@ -33,11 +33,6 @@ const PACKAGE_MS: f64 = 100.0;
 const LARGE: usize = 100_000;
 /// Memory that all questions together may add, in kB, whatever the fleet: SQLite's six readers cache 8 MB each.
 const MOST_KB: u64 = 128 * 1024;
-
-/// Milliseconds for which the machine may take the processor away in one of a hundred cases; beyond, latencies say nothing.
-const JITTER_MS: f64 = 10.0;
-/// The exit code of a run that says nothing.
-const VOID: u8 = 3;
 
 /// Lists and questions for packages.
 #[derive(Debug, clap::Args)]
@@ -112,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if report.ok {
         ExitCode::SUCCESS
     } else if report.void {
-        ExitCode::from(VOID)
+        ExitCode::from(crate::VOID)
     } else {
         ExitCode::FAILURE
     })
@@ -136,7 +131,7 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         ok: backends.iter().all(|backend| backend.ok),
         void: backends
             .iter()
-            .any(|backend| !backend.ok && backend.jitter_ms > JITTER_MS),
+            .any(|backend| !backend.ok && Jitter::is_too_much(backend.jitter_ms)),
         devices,
         packages: dataset.size().packages,
         package_sets: dataset.size().package_sets,
@@ -162,12 +157,11 @@ async fn of_backend(kind: Kind, dataset: &Dataset, arguments: &Arguments) -> Res
     });
     let own = std::process::id();
     let before = machine::memory(own)?;
-    let (mut answered, mut plain) = (Vec::new(), Vec::new());
+    let (mut answered, mut jitter) = (Vec::new(), Jitter::default());
     for question in &all {
         answered.push(ask(question, arguments.times).await?);
-        plain.extend((0..10).map(|_| plain_work()));
+        (0..10).for_each(|_| jitter.look());
     }
-    let jitter = quantile(plain.clone(), 0.99) - median(plain);
     let after = machine::memory(own)?;
     fleet.close().await.map_err(|error| anyhow::anyhow!(error.log()))?;
     let outcome = judge(
@@ -175,7 +169,7 @@ async fn of_backend(kind: Kind, dataset: &Dataset, arguments: &Arguments) -> Res
         dataset.size().devices,
         &answered,
         (before.resident, after.resident),
-        jitter,
+        jitter.ms(),
     );
     let text = table(kind, dataset.size(), &answered, &outcome);
     if arguments.json {
@@ -228,14 +222,6 @@ async fn filled(kind: Kind, folder: &Path, dataset: &Dataset) -> Result<Arc<dyn 
         begun.elapsed().as_secs_f64()
     );
     Ok(backend)
-}
-
-/// The time of about a millisecond of work that waits for nothing: what other programs take away shows in it.
-fn plain_work() -> f64 {
-    let begun = Instant::now();
-    let sum = (0..1_000_000_u64).fold(0, |sum: u64, n| std::hint::black_box(sum.wrapping_mul(31) ^ n));
-    std::hint::black_box(sum);
-    begun.elapsed().as_secs_f64() * 1e3
 }
 
 async fn ask(question: &Question, times: u64) -> Result<Answered> {
@@ -336,7 +322,7 @@ fn table(kind: Kind, size: &Size, answered: &[Answered], outcome: &Outcome) -> S
     for missed in &outcome.missed {
         text += &format!("  missed: {missed}\n");
     }
-    text += &match (outcome.ok, outcome.jitter_ms > JITTER_MS) {
+    text += &match (outcome.ok, Jitter::is_too_much(outcome.jitter_ms)) {
         (true, _) => "  reached\n".to_owned(),
         (false, false) => String::new(),
         (false, true) => format!(

@@ -35,8 +35,6 @@ use crate::{figures::median, machine};
 
 /// What our store has to reach of the probe's rate.
 const GATE: f64 = 0.6;
-/// The exit code of a run that says nothing.
-const VOID: u8 = 3;
 
 /// Writes a second.
 #[derive(Debug, clap::Args)]
@@ -126,7 +124,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn exit_code(verdicts: &[Verdict]) -> ExitCode {
     if verdicts.contains(&Verdict::Void) {
-        ExitCode::from(VOID)
+        ExitCode::from(crate::VOID)
     } else if verdicts.contains(&Verdict::Missed) {
         ExitCode::FAILURE
     } else {
