@@ -3,6 +3,7 @@
 //! ```text
 //! worker.rs     the agent: recovers, collects, keeps a session open
 //! enrol.rs      a token becomes an identity; identity.rs keeps it; token_file.rs is where a token may be left
+//! escrow.rs     secrets that this device makes, kept by its server before anything is changed
 //! farewell.rs   what is remembered of a server that was left
 //! link/         sessions with the server, by socket or by polling; backoff.rs between them
 //! runs/         runs: taken into the journal, executed at most once, reported until the server has it all
@@ -24,6 +25,7 @@ pub mod collect;
 pub mod credentials;
 pub mod desired;
 pub mod enrol;
+pub mod escrow;
 pub mod executor;
 pub mod farewell;
 mod gauges;

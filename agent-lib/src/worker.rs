@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     VERSION,
-    actions::Actions,
+    actions::{Actions, ActionsParts},
     backoff::{Backoff, BackoffLimits},
     clock::ServerClock,
     collect::{CollectContext, Collectors},
@@ -111,7 +111,14 @@ pub async fn run(
         in_session: in_session.subscribe(),
     }));
     let own = [config.state.path(), executor.shared_scripts()].map(|path| path.to_string_lossy().into_owned());
-    let actions = Actions::new(executor.clone(), own);
+    let actions = Actions::new(ActionsParts {
+        executor: executor.clone(),
+        own: own.into(),
+        escrow: Arc::new(http.clone()),
+        clock: clock.clone(),
+        random: random.clone(),
+        state: config.state.path().to_owned(),
+    });
     let requests = Arc::new(Requests::default());
     let operations = Operations::new(executor, reports.clone(), updater.clone(), actions, requests.clone());
     let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, Arc::new(operations)).await?;

@@ -26,6 +26,7 @@ use crate::{
         enrolment::{Enrolments, RefusalGate},
         groups::DynamicGroups,
     },
+    escrow::{Allowance, EscrowService},
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     link::{Admission, DirectOffers, Inboxes, KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
     live::Signals,
@@ -99,6 +100,7 @@ struct Inner {
     replay_guard: Mutex<ReplayGuard>,
     session_keys: SessionKeys,
     known_devices: Arc<KnownDevices>,
+    escrow_allowance: Mutex<Allowance>,
 }
 
 impl fmt::Debug for Fleet {
@@ -289,6 +291,7 @@ impl FleetBuilder {
             replay_guard: Mutex::new(ReplayGuard::new(now)),
             session_keys: SessionKeys::default(),
             known_devices,
+            escrow_allowance: Mutex::default(),
         };
         let fleet = Fleet { inner: Arc::new(inner) };
         if let Some(backup) = backup {
@@ -390,6 +393,18 @@ impl Fleet {
     /// The releases of the agent that are handed out.
     pub fn agent_releases(&self) -> AgentReleaseService<'_> {
         AgentReleaseService::new(self)
+    }
+
+    /// The secrets that devices make.
+    pub fn escrow(&self) -> EscrowService<'_> {
+        EscrowService::new(self)
+    }
+
+    pub(crate) fn escrow_allowance(&self) -> MutexGuard<'_, Allowance> {
+        self.inner
+            .escrow_allowance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server's own keys.

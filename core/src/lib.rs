@@ -13,6 +13,7 @@ pub mod agents;
 pub mod blobs;
 pub mod certificates;
 pub mod devices;
+pub mod escrow;
 mod fleet;
 mod gathering;
 pub mod jobs;

@@ -82,6 +82,7 @@ pub fn built_in() -> Vec<Module> {
         crate::devices::module(),
         crate::work::module(),
         crate::agents::module(),
+        crate::escrow::module(),
     ]
 }
 

@@ -33,13 +33,14 @@ mod wifi;
 use std::{path::PathBuf, sync::Arc};
 
 use fleet_core::{
-    kernel::{Class, Code},
+    kernel::{Class, Clock, Code, Randomness},
     protocol::OfferBody,
     work::operations::actions as kinds,
 };
 
 use self::{device::Device, driver::carry_out};
 use crate::{
+    escrow::Escrow,
     executor::Executor,
     runs::{Cancellation, Ending, OutputSink},
 };
@@ -54,6 +55,11 @@ pub const FILES_FAILED: Code = Code::new("action.files_failed", Class::Unavailab
 pub const PROGRAM_FAILED: Code = Code::new("action.program_failed", Class::Unavailable);
 /// This device has no such user or group.
 pub const ACCOUNT_UNKNOWN: Code = Code::new("action.account_unknown", Class::NotFound);
+
+/// The server could not be reached to keep a secret: nothing was changed.
+pub const ESCROW_UNREACHABLE: Code = Code::new("escrow.unreachable", Class::Unavailable);
+/// The server does not keep a secret, or its answer cannot be trusted: nothing was changed.
+pub const ESCROW_NOT_KEPT: Code = Code::new("escrow.not_kept", Class::Unavailable);
 
 /// The kinds of action that this agent carries out.
 pub const KINDS: [&str; 16] = [
@@ -81,22 +87,51 @@ pub struct Actions {
     executor: Executor,
     root: PathBuf,
     own: Arc<[String]>,
+    escrow: Arc<dyn Escrow>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Randomness>,
+    state: PathBuf,
+}
+
+/// What actions are carried out with.
+#[derive(Debug)]
+pub struct ActionsParts {
+    /// What runs programs.
+    pub executor: Executor,
+    /// Folders that are the agent's own, and not touched.
+    pub own: Vec<String>,
+    /// What keeps the secrets that actions make.
+    pub escrow: Arc<dyn Escrow>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where secrets come from.
+    pub random: Arc<dyn Randomness>,
+    /// The agent's state folder, where actions remember things.
+    pub state: PathBuf,
 }
 
 impl Actions {
-    /// Actions on this very device, whose programs `executor` runs. What lies in the folders `own` is the agent's own, and not touched.
-    pub fn new(executor: Executor, own: impl IntoIterator<Item = String>) -> Self {
-        Self::below("/", executor, own)
+    /// Actions on this very device.
+    pub fn new(parts: ActionsParts) -> Self {
+        Self::below("/", parts)
     }
 
     /// Actions on a system whose files are below `root`, an absolute path. There programs are those below it; they are told of the root,
     /// and nothing is started or stopped.
-    pub fn below(root: impl Into<PathBuf>, executor: Executor, own: impl IntoIterator<Item = String>) -> Self {
+    pub fn below(root: impl Into<PathBuf>, parts: ActionsParts) -> Self {
         let root = root.into();
         // Also where they lead: the folder of the state may be a link.
         let lead = |own: String| [device::leads_to(&root, &own), Some(own)];
-        let own = own.into_iter().flat_map(lead).flatten().collect();
-        Self { executor, root, own }
+        let own = parts.own.into_iter().flat_map(lead).flatten().collect();
+        Self {
+            executor: parts.executor,
+            root,
+            own,
+            escrow: parts.escrow,
+            clock: parts.clock,
+            random: parts.random,
+            state: parts.state,
+        }
     }
 
     /// Carries out an offer of one of [`KINDS`]; nothing when it is of none of them.

@@ -8,6 +8,7 @@
 mod admission;
 mod carrier;
 mod connector;
+mod escrow;
 mod http;
 mod own_tls;
 mod pin;

@@ -1,11 +1,15 @@
 //! What executes a run.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use fleet_core::{
     kernel::Result,
     protocol::{MAX_CHUNK, OfferBody, OutputStream, RunResult},
+    work::secrets::SecretText,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -77,17 +81,54 @@ pub(super) trait Begin: fmt::Debug + Send + Sync {
 pub struct OutputSink {
     chunks: mpsc::Sender<(OutputStream, String)>,
     begin: Option<Arc<dyn Begin>>,
+    hidden: Hidden,
+}
+
+/// Secrets that a run has made or read, which nothing that it tells shows; those of its offer are not among them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hidden(Arc<Mutex<Vec<SecretText>>>);
+
+impl Hidden {
+    fn add(&self, secret: &SecretText) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(secret.clone());
+    }
+
+    /// Those after the first `known`.
+    pub fn after(&self, known: usize) -> Vec<SecretText> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(known..).unwrap_or_default().to_vec()
+    }
 }
 
 impl OutputSink {
     pub(crate) fn new(chunks: mpsc::Sender<(OutputStream, String)>) -> Self {
-        Self { chunks, begin: None }
+        Self {
+            chunks,
+            begin: None,
+            hidden: Hidden::default(),
+        }
     }
 
     /// The same, of a run that is written down only when it begins to change something.
     pub(super) fn beginning(chunks: mpsc::Sender<(OutputStream, String)>, begin: Arc<dyn Begin>) -> Self {
-        let begin = Some(begin);
-        Self { chunks, begin }
+        Self {
+            begin: Some(begin),
+            ..Self::new(chunks)
+        }
+    }
+
+    /// The same, where secrets of the run's own are told to whoever takes them out.
+    #[must_use]
+    pub(super) fn hiding(self, hidden: Hidden) -> Self {
+        Self { hidden, ..self }
+    }
+
+    /// A secret that is to be taken out of whatever is written from here on, and of how the run is said to have ended.
+    pub fn hide(&self, secret: &SecretText) {
+        self.hidden.add(secret);
     }
 
     /// To be told before the device is changed; `making` where something is made that was not there.

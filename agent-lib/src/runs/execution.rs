@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Cancellation, Ending, OutputSink,
+    execute::Hidden,
     manager::{Runs, finished},
     output,
     recovery::interrupted,
@@ -94,7 +95,8 @@ impl Runs {
         self.inner.changed.notify_one();
 
         let (sender, mut chunks) = mpsc::channel(16);
-        let mut redaction = Redaction::of(&offer);
+        let hidden = Hidden::default();
+        let mut redaction = Redaction::of(&offer, hidden.clone());
         let store = async {
             let mut batch = Vec::new();
             while chunks.recv_many(&mut batch, 16).await > 0 {
@@ -103,10 +105,10 @@ impl Runs {
             self.store(run, redaction.rest()).await;
             redaction
         };
-        let (ending, redaction) = tokio::join!(
+        let (ending, mut redaction) = tokio::join!(
             self.inner
                 .execute
-                .execute(&offer, OutputSink::new(sender), cancellation),
+                .execute(&offer, OutputSink::new(sender).hiding(hidden), cancellation),
             store
         );
         let ending = redaction.ending(ending);

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     Cancellation, Ending, OutputSink,
-    execute::Begin,
+    execute::{Begin, Hidden},
     manager::{Entry, Held, Runs},
     redaction::Redaction,
 };
@@ -121,7 +121,8 @@ impl Runs {
             held: Mutex::default(),
         });
         let (sender, mut chunks) = mpsc::channel(16);
-        let mut redaction = Redaction::of(&offer);
+        let hidden = Hidden::default();
+        let mut redaction = Redaction::of(&offer, hidden.clone());
         let store = async {
             let mut batch = Vec::new();
             while chunks.recv_many(&mut batch, 16).await > 0 {
@@ -132,7 +133,7 @@ impl Runs {
         };
         let begin: Arc<dyn Begin> = quiet.clone();
         let execute = async {
-            let sink = OutputSink::beginning(sender, begin);
+            let sink = OutputSink::beginning(sender, begin).hiding(hidden);
             match own.instead {
                 Some(ending) => ending,
                 None => {
@@ -141,7 +142,7 @@ impl Runs {
                 }
             }
         };
-        let (ending, redaction) = tokio::join!(execute, store);
+        let (ending, mut redaction) = tokio::join!(execute, store);
         let end = quiet.end(at, redaction.ending(ending)).await;
         drop((own_turn, turn));
         Ok(end)

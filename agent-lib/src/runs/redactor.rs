@@ -26,27 +26,27 @@ impl Redactor {
     }
 
     fn new<'v>(values: impl Iterator<Item = &'v str>) -> Self {
-        let mut words = Vec::new();
+        let mut redactor = Self {
+            words: Words::default(),
+            keys: Keys::default(),
+        };
+        redactor.add(values);
+        redactor
+    }
+
+    /// Takes these out, too, of what comes from here on and of what is held back.
+    pub fn add<'v>(&mut self, values: impl Iterator<Item = &'v str>) {
         for value in values {
             let value = value.trim_matches(['\r', '\n']);
             let lines = value
                 .lines()
                 .filter(|line| line.len() >= SHORTEST_LINE && !line.starts_with("-----"));
-            words.extend(
-                lines
-                    .chain([value])
-                    .filter(|word| word.len() >= SHORTEST)
-                    .map(str::to_owned),
-            );
-        }
-        words.sort_unstable();
-        words.dedup();
-        Self {
-            words: Words {
-                words: words.into_iter().map(Zeroizing::new).collect(),
-                ..Words::default()
-            },
-            keys: Keys::default(),
+            let words = lines.chain([value]).filter(|word| word.len() >= SHORTEST);
+            for word in words {
+                if !self.words.words.iter().any(|known| known.as_str() == word) {
+                    self.words.words.push(Zeroizing::new(word.to_owned()));
+                }
+            }
         }
     }
 

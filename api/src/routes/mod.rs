@@ -8,6 +8,7 @@ mod certificates;
 mod desired;
 mod devices;
 mod document;
+mod escrow;
 mod events;
 mod install;
 mod settings;
@@ -92,6 +93,7 @@ fn parts() -> Routes<ApiState> {
         certificates::routes(),
         devices::routes(),
         document::routes(),
+        escrow::routes(),
         events::routes(),
         install::routes(),
         settings::routes(),

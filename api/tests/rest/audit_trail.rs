@@ -100,6 +100,7 @@ async fn every_change_leaves_the_entry_that_the_document_promises() {
 
     people(&mut walk, app, admin).await;
     devices(&mut walk, app, admin).await;
+    escrow(&mut walk, app, admin).await;
     authorities(&mut walk, app, admin).await;
     // A key signs for a day at least.
     app.advance(86_400);
@@ -124,6 +125,31 @@ async fn every_change_leaves_the_entry_that_the_document_promises() {
         .map(|operation| operation.id)
         .collect();
     assert_eq!(walk.done, promised, "an operation that is not called here");
+}
+
+async fn escrow(walk: &mut Walk<'_>, app: &App, admin: &str) {
+    let device = app.device(admin, "mail-1").await;
+    app.advance(1);
+    let secret = "019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41";
+    let about = json!({"nonce": "n", "kind": "local_password", "subject": "ana"});
+    let mut deposit = about.clone();
+    deposit["id"] = secret.into();
+    deposit["source"] = "019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a42".into();
+    deposit["reason"] = "initial".into();
+    deposit["secret"] = "kR7vTz2mQx9bLw4nHs6d".into();
+    let conclude = json!({"nonce": "n", "id": secret, "conclusion": "in_use"});
+    for (step, verb, body) in [
+        ("deposit_secret", "deposit", &deposit),
+        ("conclude_secret", "conclude", &conclude),
+        ("get_current_secrets", "current", &about),
+    ] {
+        let call = app.post(&format!("/agent/v1/escrow/{verb}")).body(body).device(&device);
+        walk.step(step, call).await;
+    }
+    let reveal = app.post(&format!("/api/v1/escrowed-secrets/{secret}/reveal"));
+    let revealed = walk.step("reveal_escrowed_secret", reveal.token(admin)).await;
+    assert_eq!(revealed.str("/secret"), "kR7vTz2mQx9bLw4nHs6d");
+    assert_eq!(revealed.header("cache-control"), Some("no-store"));
 }
 
 async fn authorities(walk: &mut Walk<'_>, app: &App, admin: &str) {

@@ -201,6 +201,7 @@ impl Dataset {
             return Ok(());
         }
         self.write_sections(writer, n, &device, &contents, &facts[set]).await?;
+        self.write_escrow(writer, n, &device).await?;
         if let Some(state) = self.state(n, &device) {
             writer.put(&self.link(device.id, &state)).await?;
             writer.set(device.id, &state).await?;

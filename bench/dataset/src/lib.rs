@@ -43,6 +43,7 @@ mod catalogue;
 mod desired;
 mod device;
 mod dice;
+mod escrow;
 mod fill;
 mod groups;
 mod people;

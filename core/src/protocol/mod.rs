@@ -8,6 +8,9 @@
 //!            POST /agent/v1/exchange         the same frames by polling: frames in, frames out
 //! reports    POST /agent/v1/reports/{section}  one inventory section, zstd
 //! manifest   POST /agent/v1/manifest         what the device shall be, as the difference to what its agent has
+//! escrow     POST /agent/v1/escrow/deposit   a secret that the device made, kept before it changes anything
+//!            POST /agent/v1/escrow/conclude  what became of it
+//!            POST /agent/v1/escrow/current   those of a subject that are in use, or may be
 //! ```
 //!
 //! On the server's own TLS port a device proves itself by its certificate, and signs only requests for the next one.
@@ -22,6 +25,7 @@
 mod assertion;
 mod certificate;
 mod enrolment;
+mod escrow;
 mod frames;
 mod handover;
 mod manifest;
@@ -34,6 +38,10 @@ mod welcome;
 pub use assertion::{Assertion, AssertionError, Claims, MAX_SKEW, body_digest};
 pub use certificate::{CertificateAnswer, CertificateBody, CertificateRequest, TrustAnswer, TrustBody};
 pub use enrolment::{EnrolAnswer, EnrolAnswerBody};
+pub use escrow::{
+    EscrowAnswer, EscrowConclude, EscrowDeposit, EscrowQuestion, EscrowReceipt, EscrowReceiptBody, HeldSecret,
+    HeldSecrets, HeldSecretsBody,
+};
 pub use frames::{
     Accepted, AgentFrame, Announce, Beat, Bye, Cancel, Exchange, ExchangeAnswer, Finished, Gauges, Hello, Output,
     OutputChunk, OutputStream, Recorded, Refused, Result as RunResult, ServerFrame, Started, Want,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   frames, signed, reports    the wire, a snapshot per family
-//!   access, agents, devices, inventory, secrets, settings, work    the bodies and index values that reach the store, a snapshot per module
+//!   access, agents, devices, escrow, inventory, secrets, settings, work    the bodies and index values that reach the store, a snapshot per module
 //!   schema                     what is declared: kinds, columns, indexes, lanes, latest values
 //!   corpus                     ../corpus/v*/: examples of every body that was ever stored; all of them must stay readable
 //! ```
@@ -20,6 +20,7 @@ mod agents;
 mod corpus;
 mod desired;
 mod devices;
+mod escrow;
 mod frames;
 mod inventory;
 mod reports;

@@ -117,6 +117,7 @@ pub fn all() -> Vec<Sample> {
         super::inventory::samples(),
         super::work::samples(),
         super::secrets::samples(),
+        super::escrow::samples(),
         super::desired::samples(),
     ]
     .into_iter()

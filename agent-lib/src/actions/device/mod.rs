@@ -5,13 +5,17 @@
 //! links.rs      where a path leads
 //! downloads.rs  what is fetched from an address, within bounds
 //! programs.rs   programs with their arguments, within the run's time
+//! escrow.rs     secrets that the server has before anything is changed
+//! notes.rs      what an action remembers from one run to the next
 //! accounts.rs   the local users and groups, as their files tell
 //! ```
 
 mod accounts;
 mod downloads;
+mod escrow;
 mod files;
 mod links;
+mod notes;
 mod programs;
 
 use std::{
@@ -25,7 +29,7 @@ use std::{
 };
 
 use fleet_core::{
-    kernel::EntityId as _,
+    kernel::{Clock, EntityId as _, Randomness},
     protocol::{OfferBody, OutputStream},
 };
 use tokio::time::Instant;
@@ -33,6 +37,7 @@ use uuid::Uuid;
 
 use super::{Actions, action::Problem};
 use crate::{
+    escrow::Escrow,
     executor::{Executor, RunFile},
     runs::{Cancellation, OutputSink},
 };
@@ -68,6 +73,11 @@ pub(super) struct Device {
     warnings: Mutex<Vec<String>>,
     done: Mutex<BTreeSet<&'static str>>,
     fetched: Mutex<Option<Arc<RunFile>>>,
+    escrow: Arc<dyn Escrow>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Randomness>,
+    /// The agent's own folder.
+    state: PathBuf,
 }
 
 impl Device {
@@ -85,6 +95,10 @@ impl Device {
             warnings: Mutex::default(),
             done: Mutex::default(),
             fetched: Mutex::default(),
+            escrow: actions.escrow.clone(),
+            clock: actions.clock.clone(),
+            random: actions.random.clone(),
+            state: actions.state.clone(),
         }
     }
 

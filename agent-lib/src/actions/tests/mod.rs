@@ -1,6 +1,7 @@
 //! Actions against a scratch root, with the machine's own tools.
 
 mod accounts;
+mod escrow;
 mod faults;
 mod files;
 mod flatpaks;
@@ -24,7 +25,7 @@ use std::{
 
 use fleet_core::{
     devices::DeviceId,
-    kernel::{EntityId as _, SystemClock, Timestamp},
+    kernel::{Clock as _, EntityId as _, ManualClock, SeededRandom, SystemClock, Timestamp},
     protocol::{OfferBody, RunResult},
     work::{RunId, operations::actions::Presence},
 };
@@ -34,7 +35,8 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::Actions;
+use self::escrow::Keeper;
+use super::{Actions, ActionsParts};
 use crate::{
     executor::{Executor, ExecutorConfig},
     runs::{Cancellation, Ending, OutputSink},
@@ -43,6 +45,10 @@ use crate::{
 /// A root folder that stands for a device.
 pub(super) struct Scratch {
     folder: TempDir,
+    /// Where its secrets are kept.
+    pub(super) server: Arc<Keeper>,
+    pub(super) clock: Arc<ManualClock>,
+    random: Arc<SeededRandom>,
 }
 
 /// What came of a run.
@@ -72,6 +78,9 @@ impl Scratch {
     pub(super) fn new() -> Self {
         let scratch = Self {
             folder: tempfile::tempdir().unwrap(),
+            server: Arc::default(),
+            clock: Arc::new(ManualClock::new(SystemClock.now())),
+            random: Arc::new(SeededRandom::new(1)),
         };
         scratch
             .with(
@@ -207,7 +216,15 @@ impl Scratch {
             environment: Vec::new(),
         };
         let executor = Executor::new(config, Arc::new(SystemClock));
-        let actions = Actions::below(self.root(), executor.clone(), ["/srv/agent".to_owned()]);
+        let parts = ActionsParts {
+            executor: executor.clone(),
+            own: vec!["/srv/agent".to_owned()],
+            escrow: self.server.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            state: self.beside("state"),
+        };
+        let actions = Actions::below(self.root(), parts);
         let offer = OfferBody {
             run: RunId::from_uuid(self.mark()),
             device: DeviceId::from_uuid(Uuid::nil()),

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod enrol;
+mod escrow;
 mod exchange;
 mod identity;
 mod link;
@@ -26,6 +27,9 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(standing::get_standing))
             .routes(routes!(pin::redeem_pin))
             .routes(routes!(manifest::get_own_manifest))
+            .routes(routes!(escrow::deposit_secret))
+            .routes(routes!(escrow::conclude_secret))
+            .routes(routes!(escrow::get_current_secrets))
             .routes(routes!(releases::get_agent_manifest))
             .routes(routes!(releases::download_agent))
             .merge(

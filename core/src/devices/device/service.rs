@@ -295,6 +295,7 @@ impl<'a> DeviceService<'a> {
                 tx.subject::<Device>(id, device.name.clone());
                 tx.detail("public_key", device.public_key.to_string());
                 tx.delete(&device);
+                // Its secrets in escrow stay: nothing else may open its disk.
                 tx.remove::<DeviceSummary>(id);
                 tx.remove::<DeviceLink>(id);
                 tx.remove::<Manifest>(id);

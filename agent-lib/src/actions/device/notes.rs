@@ -1,0 +1,51 @@
+//! What an action remembers from one run to the next: a small file of its own in the agent's state folder, never a secret.
+
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Device;
+use crate::{
+    actions::{FILES_FAILED, action::Problem},
+    identity::{read_bounded, write_private},
+};
+
+/// The folder in the state folder.
+const FOLDER: &str = "actions";
+/// The most of a file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+impl Device {
+    /// What was remembered under a name; nothing when nothing was.
+    ///
+    /// # Errors
+    /// When it cannot be read: whoever would begin anew does so knowingly.
+    pub(in crate::actions) fn recall<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Problem> {
+        let path = self.state.join(FOLDER).join(format!("{name}.json"));
+        let failed = |error: &dyn std::fmt::Display| {
+            Problem::new(FILES_FAILED, format!("{} cannot be read: {error}", path.display()))
+        };
+        match read_bounded(&path, MAX_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(&error)),
+            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| failed(&error)),
+        }
+    }
+
+    /// Remembers something under a name, durably when this returns.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub(in crate::actions) fn remember<T: Serialize>(&self, name: &str, what: &T) -> Result<(), Problem> {
+        let folder = self.state.join(FOLDER);
+        let write = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            let text = serde_json::to_vec(what).map_err(io::Error::other)?;
+            write_private(&folder, &format!("{name}.new"), &format!("{name}.json"), &text)
+        };
+        write().map_err(|error| {
+            let why = format!("{}/{name}.json cannot be written: {error}", folder.display());
+            Problem::new(FILES_FAILED, why)
+        })
+    }
+}

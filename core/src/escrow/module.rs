@@ -1,0 +1,47 @@
+//! What this part brings along.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    ESCROW_ABANDON, ESCROW_CLEAN, ESCROW_CONFIRM, ESCROW_DEPOSIT, ESCROW_READ, ESCROW_READ_BY_DEVICE, ESCROW_REVEAL,
+    ESCROW_REVEALED, EscrowedSecret, clean::clean,
+};
+use crate::{
+    access::{PermissionEntry, Role},
+    modules::{Job, Module},
+    store::kind_schema,
+};
+
+/// What `escrow` brings along.
+pub fn module() -> Module {
+    Module {
+        name: "escrow",
+        kinds: vec![kind_schema::<EscrowedSecret>()],
+        permissions: vec![
+            PermissionEntry {
+                permission: ESCROW_READ,
+                allows: "see which passwords and passphrases of devices are kept, not themselves",
+                least: Role::Operator,
+            },
+            PermissionEntry {
+                permission: ESCROW_REVEAL,
+                allows: "read passwords of local users and passphrases of disks",
+                least: Role::Admin,
+            },
+        ],
+        actions: vec![
+            ESCROW_DEPOSIT,
+            ESCROW_CONFIRM,
+            ESCROW_ABANDON,
+            ESCROW_READ_BY_DEVICE,
+            ESCROW_REVEALED,
+            ESCROW_CLEAN,
+        ],
+        jobs: vec![Job {
+            name: "escrow.devices_gone",
+            every: Duration::from_secs(6 * 3_600),
+            tick: Arc::new(|fleet| Box::pin(clean(fleet))),
+        }],
+        ..Module::default()
+    }
+}
