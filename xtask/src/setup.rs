@@ -58,7 +58,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "actions",
-        for_what: "sshd, visudo, systemd's tools, gpg and flatpak, which say whether what actions do is right",
+        for_what: "sshd, visudo, systemd's tools, gpg, flatpak and cryptsetup, which say whether what actions do is right",
         install: actions,
     },
 ];
@@ -181,12 +181,21 @@ fn actions(_: &Workspace) -> Result<String> {
         "/usr/bin/gpg",
         "/usr/bin/gpgv",
         "/usr/bin/flatpak",
+        "/usr/sbin/cryptsetup",
     ];
     if programs.iter().all(|program| Path::new(program).exists()) {
-        return Ok("sshd, visudo, systemctl, gpg and flatpak are there".to_owned());
+        return Ok("sshd, visudo, systemctl, gpg, flatpak and cryptsetup are there".to_owned());
     }
-    apt_install(&["openssh-server", "sudo", "systemd", "gpg", "gpgv", "flatpak"])?;
-    Ok("sshd, visudo, systemctl, gpg and flatpak installed".to_owned())
+    apt_install(&[
+        "openssh-server",
+        "sudo",
+        "systemd",
+        "gpg",
+        "gpgv",
+        "flatpak",
+        "cryptsetup-bin",
+    ])?;
+    Ok("sshd, visudo, systemctl, gpg, flatpak and cryptsetup installed".to_owned())
 }
 
 /// Installs Debian packages when we are root, else says how.

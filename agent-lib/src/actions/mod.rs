@@ -4,7 +4,7 @@
 //! action.rs      what an action is, and why one fails
 //! driver.rs      carries one out: dry runs, honest bookkeeping, the second look
 //! device/        all that touches the device: files below a root, programs, accounts
-//! <kind>.rs      the actions;  packages/ the package managers
+//! <kind>.rs      the actions;  packages/ the package managers;  disk_encryption/ volumes and their passphrases
 //! ```
 //!
 //! All of it works below a root folder, `/` on a device: tests run it against a scratch root and the real tools. What each kind does
@@ -15,6 +15,7 @@ mod admin;
 mod app_image;
 mod device;
 mod directory;
+mod disk_encryption;
 mod driver;
 mod file;
 mod flatpak;
@@ -62,7 +63,7 @@ pub const ESCROW_UNREACHABLE: Code = Code::new("escrow.unreachable", Class::Unav
 pub const ESCROW_NOT_KEPT: Code = Code::new("escrow.not_kept", Class::Unavailable);
 
 /// The kinds of action that this agent carries out.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     kinds::file::NAME,
     kinds::directory::NAME,
     kinds::service::NAME,
@@ -78,6 +79,7 @@ pub const KINDS: [&str; 16] = [
     kinds::ssh_access::NAME,
     kinds::admin_policy::NAME,
     kinds::wifi::NAME,
+    kinds::disk_encryption::NAME,
     kinds::reboot::NAME,
 ];
 
@@ -153,6 +155,7 @@ impl Actions {
             kinds::ssh_access::NAME => carry_out::<sshd::Access>(&offer.params, &device).await,
             kinds::admin_policy::NAME => carry_out::<admin::Policy>(&offer.params, &device).await,
             kinds::wifi::NAME => carry_out::<wifi::Wifi>(&offer.params, &device).await,
+            kinds::disk_encryption::NAME => carry_out::<disk_encryption::DiskEncryption>(&offer.params, &device).await,
             kinds::reboot::NAME => carry_out::<reboot::Reboot>(&offer.params, &device).await,
             _ => return None,
         })

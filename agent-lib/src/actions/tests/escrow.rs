@@ -26,6 +26,8 @@ pub(super) enum Failure {
     Away,
     /// It does what is asked, and the answer is lost.
     AnswerLost,
+    /// It says that it has done what is asked, and has not.
+    Forgets,
 }
 
 /// Keeps secrets in memory, by the states that the real one has.
@@ -36,12 +38,26 @@ pub(in crate::actions) struct Keeper(Mutex<Kept>);
 struct Kept {
     secrets: Vec<(Deposit, EscrowState)>,
     fails: Option<(Asked, Failure)>,
+    /// How many questions of that sort it still answers.
+    answers: usize,
+    failed: usize,
 }
 
 impl Keeper {
     /// From here on it fails so.
     pub(super) fn fail(&self, fails: Option<(Asked, Failure)>) {
-        self.lock().fails = fails;
+        self.fail_after(0, fails);
+    }
+
+    /// The same, after so many questions of that sort.
+    pub(super) fn fail_after(&self, answers: usize, fails: Option<(Asked, Failure)>) {
+        let mut kept = self.lock();
+        (kept.fails, kept.answers, kept.failed) = (fails, answers, 0);
+    }
+
+    /// Whether it has failed since it was told how.
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().failed > 0
     }
 
     /// All that was deposited, in order, with how it stands.
@@ -63,11 +79,22 @@ impl Keeper {
 
     fn ask<T>(&self, asked: Asked, answer: impl FnOnce(&mut Kept) -> Result<T, EscrowError>) -> Result<T, EscrowError> {
         let mut kept = self.lock();
-        let failure = kept.fails.filter(|(at, _)| *at == asked).map(|(_, failure)| failure);
+        let mut failure = kept.fails.filter(|(at, _)| *at == asked).map(|(_, failure)| failure);
+        if failure.is_some() && kept.answers > 0 {
+            kept.answers -= 1;
+            failure = None;
+        }
+        kept.failed += usize::from(failure.is_some());
         let away = || Err(EscrowError::Unreachable("connection refused".into()));
         match failure {
             Some(Failure::Away) => away(),
             Some(Failure::AnswerLost) => answer(&mut kept).and_then(|_| away()),
+            Some(Failure::Forgets) => {
+                let before = kept.secrets.clone();
+                let answer = answer(&mut kept);
+                kept.secrets = before;
+                answer
+            }
             None => answer(&mut kept),
         }
     }

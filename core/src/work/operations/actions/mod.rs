@@ -15,6 +15,7 @@ pub mod app_image;
 pub mod armor;
 mod common;
 pub mod directory;
+pub mod disk_encryption;
 pub mod file;
 pub mod flatpak;
 pub mod group;
@@ -60,6 +61,10 @@ pub(crate) const ALL: &[(OperationKind, &str)] = &[
     (ssh_access::KIND, "decide who comes in to devices by SSH"),
     (admin_policy::KIND, "decide who does what as root on devices"),
     (wifi::KIND, "decide which wireless networks devices join"),
+    (
+        disk_encryption::KIND,
+        "keep the passphrases of devices' encrypted volumes",
+    ),
     (reboot::KIND, "have devices start anew"),
 ];
 

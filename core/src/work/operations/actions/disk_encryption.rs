@@ -1,0 +1,136 @@
+//! `disk.encryption`: the passphrase of an encrypted volume is kept by the server, and is another one from time to time.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Presence,
+    common::{action, action_params, is_false},
+    paths,
+};
+use crate::{
+    access::Permission,
+    work::{
+        operations::{OperationKind, Risk, Upkeep},
+        secrets::{MASK, SecretText},
+    },
+};
+
+/// Keep the passphrases of devices' encrypted volumes.
+pub const DISK_ENCRYPTION_RUN: Permission = Permission::new("operations.disk.encryption:run");
+/// The name of the kind.
+pub const NAME: &str = "disk.encryption";
+
+/// How long a passphrase lasts when nobody says, in days.
+const INTERVAL_DAYS: u16 = 90;
+/// The longest passphrase that cryptsetup(8) reads from its standard input, in bytes.
+const MAX_KEY: usize = 512;
+
+/// The parameters of `disk.encryption`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DiskEncryptionParams {
+    /// Whether its passphrase is to be kept by the server; `absent` only ends that, and alters no volume.
+    #[serde(default, skip_serializing_if = "Presence::is_present")]
+    pub state: Presence,
+    /// Only say what would be done.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// The LUKS volume, such as `/dev/sda3`; when nobody says, the one that the device's root file system lies on, or the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// A passphrase that opens it now, 1 to 512 bytes. It is needed once, until the server keeps another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, write_only))]
+    pub initial_key: Option<SecretText>,
+    /// Whether that one goes on opening it; else it is removed once the server's is known to open it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keep_initial_key: bool,
+    /// After how many days the passphrase is replaced, 1 to 365.
+    #[serde(default = "interval", skip_serializing_if = "is_interval")]
+    pub interval_days: u16,
+}
+
+fn interval() -> u16 {
+    INTERVAL_DAYS
+}
+
+fn is_interval(days: &u16) -> bool {
+    *days == INTERVAL_DAYS
+}
+
+impl DiskEncryptionParams {
+    fn check(&self) -> Result<(), String> {
+        if let Some(volume) = &self.volume {
+            paths::check_shape(volume).map_err(|problem| format!("volume, as a {problem}"))?;
+        }
+        if !(1..=365).contains(&self.interval_days) {
+            return Err("interval_days: 1 to 365".into());
+        }
+        match &self.initial_key {
+            Some(key) => check_key(key.reveal()),
+            None if self.keep_initial_key => Err("keep_initial_key: give the initial_key that is to be kept".into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A passphrase as cryptsetup(8) reads it: one line. What is wrong with it is said without it.
+fn check_key(key: &str) -> Result<(), String> {
+    if key == MASK {
+        Ok(())
+    } else if !(1..=MAX_KEY).contains(&key.len()) {
+        Err(format!("initial_key: 1 to {MAX_KEY} bytes"))
+    } else if key.contains(['\n', '\0']) {
+        Err("initial_key: one line, as it is typed when the device starts; key files are not taken".into())
+    } else {
+        Ok(())
+    }
+}
+
+action_params!(DiskEncryptionParams);
+
+/// The kind.
+pub const KIND: OperationKind = OperationKind {
+    secrets: &["/initial_key"],
+    ..action::<DiskEncryptionParams>(
+        NAME,
+        "keep the passphrase of an encrypted volume, and replace it from time to time",
+        DISK_ENCRYPTION_RUN,
+        Risk::High,
+        Upkeep::Reverted,
+    )
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[track_caller]
+    fn check(params: Value, fits: bool) {
+        assert_eq!(KIND.check_params(params.clone()).is_ok(), fits, "{params}");
+    }
+
+    #[test]
+    fn a_volume_is_found_or_named() {
+        check(json!({}), true);
+        check(json!({"volume": "/dev/sda3", "interval_days": 365}), true);
+        check(json!({"volume": "sda3"}), false);
+        check(json!({"volume": "/dev/../etc/shadow"}), false);
+        check(json!({"interval_days": 0}), false);
+        check(json!({"interval_days": 366}), false);
+    }
+
+    #[test]
+    fn the_initial_key_is_one_that_can_be_typed() {
+        let key = |key: &str| json!({"initial_key": key, "keep_initial_key": true});
+        check(key("********"), true);
+        check(key(" correct horse:battery "), true);
+        check(key(&"x".repeat(512)), true);
+        check(key(&"x".repeat(513)), false);
+        check(key(""), false);
+        check(key("two\nlines"), false);
+        check(json!({"keep_initial_key": true}), false);
+    }
+}
