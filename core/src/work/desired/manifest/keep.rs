@@ -1,6 +1,6 @@
 //! Keeping manifests current: after changes, after groups changed, and now and then for all devices.
 
-use std::{ops::Bound, time::Duration};
+use std::{collections::BTreeSet, ops::Bound, time::Duration};
 
 use super::{
     Manifest, ManifestContent, ManifestEvent, ManifestEventKind, ManifestProgress, ManifestProgressId, ManifestService,
@@ -152,33 +152,16 @@ impl ManifestService<'_> {
             .collect();
         let mut targets = catalogue.targets_of(&sources);
         targets.extend(changes.iter().flat_map(|change| change.targets.iter().copied()));
-        // Whoever is among the targets now and was not when this round began is so by a change of its own.
-        let from = start
-            .as_ref()
-            .map_or(Bound::Unbounded, |(target, _)| Bound::Included(*target));
-        let Some(target) = targets.range((from, Bound::Unbounded)).next().copied() else {
-            drop(reader);
-            self.finish(&changes).await?;
-            return Ok(true);
-        };
-        let after = start.filter(|(begun, _)| *begun == target).and_then(|(_, after)| after);
-        let (devices, after) = devices_of(&mut reader, target, after).await?;
+        let (devices, next) = next_devices(&mut reader, &targets, start).await?;
         // Views are few, and the commit opens its own.
         drop(reader);
         self.compile(&devices, kept).await?;
-        let next = match &after {
-            Some(_) => Some(target),
-            None => targets
-                .range((Bound::Excluded(target), Bound::Unbounded))
-                .next()
-                .copied(),
-        };
-        progress.round = next.map(|target| Round {
+        progress.round = next.map(|(target, after)| Round {
             changes: ids,
             target,
             after,
         });
-        if next.is_none() {
+        if progress.round.is_none() {
             self.finish(&changes).await?;
         }
         self.save(&progress).await?;
@@ -333,6 +316,37 @@ async fn page_of<T: Entity>(
         }
         page => page,
     }
+}
+
+/// As many devices of targets as are looked at together, and where the next ones are. Whoever is among the targets now and was not when the
+/// round began is so by a change of its own.
+async fn next_devices(
+    reader: &mut Reader,
+    targets: &BTreeSet<Target>,
+    mut start: Option<(Target, Option<PageToken>)>,
+) -> Result<(Vec<DeviceId>, Option<(Target, Option<PageToken>)>)> {
+    let from = start
+        .as_ref()
+        .map_or(Bound::Unbounded, |(target, _)| Bound::Included(*target));
+    let mut devices = BTreeSet::new();
+    let mut next = None;
+    for target in targets.range((from, Bound::Unbounded)).copied() {
+        let after = start
+            .take()
+            .filter(|(begun, _)| *begun == target)
+            .and_then(|(_, after)| after);
+        let (found, rest) = devices_of(reader, target, after.clone()).await?;
+        if !devices.is_empty() && devices.len() + found.len() > STEP {
+            next = Some((target, after));
+            break;
+        }
+        devices.extend(found);
+        if rest.is_some() {
+            next = Some((target, rest));
+            break;
+        }
+    }
+    Ok((devices.into_iter().collect(), next))
 }
 
 /// Some of the devices of a target, and where they go on.

@@ -41,6 +41,27 @@ async fn devices_that_shall_be_the_same_are_written_five_hundred_in_a_commit() {
 }
 
 #[tokio::test]
+async fn many_changes_that_each_concern_one_device_share_their_commits() {
+    let desired = Desired::new(600).await;
+    // One in a group that is larger than what is left of a commit's devices.
+    let group = desired.group("Web", &desired.devices[100..]).await;
+    let action = desired.action("a").await;
+    desired.keep().await;
+    for device in &desired.devices[..200] {
+        desired.assign(action, Target::Device(*device), Mode::Required).await;
+    }
+    desired
+        .assign(desired.action("b").await, Target::DeviceGroup(group), Mode::Required)
+        .await;
+    let kept = desired.keep().await;
+    assert_eq!((kept.changed, kept.commits, kept.complete), (600, 2, true));
+    let mut expected = vec!["1: a"; 100];
+    expected.extend(["1: a b"; 100]);
+    expected.extend(["1: b"; 400]);
+    desired.check(&expected).await;
+}
+
+#[tokio::test]
 async fn a_device_that_enters_or_leaves_a_group_follows() {
     let desired = Desired::new(2).await;
     let (groups, admin) = (desired.test.fleet.device_groups(), desired.test.admin());
