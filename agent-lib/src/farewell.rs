@@ -10,6 +10,7 @@ use fleet_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    actions,
     credentials::Credentials,
     desired,
     identity::{IDENTITY_UNREADABLE, Identity, read_bounded, write_private},
@@ -55,6 +56,7 @@ impl Farewell {
         })?;
         Credentials::remove(state)?;
         desired::forget(state)?;
+        actions::forget(state)?;
         Identity::remove(state)?;
         Ok(farewell)
     }
@@ -99,12 +101,14 @@ mod tests {
         };
         identity.save(state.path()).unwrap();
         Credentials::default().save(state.path()).unwrap();
+        std::fs::create_dir(state.path().join("actions")).unwrap();
         assert_eq!(Farewell::load(state.path()), None);
         let left = Farewell::leave(state.path(), &identity, Standing::Rejected, Timestamp::EPOCH).unwrap();
         assert_eq!(Farewell::load(state.path()), Some(left.clone()));
         assert_eq!(left.reason(), "an operator rejected it");
         assert!(Identity::load(state.path()).is_err());
         assert!(!state.path().join("certificate.json").exists());
+        assert!(!state.path().join("actions").exists());
         Farewell::forget(state.path());
         assert_eq!(Farewell::load(state.path()), None);
     }

@@ -118,6 +118,7 @@ pub async fn run(
         clock: clock.clone(),
         random: random.clone(),
         state: config.state.path().to_owned(),
+        device_key: http.identity().key.public(),
     });
     let requests = Arc::new(Requests::default());
     let operations = Operations::new(executor, reports.clone(), updater.clone(), actions, requests.clone());

@@ -22,6 +22,7 @@ mod flatpak;
 mod group;
 mod members;
 mod packages;
+mod passwords;
 mod reboot;
 mod service;
 pub(crate) mod shell;
@@ -31,10 +32,13 @@ mod tests;
 mod user;
 mod wifi;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use fleet_core::{
-    kernel::{Class, Clock, Code, Randomness},
+    kernel::{Class, Clock, Code, PublicKey, Randomness, Result},
     protocol::OfferBody,
     work::operations::actions as kinds,
 };
@@ -63,7 +67,7 @@ pub const ESCROW_UNREACHABLE: Code = Code::new("escrow.unreachable", Class::Unav
 pub const ESCROW_NOT_KEPT: Code = Code::new("escrow.not_kept", Class::Unavailable);
 
 /// The kinds of action that this agent carries out.
-pub const KINDS: [&str; 17] = [
+pub const KINDS: [&str; 18] = [
     kinds::file::NAME,
     kinds::directory::NAME,
     kinds::service::NAME,
@@ -80,8 +84,14 @@ pub const KINDS: [&str; 17] = [
     kinds::admin_policy::NAME,
     kinds::wifi::NAME,
     kinds::disk_encryption::NAME,
+    kinds::password_rotation::NAME,
     kinds::reboot::NAME,
 ];
+
+/// Removes what actions remember: this device has left its server, and stays as it is.
+pub(crate) fn forget(state: &Path) -> Result<()> {
+    device::forget(state)
+}
 
 /// Carries out actions on a device.
 #[derive(Clone, Debug)]
@@ -93,6 +103,7 @@ pub struct Actions {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Randomness>,
     state: PathBuf,
+    device_key: PublicKey,
 }
 
 /// What actions are carried out with.
@@ -110,6 +121,8 @@ pub struct ActionsParts {
     pub random: Arc<dyn Randomness>,
     /// The agent's state folder, where actions remember things.
     pub state: PathBuf,
+    /// The key that the device is enrolled with: with another one, actions remember nothing.
+    pub device_key: PublicKey,
 }
 
 impl Actions {
@@ -133,6 +146,7 @@ impl Actions {
             clock: parts.clock,
             random: parts.random,
             state: parts.state,
+            device_key: parts.device_key,
         }
     }
 
@@ -156,6 +170,7 @@ impl Actions {
             kinds::admin_policy::NAME => carry_out::<admin::Policy>(&offer.params, &device).await,
             kinds::wifi::NAME => carry_out::<wifi::Wifi>(&offer.params, &device).await,
             kinds::disk_encryption::NAME => carry_out::<disk_encryption::DiskEncryption>(&offer.params, &device).await,
+            kinds::password_rotation::NAME => carry_out::<passwords::Rotation>(&offer.params, &device).await,
             kinds::reboot::NAME => carry_out::<reboot::Reboot>(&offer.params, &device).await,
             _ => return None,
         })

@@ -5,7 +5,10 @@ use std::fmt;
 use async_trait::async_trait;
 use fleet_core::{
     kernel::{Class, Code},
-    work::operations::actions::{paths, user::UserParams},
+    work::{
+        operations::actions::{paths, user::UserParams},
+        secrets::SecretText,
+    },
 };
 
 use super::{
@@ -21,7 +24,7 @@ pub(super) const PROTECTED: Code = Code::new("user.protected", Class::Denied);
 pub(super) const OTHER_UID: Code = Code::new("user.other_uid", Class::Conflict);
 
 /// The day of expiry that stands for a disabled user: the second day of 1970 (shadow(5)).
-const DISABLED: &str = "1";
+pub(super) const DISABLED: &str = "1";
 /// Where the sign-in screen reads whom it leaves out.
 const ACCOUNTS: &str = "/var/lib/AccountsService/users";
 const HIDDEN: &str = "[User]\nSystemAccount=true\n";
@@ -111,7 +114,10 @@ impl Action for User {
             Some(user) => look_at_account(params, device, user, &mut steps)?,
         }
         let (password, expires) = match &found {
-            Some(_) => device.shadow(&params.name)?,
+            Some(_) => {
+                let entry = device.shadow_entry(&params.name)?;
+                (entry.password, entry.expires)
+            }
             None => Default::default(),
         };
         let is_disabled = expires == DISABLED && password.starts_with(['!', '*']);
@@ -186,25 +192,29 @@ fn has_password(field: &str) -> bool {
     !matches!(field.trim_start_matches('!'), "" | "*" | "x")
 }
 
-/// The program hashes it, and reads it where nobody else does.
 async fn set_password(params: &UserParams, device: &Device, is_forced: bool) -> Result<(), Problem> {
     let name = params.name.as_str();
     let Some(password) = &params.password else {
         return Ok(());
     };
-    let call = shadow_tool(device, "chpasswd").with(["--crypt-method", "SHA512", "--sha-rounds", SHA_ROUNDS]);
-    let answer = device
-        .ask(&call.clone().reading(format!("{name}:{}\n", password.reveal())))
-        .await?;
-    if !answer.succeeded() {
-        return Err(call.failed(&answer));
-    }
+    chpasswd(device, name, password).await?;
     if is_forced {
         device
             .must(&shadow_tool(device, "chage").with(["--lastday", "0", name]))
             .await?;
     }
     Ok(())
+}
+
+/// Sets a password. The program hashes it, and reads it where nobody else does.
+pub(super) async fn chpasswd(device: &Device, name: &str, password: &SecretText) -> Result<(), Problem> {
+    let call = shadow_tool(device, "chpasswd").with(["--crypt-method", "SHA512", "--sha-rounds", SHA_ROUNDS]);
+    let input = format!("{name}:{}\n", password.reveal());
+    let answer = device.ask(&call.clone().reading(input)).await?;
+    match answer.succeeded() {
+        true => Ok(()),
+        false => Err(call.failed(&answer)),
+    }
 }
 
 async fn look_absent(params: &UserParams, device: &Device, found: Option<Account>) -> Result<Vec<Step>, Problem> {
@@ -440,7 +450,7 @@ fn hide(device: &Device, name: &str, hidden: bool) -> Result<(), Problem> {
 }
 
 /// Ends what runs as the user, as far as it can be ended: whoever is left keeps `userdel` from its work, and it says so.
-async fn end_sessions(device: &Device, name: &str, uid: u32) -> Result<(), Problem> {
+pub(super) async fn end_sessions(device: &Device, name: &str, uid: u32) -> Result<(), Problem> {
     for call in [
         Call::new("loginctl", ["terminate-user", name]),
         Call::new("pkill", ["--signal", "KILL", "--uid", &uid.to_string()]),

@@ -78,3 +78,57 @@ impl Redaction {
 fn say(stream: OutputStream, text: &str, said: &mut Vec<(OutputStream, String)>) {
     said.extend(pieces(text).map(|piece| (stream, piece.to_owned())));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet_core::{protocol::RunResult, work::secrets::MASK};
+    use tokio::sync::mpsc;
+
+    use crate::runs::OutputSink;
+
+    fn offer() -> OfferBody {
+        let offer = serde_json::json!({
+            "run": "019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41", "device": "019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a42", "epoch": 1,
+            "kind": "x", "params": {}, "expires_at": "2027-01-15T08:00:00Z", "timeout_seconds": 1, "output_limit_bytes": 1,
+            "idempotent": true, "exclusive": true,
+        });
+        serde_json::from_value(offer).unwrap()
+    }
+
+    /// What a run of no secrets tells that makes some while it prints.
+    #[tokio::test]
+    async fn what_a_run_makes_is_taken_out_of_what_it_tells_from_there_on() {
+        let hidden = Hidden::default();
+        let mut redaction = Redaction::of(&offer(), hidden.clone());
+        let (sender, mut chunks) = mpsc::channel(16);
+        let sink = OutputSink::new(sender).hiding(hidden);
+        sink.write(OutputStream::Stdout, "begun; ").await;
+        for (secret, text) in [("hunter2hunter2", "a hunter2hun"), ("correct horse", "ter2 b correct ")] {
+            sink.hide(&SecretText::from(secret.to_owned()));
+            sink.write(OutputStream::Stdout, text).await;
+        }
+        sink.write(OutputStream::Stdout, "horse c").await;
+        drop(sink);
+        let mut said = String::new();
+        while let Some(chunk) = chunks.recv().await {
+            said.extend(redaction.take([chunk].into_iter()).into_iter().map(|(_, text)| text));
+        }
+        said.extend(redaction.rest().into_iter().map(|(_, text)| text));
+        assert_eq!(said, format!("begun; a {MASK} b {MASK} c"));
+        let mut ending = Ending::of(RunResult::Failed);
+        ending.message = Some("no: correct horse".into());
+        assert_eq!(redaction.ending(ending).message.unwrap(), format!("no: {MASK}"));
+    }
+
+    #[tokio::test]
+    async fn what_is_made_last_is_not_in_the_end_either() {
+        let hidden = Hidden::default();
+        let mut redaction = Redaction::of(&offer(), hidden.clone());
+        let (sender, _chunks) = mpsc::channel(1);
+        let sink = OutputSink::new(sender).hiding(hidden);
+        sink.hide(&SecretText::from("hunter2hunter2".to_owned()));
+        let ending = Ending::failed("x", "hunter2hunter2");
+        assert_eq!(redaction.ending(ending).message.unwrap(), MASK);
+    }
+}

@@ -26,6 +26,17 @@ pub(in crate::actions) struct GroupEntry {
     pub(in crate::actions) members: Vec<String>,
 }
 
+/// The entry of a user in shadow(5).
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::actions) struct ShadowEntry {
+    /// The hash of the password, or what stands in its place; behind a `!` it is locked.
+    pub(in crate::actions) password: String,
+    /// The day on which the password was changed.
+    pub(in crate::actions) last_change: String,
+    /// The day from which on nobody signs in.
+    pub(in crate::actions) expires: String,
+}
+
 impl Device {
     /// All local users.
     pub(in crate::actions) fn users(&self) -> Result<Vec<Account>, Problem> {
@@ -47,8 +58,8 @@ impl Device {
         Ok(self.groups()?.into_iter().find(|group| group.name == name))
     }
 
-    /// Password and day of expiry of a user, as shadow(5) has them: foreign text, and the password only as far as it is locked.
-    pub(in crate::actions) fn shadow(&self, name: &str) -> Result<(String, String), Problem> {
+    /// What shadow(5) has of a user; all empty where it has nothing.
+    pub(in crate::actions) fn shadow_entry(&self, name: &str) -> Result<ShadowEntry, Problem> {
         let text = self.read_text("/etc/shadow", MAX_BYTES)?;
         let line = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
         let line = line
@@ -56,7 +67,11 @@ impl Device {
             .find(|fields| fields.first() == Some(&name))
             .unwrap_or_default();
         let field = |at: usize| line.get(at).copied().unwrap_or_default().to_owned();
-        Ok((field(1), field(7)))
+        Ok(ShadowEntry {
+            password: field(1),
+            last_change: field(2),
+            expires: field(7),
+        })
     }
 
     /// The number of a user, which may be given as one.

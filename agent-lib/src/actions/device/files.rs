@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
 };
@@ -110,6 +110,26 @@ impl Device {
         match read() {
             Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(failed(path, "read", &error)),
+        }
+    }
+
+    /// The last whole records of so many bytes of a file that others write, as many as there are in `limit` bytes; nothing when it is not
+    /// there. What lies before is not read, however large the file is.
+    pub(in crate::actions) fn read_end(&self, path: &str, limit: u64, record: u64) -> Result<Option<Vec<u8>>, Problem> {
+        let read = || {
+            let resolved = links::resolve(&self.root, path)?;
+            let mut file = File::open(links::below(&self.root, Path::new(&resolved)))?;
+            let records = file.metadata()?.len() / record;
+            let wanted = records.min(limit / record);
+            file.seek(SeekFrom::Start((records - wanted) * record))?;
+            let mut bytes = Vec::new();
+            file.take(wanted * record).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(path, "read", &error)),
         }
     }

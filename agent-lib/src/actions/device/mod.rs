@@ -29,7 +29,7 @@ use std::{
 };
 
 use fleet_core::{
-    kernel::{Clock, EntityId as _, Randomness},
+    kernel::{Clock, EntityId as _, PublicKey, Randomness},
     protocol::{OfferBody, OutputStream},
 };
 use tokio::time::Instant;
@@ -43,11 +43,16 @@ use crate::{
 };
 
 pub(super) use self::{
-    accounts::Account,
+    accounts::{Account, ShadowEntry},
     downloads::{MAX_FILE, shown},
     files::{Found, FoundKind, Place},
     programs::{Answer, Call},
 };
+
+/// Removes what actions remember in the agent's state folder.
+pub(super) fn forget(state: &Path) -> fleet_core::kernel::Result<()> {
+    notes::forget(state)
+}
 
 /// Where a path leads below a root, all links followed; nothing where that cannot be told.
 pub(super) fn leads_to(root: &Path, path: &str) -> Option<String> {
@@ -78,6 +83,8 @@ pub(super) struct Device {
     random: Arc<dyn Randomness>,
     /// The agent's own folder.
     state: PathBuf,
+    /// The key that the device is enrolled with.
+    device_key: PublicKey,
 }
 
 impl Device {
@@ -99,6 +106,7 @@ impl Device {
             clock: actions.clock.clone(),
             random: actions.random.clone(),
             state: actions.state.clone(),
+            device_key: actions.device_key,
         }
     }
 

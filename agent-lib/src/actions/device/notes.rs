@@ -1,19 +1,37 @@
-//! What an action remembers from one run to the next: a small file of its own in the agent's state folder, never a secret.
+//! What an action remembers from one run to the next: a small file of its own in the agent's state folder, never a secret. It is that
+//! of the key with which the device is enrolled: another server keeps nothing of what this one does.
 
-use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _};
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
 
-use serde::{Serialize, de::DeserializeOwned};
+use fleet_core::kernel::{PublicKey, Result as CoreResult};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Device;
 use crate::{
     actions::{FILES_FAILED, action::Problem},
-    identity::{read_bounded, write_private},
+    identity::{IDENTITY_UNREADABLE, read_bounded, write_private},
 };
 
 /// The folder in the state folder.
 const FOLDER: &str = "actions";
 /// The most of a file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
+
+#[derive(Serialize, Deserialize)]
+struct Stored<T> {
+    device_key: PublicKey,
+    body: T,
+}
+
+/// Removes what is remembered: this device has left its server, and stays as it is.
+pub(super) fn forget(state: &Path) -> CoreResult<()> {
+    match std::fs::remove_dir_all(state.join(FOLDER)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(IDENTITY_UNREADABLE.error(format!("{} cannot be removed: {error}", state.join(FOLDER).display())))
+        }
+        _ => Ok(()),
+    }
+}
 
 impl Device {
     /// What was remembered under a name; nothing when nothing was.
@@ -28,7 +46,10 @@ impl Device {
         match read_bounded(&path, MAX_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(&error)),
-            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| failed(&error)),
+            Ok(text) => {
+                let stored: Stored<T> = serde_json::from_str(&text).map_err(|error| failed(&error))?;
+                Ok((stored.device_key == self.device_key).then_some(stored.body))
+            }
         }
     }
 
@@ -40,7 +61,11 @@ impl Device {
         let folder = self.state.join(FOLDER);
         let write = || {
             DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-            let text = serde_json::to_vec(what).map_err(io::Error::other)?;
+            let stored = Stored {
+                device_key: self.device_key,
+                body: what,
+            };
+            let text = serde_json::to_vec(&stored).map_err(io::Error::other)?;
             write_private(&folder, &format!("{name}.new"), &format!("{name}.json"), &text)
         };
         write().map_err(|error| {

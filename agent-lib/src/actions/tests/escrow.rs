@@ -9,6 +9,8 @@ use fleet_core::{
     protocol::HeldSecret,
 };
 
+use tokio::sync::Notify;
+
 use crate::escrow::{Deposit, Escrow, EscrowError};
 
 /// What is asked of it.
@@ -16,7 +18,6 @@ use crate::escrow::{Deposit, Escrow, EscrowError};
 pub(super) enum Asked {
     Deposit,
     Conclude,
-    Current,
 }
 
 /// How it fails.
@@ -28,11 +29,19 @@ pub(super) enum Failure {
     AnswerLost,
     /// It says that it has done what is asked, and has not.
     Forgets,
+    /// It does not begin with what is asked before the agent is gone.
+    Hangs,
+    /// It does what is asked, and the agent is gone before the answer comes.
+    HangsAfter,
 }
 
 /// Keeps secrets in memory, by the states that the real one has.
 #[derive(Debug, Default)]
-pub(in crate::actions) struct Keeper(Mutex<Kept>);
+pub(in crate::actions) struct Keeper {
+    kept: Mutex<Kept>,
+    /// That it hangs.
+    hanging: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -74,29 +83,48 @@ impl Keeper {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask<T>(&self, asked: Asked, answer: impl FnOnce(&mut Kept) -> Result<T, EscrowError>) -> Result<T, EscrowError> {
+    fn next_failure(&self, asked: Asked) -> Option<Failure> {
         let mut kept = self.lock();
-        let mut failure = kept.fails.filter(|(at, _)| *at == asked).map(|(_, failure)| failure);
-        if failure.is_some() && kept.answers > 0 {
+        let (_, failure) = kept.fails.filter(|(at, _)| *at == asked)?;
+        if kept.answers > 0 {
             kept.answers -= 1;
-            failure = None;
+            return None;
         }
-        kept.failed += usize::from(failure.is_some());
-        let away = || Err(EscrowError::Unreachable("connection refused".into()));
+        kept.failed += 1;
+        Some(failure)
+    }
+
+    /// Waits until it hangs.
+    pub(super) async fn hangs(&self) {
+        self.hanging.notified().await;
+    }
+
+    async fn ask<T>(
+        &self,
+        asked: Asked,
+        answer: impl FnOnce(&mut Kept) -> Result<T, EscrowError> + Send,
+    ) -> Result<T, EscrowError> {
+        let failure = self.next_failure(asked);
         match failure {
-            Some(Failure::Away) => away(),
-            Some(Failure::AnswerLost) => answer(&mut kept).and_then(|_| away()),
+            None => return answer(&mut self.lock()),
             Some(Failure::Forgets) => {
+                let mut kept = self.lock();
                 let before = kept.secrets.clone();
                 let answer = answer(&mut kept);
                 kept.secrets = before;
-                answer
+                return answer;
             }
-            None => answer(&mut kept),
+            Some(Failure::AnswerLost | Failure::HangsAfter) => drop(answer(&mut self.lock())),
+            Some(Failure::Away | Failure::Hangs) => {}
         }
+        if matches!(failure, Some(Failure::Hangs | Failure::HangsAfter)) {
+            self.hanging.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Err(EscrowError::Unreachable("connection refused".into()))
     }
 }
 
@@ -107,6 +135,7 @@ impl Escrow for Keeper {
             kept.secrets.push((deposit.clone(), EscrowState::Offered));
             Ok(EscrowState::Offered)
         })
+        .await
     }
 
     async fn conclude(&self, id: EscrowedSecretId, conclusion: Conclusion) -> Result<EscrowState, EscrowError> {
@@ -120,6 +149,13 @@ impl Escrow for Keeper {
             let (kind, subject) = (kept.secrets[at].0.kind, kept.secrets[at].0.subject.clone());
             let state = match conclusion {
                 Conclusion::Abandoned => EscrowState::Abandoned,
+                Conclusion::InUse
+                    if kept.secrets[at + 1..]
+                        .iter()
+                        .any(|later| later.1 == EscrowState::Current) =>
+                {
+                    EscrowState::Superseded
+                }
                 Conclusion::InUse => {
                     for (deposit, state) in &mut kept.secrets {
                         if *state == EscrowState::Current && (deposit.kind, &deposit.subject) == (kind, &subject) {
@@ -132,20 +168,20 @@ impl Escrow for Keeper {
             kept.secrets[at].1 = state;
             Ok(state)
         })
+        .await
     }
 
     async fn current(&self, kind: EscrowKind, subject: &str) -> Result<Vec<HeldSecret>, EscrowError> {
-        self.ask(Asked::Current, |kept| {
-            let found = kept.secrets.iter().rev().filter(|(deposit, state)| {
-                (deposit.kind, deposit.subject.as_str()) == (kind, subject) && state.may_be_in_use()
-            });
-            let held = found.map(|(deposit, state)| HeldSecret {
-                id: deposit.id,
-                state: *state,
-                offered_at: Timestamp::EPOCH,
-                secret: deposit.secret.clone(),
-            });
-            Ok(held.collect())
-        })
+        let kept = self.lock();
+        let found = kept.secrets.iter().rev().filter(|(deposit, state)| {
+            (deposit.kind, deposit.subject.as_str()) == (kind, subject) && state.may_be_in_use()
+        });
+        let held = found.map(|(deposit, state)| HeldSecret {
+            id: deposit.id,
+            state: *state,
+            offered_at: Timestamp::EPOCH,
+            secret: deposit.secret.clone(),
+        });
+        Ok(held.collect())
     }
 }

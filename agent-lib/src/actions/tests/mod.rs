@@ -9,6 +9,7 @@ mod flatpaks;
 mod images;
 mod package_files;
 mod packages;
+mod passwords;
 mod remote;
 mod repositories;
 mod scripts;
@@ -21,12 +22,12 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use fleet_core::{
     devices::DeviceId,
-    kernel::{Clock as _, EntityId as _, ManualClock, SeededRandom, SystemClock, Timestamp},
+    kernel::{Clock as _, EntityId as _, ManualClock, SeededRandom, SigningKey, SystemClock, Timestamp},
     protocol::{OfferBody, RunResult},
     work::{RunId, operations::actions::Presence},
 };
@@ -50,6 +51,8 @@ pub(super) struct Scratch {
     pub(super) server: Arc<Keeper>,
     pub(super) clock: Arc<ManualClock>,
     random: Arc<SeededRandom>,
+    /// The seed of the key that it is enrolled with.
+    pub(super) key: Mutex<u64>,
 }
 
 /// What came of a run.
@@ -82,6 +85,7 @@ impl Scratch {
             server: Arc::default(),
             clock: Arc::new(ManualClock::new(SystemClock.now())),
             random: Arc::new(SeededRandom::new(1)),
+            key: Mutex::new(1),
         };
         scratch
             .with(
@@ -155,6 +159,12 @@ impl Scratch {
 
     /// Gives the device a program of a test: a script for `/bin/sh`, in which `$ROOT` is the root.
     pub(super) fn with_fake(self, name: &str, script: &str) -> Self {
+        self.replace_by_fake(name, script);
+        self
+    }
+
+    /// The same, of a device that is in use.
+    pub(super) fn replace_by_fake(&self, name: &str, script: &str) {
         let script = format!("#!/bin/sh\nROOT={}\n{script}\n", self.root().display());
         let text = self.beside("fakes").join(name);
         fs::write(&text, script).unwrap();
@@ -168,7 +178,13 @@ impl Scratch {
             .arg(path)
             .status();
         assert!(installed.unwrap().success());
-        self
+    }
+
+    /// Gives the device the program of this machine back.
+    pub(super) fn replace_by_link(&self, name: &str) {
+        let path = self.path(&format!("/usr/bin/{name}"));
+        fs::remove_file(&path).unwrap();
+        symlink(tool(name).unwrap(), path).unwrap();
     }
 
     pub(super) fn read(&self, path: &str) -> Option<String> {
@@ -224,6 +240,7 @@ impl Scratch {
             clock: self.clock.clone(),
             random: self.random.clone(),
             state: self.beside("state"),
+            device_key: SigningKey::generate(&SeededRandom::new(*self.key.lock().unwrap())).public(),
         };
         let actions = Actions::below(self.root(), parts);
         let offer = OfferBody {

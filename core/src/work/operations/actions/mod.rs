@@ -24,6 +24,7 @@ pub mod package;
 pub mod package_file;
 pub mod package_repository;
 pub mod packages_upgrade;
+pub mod password_rotation;
 pub mod paths;
 pub mod reboot;
 pub mod service;
@@ -60,6 +61,7 @@ pub(crate) const ALL: &[(OperationKind, &str)] = &[
     (sshd_settings::KIND, "alter the settings of devices' SSH servers"),
     (ssh_access::KIND, "decide who comes in to devices by SSH"),
     (admin_policy::KIND, "decide who does what as root on devices"),
+    (password_rotation::KIND, "have devices change passwords of local users"),
     (wifi::KIND, "decide which wireless networks devices join"),
     (
         disk_encryption::KIND,

@@ -1,0 +1,113 @@
+//! One password, step by step. Whatever interrupts this, wherever: the password in use is among those that the server shows.
+//!
+//! ```text
+//! deposit       the server keeps it, and has said so         before: nothing is changed
+//! intent        its id is on disk
+//! chpasswd      it is set                                    from here on it may be in use: the server shows it beside the one before
+//! verify        the entry of shadow(5) is another
+//! done          time and id are on disk, the intent is gone
+//! conclude      the server is told                           repeated at the next pass until it has heard
+//! ```
+
+use fleet_core::{
+    escrow::{Conclusion, EscrowKind, EscrowReason},
+    work::{operations::actions::password_rotation::PasswordRotationParams, secrets::SecretText},
+};
+
+use super::{notes::Notes, password::generate};
+use crate::actions::{
+    NOT_REACHED,
+    action::Problem,
+    device::{Device, ShadowEntry},
+    user::chpasswd,
+};
+
+/// Gives a user another password.
+pub(super) async fn rotate(
+    params: &PasswordRotationParams,
+    device: &Device,
+    notes: &mut Notes,
+    user: &str,
+    reason: EscrowReason,
+) -> Result<(), Problem> {
+    let password = generate(params.length, params.complexity, device.random());
+    let id = device
+        .deposit(EscrowKind::LocalPassword, user, reason, &password)
+        .await?;
+    let before = device.shadow_entry(user)?;
+    let former = notes.clone();
+    notes.of(user).intend(id, reason);
+    if let Err(problem) = notes.write(device) {
+        // Nothing was changed, and what is remembered is what was.
+        *notes = former;
+        return Err(problem);
+    }
+    let set = set(device, user, &password, &before).await;
+    let now = device.now();
+    let notes_of_user = notes.of(user);
+    match &set {
+        Ok(()) => {
+            notes_of_user.rotated_at = Some(now);
+            // The doubtful ones may have been in use until now; the server makes them some that were.
+            for intent in std::mem::take(&mut notes_of_user.intents) {
+                notes_of_user.conclude(intent.id, Conclusion::InUse);
+            }
+        }
+        Err(NotSet::Certainly(_)) => {
+            notes_of_user.intents.retain(|intent| intent.id != id);
+            notes_of_user.conclude(id, Conclusion::Abandoned);
+        }
+        // It may be set all the same: the intent stays, and the next pass sets another one.
+        Err(NotSet::Perhaps(_)) => {}
+    }
+    notes.write(device)?;
+    if !notes.tell(device).await? {
+        device
+            .warn(format!(
+                "{user}: the server has not heard yet which password is in use; it is told at the next pass"
+            ))
+            .await;
+    }
+    set.map_err(NotSet::into_problem)
+}
+
+/// Why a password is not set.
+enum NotSet {
+    /// The one before is in use.
+    Certainly(Problem),
+    /// Either may be in use.
+    Perhaps(Problem),
+}
+
+impl NotSet {
+    fn into_problem(self) -> Problem {
+        match self {
+            Self::Certainly(problem) | Self::Perhaps(problem) => problem,
+        }
+    }
+}
+
+/// Sets a password and looks whether it is set.
+async fn set(device: &Device, user: &str, password: &SecretText, before: &ShadowEntry) -> Result<(), NotSet> {
+    let answer = chpasswd(device, user, password).await;
+    let after = match device.shadow_entry(user) {
+        Ok(after) => after,
+        Err(problem) => return Err(NotSet::Perhaps(answer.err().unwrap_or(problem))),
+    };
+    let is_other = after.password != before.password && after.password.starts_with('$');
+    match answer {
+        Ok(()) if is_other && !after.last_change.is_empty() => Ok(()),
+        Ok(()) if after == *before => Err(NotSet::Certainly(Problem::new(
+            NOT_REACHED,
+            "chpasswd succeeded, and the entry in /etc/shadow is the one before",
+        ))),
+        Ok(()) => Err(NotSet::Perhaps(Problem::new(
+            NOT_REACHED,
+            "the entry in /etc/shadow is not the one that chpasswd writes",
+        ))),
+        // What was stopped may have been about to write.
+        Err(problem @ (Problem::TimedOut | Problem::Cancelled)) => Err(NotSet::Perhaps(problem)),
+        Err(problem) if after == *before => Err(NotSet::Certainly(problem)),
+        Err(problem) => Err(NotSet::Perhaps(problem)),
+    }
+}
