@@ -9,6 +9,7 @@ mod batches;
 mod desired;
 mod devices;
 mod dispatch_key;
+mod escrow;
 mod groups;
 mod keys;
 mod live;
@@ -95,6 +96,9 @@ enum Command {
     /// Devices: list, show, set, label, delete; their packages, inventory and events.
     #[command(subcommand, visible_alias = "device")]
     Devices(devices::Command),
+    /// Escrow: passwords and passphrases that devices made.
+    #[command(subcommand)]
+    Escrow(escrow::Command),
     /// Groups of devices.
     #[command(subcommand, visible_alias = "group")]
     Groups(groups::Command),
@@ -241,6 +245,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Password(password) => auth::set_own_password(context, password).await,
         Command::Status => status::status(context).await,
         Command::Devices(command) => devices::run(context, command).await,
+        Command::Escrow(command) => escrow::run(context, command).await,
         Command::Groups(command) => groups::run(context, command).await,
         Command::Packages(command) => packages::run(context, command).await,
         Command::Tokens(command) => tokens::run(context, command).await,

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json as value};
 
-use super::two_devices;
+use super::{
+    WEB, device,
+    fake::{Fake, json, page, problem},
+    two_devices,
+};
 
 #[test]
 fn a_policy_of_trying_again_is_sent_as_it_was_given() {
@@ -61,4 +65,72 @@ fn a_query_says_on_which_devices() {
         server.requests()[0].json()["targets"],
         value!({"query": "os equals debian"})
     );
+}
+
+/// What is kept of a device: one in use, one that may be, one that was.
+fn escrow() -> Fake {
+    let ids = [
+        "019aa5b2-0000-7000-8000-000000000001",
+        "019aa5b2-0000-7000-8000-000000000002",
+    ];
+    Fake::start(move |seen, _| match (seen.method.as_str(), &*seen.target) {
+        ("GET", target) if target.starts_with("/api/v1/devices?") => page(value!([device(WEB, "web")]), None),
+        ("GET", target) if target.contains("subject=nobody") => page(value!([]), None),
+        ("GET", target) if target.contains("/escrowed-secrets") => page(
+            value!([
+                {"id": ids[0], "state": "offered"},
+                {"id": ids[1], "state": "current"},
+                {"id": WEB, "state": "superseded"},
+            ]),
+            None,
+        ),
+        ("POST", target) => {
+            let state = if target.contains(ids[0]) { "offered" } else { "current" };
+            let about = value!({"state": state, "subject": "ana", "offered_at": "2027-01-15T08:00:00Z"});
+            json(200, value!({"about": about, "secret": format!("secret of {state}")}))
+        }
+        _ => problem(500, "internal", "unexpected"),
+    })
+}
+
+#[test]
+fn a_secret_is_revealed_with_those_that_may_be_in_use() {
+    let server = escrow();
+    let done = server.fleet(&["escrow", "reveal", "web", "--user", "ana"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(
+        done.out.contains("secret of current") && done.out.contains("secret of offered"),
+        "{done:?}"
+    );
+    assert!(done.err.contains("an offered one may be in use"), "{done:?}");
+    let asked = server.asked();
+    assert!(
+        asked
+            .iter()
+            .any(|asked| asked.contains("kind=local_password&subject=ana")),
+        "{asked:?}"
+    );
+    assert_eq!(
+        asked.iter().filter(|asked| asked.contains("/reveal")).count(),
+        2,
+        "what was in use is not read"
+    );
+
+    let done = escrow().fleet(&["escrow", "reveal", "web", "--volume", "nobody"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    let done = escrow().fleet(&["escrow", "reveal", "--id", "019aa5b2-0000-7000-8000-000000000002"]);
+    assert!(
+        done.out.contains("secret of current") && done.err.is_empty(),
+        "{done:?}"
+    );
+    for wrong in [
+        &["web"][..],
+        &["--user", "ana"],
+        &["web", "--id", "019aa5b2-0000-7000-8000-000000000002"],
+        &["web", "--user", "ana", "--volume", "x"],
+    ] {
+        let server = escrow();
+        let done = server.fleet(&[&["escrow", "reveal"], wrong].concat());
+        assert_eq!((done.code, server.asked().len()), (2, 0), "{done:?}");
+    }
 }
