@@ -42,10 +42,10 @@ use crate::{
     work::{
         Operations, RunId,
         batch::WindowsSeen,
+        bell::{self, RunBell},
         delivery::{Deliveries, DeliveryService},
         desired::Catalogues,
         output::OutputMeter,
-        rollouts::RolloutBell,
     },
 };
 
@@ -88,7 +88,7 @@ struct Inner {
     deliveries: Deliveries,
     windows_seen: WindowsSeen,
     rollout_windows_seen: WindowsSeen,
-    rollout_bell: Arc<RolloutBell>,
+    run_bell: Arc<RunBell>,
     presence: PresenceBoard,
     dynamic_groups: DynamicGroups,
     catalogues: Catalogues,
@@ -251,8 +251,8 @@ impl FleetBuilder {
         store.observe(known_devices.clone());
         let catalogues = Catalogues::default();
         store.observe(catalogues.observer());
-        let rollout_bell = Arc::new(RolloutBell::default());
-        store.observe(rollout_bell.clone());
+        let run_bell = Arc::new(RunBell::default());
+        store.observe(run_bell.clone());
         let inner = Inner {
             store,
             switch,
@@ -279,7 +279,7 @@ impl FleetBuilder {
             deliveries: Deliveries::default(),
             windows_seen: WindowsSeen::default(),
             rollout_windows_seen: WindowsSeen::default(),
-            rollout_bell,
+            run_bell,
             presence,
             dynamic_groups: DynamicGroups::default(),
             catalogues,
@@ -568,7 +568,7 @@ impl Fleet {
         let fleet = self.clone();
         gatherings.spawn(async move { fleet.desired().manifests().drive(&fleet).await });
         let fleet = self.clone();
-        gatherings.spawn(async move { fleet.rollouts_at_work().drive(fleet.rollout_bell()).await });
+        gatherings.spawn(async move { bell::drive(&fleet, fleet.run_bell()).await });
         // The second never ends, so that only the jobs do.
         let beside = pin!(join(crate::link::follow(self), crate::storage::drive(self)));
         select(pin!(crate::jobs::run(self, stop)), beside).await;

@@ -158,8 +158,10 @@ impl Dataset {
                 operation: operation.into(),
                 params: StoredParams::without_secrets(params.clone()),
                 runs: targets.len() as u64,
+                dry_run: None,
                 requested_by: actor.clone(),
                 requester: actor.id(),
+                requester_may_agree: false,
                 needed: 1,
                 decisions: vec![Decision {
                     user: agreed.id().unwrap_or_default(),
@@ -169,6 +171,7 @@ impl Dataset {
                     at: at.plus(MINUTE),
                 }],
                 decided_at: Some(at.plus(MINUTE)),
+                stopped_at: None,
                 created_at: at,
                 expires_at: at.plus(MINUTE * 60 * 24),
             }
@@ -204,6 +207,8 @@ impl Dataset {
             retrying_since: None,
             retry_at: None,
             retried_by: None,
+            promotion: None,
+            promoted_from: None,
             expanding_since: None,
             release_at: None,
             cancelled_at: None,
@@ -308,6 +313,7 @@ impl Dataset {
             approvals: 0,
             spread_seconds: 1_800,
             priority: Priority::Low,
+            dry_run_first: false,
             rollout: Some(rings()),
             retry: None,
             schedule: Some(Schedule::Cron {

@@ -4,9 +4,10 @@ use super::Fleet;
 use crate::work::{
     ApprovalService, BatchService, PlanService, RolloutService, RunService,
     batch::{Release, WindowsSeen},
+    bell::RunBell,
     desired::Catalogues,
     output::OutputService,
-    rollouts::{RolloutBell, Rollouts},
+    rollouts::Rollouts,
     secrets::{SecretHolder, Vault},
     windows::WindowService,
 };
@@ -42,7 +43,7 @@ impl Fleet {
 
     /// What somebody has to agree to.
     pub fn approvals(&self) -> ApprovalService<'_> {
-        ApprovalService::new(self.release())
+        ApprovalService::new(self.batches())
     }
 
     /// Work that goes from wave to wave.
@@ -56,8 +57,8 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn rollout_bell(&self) -> &RolloutBell {
-        &self.inner.rollout_bell
+    pub(crate) fn run_bell(&self) -> &RunBell {
+        &self.inner.run_bell
     }
 
     pub(crate) fn rollout_windows_seen(&self) -> &WindowsSeen {

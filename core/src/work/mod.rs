@@ -7,7 +7,9 @@
 //! ```text
 //! operations/  what can be run, and how its parameters are checked
 //! batch/       batches: creation with idempotency keys, stopping, trying again, when they begin
+//! promotions/  work that looks first: a dry run, and the same for real once somebody agreed
 //! plans/       work that is kept under a name, and made again by hand or by a schedule
+//! bell         goes on with what waits for runs, as soon as they have ended
 //! approvals/   work that begins only when others agree
 //! run/         the run, its states and edges; reading and cancelling
 //! delivery/    offers to devices, what devices answer, the sweep
@@ -33,12 +35,14 @@
 
 pub mod approvals;
 pub mod batch;
+pub(crate) mod bell;
 pub mod delivery;
 pub mod desired;
 mod module;
 pub mod operations;
 pub mod output;
 pub mod plans;
+pub mod promotions;
 pub mod rollouts;
 pub mod run;
 pub mod schedule;

@@ -17,6 +17,7 @@ use super::{
         PLAN_CREATE, PLAN_DELETE, PLAN_MISS, PLAN_UPDATE, PLANS_READ, PLANS_START, PLANS_WRITE, Plan, PlanProgress,
         start_due,
     },
+    promotions::{BATCH_PROMOTION_SETTLE, settle_due},
     rollouts::{ROLLOUT_ABORT, ROLLOUT_ADVANCE, ROLLOUT_PAUSE, ROLLOUT_RESUME, Rollout, RolloutOrder, advance_due},
     run::{RUN_CANCEL, RunEvent},
     secrets,
@@ -122,6 +123,7 @@ pub fn module() -> Module {
             BATCH_RELEASE,
             BATCH_RETRY,
             BATCH_RETRY_SETTLE,
+            BATCH_PROMOTION_SETTLE,
             APPROVAL_APPROVE,
             APPROVAL_REJECT,
             ROLLOUT_ADVANCE,
@@ -194,6 +196,11 @@ pub fn module() -> Module {
                 name: "work.retry",
                 every: Duration::from_secs(5),
                 tick: Arc::new(|fleet| Box::pin(retry_ended(fleet))),
+            },
+            Job {
+                name: "work.promotions",
+                every: Duration::from_secs(5),
+                tick: Arc::new(|fleet| Box::pin(settle_due(fleet))),
             },
             Job {
                 name: "work.sweep",

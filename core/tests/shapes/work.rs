@@ -9,6 +9,7 @@ use fleet_core::{
         batch::{AskedTargets, BatchTargets, Cause, PlannedTargets, RetryPolicy},
         output::Chunk,
         plans::{PlanOccasion, PlanOutcome, PlanProgress},
+        promotions::{DryRunOutcome, Promotion, PromotionStanding, PromotionTerms},
         rollouts::{FailureLimit, Phase, Rollout, RolloutOrder, RolloutPolicy, RolloutWave, Wave},
         run::{Delivery, Ending, RunEvent, RunOrigin},
         schedule::{MissedRuns, Schedule},
@@ -122,6 +123,85 @@ fn rollout(of: u64, phase: Phase) -> Rollout {
     }
 }
 
+fn outcome() -> DryRunOutcome {
+    DryRunOutcome {
+        would_change: 2,
+        unchanged: 3,
+        unknown: 4,
+        not_concerned: 5,
+        failed: 6,
+    }
+}
+
+fn batch() -> Batch {
+    Batch {
+        id: id(21),
+        cause: Cause::Schedule,
+        plan: Some(id(22)),
+        targets: AskedTargets {
+            named: 1,
+            groups: vec![id(30)],
+            labels: vec!["env=prod".into()],
+            query: Some("os equals debian".into()),
+            all: false,
+        },
+        operation: "shell".into(),
+        params: queued().params,
+        timeout_seconds: 300,
+        expiry_seconds: 3_600,
+        expires_at: at(3_600),
+        runs: 2,
+        start_at: Some(at(60)),
+        spread_seconds: 600,
+        priority: Priority::High,
+        ignores_windows: true,
+        rolls_out: true,
+        approval: Some(id(25)),
+        retry_of: Some(id(26)),
+        attempt: 2,
+        retry: Some(retry()),
+        retrying_since: Some(at(0)),
+        retry_at: Some(at(120)),
+        retried_by: Some(id(27)),
+        promotion: None,
+        promoted_from: Some(id(28)),
+        expanding_since: Some(at(0)),
+        release_at: Some(at(60)),
+        cancelled_at: Some(at(61)),
+        cancelling_since: Some(at(61)),
+        runs_digest: "e".repeat(64),
+        request_digest: "f".repeat(64),
+        created_by: user(),
+        created_at: at(0),
+    }
+}
+
+/// A batch whose dry run comes first.
+fn looked(of: u64, standing: PromotionStanding) -> Batch {
+    let asked = standing != PromotionStanding::Looking;
+    Batch {
+        id: id(of),
+        promotion: Some(Promotion {
+            standing,
+            terms: PromotionTerms {
+                start_at: asked.then(|| at(60)),
+                ignores_windows: asked,
+                approvals: 1,
+                rollout: asked.then(policy),
+                retry: asked.then(retry),
+            },
+            requested_by: user(),
+            requester: asked.then(|| uuid(1)),
+            outcome: asked.then(outcome),
+            approval: asked.then(|| id(25)),
+            expires_at: asked.then(|| at(86_400)),
+            promoted_to: asked.then(|| id(21)),
+        }),
+        promoted_from: None,
+        ..batch()
+    }
+}
+
 fn progress(of: u64, outcome: Option<PlanOutcome>) -> PlanProgress {
     PlanProgress {
         id: id(of),
@@ -175,6 +255,7 @@ pub fn samples() -> Vec<Sample> {
                 approvals: 1,
                 spread_seconds: 1_800,
                 priority: Priority::Low,
+                dry_run_first: true,
                 rollout: Some(policy()),
                 retry: Some(retry()),
                 schedule: Some(Schedule::Cron {
@@ -207,6 +288,7 @@ pub fn samples() -> Vec<Sample> {
                 approvals: 0,
                 spread_seconds: 0,
                 priority: Priority::Normal,
+                dry_run_first: false,
                 rollout: None,
                 retry: None,
                 schedule: None,
@@ -317,8 +399,10 @@ pub fn samples() -> Vec<Sample> {
                 operation: "shell".into(),
                 params: queued().params,
                 runs: 2,
+                dry_run: Some(outcome()),
                 requested_by: user(),
                 requester: Some(uuid(1)),
+                requester_may_agree: true,
                 needed: 2,
                 decisions: vec![Decision {
                     by: user(),
@@ -328,51 +412,17 @@ pub fn samples() -> Vec<Sample> {
                     at: at(9),
                 }],
                 decided_at: None,
+                stopped_at: Some(at(10)),
                 created_at: at(0),
                 expires_at: at(86_400),
             },
         ),
         document(
-            "of two runs",
-            &Batch {
-                id: id(21),
-                cause: Cause::Schedule,
-                plan: Some(id(22)),
-                targets: AskedTargets {
-                    named: 1,
-                    groups: vec![id(30)],
-                    labels: vec!["env=prod".into()],
-                    query: Some("os equals debian".into()),
-                    all: false,
-                },
-                operation: "shell".into(),
-                params: queued().params,
-                timeout_seconds: 300,
-                expiry_seconds: 3_600,
-                expires_at: at(3_600),
-                runs: 2,
-                start_at: Some(at(60)),
-                spread_seconds: 600,
-                priority: Priority::High,
-                ignores_windows: true,
-                rolls_out: true,
-                approval: Some(id(25)),
-                retry_of: Some(id(26)),
-                attempt: 2,
-                retry: Some(retry()),
-                retrying_since: Some(at(0)),
-                retry_at: Some(at(120)),
-                retried_by: Some(id(27)),
-                expanding_since: Some(at(0)),
-                release_at: Some(at(60)),
-                cancelled_at: Some(at(61)),
-                cancelling_since: Some(at(61)),
-                runs_digest: "e".repeat(64),
-                request_digest: "f".repeat(64),
-                created_by: user(),
-                created_at: at(0),
-            },
+            "whose dry run awaits approval",
+            &looked(28, PromotionStanding::AwaitingApproval),
         ),
+        document("whose dry run is under way", &looked(29, PromotionStanding::Looking)),
+        document("of two runs", &batch()),
         document(
             "of groups and devices, again and again",
             &Window {

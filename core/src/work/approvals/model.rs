@@ -5,11 +5,12 @@ use uuid::Uuid;
 
 use crate::{
     Entity,
-    access::{Actor, Context},
+    access::Actor,
     kernel::{Randomness, Timestamp},
     work::{
         StoredParams,
         batch::{Batch, BatchId},
+        promotions::{DryRunOutcome, Promotion},
     },
 };
 
@@ -61,18 +62,24 @@ pub struct Approval {
     pub operation: String,
     /// Its parameters, frozen.
     pub params: StoredParams,
-    /// How many runs the batch has.
+    /// How many runs the batch has, or is to have after its dry run.
     pub runs: u64,
+    /// What the dry run came to, where one came first: then it is about doing the same for real.
+    pub dry_run: Option<DryRunOutcome>,
     /// Who asked for the work.
     pub requested_by: Actor,
     /// The user who answers for that.
     pub requester: Option<Uuid>,
+    /// Whether whoever asked may agree, too.
+    pub requester_may_agree: bool,
     /// How many have to agree.
     pub needed: u32,
     /// What was decided, the first at the front; at most one for each user.
     pub decisions: Vec<Decision>,
     /// When the last of those settled it.
     pub decided_at: Option<Timestamp>,
+    /// When the work was stopped before that.
+    pub stopped_at: Option<Timestamp>,
     /// When the work was asked for.
     #[entity(int)]
     pub created_at: Timestamp,
@@ -84,7 +91,7 @@ impl Approval {
     /// Asks for agreement to a batch that is about to be made.
     pub(crate) fn ask(
         batch: &Batch,
-        context: &Context,
+        (requested_by, requester): (Actor, Option<Uuid>),
         needed: u32,
         expires_at: Timestamp,
         random: &dyn Randomness,
@@ -95,20 +102,40 @@ impl Approval {
             operation: batch.operation.clone(),
             params: batch.params.clone(),
             runs: batch.runs,
-            requested_by: batch.created_by.clone(),
-            requester: context.user(),
+            dry_run: None,
+            requested_by,
+            requester,
+            requester_may_agree: false,
             needed,
             decisions: Vec::new(),
             decided_at: None,
+            stopped_at: None,
             created_at: batch.created_at,
             expires_at,
         }
     }
 
-    /// Somebody else answers for the work: a schedule asked for it, and this user for the schedule.
-    pub(crate) fn asked_by(&mut self, (actor, user): (&Actor, Option<Uuid>)) {
-        self.requested_by.clone_from(actor);
-        self.requester = user;
+    /// Asks whether the dry run of a batch, which came to this, is done for real with these parameters. Where nobody else has to agree,
+    /// whoever asked for the work decides as well as anybody.
+    pub(crate) fn ask_to_promote(
+        batch: &Batch,
+        promotion: &Promotion,
+        params: StoredParams,
+        outcome: DryRunOutcome,
+        (now, expires_at): (Timestamp, Timestamp),
+        random: &dyn Randomness,
+    ) -> Self {
+        let asked_by = (promotion.requested_by.clone(), promotion.requester);
+        let needed = promotion.terms.approvals;
+        Self {
+            id: ApprovalId::new(now, random),
+            params,
+            runs: outcome.would_change,
+            dry_run: Some(outcome),
+            requester_may_agree: needed == 0,
+            created_at: now,
+            ..Self::ask(batch, asked_by, needed.max(1), expires_at, random)
+        }
     }
 
     /// Whether as many agreed as had to.
@@ -119,7 +146,8 @@ impl Approval {
 
     /// Until when somebody may decide, if it is not settled.
     pub fn open_until(&self) -> Option<Timestamp> {
-        self.decided_at.is_none().then_some(self.expires_at)
+        let is_open = self.decided_at.is_none() && self.stopped_at.is_none();
+        is_open.then_some(self.expires_at)
     }
 }
 
@@ -136,6 +164,8 @@ pub enum ApprovalStanding {
     Rejected,
     /// Nobody decided in time.
     Expired,
+    /// The work was stopped before anybody decided.
+    Stopped,
 }
 
 /// An approval as people and programs see it.
@@ -151,10 +181,14 @@ pub struct ApprovalView {
     /// Its parameters, frozen.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: serde_json::Value,
-    /// How many runs the batch has.
+    /// How many runs the batch has, or is to have after its dry run.
     pub runs: u64,
+    /// What the dry run came to, where one came first: then it is about doing the same for real.
+    pub dry_run: Option<DryRunOutcome>,
     /// Who asked for the work.
     pub requested_by: Actor,
+    /// Whether whoever asked may agree, too.
+    pub requester_may_agree: bool,
     /// How it stands.
     pub standing: ApprovalStanding,
     /// How many have to agree.

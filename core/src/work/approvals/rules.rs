@@ -20,6 +20,7 @@ pub(super) fn standing(approval: &Approval, now: Timestamp) -> ApprovalStanding 
     match approval.decided_at {
         Some(_) if is_refused => ApprovalStanding::Rejected,
         Some(_) => ApprovalStanding::Approved,
+        None if approval.stopped_at.is_some() => ApprovalStanding::Stopped,
         None if now < approval.expires_at => ApprovalStanding::Open,
         None => ApprovalStanding::Expired,
     }
@@ -41,9 +42,10 @@ pub(super) fn decide(
         ApprovalStanding::Expired => {
             return Err(APPROVAL_CLOSED.error("its time has passed; whoever wants the work asks for it anew"));
         }
+        ApprovalStanding::Stopped => return Err(APPROVAL_CLOSED.error("the work was stopped")),
     }
     let is_own = approval.requester == Some(user) || approval.requested_by.id() == Some(user);
-    if is_own && verdict == Verdict::Approved {
+    if is_own && !approval.requester_may_agree && verdict == Verdict::Approved {
         return Err(APPROVAL_OWN.error("somebody else has to agree: you asked for it yourself"));
     }
     let is_repeated = approval.decisions.iter().any(|made| made.user == user);
@@ -84,7 +86,9 @@ pub(super) fn view(approval: Approval, now: Timestamp) -> ApprovalView {
         operation: approval.operation,
         params: approval.params.shown(),
         runs: approval.runs,
+        dry_run: approval.dry_run,
         requested_by: approval.requested_by,
+        requester_may_agree: approval.requester_may_agree,
         needed: approval.needed,
         decisions: approval.decisions,
         created_at: approval.created_at,

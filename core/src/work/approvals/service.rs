@@ -10,10 +10,11 @@ use super::{
 use crate::{
     access::Context,
     kernel::{Page, PageRequest, Result},
-    store::{Direction, Evidence, Filter, Query, Store, Value},
+    store::{Direction, Evidence, Filter, Query, Store, Tx, Value},
     work::{
-        RUNS_APPROVE, RUNS_READ,
+        BatchService, RUNS_APPROVE, RUNS_READ,
         batch::{Batch, Release, cancel_batch, stop_runs, wake},
+        promotions::{self, PromotionStanding},
         rollouts::{self, Rollouts},
     },
 };
@@ -29,13 +30,13 @@ pub struct ApprovalFilter {
 #[derive(Debug)]
 pub struct ApprovalService<'a> {
     store: &'a Store,
-    release: Release<'a>,
+    batches: BatchService<'a>,
 }
 
 impl<'a> ApprovalService<'a> {
-    pub(crate) fn new(release: Release<'a>) -> Self {
-        let store = release.store;
-        Self { store, release }
+    pub(crate) fn new(batches: BatchService<'a>) -> Self {
+        let store = batches.store;
+        Self { store, batches }
     }
 
     /// A page of approvals: the open ones in the order in which their time passes, all of them newest first.
@@ -71,7 +72,7 @@ impl<'a> ApprovalService<'a> {
         Ok(view(approval.value, self.store.clock().now()))
     }
 
-    /// Agrees to work. With the last agreement that is needed it begins, or waits for its time.
+    /// Agrees to work. With the last agreement that is needed it begins, or waits for its time. After a dry run it is made then.
     pub async fn approve(&self, context: &Context, id: ApprovalId, comment: &Comment) -> Result<ApprovalView> {
         self.decide(context, id, Verdict::Approved, comment).await
     }
@@ -93,8 +94,8 @@ impl<'a> ApprovalService<'a> {
             Verdict::Approved => APPROVAL_APPROVE,
             Verdict::Rejected => APPROVAL_REJECT,
         };
-        let release = self.release;
-        let (approval, batch, moved, is_over) = self
+        let release = self.batches.release();
+        let (approval, batch, moved, is_over, promoted) = self
             .store
             .change(context, Evidence::Audit(action), |mut tx| async move {
                 let missing = || APPROVAL_NOT_FOUND.error(format!("there is no approval {id}"));
@@ -103,12 +104,24 @@ impl<'a> ApprovalService<'a> {
                 if batch_before.cancelled_at.is_some() && before.decided_at.is_none() {
                     return Err(APPROVAL_CLOSED.error("the work was stopped"));
                 }
+                if before.dry_run.is_some() && !batch_before.may_be_promoted() && before.decided_at.is_none() {
+                    // The clock was set back since its time had passed.
+                    return Err(APPROVAL_CLOSED.error("its time has passed; whoever wants the work asks for it anew"));
+                }
                 let (mut approval, mut batch) = (before.value.clone(), batch_before.value.clone());
                 let who = tx.context().actor().clone();
                 let user = tx.context().user();
                 decide(&mut approval, (&who, user), verdict, comment.comment.clone(), tx.now())?;
-                let mut is_over = true;
+                let (mut is_over, mut promoted) = (true, None);
                 let moved = match (approval.decided_at, verdict) {
+                    (Some(_), Verdict::Approved) if approval.dry_run.is_some() => {
+                        promoted = Some(self.batches.promote(&mut tx, &mut batch).await?);
+                        Vec::new()
+                    }
+                    (Some(_), Verdict::Rejected) if approval.dry_run.is_some() => {
+                        promotions::close(&mut tx, &mut batch, PromotionStanding::Rejected);
+                        Vec::new()
+                    }
                     (Some(at), Verdict::Approved) => {
                         let start = batch.start_at.map_or(at, |start| start.max(at));
                         // All runs hear of it at once, whenever their time comes.
@@ -131,9 +144,16 @@ impl<'a> ApprovalService<'a> {
                 tx.update(&before, &approval)?;
                 tx.update(&batch_before, &batch)?;
                 tx.commit().await?;
-                Ok((approval, batch, moved, is_over))
+                Ok((approval, batch, moved, is_over, promoted))
             })
             .await?;
+        if let Some(promoted) = promoted {
+            if let Err(error) = self.batches.follow_up(context, promoted).await {
+                // It is durable, and the jobs go on with it.
+                tracing::warn!(batch = %batch.id, error = error.log(), "what follows its dry run has not begun yet");
+            }
+            return Ok(view(approval, self.store.clock().now()));
+        }
         let Release {
             store, devices, runs, ..
         } = release;
@@ -157,4 +177,18 @@ impl<'a> ApprovalService<'a> {
         }
         Ok(view(approval, self.store.clock().now()))
     }
+}
+
+/// The work of a batch is stopped, in the change in which that is stored: nobody need decide about it any more.
+pub(in crate::work) async fn stop(tx: &mut Tx, batch: &Batch) -> Result<()> {
+    let promotion = batch.promotion.as_ref();
+    let asked = batch.approval.or(promotion.and_then(|promotion| promotion.approval));
+    let Some(id) = asked else { return Ok(()) };
+    let found = tx.get::<Approval>(id).await?;
+    if let Some(before) = found.filter(|approval| approval.open_until().is_some()) {
+        let mut approval = before.value.clone();
+        approval.stopped_at = Some(tx.now());
+        tx.update(&before, &approval)?;
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Batch, BatchId, BatchService, BatchView, Cause, Targets,
-    cancel::OPEN,
+    cancel::has_open_runs,
     request::Order,
     retry::{NOTHING_TO_RETRY, ended_in},
     service::existing,
@@ -102,8 +102,7 @@ impl BatchService<'_> {
                 if before.retrying_since.is_none() || before.expanding_since.is_some() {
                     return Ok(());
                 }
-                let open = in_states(id, &OPEN);
-                if tx.reader().count::<Run>(&open).await? > 0 {
+                if has_open_runs(tx.reader(), id).await? {
                     return Ok(());
                 }
                 let mut batch = before.value.clone();
@@ -172,6 +171,9 @@ impl BatchService<'_> {
             ignores_windows: before.ignores_windows,
             // Whoever had to agree agreed to the policy as well.
             approvals: 0,
+            dry_run_first: false,
+            promotion: None,
+            promoted_from: None,
             rollout: None,
             retry: before.retry.clone(),
             cause: Cause::Retry,

@@ -8,9 +8,10 @@ use crate::{
     devices::DeviceId,
     kernel::{EntityId as _, MAX_LIMIT, PageRequest, PageToken, Result},
     live::Signals,
-    store::{Direction, Evidence, Filter, Query, Store, Tx, Value, Versioned},
+    store::{Direction, Evidence, Filter, Query, Reader, Store, Tx, Value, Versioned},
     work::{
-        RUNS_CANCEL, State,
+        RUNS_CANCEL, State, approvals,
+        promotions::{self, PromotionStanding},
         rollouts::{Phase, Rollout, RolloutOrder},
         run::{Edge, Run, RunId, step_run},
     },
@@ -20,7 +21,7 @@ use crate::{
 const BATCHES: usize = 20;
 
 /// States that a run can be stopped in.
-pub(super) const OPEN: [State; 7] = [
+const OPEN: [State; 7] = [
     State::Draft,
     State::AwaitingApproval,
     State::Scheduled,
@@ -43,14 +44,13 @@ impl BatchService<'_> {
             .change(context, Evidence::Audit(BATCH_CANCEL), |mut tx| async move {
                 let before = existing(tx.reader(), id).await?;
                 let mut batch = before.value.clone();
-                let open = Run::BATCH
-                    .eq(id.uuid())
-                    .and(Run::STATE.one_of(OPEN.map(|state| state.name())));
-                let has_ended = batch.expanding_since.is_none() && tx.reader().count::<Run>(&open).await? == 0;
+                let has_ended = batch.expanding_since.is_none() && !has_open_runs(tx.reader(), id).await?;
                 let is_tried_again = batch.retrying_since.is_some() || batch.retry_at.is_some();
-                if batch.cancelled_at.is_some() || (has_ended && !is_tried_again) {
+                let goes_on = is_tried_again || batch.may_be_promoted();
+                if batch.cancelled_at.is_some() || (has_ended && !goes_on) {
                     return Ok((Vec::new(), true));
                 }
+                approvals::stop(&mut tx, &batch).await?;
                 let stopped = cancel_batch(&mut tx, &mut batch, "its batch was stopped").await?;
                 tx.subject::<Batch>(id, batch.operation.clone());
                 tx.detail("runs", stopped.len());
@@ -80,6 +80,7 @@ pub(crate) async fn cancel_batch(tx: &mut Tx, batch: &mut Batch, reason: &str) -
     batch.release_at = None;
     batch.retrying_since = None;
     batch.retry_at = None;
+    promotions::close(tx, batch, PromotionStanding::Stopped);
     if batch.rolls_out {
         end_rollout(tx, batch.id).await?;
     }
@@ -87,6 +88,12 @@ pub(crate) async fn cancel_batch(tx: &mut Tx, batch: &mut Batch, reason: &str) -
     let may_be_more = next.is_some() || batch.expanding_since.is_some();
     batch.cancelling_since = may_be_more.then(|| tx.now());
     Ok(stopped)
+}
+
+/// Whether a run of a batch has not ended, of those that are made.
+pub(in crate::work) async fn has_open_runs(reader: &mut Reader, id: BatchId) -> Result<bool> {
+    let open = Run::STATE.one_of(OPEN.map(|state| state.name()));
+    Ok(reader.count::<Run>(&Run::BATCH.eq(id.uuid()).and(open)).await? > 0)
 }
 
 /// A batch that was stopped has no further wave.

@@ -24,6 +24,7 @@ mod targets;
 
 pub(crate) use attempts::retry_ended;
 pub use attempts::{BATCH_RETRY_SETTLE, NO_RETRY_PENDING};
+pub(in crate::work) use cancel::has_open_runs;
 pub(crate) use cancel::{cancel_batch, cancel_open, stop_runs, wake};
 pub(crate) use expansion::expand_stalled;
 pub use model::{Batch, BatchId, BatchTargets, Cause};
@@ -39,4 +40,5 @@ pub use service::{
     BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_NOT_FOUND, BATCH_RELEASE, BATCH_RETRY, BatchService, KEY_REUSED,
     MAX_TARGETS, TARGET_NOT_FOUND, batch_id_for_key,
 };
+pub(in crate::work) use service::{Written, new_batch};
 pub use targets::{AskedTargets, PlannedTargets, Targets};

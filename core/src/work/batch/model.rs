@@ -13,6 +13,7 @@ use crate::{
     work::{
         approvals::ApprovalId,
         plans::PlanId,
+        promotions::{Promotion, PromotionStanding},
         rollouts::TURN_WITHIN,
         run::{Priority, RunId, State},
         schedule::jitter,
@@ -40,12 +41,16 @@ pub enum Cause {
     Retry,
     /// The schedule of its plan said so.
     Schedule,
+    /// Somebody agreed to it after its dry run.
+    Promotion,
 }
 
 /// Work that was asked for, once: its targets are frozen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "batch", version = 1)]
 #[entity(computed(release_turn, int, with = Batch::release_turn))]
+#[entity(computed(looking_since, int, with = Batch::looking_since))]
+#[entity(computed(promotion_until, int, with = Batch::promotion_until))]
 #[entity(computed(secrets, reference, many, with = Batch::needed_secrets))]
 pub struct Batch {
     /// Its id.
@@ -97,6 +102,10 @@ pub struct Batch {
     pub retry_at: Option<Timestamp>,
     /// The batch of the next attempt.
     pub retried_by: Option<BatchId>,
+    /// What is to follow it, where it is a dry run that came first.
+    pub promotion: Option<Promotion>,
+    /// The batch whose dry run came first.
+    pub promoted_from: Option<BatchId>,
     /// When it was begun to make its runs, as long as some may be missing.
     #[entity(int)]
     pub expanding_since: Option<Timestamp>,
@@ -134,10 +143,29 @@ impl Batch {
     /// The secrets of runs that are still to be made; those of the others are held by the runs.
     fn needed_secrets(&self) -> Vec<OperationSecretId> {
         let makes_runs = self.expanding_since.is_some() || self.retrying_since.is_some() || self.retry_at.is_some();
-        match makes_runs {
+        match makes_runs || self.may_be_promoted() {
             true => self.params.secret_ids(),
             false => Vec::new(),
         }
+    }
+
+    /// Whether it is a dry run that may still be done for real.
+    pub(in crate::work) fn may_be_promoted(&self) -> bool {
+        let promotion = self.promotion.as_ref();
+        promotion.is_some_and(|promotion| promotion.standing.is_open())
+    }
+
+    /// When it was made, as long as it is a dry run that comes first and has not ended.
+    fn looking_since(&self) -> Option<Timestamp> {
+        let promotion = self.promotion.as_ref()?;
+        (promotion.standing == PromotionStanding::Looking).then_some(self.created_at)
+    }
+
+    /// Until when somebody may decide whether its dry run goes on.
+    fn promotion_until(&self) -> Option<Timestamp> {
+        let promotion = self.promotion.as_ref()?;
+        let is_asked = promotion.standing == PromotionStanding::AwaitingApproval;
+        promotion.expires_at.filter(|_| is_asked)
     }
 
     /// Whether some of its runs may wait that are to be looked at: its time has come, or somebody agreed to it.

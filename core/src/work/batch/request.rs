@@ -10,6 +10,7 @@ use crate::{
         GivenParams, StoredParams,
         approvals::ApprovalId,
         plans::{Due, PlanId},
+        promotions::{PromotionTerms, PromotionView},
         rollouts::{NewRollout, RolloutPolicy},
         run::{Priority, State, StateCount},
         secrets::OperationSecret,
@@ -56,6 +57,11 @@ pub struct BatchRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub approvals: Option<u32>,
+    /// Whether it is a dry run first, and done for real once somebody agreed to what that would change: on the devices that said so, and with
+    /// these very parameters. Only for kinds with the parameter `dry_run`. Its start, windows, waves and further attempts are those of the
+    /// real work, which heeds windows unless `ignore_windows` says otherwise.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run_first: bool,
     /// How it goes from wave to wave; all at once when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -69,6 +75,10 @@ pub struct BatchRequest {
 
 fn is_zero(value: &u32) -> bool {
     *value == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Which runs of a batch are tried again.
@@ -135,6 +145,10 @@ pub struct BatchView {
     pub retry_at: Option<Timestamp>,
     /// The batch of the next attempt, once it is made.
     pub retried_by: Option<BatchId>,
+    /// What follows it, where it is a dry run that came first.
+    pub promotion: Option<PromotionView>,
+    /// The batch whose dry run came first, where one did.
+    pub promoted_from: Option<BatchId>,
     /// When somebody stopped all of it.
     pub cancelled_at: Option<Timestamp>,
     /// How many runs it has.
@@ -169,6 +183,8 @@ impl BatchView {
             retry: batch.retry,
             retry_at: batch.retry_at,
             retried_by: batch.retried_by,
+            promotion: batch.promotion.map(PromotionView::from),
+            promoted_from: batch.promoted_from,
             cancelled_at: batch.cancelled_at,
             runs: batch.runs,
             states,
@@ -192,6 +208,12 @@ pub(crate) struct Order {
     pub(crate) ignores_windows: bool,
     /// How many others have to agree.
     pub(crate) approvals: u32,
+    /// Whether its dry run comes first.
+    pub(crate) dry_run_first: bool,
+    /// What it is to become, where it is a dry run that comes first.
+    pub(crate) promotion: Option<PromotionTerms>,
+    /// The batch whose dry run came first.
+    pub(crate) promoted_from: Option<BatchId>,
     /// How it goes from wave to wave, if it does.
     pub(crate) rollout: Option<RolloutPolicy>,
     /// How it is tried again by itself, if it is.

@@ -57,7 +57,14 @@ impl BatchService<'_> {
             spread_seconds: before.spread_seconds,
             priority: before.priority,
             ignores_windows: before.ignores_windows,
-            approvals: self.approvals_for(kind),
+            approvals: match before.promotion {
+                // What comes of it is agreed to.
+                Some(_) => 0,
+                None => self.approvals_for(kind),
+            },
+            dry_run_first: false,
+            promotion: before.promotion.map(|promotion| promotion.terms),
+            promoted_from: None,
             rollout,
             retry: None,
             cause: Cause::Retry,

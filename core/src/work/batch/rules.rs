@@ -6,7 +6,7 @@ use super::{BatchRequest, Cause, MAX_TARGETS, Targets, request::Order};
 use crate::{
     devices::groups::{query::DeviceQuery, query_refused},
     kernel::{Error, Result, Timestamp, canonical},
-    work::{OperationKind, State, StoredParams, schedule::MAX_JITTER_SECONDS, secrets::Intake},
+    work::{OperationKind, State, StoredParams, promotions, schedule::MAX_JITTER_SECONDS, secrets::Intake},
 };
 
 /// The longest that a run may wait for its device, in seconds: 30 days.
@@ -90,8 +90,12 @@ pub(crate) fn check_rest(
         let why = "what goes from wave to wave halts at failures, and is not tried again by itself";
         return Err(Error::invalid_field("/retry", why));
     }
-    // Whoever says "now" means now; what is planned heeds what was planned for the device.
-    let ignores_windows = request.ignore_windows.unwrap_or(request.start_at.is_none());
+    if request.dry_run_first {
+        promotions::check(kind, &params)?;
+    }
+    // Whoever says "now" means now; what is planned, or agreed to at some time, heeds what was planned for the device.
+    let is_now = request.start_at.is_none() && !request.dry_run_first;
+    let ignores_windows = request.ignore_windows.unwrap_or(is_now);
     let identity = canonical::to_vec(&(
         kind.name,
         identity_of_params,
@@ -104,6 +108,7 @@ pub(crate) fn check_rest(
             request.priority,
             ignores_windows,
             wanted,
+            request.dry_run_first,
             &rollout,
             &retry,
         ),
@@ -120,6 +125,9 @@ pub(crate) fn check_rest(
         priority: request.priority,
         ignores_windows,
         approvals: wanted.max(approvals),
+        dry_run_first: request.dry_run_first,
+        promotion: None,
+        promoted_from: None,
         rollout,
         retry,
         cause: Cause::Manual,

@@ -20,12 +20,13 @@ use crate::{
     link::DirectOffers,
     live::Signals,
     settings::Settings,
-    store::{Direction, Evidence, Query, Reader, Store, Value, Versioned},
+    store::{Direction, Evidence, Query, Reader, Store, Tx, Value, Versioned},
     work::{
         OperationKind, Operations, RUNS_READ,
         approvals::Approval,
         operations::Risk,
         plans::Due,
+        promotions::{self, Promotion},
         rollouts::{self, Rollouts},
         run::{Run, RunId, State, StateCount},
         secrets::Vault,
@@ -57,21 +58,26 @@ pub const BATCH_RETRY: Action = Action::new("batch.retry");
 pub(in crate::work) enum Begun<'a> {
     /// The same request made this batch before.
     Before(Box<BatchView>),
-    /// The batch is there, and has its first runs; the others are on these devices.
-    Now {
-        batch: Box<Batch>,
-        made: Made<'a>,
-        rest: Vec<DeviceId>,
-    },
+    /// The batch is there, and has its first runs.
+    Now(Written<'a>),
+}
+
+/// A batch that was written with its first runs.
+#[derive(Debug)]
+pub(in crate::work) struct Written<'a> {
+    pub(in crate::work) batch: Box<Batch>,
+    made: Made<'a>,
+    /// The devices whose runs are still to be made.
+    rest: Vec<DeviceId>,
 }
 
 /// Creates and reads batches.
 #[derive(Debug)]
 pub struct BatchService<'a> {
-    pub(super) store: &'a Store,
+    pub(in crate::work) store: &'a Store,
     vault: Vault<'a>,
-    pub(super) operations: &'a Operations,
-    settings: &'a Settings,
+    pub(in crate::work) operations: &'a Operations,
+    pub(in crate::work) settings: &'a Settings,
     dynamic: &'a DynamicGroups,
     direct: DirectOffers<'a>,
     pub(super) runs: &'a Signals<RunId>,
@@ -152,10 +158,19 @@ impl<'a> BatchService<'a> {
         order: Order,
         key: Option<BatchId>,
     ) -> Result<BatchView> {
-        let (batch, made, rest) = match self.begin_order(context, kind, &order, key).await? {
-            Begun::Before(view) => return Ok(*view),
-            Begun::Now { batch, made, rest } => (batch, made, rest),
+        let order = match order.dry_run_first {
+            true => promotions::first_look(kind, order)?,
+            false => order,
         };
+        match self.begin_order(context, kind, &order, key).await? {
+            Begun::Before(view) => Ok(*view),
+            Begun::Now(written) => self.follow_up(context, written).await,
+        }
+    }
+
+    /// Does what follows the commit that made a batch.
+    pub(in crate::work) async fn follow_up(&self, context: &Context, written: Written<'_>) -> Result<BatchView> {
+        let Written { batch, made, rest } = written;
         let states = count_states(&made.runs);
         made.hand_over();
         let heeds_windows_now = batch.release_at.is_some_and(|at| at <= batch.created_at);
@@ -256,37 +271,9 @@ impl<'a> BatchService<'a> {
                         self.check_target(kind, *device_id, device.as_deref())?;
                     }
                 }
-                let mut batch = new_batch(id, kind, order, (tx.context().actor(), now), &meant, start_at);
-                if order.approvals > 0 {
-                    let seconds = self.settings.get(&APPROVAL_SECONDS).duration();
-                    let mut approval = Approval::ask(
-                        &batch,
-                        tx.context(),
-                        order.approvals,
-                        now.plus(seconds),
-                        self.store.random(),
-                    );
-                    if let Some(due) = &order.due {
-                        approval.asked_by(due.asked_by());
-                    }
-                    batch.approval = Some(approval.id);
-                    batch.release_at = None;
-                    batch.expires_at = approval.expires_at;
-                    tx.create(&approval)?;
-                }
-                if let Some(policy) = &order.rollout {
-                    let until = match batch.approval {
-                        Some(_) => (batch.expires_at, true),
-                        None => (batch.start_at.unwrap_or(now), false),
-                    };
-                    rollouts::begin(&mut tx, &batch, policy, &meant, until).await?;
-                }
-                let first = meant.iter().zip(&devices).take(STEP);
-                let first = first.map(|(id, device)| (*id, device.as_deref()));
-                let made = Made::make(&mut tx, &batch, first, self.direct)?;
-                let rest = meant.iter().skip(STEP).copied().collect();
-                self.vault.hold(&mut tx, &batch.params, &order.secrets).await?;
-                tx.create(&batch)?;
+                let batch = new_batch(id, kind, order, (tx.context().actor(), now), &meant, start_at);
+                let written = self.write(&mut tx, batch, order, &meant, &devices).await?;
+                let batch = &written.batch;
                 tx.subject::<Batch>(id, kind.name);
                 tx.detail("runs", batch.runs);
                 tx.detail("runs_digest", batch.runs_digest.as_str());
@@ -308,13 +295,60 @@ impl<'a> BatchService<'a> {
                     tx.create(&BatchTargets { id, devices: meant })?;
                 }
                 tx.commit().await?;
-                Ok(Begun::Now {
-                    batch: Box::new(batch),
-                    made,
-                    rest,
-                })
+                Ok(Begun::Now(written))
             })
             .await
+    }
+
+    /// Writes a batch and its first runs, on these devices as they are stored, in a change that is committed afterwards.
+    pub(in crate::work) async fn write(
+        &self,
+        tx: &mut Tx,
+        mut batch: Batch,
+        order: &Order,
+        meant: &[DeviceId],
+        devices: &[Option<Versioned<Device>>],
+    ) -> Result<Written<'a>> {
+        let now = batch.created_at;
+        // Who asked, where a schedule did: whoever answers for it.
+        let asked_by = match &order.due {
+            Some(due) => {
+                let (actor, user) = due.asked_by();
+                (actor.clone(), user)
+            }
+            None => (tx.context().actor().clone(), tx.context().user()),
+        };
+        if let Some(terms) = &order.promotion {
+            if let Some(policy) = &terms.rollout {
+                rollouts::groups_of(tx.reader(), policy).await?;
+            }
+            batch.promotion = Some(Promotion::begin(terms.clone(), asked_by));
+        } else if order.approvals > 0 {
+            let expires_at = now.plus(self.settings.get(&APPROVAL_SECONDS).duration());
+            let approval = Approval::ask(&batch, asked_by, order.approvals, expires_at, self.store.random());
+            batch.approval = Some(approval.id);
+            batch.release_at = None;
+            batch.expires_at = approval.expires_at;
+            tx.create(&approval)?;
+        }
+        if let Some(policy) = &order.rollout {
+            let until = match batch.approval {
+                Some(_) => (batch.expires_at, true),
+                None => (batch.start_at.unwrap_or(now), false),
+            };
+            rollouts::begin(tx, &batch, policy, meant, until).await?;
+        }
+        let first = meant.iter().zip(devices).take(STEP);
+        let first = first.map(|(id, device)| (*id, device.as_deref()));
+        let made = Made::make(tx, &batch, first, self.direct)?;
+        let rest = meant.iter().skip(STEP).copied().collect();
+        self.vault.hold(tx, &batch.params, &order.secrets).await?;
+        tx.create(&batch)?;
+        Ok(Written {
+            batch: Box::new(batch),
+            made,
+            rest,
+        })
     }
 
     /// Refuses a target that is no device, or one that takes no such work.
@@ -370,7 +404,7 @@ impl<'a> BatchService<'a> {
         view(&mut reader, batch.value).await
     }
 
-    fn release(&self) -> Release<'_> {
+    pub(in crate::work) fn release(&self) -> Release<'a> {
         Release {
             store: self.store,
             operations: self.operations,
@@ -379,7 +413,7 @@ impl<'a> BatchService<'a> {
         }
     }
 
-    pub(super) fn devices(&self) -> &Signals<DeviceId> {
+    pub(super) fn devices(&self) -> &'a Signals<DeviceId> {
         self.direct.devices
     }
 }
@@ -391,7 +425,7 @@ pub(crate) async fn existing(reader: &mut Reader, id: BatchId) -> Result<Version
 }
 
 /// A batch for an order, on these devices.
-fn new_batch(
+pub(in crate::work) fn new_batch(
     id: BatchId,
     kind: &OperationKind,
     order: &Order,
@@ -430,6 +464,8 @@ fn new_batch(
         retrying_since: is_tried_again.then_some(now),
         retry_at: None,
         retried_by: None,
+        promotion: None,
+        promoted_from: order.promoted_from,
         expanding_since: (devices.len() > STEP).then_some(now),
         spread_seconds: order.spread_seconds,
         priority: order.priority,

@@ -57,6 +57,8 @@ pub struct Plan {
     pub spread_seconds: u32,
     /// How urgent its work is.
     pub priority: Priority,
+    /// Whether a dry run comes first each time, and the work is done for real once somebody agreed.
+    pub dry_run_first: bool,
     /// How its work goes from wave to wave; all at once where it does not.
     pub rollout: Option<RolloutPolicy>,
     /// How it is tried again by itself, if it is.
@@ -190,6 +192,8 @@ pub struct PlanView {
     pub spread_seconds: u32,
     /// How urgent its work is.
     pub priority: Priority,
+    /// Whether a dry run comes first each time, and the work is done for real once somebody agreed.
+    pub dry_run_first: bool,
     /// How its work goes from wave to wave; all at once where it is null.
     pub rollout: Option<RolloutPolicy>,
     /// How it is tried again by itself where it does not succeed; null where it is not.

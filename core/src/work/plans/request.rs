@@ -56,6 +56,10 @@ pub struct NewPlan {
     /// How urgent its work is.
     #[serde(default, skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
+    /// Whether a dry run comes first each time, and the work is done for real once somebody agreed to what that would change. Only for kinds
+    /// with the parameter `dry_run`.
+    #[serde(default)]
+    pub dry_run_first: bool,
     /// How its work goes from wave to wave; all at once when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -113,6 +117,8 @@ pub struct PlanChange {
     pub spread_seconds: Option<u32>,
     /// How urgent its work is.
     pub priority: Option<Priority>,
+    /// Whether a dry run comes first each time, and the work is done for real once somebody agreed.
+    pub dry_run_first: Option<bool>,
     /// How its work goes from wave to wave; all at once when null.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<NewRollout>))]

@@ -35,6 +35,7 @@ pub(super) fn change_of(new: NewPlan) -> PlanChange {
         approvals: Some(new.approvals),
         spread_seconds: Some(new.spread_seconds),
         priority: Some(new.priority),
+        dry_run_first: Some(new.dry_run_first),
         rollout: Some(new.rollout),
         retry: Some(new.retry),
         schedule: Some(new.schedule),
@@ -79,6 +80,7 @@ pub(super) fn apply(
     put(&change.approvals, &mut plan.approvals);
     put(&change.spread_seconds, &mut plan.spread_seconds);
     put(&change.priority, &mut plan.priority);
+    put(&change.dry_run_first, &mut plan.dry_run_first);
     if let Some(schedule) = &change.schedule {
         let checked = schedule.as_ref().map(|schedule| schedule.check("/schedule", now));
         plan.schedule = checked.transpose()?;
@@ -115,6 +117,7 @@ pub(super) fn changed(before: &Plan, after: &Plan) -> Vec<&'static str> {
         ("approvals", before.approvals != after.approvals),
         ("spread_seconds", before.spread_seconds != after.spread_seconds),
         ("priority", before.priority != after.priority),
+        ("dry_run_first", before.dry_run_first != after.dry_run_first),
         ("rollout", before.rollout != after.rollout),
         ("retry", before.retry != after.retry),
         ("schedule", before.schedule != after.schedule),
@@ -145,6 +148,7 @@ fn request(plan: &Plan) -> BatchRequest {
         approvals: Some(plan.approvals),
         spread_seconds: plan.spread_seconds,
         priority: plan.priority,
+        dry_run_first: plan.dry_run_first,
         rollout: plan.rollout.clone().map(NewRollout::from),
         retry: plan.retry.clone().map(NewRetry::from),
     }

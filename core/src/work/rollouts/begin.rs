@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Phase, Rollout, RolloutOrder, RolloutPolicy, Wave, rules::divide};
 use crate::{
-    devices::{DeviceGroup, DeviceId, DeviceSummary, groups::group_not_found},
+    devices::{DeviceGroup, DeviceGroupId, DeviceId, DeviceSummary, groups::group_not_found},
     kernel::{EntityId as _, Result, Timestamp},
-    store::Tx,
+    store::{Reader, Tx},
     work::{Batch, BatchId},
 };
 
@@ -28,6 +28,16 @@ pub(crate) async fn agreed(tx: &mut Tx, id: BatchId, start: Timestamp) -> Result
     Ok(())
 }
 
+/// The groups that waves name; an error where one is not there.
+pub(in crate::work) async fn groups_of(reader: &mut Reader, policy: &RolloutPolicy) -> Result<Vec<DeviceGroupId>> {
+    let wanted: Vec<_> = policy.waves.iter().flat_map(Wave::groups).copied().collect();
+    let found = reader.get_many::<DeviceGroup>(&wanted).await?;
+    match wanted.iter().zip(found).find(|(_, group)| group.is_none()) {
+        Some((id, _)) => Err(group_not_found(*id).with_field("/rollout/waves", format!("no group {id}"))),
+        None => Ok(wanted),
+    }
+}
+
 /// Makes the rollout of a batch that is about to be made, on these devices, in the change in which it is made.
 pub(crate) async fn begin(
     tx: &mut Tx,
@@ -36,11 +46,7 @@ pub(crate) async fn begin(
     devices: &[DeviceId],
     until: (Timestamp, bool),
 ) -> Result<()> {
-    let wanted: Vec<_> = policy.waves.iter().flat_map(Wave::groups).copied().collect();
-    let found = tx.reader().get_many::<DeviceGroup>(&wanted).await?;
-    if let Some((id, _)) = wanted.iter().zip(found).find(|(_, group)| group.is_none()) {
-        return Err(group_not_found(*id).with_field("/rollout/waves", format!("no group {id}")));
-    }
+    let wanted = groups_of(tx.reader(), policy).await?;
     let mut groups = BTreeMap::new();
     if !wanted.is_empty() {
         for devices in devices.chunks(STEP) {

@@ -61,7 +61,7 @@ async fn windows_changed(fleet: &Fleet) -> Result<bool> {
 }
 
 /// Rollouts for which nobody waits, whenever they are looked after next.
-pub(super) fn open() -> Query<Rollout> {
+pub(in crate::work) fn open() -> Query<Rollout> {
     let any = Filter::Range(Rollout::LOOK_AT.name(), Some(Value::Int(i64::MIN)), None);
     Query::all().filter(any).order(Rollout::LOOK_AT, Direction::Ascending)
 }

@@ -5,8 +5,7 @@
 //! view      what is answered      words    the same for people; pure
 //! begin     made with its batch
 //! standing  how the runs of a rollout stand
-//! drive     goes on with rollouts, step by step, each a commit of its own; a job, and whoever changed something
-//! bell      goes on as soon as a run has ended
+//! drive     goes on with rollouts, step by step, each a commit of its own; a job, a run that has ended, and whoever changed something
 //! settle    holds runs back that were let go and not taken yet, lets them go again, takes back what had not begun
 //! service   looking at one, holding it, letting it go on, giving it up
 //! ```
@@ -16,7 +15,6 @@
 //! Everything is stored: whichever server looks next goes on from there, and of two that look at once one begins anew.
 
 mod begin;
-mod bell;
 mod drive;
 mod events;
 mod model;
@@ -30,8 +28,9 @@ mod tests;
 mod view;
 mod words;
 
+pub(in crate::work) use begin::groups_of;
 pub(crate) use begin::{agreed, begin};
-pub(crate) use bell::RolloutBell;
+pub(in crate::work) use drive::open as open_rollouts;
 pub(crate) use drive::{Rollouts, advance_due};
 pub use events::*;
 pub use model::{FailureLimit, Phase, Rollout, RolloutOrder, RolloutPolicy, RolloutWave, Wave};

@@ -13,7 +13,7 @@ use crate::{
     kernel::{Error, MAX_LIMIT, Page, PageRequest, Result},
     store::{Direction, Evidence, Filter, Query, Reader, Store, Tx, Value, Versioned},
     work::{
-        Batch, BatchId, RUNS_CANCEL, RUNS_READ,
+        Batch, BatchId, RUNS_CANCEL, RUNS_READ, approvals,
         batch::{cancel_batch, existing, stop_runs, wake},
         run::{Run, RunId},
     },
@@ -138,6 +138,7 @@ impl<'a> RolloutService<'a> {
                 let (batch_before, before) = open(&mut tx, id).await?;
                 tx.subject::<Batch>(id, batch_before.operation.clone());
                 tx.detail("stop_running", stops);
+                approvals::stop(&mut tx, &batch_before).await?;
                 let stopped = if stops {
                     let mut batch = batch_before.value.clone();
                     let stopped = cancel_batch(&mut tx, &mut batch, "its rollout was given up").await?;

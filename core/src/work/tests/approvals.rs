@@ -54,7 +54,7 @@ impl Work {
         (batch, approval.unwrap())
     }
 
-    async fn approve(&self, context: &Context, id: ApprovalId) -> Result<ApprovalView> {
+    pub(super) async fn approve(&self, context: &Context, id: ApprovalId) -> Result<ApprovalView> {
         self.test
             .fleet
             .approvals()
@@ -62,14 +62,14 @@ impl Work {
             .await
     }
 
-    async fn reject(&self, context: &Context, id: ApprovalId) -> Result<ApprovalView> {
+    pub(super) async fn reject(&self, context: &Context, id: ApprovalId) -> Result<ApprovalView> {
         let comment = Comment {
             comment: Some("not today".into()),
         };
         self.test.fleet.approvals().reject(context, id, &comment).await
     }
 
-    async fn set(&self, name: &str, value: serde_json::Value) {
+    pub(super) async fn set(&self, name: &str, value: serde_json::Value) {
         let settings = self.test.fleet.settings();
         settings.set(&self.test.admin(), name, &value, None).await.unwrap();
     }

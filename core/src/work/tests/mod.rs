@@ -10,6 +10,7 @@ mod gates;
 mod heeding;
 mod plans;
 mod priorities;
+mod promotions;
 mod retries;
 mod rollouts;
 mod secrets;

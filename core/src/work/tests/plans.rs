@@ -41,6 +41,7 @@ impl Work {
             approvals: 0,
             spread_seconds: 0,
             priority: crate::work::Priority::Normal,
+            dry_run_first: false,
             retry: None,
             rollout: None,
             schedule: hourly(),

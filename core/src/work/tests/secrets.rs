@@ -34,7 +34,7 @@ impl Work {
     }
 
     /// Everything that is stored, as text.
-    async fn all_that_is_stored(&self) -> String {
+    pub(super) async fn all_that_is_stored(&self) -> String {
         let view = self.test.fleet.store().backend().view().await.unwrap();
         let records: Vec<Record> = view.export().try_collect().await.unwrap();
         let bodies = records.iter().map(|record| match record {
@@ -54,7 +54,7 @@ impl Work {
         reader.list(&query, &PageRequest::default()).await.unwrap().items.len()
     }
 
-    async fn clean(&self) {
+    pub(super) async fn clean(&self) {
         let job = self.test.fleet.jobs().iter().find(|job| job.name == "work.secrets");
         (job.unwrap().tick)(self.test.fleet.clone()).await.unwrap();
     }
