@@ -15,7 +15,7 @@ use fleet_core::{
     settings::{SETTINGS_READ, StoredSetting},
     store::{Entity, LaneRow, Touched},
     work::{
-        Batch, RUNS_READ, Rollout, Run,
+        Approval, Batch, RUNS_READ, Rollout, Run,
         plans::{PLANS_READ, Plan, PlanProgress},
         run::RunEvent,
         windows::{WINDOWS_READ, Window},
@@ -35,13 +35,14 @@ pub enum LiveItem {
 }
 
 /// Kinds that are resources of their own: their name in paths, and who may see them.
-const RESOURCES: [(&str, &str, Permission); 13] = [
+const RESOURCES: [(&str, &str, Permission); 14] = [
     (Device::KIND, "devices", DEVICES_READ),
     (DeviceSummary::KIND, "devices", DEVICES_READ),
     (DeviceGroup::KIND, "device-groups", GROUPS_READ),
     (EnrolmentToken::KIND, "enrolment-tokens", TOKENS_READ),
     (Run::KIND, "runs", RUNS_READ),
     (Batch::KIND, "batches", RUNS_READ),
+    (Approval::KIND, "approvals", RUNS_READ),
     (Rollout::KIND, "rollouts", RUNS_READ),
     (Plan::KIND, "plans", PLANS_READ),
     (PlanProgress::KIND, "plans", PLANS_READ),

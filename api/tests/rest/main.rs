@@ -17,6 +17,7 @@ mod keys;
 mod lists;
 mod operations;
 mod plans;
+mod promotions;
 mod releases;
 mod rollouts;
 mod secrets;

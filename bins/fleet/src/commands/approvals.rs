@@ -25,7 +25,7 @@ pub enum Command {
         /// The approval.
         approval: String,
     },
-    /// Agree to work that somebody else asked for.
+    /// Agree to work that somebody else asked for, or to what a dry run would change.
     Approve(Decide),
     /// Refuse work: none of it begins. Whoever asked for it may take it back by this.
     Reject(Decide),
@@ -45,6 +45,7 @@ const COLUMNS: &[Column] = &[
     Column::new("ID", "/id", Show::Id),
     Column::new("OPERATION", "/operation", Show::Text),
     Column::new("RUNS", "/runs", Show::Text),
+    Column::new("DRY RUN FAILED ON", "/dry_run/failed", Show::Text).wide(),
     Column::new("ASKED BY", "/requested_by", Show::Actor),
     Column::new("STANDING", "/standing", Show::Text),
     Column::new("NEEDED", "/needed", Show::Text),
@@ -80,6 +81,12 @@ async fn decided(context: &mut Context, decide: Decide, verb: &str) -> Result<()
     let approval = context.client.post(&["approvals", &id, verb], &body, None).await?.body;
     let agreed = approval["decisions"].as_array().map_or(0, Vec::len);
     let words = match approval["standing"].as_str() {
+        Some("approved") if approval["dry_run"].is_object() => {
+            let path = ["batches", approval["batch"].as_str().unwrap_or("?")];
+            let batch = context.client.get(&path, &[]).await?.body;
+            let real = batch["promotion"]["promoted_to"].as_str().unwrap_or("?");
+            format!("agreed; batch {real} does it for real")
+        }
         Some("approved") => "agreed; it begins, or waits for its time".to_owned(),
         Some("rejected") => "refused; none of it begins".to_owned(),
         _ => format!("agreed; {agreed} of {} needed", approval["needed"]),

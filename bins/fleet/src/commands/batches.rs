@@ -60,6 +60,7 @@ const COLUMNS: &[Column] = &[
     Column::new("ATTEMPT", "/attempt", Show::Text).wide(),
     Column::new("AGAIN", "/retry_at", Show::Text).wide(),
     Column::new("APPROVAL", "/approval", Show::Id).wide(),
+    Column::new("FOLLOWS", "/promotion/standing", Show::Text).wide(),
 ];
 
 /// Does what was asked for.

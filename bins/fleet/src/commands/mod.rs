@@ -15,6 +15,7 @@ mod keys;
 mod live;
 mod packages;
 mod plans;
+mod promotions;
 mod rollouts;
 mod run;
 mod run_output;

@@ -94,6 +94,9 @@ pub struct Set {
     /// Its work does not go from wave to wave any more.
     #[arg(long, conflicts_with_all = ["wave", "max_parallel", "max_failures", "watch", "waves_by_hand", "ignore_offline"])]
     all_at_once: bool,
+    /// No dry run comes first any more.
+    #[arg(long, conflicts_with = "dry_run_first")]
+    no_dry_run_first: bool,
     /// Its work is not tried again by itself any more.
     #[arg(long, conflicts_with_all = ["retry", "retry_after", "retry_after_at_most", "retry_on"])]
     no_retry: bool,
@@ -147,6 +150,9 @@ struct Options {
     /// How urgent it is: low, normal or high [default: normal].
     #[arg(long, value_parser = priority)]
     priority: Option<Priority>,
+    /// Say each time what would be done, and do it where something would be changed once somebody agreed.
+    #[arg(long)]
+    dry_run_first: bool,
     /// Begin only when so many others agree, each time.
     #[arg(long, value_name = "N")]
     approvals: Option<u32>,
@@ -211,6 +217,9 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             }
             if set.heed_windows {
                 change.insert("ignore_windows".into(), json!(false));
+            }
+            if set.no_dry_run_first {
+                change.insert("dry_run_first".into(), json!(false));
             }
             if set.no_retry {
                 change.insert("retry".into(), Value::Null);
@@ -287,6 +296,7 @@ async fn members(client: &Client, on: Option<&On>, options: &Options) -> Result<
     }
     put("ignore_windows", options.ignore_windows.then_some(json!(true)));
     put("priority", options.priority.map(|priority| json!(priority)));
+    put("dry_run_first", options.dry_run_first.then_some(json!(true)));
     put("approvals", options.approvals.map(|approvals| json!(approvals)));
     let rollout = options.waves.rollout(client, options.waves_by_hand).await?;
     if let Some(rollout) = rollout {

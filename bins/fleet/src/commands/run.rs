@@ -20,7 +20,7 @@ use fleet_core::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{Context, duration, live, pair, rollouts::Waves, secret::SecretVariable};
+use super::{Context, duration, live, pair, promotions, rollouts::Waves, secret::SecretVariable};
 use crate::{
     client::{Client, DEVICE, Failure, GROUP, Result, id_of, new_key},
     output::{Format, note},
@@ -217,6 +217,7 @@ pub struct Sync {
 Examples:
   fleet apply package --on web-1 --params '{\"name\": \"nginx\"}' --dry-run
   fleet apply file --label env=prod --params @motd.json
+  fleet apply packages.upgrade --all --dry-run-first --wave 10%
   fleet apply packages.upgrade --all --retry 3 --retry-after 5m --retry-on failed
   fleet apply service --group db --params '{\"unit\": \"postgresql.service\", \"running\": \"restarted\"}'
   fleet apply user --all --params '{\"name\": \"deploy\"}' --absent
@@ -238,12 +239,21 @@ pub struct Apply {
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
+    /// Say what would be done, and do it where something would be changed once somebody agreed. The time, windows, waves and further
+    /// attempts that are asked for are those of what follows.
+    #[arg(long, conflicts_with = "dry_run")]
+    dry_run_first: bool,
 }
 
 /// Brings devices into a state, or says what that would take.
 pub async fn apply(context: &mut Context, command: Apply) -> Result<()> {
-    let params = command.params()?;
-    work(context, &command.on, &command.how, &command.kind, params).await
+    let request = BatchRequest {
+        operation: command.kind.clone(),
+        params: command.params()?.into(),
+        dry_run_first: command.dry_run_first,
+        ..BatchRequest::default()
+    };
+    ask(context, &command.on, &command.how, request).await
 }
 
 impl Apply {
@@ -295,10 +305,17 @@ pub async fn sync(context: &mut Context, command: Sync) -> Result<()> {
 
 /// Asks for work on devices, and follows it.
 pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &str, params: Value) -> Result<()> {
-    let seconds = |time: Option<Duration>| time.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     let request = BatchRequest {
         operation: operation.to_owned(),
         params: params.into(),
+        ..BatchRequest::default()
+    };
+    ask(context, on, how, request).await
+}
+
+async fn ask(context: &mut Context, on: &On, how: &How, request: BatchRequest) -> Result<()> {
+    let seconds = |time: Option<Duration>| time.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+    let request = BatchRequest {
         targets: on.targets(&context.client).await?,
         timeout_seconds: seconds(how.timeout),
         expires_in_seconds: seconds(how.expires),
@@ -313,6 +330,7 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
         spread_seconds: seconds(how.spread).unwrap_or(0),
         rollout: how.waves.rollout(&context.client, how.by_hand).await?,
         retry: how.retries.policy()?,
+        ..request
     };
     let body = serde_json::to_value(&request).map_err(|error| Failure::usage(error.to_string()))?;
     // One key for all attempts: however often the request has to be sent, the work is done once.
@@ -349,11 +367,19 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
         async {
             let runs = live::runs_of(&context.client, &id).await?;
             let ended = live::follow_all(context, &id, &runs, !for_people).await?;
+            let batch = match request.dry_run_first {
+                true => Some(promotions::looked(&context.client, &id).await?),
+                false if for_people => None,
+                false => Some(context.client.get(&["batches", &id], &[]).await?.body),
+            };
             if !for_people {
-                let batch = context.client.get(&["batches", &id], &[]).await?.body;
                 context.output.thing(&json!({"batch": batch, "runs": ended}))?;
             }
-            live::verdict(&ended)
+            let verdict = live::verdict(&ended);
+            if let Some(batch) = batch {
+                promotions::told(&batch).iter().for_each(|line| note(line));
+            }
+            verdict
         },
         &cancel,
     )
