@@ -322,8 +322,9 @@ impl<'a> BatchService<'a> {
             if let Some(policy) = &terms.rollout {
                 rollouts::groups_of(tx.reader(), policy).await?;
             }
-            batch.promotion = Some(Promotion::begin(terms.clone(), asked_by));
-        } else if order.approvals > 0 {
+            batch.promotion = Some(Promotion::begin(terms.clone(), asked_by.clone()));
+        }
+        if order.approvals > 0 {
             let expires_at = now.plus(self.settings.get(&APPROVAL_SECONDS).duration());
             let approval = Approval::ask(&batch, asked_by, order.approvals, expires_at, self.store.random());
             batch.approval = Some(approval.id);

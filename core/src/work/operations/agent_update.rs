@@ -46,6 +46,7 @@ pub const KIND: OperationKind = OperationKind {
     idempotent: true,
     upkeep: Upkeep::None,
     knows_absence: false,
+    dry_run_runs_code: false,
     timeout_seconds: 900,
     max_timeout_seconds: 7_200,
     expiry_seconds: 7 * 86_400,

@@ -89,6 +89,8 @@ pub struct OperationKind {
     pub upkeep: Upkeep,
     /// Whether its parameters have a member `state`, with which `absent` asks for the opposite.
     pub knows_absence: bool,
+    /// Whether its dry run runs what somebody gave: then whatever has to hold before its work, has to hold before its dry run.
+    pub dry_run_runs_code: bool,
     /// How long it may run when nobody says, in seconds.
     pub timeout_seconds: u32,
     /// How long it may run at most, in seconds.

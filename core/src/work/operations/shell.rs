@@ -170,6 +170,8 @@ pub const KIND: OperationKind = OperationKind {
     idempotent: false,
     upkeep: Upkeep::Kept,
     knows_absence: false,
+    // Its check_script.
+    dry_run_runs_code: true,
     timeout_seconds: 300,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,

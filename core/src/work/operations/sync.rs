@@ -41,6 +41,7 @@ pub const KIND: OperationKind = OperationKind {
     idempotent: true,
     upkeep: Upkeep::None,
     knows_absence: false,
+    dry_run_runs_code: false,
     timeout_seconds: 3_600,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,

@@ -80,12 +80,13 @@ pub(in crate::work) fn first_look(kind: &OperationKind, order: Order) -> Result<
         rollout: order.rollout,
         retry: order.retry,
     };
+    // What only looks has nothing to wait for, and needs nobody who agrees.
+    let only_looks = !kind.dry_run_runs_code;
     Ok(Order {
         params: with_dry_run(kind, &order.params, true)?,
-        // It changes nothing: there is nothing to wait for, to agree to or to go about carefully.
-        start_at: None,
-        ignores_windows: true,
-        approvals: 0,
+        start_at: order.start_at.filter(|_| !only_looks),
+        ignores_windows: order.ignores_windows || only_looks,
+        approvals: if only_looks { 0 } else { order.approvals },
         rollout: None,
         retry: None,
         dry_run_first: false,

@@ -55,6 +55,7 @@ fn kinds() -> Module {
         idempotent: true,
         upkeep,
         knows_absence: true,
+        dry_run_runs_code: false,
         timeout_seconds: 60,
         max_timeout_seconds: 600,
         expiry_seconds: 600,

@@ -84,6 +84,7 @@ pub(super) const fn action<P: ActionParams + schemars::JsonSchema>(
         idempotent: true,
         upkeep,
         knows_absence: true,
+        dry_run_runs_code: false,
         timeout_seconds: 300,
         max_timeout_seconds: 86_400,
         expiry_seconds: 86_400,

