@@ -135,11 +135,10 @@ impl World {
         }
         self.jobs(fleet).await?;
         let promotion = fleet.batches().show(&asks, batch.id).await?.promotion.unwrap();
-        match fleet
-            .approvals()
-            .approve(&asks, promotion.approval.unwrap(), &Comment::default())
-            .await
-        {
+        let Some(approval) = promotion.approval else {
+            return Err(fleet_core::kernel::Error::internal("nobody is asked"));
+        };
+        match fleet.approvals().approve(&asks, approval, &Comment::default()).await {
             Err(error) if error.code() != APPROVAL_CLOSED => return Err(error),
             _ => {}
         }

@@ -158,11 +158,7 @@ impl<'a> BatchService<'a> {
         order: Order,
         key: Option<BatchId>,
     ) -> Result<BatchView> {
-        let order = match order.dry_run_first {
-            true => promotions::first_look(kind, order)?,
-            false => order,
-        };
-        match self.begin_order(context, kind, &order, key).await? {
+        match self.begin_order(context, kind, order, key).await? {
             Begun::Before(view) => Ok(*view),
             Begun::Now(written) => self.follow_up(context, written).await,
         }
@@ -229,16 +225,20 @@ impl<'a> BatchService<'a> {
         key: Option<BatchId>,
     ) -> Result<Begun<'a>> {
         let (kind, order) = self.order(request)?;
-        self.begin_order(context, kind, &order, key).await
+        self.begin_order(context, kind, order, key).await
     }
 
     async fn begin_order(
         &self,
         context: &Context,
         kind: &OperationKind,
-        order: &Order,
+        order: Order,
         key: Option<BatchId>,
     ) -> Result<Begun<'a>> {
+        let order = &match order.dry_run_first {
+            true => promotions::first_look(kind, order)?,
+            false => order,
+        };
         let scope = &context.require(kind.permission)?;
         let id = key.unwrap_or_else(|| BatchId::from_uuid(self.store.new_uuid()));
         let action = if order.retry_of.is_some() {

@@ -36,6 +36,35 @@ async fn many_devices_are_asked_about_in_one_commit_and_begin_in_a_few() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_before_all_dry_runs_are_made() {
+    let work = Work::new().await;
+    let mut devices = work.test.devices(MANY).await;
+    devices.sort_unstable();
+    // Whoever asked is gone as soon as the batch is there.
+    let (fleet, key) = (
+        &work.test.fleet,
+        BatchId::new(work.now(), &crate::kernel::SeededRandom::new(5)),
+    );
+    drop(
+        fleet
+            .batches()
+            .begin(&asks(&work), &work.file(&devices), Some(key))
+            .await
+            .unwrap(),
+    );
+    let batch = fleet.batches().show(&work.test.admin(), key).await.unwrap();
+    let looking = Looking { work, devices, batch };
+    let made: u64 = looking.batch.states.iter().map(|count| count.runs).sum();
+    for place in 0..usize::try_from(made).unwrap() {
+        looking.end(place, WouldChange).await;
+    }
+    looking.tick(5).await;
+    assert_eq!(looking.work.states_of(key).await, [format!("succeeded {made}")]);
+    assert!(made < MANY as u64);
+    assert_eq!(looking.promotion().await.standing, PromotionStanding::Looking);
+}
+
+#[tokio::test]
 async fn whoever_agreed_and_was_interrupted_is_gone_on_with() {
     let looking = looked().await;
     looking.tick(5).await;
