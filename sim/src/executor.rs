@@ -17,8 +17,8 @@ use futures::FutureExt as _;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    clock::SimClock, desired::KEPT, dice::Dice, doom::Doom, door::Door, judge::Invariant, plant::Plant,
-    turns::too_early,
+    attempts::not_to_be_tried_again, clock::SimClock, desired::KEPT, dice::Dice, doom::Doom, door::Door,
+    judge::Invariant, looks::not_looked_at, plant::Plant, turns::too_early,
 };
 
 /// The script of runs that go on for as long as they may.
@@ -88,6 +88,19 @@ impl SimExecutor {
         }
     }
 
+    /// Whether a run changes its device. What a device began by itself is told of each time, however it ended.
+    fn changed(&self, offer: &OfferBody) -> Option<bool> {
+        if offer.params["dry_run"] != true {
+            return (offer.epoch == 0).then_some(true);
+        }
+        let dice = Dice::new(self.seed, &format!("{} would change", offer.run));
+        match dice.below(10) {
+            0..5 => Some(true),
+            5..8 => Some(false),
+            _ => None,
+        }
+    }
+
     async fn until_dead(&self) {
         let mut dead = self.dead.clone();
         if dead.wait_for(|dead| *dead).await.is_err() {
@@ -153,9 +166,17 @@ impl Execute for SimExecutor {
         let judge = &self.door.judge;
         let stored = self.door.stored::<Run>(offer.run.uuid());
         judge.begins(self.device, self.boot, offer, stored.as_ref());
-        if let Some(why) = stored.and_then(|run| too_early(&self.door, &run)) {
+        if let Some(why) = stored.as_ref().and_then(|run| too_early(&self.door, run)) {
             let why = format!("{} begins, and {why}", offer.run);
             judge.violate(Invariant::NothingBeforeItsTurn, why);
+        }
+        if let Some(why) = stored.as_ref().and_then(|run| not_to_be_tried_again(&self.door, run)) {
+            let why = format!("{} begins, and {why}", offer.run);
+            judge.violate(Invariant::OnlyFailuresAgain, why);
+        }
+        if let Some(why) = stored.and_then(|run| not_looked_at(&self.door, &run)) {
+            let why = format!("{} begins, and {why}", offer.run);
+            judge.violate(Invariant::OnlyWhatWasLookedAt, why);
         }
         let result = tokio::select! {
             biased;
@@ -169,10 +190,10 @@ impl Execute for SimExecutor {
             RunResult::NotApplicable if offer.epoch == 0 => RunResult::Succeeded,
             result => result,
         };
-        judge.ends(offer, result);
+        let changed = self.changed(offer);
+        judge.ends(offer, result, changed);
         Ending {
-            // What changed something is told of each time, however it ended.
-            changed: (offer.epoch == 0).then_some(true),
+            changed,
             exit_code: (result == RunResult::Succeeded).then_some(0),
             ..Ending::of(result)
         }

@@ -2,7 +2,7 @@
 //! server says, what devices do.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -44,6 +44,10 @@ pub enum Invariant {
     OnlyGenuineWork,
     /// No run begins before its time, before others agreed, while a window holds it, or beside more than its rollout lets.
     NothingBeforeItsTurn,
+    /// What is done for real after a dry run is that, once, and on devices that said that it would change something.
+    OnlyWhatWasLookedAt,
+    /// What is tried again by itself does no harm when it is done twice, did not succeed on its device, and is tried as often as was asked.
+    OnlyFailuresAgain,
     /// No run begins after its offer has ended.
     NoExpiredWork,
     /// The newest connection of a device counts, and its number is greater than all before.
@@ -68,7 +72,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::AtMostOnce,
         Self::EveryRunEnds,
         Self::AcknowledgedIsStored,
@@ -79,6 +83,8 @@ impl Invariant {
         Self::EveryChangeHasItsRow,
         Self::OnlyGenuineWork,
         Self::NothingBeforeItsTurn,
+        Self::OnlyWhatWasLookedAt,
+        Self::OnlyFailuresAgain,
         Self::NoExpiredWork,
         Self::NewerConnectionWins,
         Self::SpoolBounded,
@@ -112,6 +118,8 @@ pub struct Execution {
     pub began: Duration,
     /// When it ended, and how.
     pub ended: Option<(Duration, RunResult)>,
+    /// Whether it changed the device, or would have, in a dry run.
+    pub changed: Option<bool>,
 }
 
 /// A device may be heard of for the last time so long before it is shown as offline.
@@ -141,6 +149,8 @@ struct Inner {
     executions: BTreeMap<RunId, Vec<Execution>>,
     /// Runs that devices began by themselves.
     own: Vec<RunId>,
+    /// Runs whose device had vanished; a late result may have landed since.
+    lost: BTreeSet<RunId>,
     crashes: BTreeMap<(DeviceId, u64), Duration>,
     epochs: BTreeMap<DeviceId, u64>,
     /// When a beat was taken last.
@@ -235,6 +245,7 @@ impl Judge {
                 boot,
                 began: now,
                 ended: None,
+                changed: None,
             });
             executions.len() - 1
         };
@@ -279,7 +290,7 @@ impl Judge {
     }
 
     /// The execution that a device began last has ended.
-    pub fn ends(&self, offer: &OfferBody, result: RunResult) {
+    pub fn ends(&self, offer: &OfferBody, result: RunResult, changed: Option<bool>) {
         let now = self.clock.elapsed();
         self.trace.say(format_args!("{} ends: {result:?}", short(offer.run)));
         let mut early = None;
@@ -290,6 +301,7 @@ impl Judge {
             .and_then(|all| all.last_mut())
         {
             execution.ended = Some((now, result));
+            execution.changed = changed;
             let took = now - execution.began;
             if result == RunResult::TimedOut && took < Duration::from_secs(u64::from(offer.timeout_seconds)) {
                 early = Some(took);
@@ -301,6 +313,16 @@ impl Judge {
                 format_args!("{} timed out after {took:?} of {} s", offer.run, offer.timeout_seconds),
             );
         }
+    }
+
+    /// The device of a run has vanished.
+    pub fn lost(&self, run: RunId) {
+        self.inner().lost.insert(run);
+    }
+
+    /// Whether the device of a run had vanished at some time.
+    pub fn was_lost(&self, run: RunId) -> bool {
+        self.inner().lost.contains(&run)
     }
 
     /// An agent is no more.

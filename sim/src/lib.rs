@@ -14,7 +14,7 @@
 //! judge.rs      what must hold, checked where it happens; reckoning.rs: in the end
 //! edges.rs      the table of moves, and which cannot be reached yet; coverage.rs what was visited
 //! plant.rs      faults planted on purpose, to test the test; lies.rs those of the server
-//! panics.rs     what nobody else would hear of
+//! looks.rs      dry runs that come first;  attempts.rs  what is tried again;  panics.rs  what nobody else would hear of
 //! campaign.rs   many seeds on all cores
 //! dice.rs       choices;  trace.rs  what happened
 //! ```
@@ -22,6 +22,7 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+mod attempts;
 pub mod campaign;
 pub mod clock;
 pub mod coverage;
@@ -35,6 +36,7 @@ pub mod executor;
 pub mod faults;
 pub mod judge;
 mod lies;
+mod looks;
 pub mod network;
 mod panics;
 mod people;

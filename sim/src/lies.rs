@@ -1,5 +1,7 @@
 //! What the planted faults of the server do: what it hears, what it says, and what it writes.
 
+use std::time::Duration;
+
 use fleet_core::{
     Fleet,
     access::Context,
@@ -7,7 +9,10 @@ use fleet_core::{
     kernel::{EntityId as _, PageRequest, Timestamp},
     protocol::{AgentFrame, Offer, Recorded, RunResult, ServerFrame, Welcome},
     store::{Evidence, Query},
-    work::{Batch, Run, RunId, State, run::RunEvent},
+    work::{
+        Batch, Run, RunId, State,
+        run::{Delivery, RunEvent},
+    },
 };
 use futures::FutureExt as _;
 
@@ -56,6 +61,10 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
             finished.result = RunResult::Succeeded;
             serde_json::to_string(&AgentFrame::Finished(finished)).map_or(Inbound::Pass, Inbound::Instead)
         }
+        (Plant::EverythingWouldChange, AgentFrame::Finished(mut finished)) if finished.changed != Some(true) => {
+            finished.changed = Some(true);
+            serde_json::to_string(&AgentFrame::Finished(finished)).map_or(Inbound::Pass, Inbound::Instead)
+        }
         (Plant::PanicAtResult, AgentFrame::Finished(finished)) if finished.result == RunResult::TimedOut => {
             panic!("{}", panics::PLANTED)
         }
@@ -69,6 +78,10 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
         }
         (Plant::WavesAtOnce, AgentFrame::Beat(_)) => {
             let_go(fleet, State::Scheduled, |batch| batch.rolls_out);
+            Inbound::Pass
+        }
+        (Plant::SuccessTriedAgain, AgentFrame::Beat(_)) => {
+            try_all_again(fleet);
             Inbound::Pass
         }
         (Plant::ResultCountedTwice, AgentFrame::Finished(finished)) => {
@@ -137,6 +150,55 @@ fn let_go(fleet: &Fleet, waits: State, is_meant: fn(&Batch) -> bool) {
             }
             after.state = State::Queued;
             tx.update(&before, &after)?;
+        }
+        match tx.is_empty() {
+            true => Ok(()),
+            false => tx.commit().await.map(drop),
+        }
+    });
+    let _ = work.now_or_never();
+}
+
+/// Further attempts have runs on the devices, too, on which it succeeded.
+fn try_all_again(fleet: &Fleet) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        for attempt in tx.list(&Query::<Batch>::all(), &PageRequest::default()).await?.items {
+            let Some(before) = attempt.retry_of else { continue };
+            let succeeded = Query::<Run>::all()
+                .filter(Run::BATCH.eq(before.uuid()))
+                .filter(Run::STATE.eq(State::Succeeded.name()));
+            for run in tx.list(&succeeded, &PageRequest::default()).await?.items {
+                let id = attempt.run_on(run.device);
+                if tx.get::<Run>(id).await?.is_some() {
+                    continue;
+                }
+                let now = tx.now();
+                let again = Run {
+                    id,
+                    batch: Some(attempt.id),
+                    state: State::Queued,
+                    created_at: now,
+                    expires_at: now.plus(Duration::from_secs(600)),
+                    delivery: Delivery::default(),
+                    started_at: None,
+                    finished_at: None,
+                    ending: None,
+                    ..run.value
+                };
+                let event = RunEvent {
+                    run: id,
+                    device: again.device,
+                    batch: again.batch,
+                    from: State::Queued,
+                    to: State::Queued,
+                    at: now,
+                    actor: tx.context().actor().clone(),
+                    reason: None,
+                };
+                tx.append(id.uuid(), now, 0, &event)?;
+                tx.create(&again)?;
+            }
         }
         match tx.is_empty() {
             true => Ok(()),

@@ -64,6 +64,10 @@ pub enum Plant {
     LetGoEarly,
     /// The server lets work go that nobody has agreed to.
     AgreedByNobody,
+    /// The server hears of each dry run that it would change something.
+    EverythingWouldChange,
+    /// The server tries again what succeeded, together with what did not.
+    SuccessTriedAgain,
     /// The server lets go of a rollout all at once.
     WavesAtOnce,
     /// A server that is started again lets nobody in.
@@ -113,6 +117,8 @@ impl Plant {
         (Self::ManifestNotNamed, &[Invariant::ManifestsArrive]),
         (Self::LetGoEarly, &[Invariant::NothingBeforeItsTurn]),
         (Self::AgreedByNobody, &[Invariant::NothingBeforeItsTurn]),
+        (Self::EverythingWouldChange, &[Invariant::OnlyWhatWasLookedAt]),
+        (Self::SuccessTriedAgain, &[Invariant::OnlyFailuresAgain]),
         (Self::WavesAtOnce, &[Invariant::NothingBeforeItsTurn]),
         (Self::ShutAfterRestart, &[Invariant::EverybodyComesBack]),
         (Self::PanicAtResult, &[Invariant::NobodyPanics]),

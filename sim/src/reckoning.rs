@@ -51,8 +51,14 @@ impl World {
         }
         self.nothing_is_held().await;
         self.nothing_is_kept().await;
+        self.nothing_is_tried_again().await;
+        if let Some(fleet) = self.door.fleet() {
+            self.decide(&fleet, |approval| approval.dry_run.is_some()).await;
+        }
         // Whatever devices began by themselves is told of from now on like everything else.
         self.runs.extend(self.judge.own());
+        self.runs.extend(self.promoted());
+        self.runs.extend(self.attempts());
         self.everything_ends().await;
         self.everybody_works().await;
         self.whoever_goes_is_missed().await;
@@ -235,6 +241,8 @@ impl World {
             requested += u64::from(is_stopped);
             alone += u64::from(is_stopped && !self.is_stopped_as_a_whole(&run));
         }
+        self.looks_are_right(fleet).await?;
+        self.attempts_are_right();
         let system = Context::system("people");
         for (action, least, most) in [
             ("batch.create", self.batches, self.batches),

@@ -204,6 +204,9 @@ impl SimStore {
                             .trace
                             .say(format_args!("{} {moved}", crate::judge::short(run)));
                         self.judge.cover().run(from, to);
+                        if to == State::Lost {
+                            self.judge.lost(run);
+                        }
                         if !crate::edges::is_allowed(from, to) {
                             let why = format!("{run} moved {moved}");
                             self.judge.violate(Invariant::StatesMoveForward, why);

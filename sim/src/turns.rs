@@ -9,7 +9,9 @@ use fleet_core::{
     kernel::{Clock as _, EntityId as _, PageRequest, Timestamp, named_uuid},
     work::{
         Batch, BatchRequest, Run,
-        approvals::{Approval, ApprovalFilter, Comment, Verdict},
+        approvals::{Approval, ApprovalFilter, ApprovalView, Comment, Verdict},
+        batch::NewRetry,
+        operations::{refresh, shell},
         rollouts::{NewFailureLimit, NewRollout, NewWave, Phase, RolloutAbort, RolloutFilter},
         windows::{NewOutside, NewWindow, NewWindowScope, NewWindowTimes, WindowId, WindowKind},
     },
@@ -48,8 +50,10 @@ impl World {
     pub(crate) fn in_its_turn(&self, request: BatchRequest) -> BatchRequest {
         let (dice, now) = (&self.people, self.judge.clock.now());
         let later = Some(now.plus(dice.time(Duration::from_secs(5), Duration::from_secs(180))));
-        let drawn = dice.below(12);
+        let drawn = dice.below(13);
         let is_agreed = drawn == 2 || drawn == 3;
+        let is_in_waves = drawn == 4 || drawn == 5;
+        let is_tried_again = request.operation == refresh::NAME && !is_in_waves && dice.chance(400);
         BatchRequest {
             start_at: later.filter(|_| drawn == 0 || (is_agreed && dice.chance(300))),
             ignore_windows: match drawn {
@@ -62,7 +66,14 @@ impl World {
                 _ => 0,
             },
             approvals: is_agreed.then_some(1),
-            rollout: (drawn == 4 || drawn == 5).then(|| self.waves()),
+            rollout: is_in_waves.then(|| self.waves()),
+            dry_run_first: drawn >= 10 && request.operation == shell::NAME,
+            retry: is_tried_again.then(|| NewRetry {
+                attempts: 1 + dice.below(2) as u32,
+                delay_seconds: dice.below(40) as u32,
+                max_delay_seconds: None,
+                on: Vec::new(),
+            }),
             ..request
         }
     }
@@ -83,7 +94,7 @@ impl World {
     pub(crate) async fn oversee(&mut self) {
         let Some(fleet) = self.door.fleet() else { return };
         match self.people.below(10) {
-            0..4 => self.decide(&fleet).await,
+            0..4 => self.decide(&fleet, |_| true).await,
             4 | 5 => self.forbid(&fleet).await,
             6 => drop(self.permit(&fleet).await),
             7 | 8 => self.steer(&fleet).await,
@@ -91,14 +102,14 @@ impl World {
         }
     }
 
-    /// Agrees to work, or refuses it.
-    async fn decide(&self, fleet: &Fleet) {
+    /// Agrees to work of those that are meant, or refuses it.
+    pub(crate) async fn decide(&self, fleet: &Fleet, is_meant: fn(&ApprovalView) -> bool) {
         let (approvals, context) = (fleet.approvals(), supervisor());
         let open = ApprovalFilter { open: true };
         let Ok(page) = approvals.list(&context, &open, &PageRequest::default()).await else {
             return;
         };
-        for approval in page.items {
+        for approval in page.items.into_iter().filter(is_meant) {
             let agrees = self.people.chance(750);
             let decided = match agrees {
                 true => approvals.approve(&context, approval.id, &Comment::default()).await,
@@ -239,7 +250,9 @@ async fn give_up(fleet: &Fleet, all: bool) -> bool {
 /// Why a run that begins now does so before its turn, if it does.
 pub fn too_early(door: &Door, run: &Run) -> Option<String> {
     let batch: Batch = door.stored(run.batch?.uuid())?;
-    if let Some(approval) = batch.approval {
+    let looked: Option<Batch> = batch.promoted_from.and_then(|looked| door.stored(looked.uuid()));
+    let asked = looked.and_then(|looked| looked.promotion?.approval);
+    if let Some(approval) = batch.approval.or(asked) {
         let approval: Option<Approval> = door.stored(approval.uuid());
         let agreed = approval.as_ref().map_or(0, |approval| {
             let decisions = approval.decisions.iter();
