@@ -208,7 +208,10 @@ async fn what_cannot_look_first_is_refused_before_anything_is_stored() {
 #[tokio::test]
 async fn a_repeat_is_absorbed_and_the_same_without_looking_is_another_request() {
     let work = Work::new().await;
-    let request = work.file(&[work.device]);
+    let request = BatchRequest {
+        ignore_windows: Some(true),
+        ..work.file(&[work.device])
+    };
     let key = Some(batch_id_for_key(&Actor::Anonymous, "/batches", "look"));
     let (batches, admin) = (work.test.fleet.batches(), work.test.admin());
     let first = batches.create(&admin, &request, key).await.unwrap();
