@@ -65,7 +65,7 @@ async fn ask<A: EscrowAnswer>(
     http: &Http,
     path: &str,
     nonce: &str,
-    request: &impl Serialize,
+    request: &(impl Serialize + Sync),
 ) -> Result<A, EscrowError> {
     let untrusted = |why: &str| EscrowError::Untrusted(why.to_owned());
     let body = serde_json::to_vec(request).map_err(|_| untrusted("a request that cannot be written"))?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Context, Paging, with};
 use crate::{
-    client::{DEVICE, Exit, Failure, Query, Result, all, id_of},
+    client::{Client, DEVICE, Exit, Failure, Query, Result, all, id_of},
     output::{Column, Show, note},
 };
 
@@ -97,7 +97,7 @@ impl Reveal {
     async fn run(self, context: &mut Context) -> Result<()> {
         let ids = match self.which.id {
             Some(id) => vec![id],
-            None => in_use(context, self.device.as_deref().unwrap_or_default(), &self.which).await?,
+            None => in_use(&context.client, self.device.as_deref().unwrap_or_default(), &self.which).await?,
         };
         let mut revealed = Vec::new();
         for id in &ids {
@@ -116,8 +116,8 @@ impl Reveal {
 }
 
 /// The ids of the secrets of a subject that are in use, or may be, the newest first.
-async fn in_use(context: &Context, device: &str, which: &Which) -> Result<Vec<String>> {
-    let id = id_of(&context.client, &DEVICE, device).await?;
+async fn in_use(client: &Client, device: &str, which: &Which) -> Result<Vec<String>> {
+    let id = id_of(client, &DEVICE, device).await?;
     let mut query = Query::new();
     let kind = match which.user {
         Some(_) => "local_password",
@@ -126,7 +126,7 @@ async fn in_use(context: &Context, device: &str, which: &Which) -> Result<Vec<St
     with(&mut query, "kind", Some(kind));
     with(&mut query, "subject", which.user.as_ref().or(which.volume.as_ref()));
     let path = ["devices", &id, "escrowed-secrets"];
-    let found = all(&context.client, &path, query, MOST).await?;
+    let found = all(client, &path, query, MOST).await?;
     let ids: Vec<_> = found
         .iter()
         .filter(|secret| matches!(secret["state"].as_str(), Some("current" | "offered")))
