@@ -68,7 +68,7 @@ async fn a_dry_run_that_runs_a_script_waits_for_all_that_its_work_waits_for() {
     let looking = refused.shown().await.approval.unwrap();
     refused.work.reject(&agrees(&refused.work), looking).await.unwrap();
     refused.tick(0).await;
-    refused.check_ended(PromotionStanding::NothingToPromote).await;
+    refused.check_ended(PromotionStanding::Stopped).await;
 
     let later = |request: &mut BatchRequest, work: &Work| {
         script(request, work);
