@@ -18,6 +18,7 @@ use crate::escrow::{Deposit, Escrow, EscrowError};
 pub(super) enum Asked {
     Deposit,
     Conclude,
+    Current,
 }
 
 /// How it fails.
@@ -172,16 +173,18 @@ impl Escrow for Keeper {
     }
 
     async fn current(&self, kind: EscrowKind, subject: &str) -> Result<Vec<HeldSecret>, EscrowError> {
-        let kept = self.lock();
-        let found = kept.secrets.iter().rev().filter(|(deposit, state)| {
-            (deposit.kind, deposit.subject.as_str()) == (kind, subject) && state.may_be_in_use()
-        });
-        let held = found.map(|(deposit, state)| HeldSecret {
-            id: deposit.id,
-            state: *state,
-            offered_at: Timestamp::EPOCH,
-            secret: deposit.secret.clone(),
-        });
-        Ok(held.collect())
+        self.ask(Asked::Current, |kept| {
+            let found = kept.secrets.iter().rev().filter(|(deposit, state)| {
+                (deposit.kind, deposit.subject.as_str()) == (kind, subject) && state.may_be_in_use()
+            });
+            let held = found.map(|(deposit, state)| HeldSecret {
+                id: deposit.id,
+                state: *state,
+                offered_at: Timestamp::EPOCH,
+                secret: deposit.secret.clone(),
+            });
+            Ok(held.collect())
+        })
+        .await
     }
 }
