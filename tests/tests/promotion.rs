@@ -116,9 +116,9 @@ impl World {
     async fn work(&self, fleet: &Fleet) -> Result<()> {
         let asks = Context::system("test").on_behalf_of(uuid::Uuid::from_u128(1));
         let key = batch_id_for_key(&Actor::Anonymous, "/batches", "look");
-        let params = json!({"script": "deploy", "check_script": "deployed", "secret_env": {"TOKEN": "s3cret"}});
+        let params = json!({"name": "office", "ssid": "Office", "psk": "correct horse"});
         let request = BatchRequest {
-            operation: "shell".into(),
+            operation: "wifi".into(),
             params: params.into(),
             targets: Targets::devices(self.devices.clone()),
             dry_run_first: true,

@@ -59,7 +59,6 @@ impl Device {
     ///
     /// # Errors
     /// [`ESCROW_UNREACHABLE`], [`ESCROW_NOT_KEPT`] when the server does not say.
-    #[allow(dead_code, reason = "`disk.encryption`, which comes next, unlocks with them")]
     pub(in crate::actions) async fn current_secrets(
         &self,
         kind: EscrowKind,
