@@ -15,7 +15,7 @@ use super::{
     store::SlotStore,
 };
 
-/// How long a version has to prove itself. With [`GRACE`] and its start the former one is back within a minute.
+/// How long a version has to prove itself. With the seconds that it is given to end, and its start, the former one is back within a minute.
 pub const TRIAL: Duration = Duration::from_secs(45);
 /// How long it may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);

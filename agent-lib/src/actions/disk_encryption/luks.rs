@@ -31,10 +31,7 @@ impl Device {
                 path: path.to_owned(),
                 uuid: uuid.to_owned(),
             }),
-            false => Err(Problem::new(
-                NOT_LUKS,
-                format!("{path} is no LUKS volume: {}", answer.last_words()),
-            )),
+            false => Err(Problem::new(NOT_LUKS, format!("{path} is no LUKS volume"))),
         }
     }
 

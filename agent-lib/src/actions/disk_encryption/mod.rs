@@ -91,15 +91,12 @@ impl Action for DiskEncryption {
         if params.state.is_absent() {
             return Ok(forgotten(params, &kept));
         }
-        let Some(volume) = volume::find(device, params.volume.as_deref()).await? else {
-            return Err(match kept.values().next() {
-                // Somebody would go on believing that the disk is encrypted.
-                Some(before) => Problem::new(
-                    NOT_LUKS,
-                    format!("{} is encrypted no more: this device has no LUKS volume", before.path),
-                ),
-                None => Problem::not_applicable("this device has no LUKS volume"),
-            });
+        let found = volume::find(device, params.volume.as_deref()).await?;
+        let volume = match (found, kept.values().next()) {
+            (Some(volume), _) => volume,
+            // Where it is encrypted no more, somebody would go on believing that it is.
+            (None, Some(before)) => device.luks_volume(&before.path).await?,
+            (None, None) => return Err(Problem::not_applicable("this device has no LUKS volume")),
         };
         let interval = Duration::from_secs(u64::from(params.interval_days) * 24 * 60 * 60);
         Ok(match kept.get(&volume.uuid) {

@@ -250,14 +250,17 @@ async fn the_volume_is_found_and_missed_when_it_is_gone() {
     let found = json!([{"path": PATH, "fstype": "crypto_LUKS", "mountpoints": ["/"]}]);
     disk.device = disk.device.with_fake("lsblk", &listing(found));
     disk.check(without.clone(), CHANGED, &["current initial"], 1).await;
-    // Somebody has set the device up anew, and believes that it is encrypted.
+    // What is not found any more is where it was.
     disk.device = disk.device.with_fake("lsblk", &listing(json!([])));
-    disk.check(without, "Failed disk.not_luks, the same", &["current initial"], 1)
-        .await;
+    disk.check(without.clone(), SAME, &["current initial"], 1).await;
     disk.device = disk.device.with("/srv/plain.img", "no header");
     let plain = json!({"volume": "/srv/plain.img"});
-    disk.check(plain, "Failed disk.not_luks, the same", &["current initial"], 1)
-        .await;
+    let not_luks = "Failed disk.not_luks, the same";
+    disk.check(plain, not_luks, &["current initial"], 1).await;
+    // Somebody has set the device up anew, and believes that it is encrypted.
+    fs::write(disk.device.path(PATH), "no header").unwrap();
+    let done = disk.run(&without).await;
+    assert_eq!(done.verdict(), not_luks, "{}", done.output);
 }
 
 #[tokio::test]
