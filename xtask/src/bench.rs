@@ -112,7 +112,7 @@ impl Swarm {
             .chain(flags.map(|(_, flag)| flag.to_owned()))
             .collect();
         match asked.is_empty() && rest.is_empty() {
-            true => ["--agents=10000", "--tls", "--run", "--storm"]
+            true => ["--agents=10000", "--tls", "--run", "--storm", "--probe"]
                 .map(str::to_owned)
                 .to_vec(),
             false => asked,
@@ -248,7 +248,7 @@ mod tests {
         };
         assert_eq!(asked.pass_on(&rest), ["--agents=20", "--plain", "--storm"]);
         assert_eq!(Swarm::default().pass_on(&rest), [""; 0]);
-        let targets = ["--agents=10000", "--tls", "--run", "--storm"];
+        let targets = ["--agents=10000", "--tls", "--run", "--storm", "--probe"];
         assert_eq!(Swarm::default().pass_on(&[]), targets);
     }
 

@@ -1,6 +1,7 @@
 //! The bare server that ours is compared with: the same runtime, HTTP stack, bytes, sync and limit of a group, and nothing of
 //! the domain. A beat is read, one row is written, and it is acknowledged after the group's COMMIT.
 
+pub mod fanout;
 mod writer;
 
 use std::{path::PathBuf, sync::Arc};
@@ -50,6 +51,36 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     })
 }
 
+/// The probe in this process, for a test.
+#[cfg(test)]
+pub struct Background {
+    stop: tokio::sync::oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<std::io::Result<()>>,
+    work: tokio::task::JoinHandle<Result<writer::Counts>>,
+}
+
+#[cfg(test)]
+impl Background {
+    /// How many rows were written.
+    pub async fn stop(self) -> Result<u64> {
+        let _ = self.stop.send(());
+        self.served.await??;
+        Ok(self.work.await??.works)
+    }
+}
+
+/// Starts the probe in this process.
+#[cfg(test)]
+pub async fn in_background(folder: &std::path::Path) -> Result<(std::net::SocketAddr, Background)> {
+    let (writer, work) = Writer::open(&folder.join("probe.db")).await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (address, work) = (listener.local_addr()?, tokio::spawn(work));
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let served = axum::serve(listener, router(writer)).with_graceful_shutdown(async { drop(stopped.await) });
+    let served = tokio::spawn(served.into_future());
+    Ok((address, Background { stop, served, work }))
+}
+
 async fn asked_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
     if let Ok(mut terminate) = signal(SignalKind::terminate()) {
@@ -58,10 +89,9 @@ async fn asked_to_stop() {
 }
 
 fn router(writer: Writer) -> Router {
-    Router::new()
-        .route("/beat", post(beat))
-        .route("/link", get(link))
-        .with_state(Arc::new(writer))
+    let writer = Arc::new(writer);
+    let beats = Router::new().route("/beat", post(beat)).route("/link", get(link));
+    beats.with_state(writer.clone()).merge(fanout::router(writer))
 }
 
 /// A beat by request. Reading it all is part of the work.

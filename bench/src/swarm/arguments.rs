@@ -55,7 +55,7 @@ pub struct Arguments {
     /// Agents report their inventory, with packages of a real distribution
     #[arg(long)]
     pub reports: bool,
-    /// Beside it, what a bare server without any domain code takes for a beat
+    /// Beside it, what a bare server without any domain code takes for a beat, and for a command to all
     #[arg(long)]
     pub probe: bool,
     /// Print one JSON object on the last line

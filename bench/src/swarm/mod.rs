@@ -24,6 +24,7 @@ mod arguments;
 mod connection;
 mod dice;
 mod enrol;
+mod fanout;
 mod life;
 mod limits;
 mod operator;
@@ -115,6 +116,9 @@ async fn on_own_server(arguments: &Arguments, folder: &Path, server: &mut Server
     server.stop()?;
     if arguments.probe {
         outcome.probe = Some(probe::measure(arguments, &agents, &swarm, folder)?);
+        if arguments.run {
+            outcome.fanout = Some(fanout::measure(arguments, folder).await?);
+        }
     }
     server.again()?;
     live(&swarm, &agents, Some(&operator), Some(server), None, &mut outcome).await?;

@@ -6,7 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::{
-    arguments::Arguments, enrol::Enrolments, probe::Probe, run::Command, steady::Steady, storm::Storm, tally::Tally,
+    arguments::Arguments, enrol::Enrolments, fanout::Fanout, probe::Probe, run::Command, steady::Steady, storm::Storm,
+    tally::Tally,
 };
 use crate::machine;
 
@@ -39,6 +40,8 @@ pub struct Outcome {
     pub storm: Option<Storm>,
     #[serde(flatten)]
     pub probe: Option<Probe>,
+    #[serde(flatten)]
+    pub fanout: Option<Fanout>,
     pub reports: u64,
     /// Beats that were under way when the server was killed.
     pub interrupted: u64,
@@ -80,6 +83,7 @@ impl Outcome {
             run: None,
             storm: None,
             probe: None,
+            fanout: None,
             reports: 0,
             interrupted: 0,
             refused_offers: 0,
@@ -263,6 +267,19 @@ impl Outcome {
                     run.run_acknowledged_half_seconds,
                     run.run_acknowledged_all_seconds,
                     run.run_finished_all_seconds
+                ),
+            ));
+        }
+        if let Some(bare) = &self.fanout {
+            let ratio = |ours: f64, bare: f64| format!("{bare:.2} s ({:.1} times as long)", ours / bare);
+            let run = self.run.clone().unwrap_or_default();
+            rows.push((
+                "the same by a bare server",
+                format!(
+                    "without TLS; by half in {}, by all in {}; all results in {}",
+                    ratio(run.run_acknowledged_half_seconds, bare.bare_acknowledged_half_seconds),
+                    ratio(run.run_acknowledged_all_seconds, bare.bare_acknowledged_all_seconds),
+                    ratio(run.run_finished_all_seconds, bare.bare_finished_all_seconds)
                 ),
             ));
         }

@@ -13,7 +13,7 @@ use super::{agent::Agent, operator::Operator, shared::Swarm};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long it took from the request on, in seconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Command {
     /// Until the request was answered: plan, batch and runs are durable.
     pub run_answered_seconds: f64,
@@ -73,7 +73,7 @@ pub async fn command(swarm: &Swarm, operator: &Operator, agents: &[Arc<Agent>]) 
 }
 
 /// Until half of it, and all of it, had happened.
-fn times(mut at: Vec<Instant>, begun: Instant) -> (f64, f64) {
+pub(super) fn times(mut at: Vec<Instant>, begun: Instant) -> (f64, f64) {
     at.sort_unstable();
     let seconds = |at: Option<&Instant>| at.map_or(0.0, |at| at.duration_since(begun).as_secs_f64());
     (
