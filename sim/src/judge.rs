@@ -273,6 +273,10 @@ impl Judge {
                 self.inner().own.push(offer.run);
             }
             Some(run) if run.device == device && run.operation == offer.kind && run.params.shown() == *offer.params => {
+                if offer.expires_at > run.expires_at {
+                    let why = format_args!("the offer of {} ends later than it does", offer.run);
+                    self.violate(Invariant::NoExpiredWork, why);
+                }
                 let late = self.clock.now().since(run.expires_at);
                 // A device hears within two beats that the server's clock was set.
                 if earlier == 0 && late > EXPIRY_SLACK && !self.clock_set_within(Duration::from_secs(120)) {
