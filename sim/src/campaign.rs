@@ -13,6 +13,7 @@ use std::{
 use crate::{
     coverage::Coverage,
     edges,
+    judge::{Invariant, Violation},
     plant::Plant,
     world::{Outcome, Plan, simulate},
 };
@@ -131,10 +132,12 @@ pub fn campaign(seeds: Range<u64>) -> anyhow::Result<Report> {
 ///
 /// # Errors
 /// When the machine refuses what a simulation needs.
-pub fn hunt(seeds: Range<u64>, plant: Plant) -> anyhow::Result<Option<Outcome>> {
+pub fn hunt(seeds: Range<u64>, plant: Plant, by: &[Invariant]) -> anyhow::Result<Option<Outcome>> {
     let found: Mutex<Option<Outcome>> = Mutex::default();
     each(seeds, Some(plant), |outcome| {
-        if outcome.violation.is_none() {
+        // A fault has other consequences as well: it is looked for until one of these invariants finds it.
+        let is_found = |violation: &Violation| by.contains(&violation.invariant);
+        if !outcome.violation.as_ref().is_some_and(is_found) {
             return true;
         }
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
