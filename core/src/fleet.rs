@@ -532,6 +532,7 @@ impl Fleet {
             keys: &self.inner.keys,
             devices: &self.inner.device_signals,
             clock: &*self.inner.clock,
+            presence: &self.inner.presence,
         }
     }
 

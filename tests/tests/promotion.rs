@@ -223,6 +223,7 @@ fn looked(run: &RunView, place: usize) -> Finished {
         code: None,
         message: None,
         changed,
+        summary: None,
         started_at: None,
         finished_at: run.created_at,
         chunks: 0,

@@ -2,7 +2,7 @@
 
 use fleet_core::{
     protocol::{OutputStream, RunResult},
-    work::operations::actions::ActionParams as _,
+    work::operations::{ActionSummary, actions::ActionParams as _},
 };
 use serde_json::Value;
 
@@ -48,13 +48,15 @@ async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
     };
     if steps.is_empty() {
         device.say("it is as it should be; nothing to do\n").await;
-        return changed(Ending::of(RunResult::Succeeded), Some(false));
+        let ending = changed(Ending::of(RunResult::Succeeded), Some(false));
+        return with_steps(ending, &steps);
     }
     if params.dry_run() {
         for step in &steps {
             device.say(&format!("would {step}\n")).await;
         }
-        return changed(Ending::of(RunResult::Succeeded), Some(true));
+        let ending = changed(Ending::of(RunResult::Succeeded), Some(true));
+        return with_steps(ending, &steps);
     }
     let makes = steps.iter().any(|step| A::makes(step));
     if let Err(error) = device.begin(makes).await {
@@ -75,12 +77,12 @@ async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
                 _ => look::<A>(params, device).await.ok().map(|left| left != steps),
             };
             let ending = ending(problem, changed);
-            return Ending { made, ..ending };
+            return with_steps(Ending { made, ..ending }, &steps[..done]);
         }
         made |= A::makes(step);
     }
     let ending = look_again::<A>(params, device).await;
-    Ending { made, ..ending }
+    with_steps(Ending { made, ..ending }, &steps)
 }
 
 async fn look_again<A: Action>(params: &A::Params, device: &Device) -> Ending {
@@ -104,6 +106,14 @@ async fn look_again<A: Action>(params: &A::Params, device: &Device) -> Ending {
 async fn look<A: Action>(params: &A::Params, device: &Device) -> Result<Vec<A::Step>, Problem> {
     device.check_time()?;
     A::look(params, device).await
+}
+
+/// Says which steps were done, or would be.
+fn with_steps<S: ToString>(ending: Ending, steps: &[S]) -> Ending {
+    Ending {
+        summary: Some(ActionSummary::of(steps).into()),
+        ..ending
+    }
 }
 
 fn changed(ending: Ending, changed: Option<bool>) -> Ending {

@@ -28,6 +28,8 @@ pub struct Ending {
     pub message: Option<String>,
     /// Whether it changed the device, or would have, in a dry run; nothing where that is not known.
     pub changed: Option<bool>,
+    /// What its kind reports beside that, if anything.
+    pub summary: Option<serde_json::Value>,
     /// How many bytes of output were cut.
     pub truncated_bytes: u64,
     /// Whether it made something that was not there before, such as an account. Not told to anybody: it decides what is taken back.
@@ -44,6 +46,7 @@ impl Ending {
             code: None,
             message: None,
             changed: None,
+            summary: None,
             truncated_bytes: 0,
             made: false,
         }

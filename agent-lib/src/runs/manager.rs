@@ -297,6 +297,7 @@ pub(super) fn finished(
         code: ending.code,
         message: ending.message,
         changed: ending.changed,
+        summary: ending.summary,
         started_at,
         finished_at,
         chunks,

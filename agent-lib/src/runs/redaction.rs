@@ -4,6 +4,7 @@ use fleet_core::{
     protocol::{OfferBody, OutputStream},
     work::secrets::SecretText,
 };
+use serde_json::Value;
 
 use super::{
     Ending,
@@ -61,7 +62,20 @@ impl Redaction {
     pub fn ending(&mut self, mut ending: Ending) -> Ending {
         self.learn();
         ending.message = ending.message.map(|message| self.fresh.whole(&message));
+        if let Some(summary) = &mut ending.summary {
+            self.hide_in(summary);
+        }
         ending
+    }
+
+    /// Takes secrets out of all texts of a summary; its members have names that the kind knows.
+    fn hide_in(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.fresh.whole(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in(item)),
+            Value::Object(members) => members.values_mut().for_each(|member| self.hide_in(member)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 
     fn learn(&mut self) {
@@ -118,7 +132,11 @@ mod tests {
         assert_eq!(said, format!("begun; a {MASK} b {MASK} c"));
         let mut ending = Ending::of(RunResult::Failed);
         ending.message = Some("no: correct horse".into());
-        assert_eq!(redaction.ending(ending).message.unwrap(), format!("no: {MASK}"));
+        ending.summary = Some(serde_json::json!({"steps": ["write correct horse"], "more": 0}));
+        let told = redaction.ending(ending);
+        assert_eq!(told.message.unwrap(), format!("no: {MASK}"));
+        let steps = format!("write {MASK}");
+        assert_eq!(told.summary.unwrap(), serde_json::json!({"steps": [steps], "more": 0}));
     }
 
     #[tokio::test]

@@ -51,6 +51,7 @@ async fn end(app: &App, device: DeviceId, run: RunId) {
         code: None,
         message: None,
         changed: None,
+        summary: None,
         started_at: None,
         finished_at: app.fleet.clock().now(),
         chunks: 2,

@@ -24,6 +24,7 @@ async fn look(app: &App, device: &str, run: &str, changed: bool) {
         code: None,
         message: None,
         changed: Some(changed),
+        summary: None,
         started_at: None,
         finished_at: Timestamp::from_seconds(0),
         chunks: 0,

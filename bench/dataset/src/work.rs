@@ -385,6 +385,7 @@ impl Dataset {
                 code: None,
                 message: None,
                 changed: None,
+                summary: None,
                 chunks: u32::try_from(self.size.chunks).unwrap_or(0),
                 truncated_bytes: 0,
             }),

@@ -92,6 +92,7 @@ impl Fleet {
         Release {
             store: &self.inner.store,
             operations: &self.inner.operations,
+            presence: &self.inner.presence,
             devices: &self.inner.device_signals,
             runs: &self.inner.run_signals,
         }

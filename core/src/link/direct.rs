@@ -17,7 +17,7 @@ use std::{
 use super::{KnownDevices, Session, Sessions};
 use crate::{
     access::server_keys::ServerKeys,
-    devices::DeviceId,
+    devices::{DeviceId, presence::PresenceBoard},
     kernel::Clock,
     live::Signals,
     work::{Run, RunId},
@@ -136,6 +136,7 @@ pub(crate) struct DirectOffers<'a> {
     pub(crate) keys: &'a ServerKeys,
     pub(crate) devices: &'a Signals<DeviceId>,
     pub(crate) clock: &'a dyn Clock,
+    pub(crate) presence: &'a PresenceBoard,
 }
 
 impl<'a> DirectOffers<'a> {

@@ -237,6 +237,9 @@ pub struct Finished {
     pub message: Option<String>,
     /// Whether it changed the device, or would have, in a dry run; nothing where the kind cannot tell, such as a plain script.
     pub changed: Option<bool>,
+    /// What its kind reports beside that, if anything: an object of at most 16 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<serde_json::Value>,
     /// When it began, by the device's clock as corrected.
     pub started_at: Option<Timestamp>,
     /// When it ended.

@@ -27,8 +27,8 @@ pub const fn days_setting(name: &'static str, description: &'static str, default
     })
 }
 
-/// Rows before this time go; none when they are kept for ever.
-pub(super) fn before(days: u32, now: Timestamp) -> Option<Timestamp> {
+/// What is before this time goes; none when they are kept for ever.
+pub(crate) fn before(days: u32, now: Timestamp) -> Option<Timestamp> {
     (days > 0).then(|| now.minus(Duration::from_secs(u64::from(days) * DAY)))
 }
 

@@ -17,6 +17,7 @@
 //! rollouts/    work that goes from wave to wave
 //! secrets/     secrets among parameters: sealed where they come in, opened where they leave for a device
 //! schedule/    when: once, or again and again by a cron expression in a time zone; pure
+//! forgetting   what goes when it ended long ago
 //! desired/     what devices shall be, and stay: actions, assignments, manifests
 //! windows/     when devices may be changed, and when they must not be
 //! ```
@@ -38,6 +39,7 @@ pub mod batch;
 pub(crate) mod bell;
 pub mod delivery;
 pub mod desired;
+mod forgetting;
 mod module;
 pub mod operations;
 pub mod output;
@@ -54,6 +56,7 @@ pub mod windows;
 
 pub use approvals::{Approval, ApprovalId, ApprovalService, ApprovalView};
 pub use batch::{Batch, BatchId, BatchRequest, BatchService, BatchView};
+pub use forgetting::RUN_DAYS;
 pub use module::module;
 pub use operations::{OperationKind, Operations};
 pub use plans::{Plan, PlanId, PlanService, PlanView};

@@ -11,6 +11,7 @@ use super::{
         cancel_open, expand_stalled, release_due, retry_ended,
     },
     delivery, desired,
+    forgetting::{BATCH_FORGET, RUN_DAYS, RUN_FORGET, forget_ended},
     operations::{actions, agent_update, refresh, shell, sync},
     output::Chunk,
     plans::{
@@ -122,6 +123,8 @@ pub fn module() -> Module {
             BATCH_CANCEL,
             BATCH_RELEASE,
             BATCH_RETRY,
+            BATCH_FORGET,
+            RUN_FORGET,
             BATCH_RETRY_SETTLE,
             BATCH_PROMOTION_SETTLE,
             APPROVAL_APPROVE,
@@ -143,6 +146,7 @@ pub fn module() -> Module {
             APPROVALS_FOR.definition(),
             APPROVALS_NEEDED.definition(),
             APPROVAL_SECONDS.definition(),
+            RUN_DAYS.definition(),
         ],
         operations: [shell::KIND, refresh::KIND, agent_update::KIND, sync::KIND]
             .into_iter()
@@ -201,6 +205,11 @@ pub fn module() -> Module {
                 name: "work.promotions",
                 every: Duration::from_secs(5),
                 tick: Arc::new(|fleet| Box::pin(settle_due(fleet))),
+            },
+            Job {
+                name: "work.forget",
+                every: Duration::from_secs(3_600),
+                tick: Arc::new(|fleet| Box::pin(forget_ended(fleet))),
             },
             Job {
                 name: "work.sweep",

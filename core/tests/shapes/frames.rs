@@ -33,6 +33,7 @@ fn agent_frames() -> Vec<AgentFrame> {
         code: None,
         message: None,
         changed: Some(true),
+        summary: None,
         started_at: Some(at(1)),
         finished_at: at(2),
         chunks: 3,
@@ -119,6 +120,7 @@ fn agent_frames() -> Vec<AgentFrame> {
             code: Some("run.interrupted".into()),
             message: Some("the agent was stopped while it ran".into()),
             changed: None,
+            summary: None,
             started_at: None,
             truncated_bytes: 12,
             ..finished(RunResult::Indeterminate, None, None)

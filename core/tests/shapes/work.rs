@@ -466,6 +466,7 @@ pub fn samples() -> Vec<Sample> {
                     code: Some("policy.forbidden".into()),
                     message: Some("not on this device".into()),
                     changed: Some(false),
+                    summary: None,
                     chunks: 3,
                     truncated_bytes: 12,
                 }),

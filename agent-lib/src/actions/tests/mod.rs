@@ -75,6 +75,12 @@ impl Done {
         };
         format!("{result:?}{code}, {changed}")
     }
+
+    /// What it did, as it told in its summary.
+    pub(super) fn steps(&self) -> Vec<String> {
+        let summary = self.ending.summary.clone().expect("actions tell what they did");
+        serde_json::from_value(summary["steps"].clone()).unwrap()
+    }
 }
 
 impl Scratch {
@@ -306,6 +312,10 @@ impl Scratch {
                     "the dry run says something else; {}\n{caller}",
                     dry.output
                 );
+                if kind != "shell" {
+                    assert_eq!(dry.steps(), done.steps(), "{context}");
+                    assert_eq!(done.steps().is_empty(), expected == SAME, "{context}");
+                }
                 let again = self.run(kind, &params).await;
                 assert_eq!(
                     again.verdict(),

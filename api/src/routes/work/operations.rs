@@ -37,11 +37,23 @@ pub struct OperationView {
     pub timeout_seconds: u32,
     /// How long it may run at most, in seconds.
     pub max_timeout_seconds: u32,
-    /// How long its runs wait for a device that is offline when nobody says, in seconds.
+    /// How long its runs wait for a device that is offline when nobody says, in seconds; with 0 they are skipped.
     pub expiry_seconds: u32,
+    /// Whether it does no harm when it is done twice: only then is it tried again by itself where that is asked for.
+    pub idempotent: bool,
+    /// Whether it can say what it would do, with the parameter `dry_run`.
+    pub dry_run: bool,
+    /// Whether it prints while it runs.
+    pub streams: bool,
+    /// Which members of its parameters are secret: JSON pointers (RFC 6901), in which `*` stands for any one member of an object. They are
+    /// sealed where they come in, and masked wherever parameters are shown.
+    pub secrets: Vec<String>,
     /// What its parameters look like: a JSON Schema (draft 2020-12).
     #[schema(value_type = Object)]
     pub params_schema: serde_json::Value,
+    /// What its runs report as their `summary`: a JSON Schema (draft 2020-12). Null where they report none.
+    #[schema(value_type = Option<Object>)]
+    pub summary_schema: Option<serde_json::Value>,
 }
 
 impl From<&OperationKind> for OperationView {
@@ -56,7 +68,12 @@ impl From<&OperationKind> for OperationView {
             timeout_seconds: kind.timeout_seconds,
             max_timeout_seconds: kind.max_timeout_seconds,
             expiry_seconds: kind.expiry_seconds,
+            idempotent: kind.idempotent,
+            dry_run: kind.knows_dry_runs(),
+            streams: kind.streams,
+            secrets: kind.secrets.iter().map(ToString::to_string).collect(),
             params_schema: (kind.params_schema)(),
+            summary_schema: kind.summary_schema.map(|schema| schema()),
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct CheckedQuery {
     pub relies_on_reports: bool,
     /// How many of the devices that were looked at match.
     pub matching: u64,
-    /// How many devices were looked at.
+    /// How many devices there are to look at; those that an index leaves out are counted.
     pub looked_at: u64,
     /// Whether those are all; of more than 20,000 devices some are left out.
     pub complete: bool,
@@ -96,25 +96,30 @@ impl DeviceGroupService<'_> {
             Err(error) => return Ok(refused(&error)),
         };
         let may_see = context.require(DEVICES_READ).ok();
-        let devices = Query::<DeviceSummary>::all().filter(in_scope(&scope));
+        let devices = Query::<DeviceSummary>::all().filter(in_scope(&scope).and(query.narrow()));
         let mut checked = CheckedQuery {
             valid: true,
             problem: None,
             canonical: Some(query.to_string()),
             relies_on_reports: query.relies_on_reports(),
             matching: 0,
-            looked_at: 0,
+            looked_at: self
+                .store
+                .reader()
+                .await?
+                .count::<DeviceSummary>(&in_scope(&scope))
+                .await?,
             complete: true,
             examples: Vec::new(),
         };
-        let mut token = None;
+        let (mut token, mut read) = (None, 0);
         loop {
             // A view for each page: reading all of them takes a while.
             let mut reader = self.store.reader().await?;
             let groups = self.dynamic.read(&mut reader).await?;
             let page = reader.list(&devices, &PageRequest::new(Some(PAGE), token)?).await?;
             for summary in page.items {
-                checked.looked_at += 1;
+                read += 1;
                 if !groups.matches(&mut reader, &summary, &query).await? {
                     continue;
                 }
@@ -131,8 +136,8 @@ impl DeviceGroupService<'_> {
             if token.is_none() {
                 return Ok(checked);
             }
-            if checked.looked_at >= MAX_DEVICES {
-                checked.complete = false;
+            if read >= MAX_DEVICES {
+                (checked.looked_at, checked.complete) = (read, false);
                 return Ok(checked);
             }
         }

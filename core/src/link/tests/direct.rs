@@ -42,6 +42,7 @@ impl World {
             code: None,
             message: None,
             changed: None,
+            summary: None,
             started_at: None,
             finished_at: self.here.clock.now(),
             chunks: 0,

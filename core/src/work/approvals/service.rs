@@ -1,7 +1,5 @@
 //! Use cases over approvals.
 
-use std::time::Duration;
-
 use super::{
     APPROVAL_APPROVE, APPROVAL_CLOSED, APPROVAL_NOT_FOUND, APPROVAL_REJECT, Approval, ApprovalId, ApprovalView,
     Comment, Verdict,
@@ -129,7 +127,7 @@ impl<'a> ApprovalService<'a> {
                         if batch.rolls_out {
                             rollouts::agreed(&mut tx, batch.id, start).await?;
                         }
-                        batch.expires_at = start.plus(Duration::from_secs(u64::from(batch.expiry_seconds)));
+                        batch.expires_at = start.plus(batch.expiry());
                         let windows = release.windows(&batch).await?;
                         let released = release.first(&mut tx, &mut batch, &windows).await?;
                         is_over = released.next.is_none();

@@ -11,6 +11,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::{
     Batch, BatchId, BatchTargets,
+    release::skip,
     service::{BATCH_EXPAND, existing},
 };
 use crate::{
@@ -85,6 +86,8 @@ impl<'a> Made<'a> {
                 let (actor, reason) = (tx.context().actor().clone(), Some("its batch was stopped".to_owned()));
                 run.cancel_requested_at = batch.cancelled_at;
                 move_run(tx, &mut run, &actor, Edge::Withdraw, reason)?;
+            } else if first == State::Queued && batch.skips(direct.presence, run.device) {
+                skip(tx, &mut run)?;
             } else if first == State::Queued
                 && let Some(epoch) = made.claims.claim(run.device, run.id)
             {

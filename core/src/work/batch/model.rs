@@ -8,7 +8,7 @@ use super::{AskedTargets, RetryPolicy};
 use crate::{
     Entity,
     access::Actor,
-    devices::DeviceId,
+    devices::{DeviceId, presence::PresenceBoard},
     kernel::{EntityId as _, Timestamp},
     work::{
         approvals::ApprovalId,
@@ -21,6 +21,8 @@ use crate::{
     },
 };
 
+/// How long work waits that is skipped on devices that are offline, where its device is online and has other work.
+const BUSY: Duration = Duration::from_secs(3_600);
 /// Moments over which the beginnings of a batch's runs are spread.
 const SHARES: u64 = 60;
 
@@ -70,7 +72,7 @@ pub struct Batch {
     pub params: StoredParams,
     /// How long a run may take, in seconds.
     pub timeout_seconds: u32,
-    /// How long a run waits for its device once it may begin, in seconds.
+    /// How long a run waits for its device once it may begin, in seconds; with 0 it is skipped where that is offline.
     pub expiry_seconds: u32,
     /// Its runs are offered until this time; while it waits for approval, until when somebody may agree.
     pub expires_at: Timestamp,
@@ -183,8 +185,7 @@ impl Batch {
 
     /// When its runs begin: at least then, each its own share later.
     pub(super) fn base(&self) -> Timestamp {
-        self.expires_at
-            .minus(Duration::from_secs(u64::from(self.expiry_seconds)))
+        self.expires_at.minus(self.expiry())
     }
 
     /// When its run on a device may begin, unless windows say otherwise: its own share later than the batch itself, or its wave.
@@ -200,6 +201,16 @@ impl Batch {
                 base.plus(Duration::from_secs(share / step * step))
             }
         }
+    }
+
+    /// How long a run that may begin waits for its turn on its device.
+    pub(in crate::work) fn expiry(&self) -> Duration {
+        expiry(self.expiry_seconds)
+    }
+
+    /// Whether its run on a device is skipped, as that is offline.
+    pub(super) fn skips(&self, presence: &PresenceBoard, device: DeviceId) -> bool {
+        self.expiry_seconds == 0 && !presence.is_online(device)
     }
 
     /// The state in which its runs are made.
@@ -228,6 +239,15 @@ impl Batch {
     /// The id of its run on a device: whoever makes it, and however often it is tried, it is the same run.
     pub fn run_on(&self, device: DeviceId) -> RunId {
         run_on(self.id, self.created_at, device)
+    }
+}
+
+/// How long a run waits that was asked to do so for so many seconds: what is skipped on devices that are offline waits for other work of those
+/// that are online.
+pub(super) fn expiry(seconds: u32) -> Duration {
+    match seconds {
+        0 => BUSY,
+        seconds => Duration::from_secs(u64::from(seconds)),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{BATCH_RELEASE, Batch, BatchId, cancel::wake, service::existing};
 use crate::{
     Fleet,
     access::Context,
-    devices::{DeviceId, device::DeviceSummary},
+    devices::{DeviceId, device::DeviceSummary, presence::PresenceBoard},
     kernel::{EntityId as _, MAX_LIMIT, PageRequest, PageToken, Result, Timestamp},
     live::Signals,
     store::{Direction, Evidence, Filter, Query, Store, Tx, Value, Versioned},
@@ -109,6 +109,7 @@ fn due(now: Timestamp) -> Query<Batch> {
 pub(crate) struct Release<'a> {
     pub(crate) store: &'a Store,
     pub(crate) operations: &'a Operations,
+    pub(crate) presence: &'a PresenceBoard,
     pub(crate) devices: &'a Signals<DeviceId>,
     pub(crate) runs: &'a Signals<RunId>,
 }
@@ -223,7 +224,7 @@ impl Release<'_> {
                 schedule(tx, batch, before)?;
                 continue;
             }
-            match release(
+            match self.release(
                 tx,
                 batch,
                 before,
@@ -261,7 +262,7 @@ impl Release<'_> {
             } else if !WAITING.contains(&before.state) {
                 LetIn::Gone
             } else {
-                match release(tx, batch, before, decision, begins_at)? {
+                match self.release(tx, batch, before, decision, begins_at)? {
                     Some(until) => LetIn::Waits(until),
                     None => {
                         room = room.saturating_sub(u32::from(may_begin));
@@ -271,6 +272,73 @@ impl Release<'_> {
             });
         }
         Ok(answers)
+    }
+
+    /// Lets a run go, or has it wait for its share of the time or for a window: until when.
+    fn release(
+        &self,
+        tx: &mut Tx,
+        batch: &Batch,
+        before: &Versioned<Run>,
+        decision: Option<WindowDecision>,
+        begins_at: Timestamp,
+    ) -> Result<Option<Timestamp>> {
+        let (mut run, actor) = (before.value.clone(), tx.context().actor().clone());
+        let expiry = batch.expiry();
+        if run.state == State::AwaitingApproval {
+            move_run(tx, &mut run, &actor, Edge::Schedule, None)?;
+        }
+        if begins_at > tx.now() {
+            run.expires_at = begins_at.plus(expiry);
+            tx.update(before, &run)?;
+            return Ok(Some(begins_at));
+        }
+        let handling = decision
+            .as_ref()
+            .map_or(WindowHandling::Run, |decision| decision.handling);
+        let reason = decision.as_ref().map(|decision| decision.reason.clone());
+        let until = match (handling, decision.map(|decision| decision.standing)) {
+            (WindowHandling::Run, _) => {
+                run.expires_at = tx.now().plus(expiry);
+                move_run(tx, &mut run, &actor, Edge::Release, None)?;
+                self.skip_offline(tx, batch, &mut run)?;
+                None
+            }
+            (WindowHandling::RunNoted, _) => {
+                run.expires_at = tx.now().plus(expiry);
+                move_run(tx, &mut run, &actor, Edge::Release, reason)?;
+                self.skip_offline(tx, batch, &mut run)?;
+                None
+            }
+            (handling, Some(WindowStanding::Closed { until })) => {
+                run.expires_at = match handling {
+                    WindowHandling::WaitAtMost { give_up_after_seconds } => {
+                        let give_up = begins_at.plus(Duration::from_secs(u64::from(give_up_after_seconds)));
+                        give_up.min(until.plus(expiry))
+                    }
+                    _ => until.plus(expiry),
+                };
+                if run.expires_at != before.expires_at || run.state != before.state {
+                    event(tx, &run, &actor, run.state, run.state, reason)?;
+                }
+                Some(until)
+            }
+            // No window opens any more.
+            (_, _) => {
+                move_run(tx, &mut run, &actor, Edge::Expire, reason)?;
+                None
+            }
+        };
+        tx.update(before, &run)?;
+        Ok(until)
+    }
+
+    /// Ends a run that may begin and does not wait for its device, where that is offline.
+    fn skip_offline(&self, tx: &mut Tx, batch: &Batch, run: &mut Run) -> Result<()> {
+        match batch.skips(self.presence, run.device) {
+            true => skip(tx, run),
+            false => Ok(()),
+        }
     }
 }
 
@@ -320,58 +388,9 @@ async fn decide(
     Ok(summaries.into_iter().map(decide).collect())
 }
 
-/// Lets a run go, or has it wait for its share of the time or for a window: until when.
-fn release(
-    tx: &mut Tx,
-    batch: &Batch,
-    before: &Versioned<Run>,
-    decision: Option<WindowDecision>,
-    begins_at: Timestamp,
-) -> Result<Option<Timestamp>> {
-    let (mut run, actor) = (before.value.clone(), tx.context().actor().clone());
-    let expiry = Duration::from_secs(u64::from(batch.expiry_seconds));
-    if run.state == State::AwaitingApproval {
-        move_run(tx, &mut run, &actor, Edge::Schedule, None)?;
-    }
-    if begins_at > tx.now() {
-        run.expires_at = begins_at.plus(expiry);
-        tx.update(before, &run)?;
-        return Ok(Some(begins_at));
-    }
-    let handling = decision
-        .as_ref()
-        .map_or(WindowHandling::Run, |decision| decision.handling);
-    let reason = decision.as_ref().map(|decision| decision.reason.clone());
-    let until = match (handling, decision.map(|decision| decision.standing)) {
-        (WindowHandling::Run, _) => {
-            run.expires_at = tx.now().plus(expiry);
-            move_run(tx, &mut run, &actor, Edge::Release, None)?;
-            None
-        }
-        (WindowHandling::RunNoted, _) => {
-            run.expires_at = tx.now().plus(expiry);
-            move_run(tx, &mut run, &actor, Edge::Release, reason)?;
-            None
-        }
-        (handling, Some(WindowStanding::Closed { until })) => {
-            run.expires_at = match handling {
-                WindowHandling::WaitAtMost { give_up_after_seconds } => {
-                    let give_up = begins_at.plus(Duration::from_secs(u64::from(give_up_after_seconds)));
-                    give_up.min(until.plus(expiry))
-                }
-                _ => until.plus(expiry),
-            };
-            if run.expires_at != before.expires_at || run.state != before.state {
-                event(tx, &run, &actor, run.state, run.state, reason)?;
-            }
-            Some(until)
-        }
-        // No window opens any more.
-        (_, _) => {
-            move_run(tx, &mut run, &actor, Edge::Expire, reason)?;
-            None
-        }
-    };
-    tx.update(before, &run)?;
-    Ok(until)
+/// Ends a run whose device is offline and for which it was not to wait.
+pub(super) fn skip(tx: &mut Tx, run: &mut Run) -> Result<()> {
+    let actor = tx.context().actor().clone();
+    move_run(tx, run, &actor, Edge::Skip, Some("its device is offline".to_owned()))?;
+    Ok(())
 }

@@ -35,7 +35,8 @@ pub struct BatchRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub timeout_seconds: Option<u32>,
-    /// How long a run waits for a device that is offline, in seconds, once it may begin; the kind's default when left out.
+    /// How long a run waits for a device that is offline, in seconds, once it may begin; with 0 it is skipped there. The kind's default when
+    /// left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub expires_in_seconds: Option<u32>,

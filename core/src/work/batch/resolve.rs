@@ -42,7 +42,8 @@ pub(super) async fn resolve(
             query: check_query(query)?,
             groups: dynamic.read(reader).await?,
         };
-        find(reader, in_scope(scope), Some(&described), &mut devices).await?;
+        let condition = in_scope(scope).and(described.query.narrow());
+        find(reader, condition, Some(&described), &mut devices).await?;
     }
     if devices.is_empty() {
         return Err(NO_TARGETS
@@ -85,8 +86,7 @@ struct Described {
     groups: Membership,
 }
 
-/// Adds the devices of a list that are let in, and described where that is asked for. No index serves a query: all devices of the list are
-/// looked at, as when a group gets one.
+/// Adds the devices of a list that are let in, and described where that is asked for.
 async fn find(
     reader: &mut Reader,
     condition: Filter,

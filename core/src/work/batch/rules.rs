@@ -68,10 +68,10 @@ pub(crate) fn check_rest(
         ));
     }
     let expiry_seconds = request.expires_in_seconds.unwrap_or(kind.expiry_seconds);
-    if expiry_seconds == 0 || expiry_seconds > MAX_EXPIRY_SECONDS {
+    if expiry_seconds > MAX_EXPIRY_SECONDS {
         return Err(Error::invalid_field(
             "/expires_in_seconds",
-            format!("1 to {MAX_EXPIRY_SECONDS} seconds"),
+            format!("at most {MAX_EXPIRY_SECONDS} seconds; with 0 devices that are offline are skipped"),
         ));
     }
     if request.approvals.is_some_and(|wanted| wanted > MAX_APPROVALS) {

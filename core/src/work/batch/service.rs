@@ -1,13 +1,11 @@
 //! Creating batches and reading them.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
 use super::{
     Batch, BatchFilter, BatchId, BatchRequest, BatchTargets, BatchView,
     expansion::{Made, STEP, expand},
-    model::run_on,
+    model::{expiry, run_on},
     release::Release,
     request::Order,
     resolve::resolve,
@@ -409,6 +407,7 @@ impl<'a> BatchService<'a> {
         Release {
             store: self.store,
             operations: self.operations,
+            presence: self.direct.presence,
             devices: self.devices(),
             runs: self.runs,
         }
@@ -438,7 +437,7 @@ pub(in crate::work) fn new_batch(
     for device in devices {
         hasher.update(run_on(id, now, *device).uuid().as_bytes());
     }
-    let expiry = Duration::from_secs(u64::from(order.expiry_seconds));
+    let expiry = expiry(order.expiry_seconds);
     let rolls_out = order.rollout.is_some();
     let attempt = order.next_attempt.map_or(1, |next| next.attempt);
     let is_tried_again = order.retry.as_ref().is_some_and(|retry| retry.allows_after(attempt));
@@ -497,6 +496,12 @@ fn count_states(runs: &[Run]) -> Vec<StateCount> {
         state,
         runs: runs.iter().filter(|run| run.state == state).count() as u64,
     };
-    let first = [State::AwaitingApproval, State::Scheduled, State::Queued, State::Offered];
+    let first = [
+        State::AwaitingApproval,
+        State::Scheduled,
+        State::Queued,
+        State::Offered,
+        State::Skipped,
+    ];
     first.map(count).into_iter().filter(|count| count.runs > 0).collect()
 }

@@ -5,6 +5,7 @@ use crate::{
     protocol::{Finished, Originated, Output, Refused, RunResult},
     work::{
         Run, State,
+        operations::is_storable,
         run::{Edge, Ending},
     },
 };
@@ -85,6 +86,7 @@ impl Told {
                     code: finished.code.as_deref().map(|code| bounded(code, 64)),
                     message: finished.message.as_deref().map(|message| bounded(message, 1_000)),
                     changed: finished.changed,
+                    summary: finished.summary.clone().filter(is_storable),
                     chunks: finished.chunks,
                     truncated_bytes: finished.truncated_bytes,
                 });

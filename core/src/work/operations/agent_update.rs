@@ -50,7 +50,9 @@ pub const KIND: OperationKind = OperationKind {
     timeout_seconds: 900,
     max_timeout_seconds: 7_200,
     expiry_seconds: 7 * 86_400,
+    streams: true,
     params_schema: schema_of::<AgentUpdateParams>,
+    summary_schema: None,
     secrets: &[],
     check,
 };

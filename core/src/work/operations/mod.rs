@@ -5,8 +5,11 @@ pub mod agent_update;
 mod model;
 pub mod refresh;
 pub mod shell;
+mod summary;
 pub mod sync;
 
 pub use model::{
     Gate, INVALID_PARAMS, Lane, MAX_PARAMS, OperationKind, Operations, Risk, UNKNOWN_KIND, Upkeep, schema_of,
 };
+pub(in crate::work) use summary::is_storable;
+pub use summary::{ActionSummary, MAX_SUMMARY};

@@ -95,10 +95,14 @@ pub struct OperationKind {
     pub timeout_seconds: u32,
     /// How long it may run at most, in seconds.
     pub max_timeout_seconds: u32,
-    /// How long an offer waits for a device that is offline when nobody says, in seconds.
+    /// How long work waits for a device that is offline when nobody says, in seconds; with 0 it is skipped there.
     pub expiry_seconds: u32,
+    /// Whether it prints while it runs.
+    pub streams: bool,
     /// What its parameters look like: a JSON Schema (draft 2020-12). It may allow more than the check does, never less.
     pub params_schema: fn() -> serde_json::Value,
+    /// What its runs report beside how they ended, if anything: a JSON Schema (draft 2020-12) of an object.
+    pub summary_schema: Option<fn() -> serde_json::Value>,
     /// Which members of its parameters are secret: JSON pointers (RFC 6901), in which `*` stands for any one member of an object. They are
     /// texts. The check takes [`MASK`](crate::work::secrets::MASK) for one, since parameters that are stored are checked with it.
     pub secrets: &'static [&'static str],
@@ -171,7 +175,7 @@ impl Operations {
     }
 }
 
-/// The schema of a type of parameters.
+/// The schema of a type of parameters, or of results.
 pub fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {
     schemars::schema_for!(T).to_value()
 }

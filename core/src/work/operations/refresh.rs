@@ -52,7 +52,9 @@ pub const KIND: OperationKind = OperationKind {
     timeout_seconds: 300,
     max_timeout_seconds: 3_600,
     expiry_seconds: 3_600,
+    streams: false,
     params_schema: schema_of::<RefreshParams>,
+    summary_schema: None,
     secrets: &[],
     check,
 };

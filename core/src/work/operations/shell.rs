@@ -175,7 +175,9 @@ pub const KIND: OperationKind = OperationKind {
     timeout_seconds: 300,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,
+    streams: true,
     params_schema: schema_of::<ShellParams>,
+    summary_schema: None,
     secrets: &["/secret_env/*"],
     check,
 };

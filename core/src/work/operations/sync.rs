@@ -45,7 +45,9 @@ pub const KIND: OperationKind = OperationKind {
     timeout_seconds: 3_600,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,
+    streams: true,
     params_schema: schema_of::<SyncParams>,
+    summary_schema: None,
     secrets: &[],
     check,
 };

@@ -39,8 +39,8 @@ pub struct NewPlan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub timeout_seconds: Option<u32>,
-    /// How long a run waits for a device that is offline, in seconds, once it may begin. When left out: until the next time of the
-    /// schedule, and the kind's default where there is none.
+    /// How long a run waits for a device that is offline, in seconds, once it may begin; with 0 it is skipped there. When left out: until
+    /// the next time of the schedule, and the kind's default where there is none or it skips.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub expires_in_seconds: Option<u32>,

@@ -207,7 +207,9 @@ impl Due {
     /// The order for its work.
     pub(crate) fn order(&self, kind: &OperationKind, approvals: u32) -> Result<Order> {
         let mut order = order(&self.plan, kind, approvals)?;
-        if let (None, Some(due), Some(next)) = (self.plan.expires_in_seconds, self.turn.run, self.turn.next) {
+        if let (None, Some(due), Some(next)) = (self.plan.expires_in_seconds, self.turn.run, self.turn.next)
+            && order.expiry_seconds > 0
+        {
             let until_next = next.since(due).as_secs().max(MIN_EXPIRY_SECONDS);
             order.expiry_seconds = u32::try_from(until_next).map_or(MAX_EXPIRY_SECONDS, |s| s.min(MAX_EXPIRY_SECONDS));
         }

@@ -1,8 +1,6 @@
 //! Holds runs back that were let go and that no device has yet, lets them go again, and takes back what had not begun: step by step,
 //! each a commit of its own, and gone on with by the job where somebody was interrupted.
 
-use std::time::Duration;
-
 use super::{ROLLOUT_ABORT, ROLLOUT_ADVANCE, Rollout, Rollouts, TURN_WITHIN};
 use crate::{
     access::Context,
@@ -120,7 +118,7 @@ fn settle_run(tx: &mut Tx, batch: &Batch, before: &Versioned<Run>, holds: bool) 
             run.on_hold = holds;
             let time = match holds {
                 true => TURN_WITHIN,
-                false => Duration::from_secs(u64::from(batch.expiry_seconds)),
+                false => batch.expiry(),
             };
             run.expires_at = tx.now().plus(time);
         }

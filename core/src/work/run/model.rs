@@ -74,6 +74,10 @@ pub struct Ending {
     /// Whether it changed the device, or would have, in a dry run. Nothing where that is not known: the kind cannot tell, such as a plain
     /// script, or it was interrupted.
     pub changed: Option<bool>,
+    /// What its kind reports beside that, if anything, as the kind's `summary_schema` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub summary: Option<serde_json::Value>,
     /// How many chunks of output there are.
     pub chunks: u32,
     /// How many bytes of output were cut.

@@ -67,6 +67,8 @@ pub enum Edge {
     Finish(State),
     /// The server withdraws it before it was sent.
     Withdraw,
+    /// Its device is offline, and it was not to wait for it.
+    Skip,
     /// The time for its device to come has passed.
     Expire,
     /// The time for it to end has passed, and its device is there.
@@ -120,6 +122,7 @@ pub const EDGES: &[(State, Edge, State)] = &[
     (AwaitingApproval, Edge::Withdraw, Cancelled),
     (Scheduled, Edge::Withdraw, Cancelled),
     (Queued, Edge::Withdraw, Cancelled),
+    (Queued, Edge::Skip, Skipped),
     (AwaitingApproval, Edge::Expire, Expired),
     (Scheduled, Edge::Expire, Expired),
     (Queued, Edge::Expire, Expired),
@@ -207,7 +210,9 @@ impl State {
             Edge::Offer if self == Offered => Step::Repeat,
             Edge::Accept | Edge::Originate if matches!(self, Accepted | Running) || self.is_terminal() => Step::Repeat,
             Edge::Start if self == Running || self.is_terminal() => Step::Repeat,
-            Edge::Withdraw | Edge::Expire | Edge::TimeOut | Edge::Lose if self.is_terminal() => Step::Repeat,
+            Edge::Withdraw | Edge::Skip | Edge::Expire | Edge::TimeOut | Edge::Lose if self.is_terminal() => {
+                Step::Repeat
+            }
             _ => Step::Illegal,
         }
     }
@@ -233,6 +238,7 @@ mod tests {
             Edge::Accept,
             Edge::Start,
             Edge::Withdraw,
+            Edge::Skip,
             Edge::Expire,
             Edge::TimeOut,
             Edge::Lose,

@@ -425,3 +425,25 @@ async fn cancelling_reaches_the_device_and_its_answer_ends_the_run() {
         "one audit entry for each run that there was something to stop of"
     );
 }
+
+/// What is stored of a summary that a device reports.
+async fn check_summary(summary: serde_json::Value, is_stored: bool) {
+    let work = Work::new().await;
+    let run = work.run_in(State::Running).await;
+    let finished = Finished {
+        summary: Some(summary.clone()),
+        ..work.finished(run, RunResult::Succeeded)
+    };
+    let answer = work.test.fleet.delivery().finished(work.device, finished).await;
+    assert_eq!(answer.unwrap(), Answer::Stored);
+    let ending = work.show(run).await.ending.unwrap();
+    assert_eq!(ending.summary, is_stored.then_some(summary));
+}
+
+#[tokio::test]
+async fn what_a_kind_reports_is_kept_as_far_as_it_fits() {
+    check_summary(serde_json::json!({"steps": ["write /etc/motd"], "more": 0}), true).await;
+    check_summary(serde_json::json!(["write /etc/motd"]), false).await;
+    check_summary(serde_json::json!({"text": "a".repeat(17_000)}), false).await;
+    check_summary(serde_json::json!({"text": "a\u{0}b"}), false).await;
+}

@@ -6,8 +6,10 @@ mod attempts;
 mod batches;
 mod deadlines;
 mod downloads;
+mod forgetting;
 mod gates;
 mod heeding;
+mod offline;
 mod plans;
 mod priorities;
 mod promotions;
@@ -156,6 +158,7 @@ impl Work {
             code: None,
             message: None,
             changed: None,
+            summary: None,
             started_at: None,
             finished_at: self.now(),
             chunks: 0,

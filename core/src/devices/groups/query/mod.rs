@@ -7,6 +7,7 @@
 //!   print      tree ─▶ canonical text, which is parsed to the same tree
 //!   facts      what is known of one device, made fit to be compared
 //!   evaluate   tree and facts ─▶ yes or no
+//!   narrow     tree ─▶ what the indexes of storage can leave out beforehand
 //! ```
 //!
 //! ```
@@ -21,6 +22,7 @@ mod error;
 mod evaluate;
 mod facts;
 mod field;
+mod narrow;
 mod parser;
 mod print;
 mod syntax;

@@ -32,11 +32,12 @@ fn text(text: &str) -> Option<String> {
 }
 
 fn show_os(summary: &mut DeviceSummary, os: &Os) {
+    // In lower case, as os-release(5) has them: queries are served by these columns.
     summary.os = text(&os.id.to_lowercase());
-    summary.os_version = os.version.as_deref().and_then(text);
+    summary.os_version = os.version.as_deref().and_then(|version| text(&version.to_lowercase()));
     summary.os_name = text(os.pretty_name.as_deref().unwrap_or(&os.name));
     summary.kernel = text(&os.kernel_running);
-    summary.architecture = text(&os.architecture);
+    summary.architecture = text(&os.architecture.to_lowercase());
     summary.hostname = text(&os.hostname);
     summary.reboot_required = Some(os.reboot.required);
     let family = os.family.iter().filter_map(|member| text(&member.to_lowercase()));

@@ -59,7 +59,9 @@ fn kinds() -> Module {
         timeout_seconds: 60,
         max_timeout_seconds: 600,
         expiry_seconds: 600,
+        streams: false,
         params_schema: schema,
+        summary_schema: None,
         secrets: &[],
         check,
     };

@@ -36,6 +36,7 @@ impl Desired {
             code: None,
             message: None,
             changed: Some(true),
+            summary: None,
             started_at: Some(at),
             finished_at: at.plus(Duration::from_secs(5)),
             chunks: 0,
@@ -99,6 +100,23 @@ async fn a_run_that_a_device_began_for_its_manifest_is_stored_once_with_what_sta
     assert_eq!(desired.tell(0, occurrence.id, at).await, [Repeat, Repeat, Repeat]);
     assert_eq!(desired.test.seq().await, seq, "what is told twice changes nothing");
     assert_eq!(desired.runs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_device_did_by_itself_is_forgotten_after_a_year() {
+    let desired = Desired::new(1).await;
+    let action = desired.action("motd").await;
+    desired.assign(action, device(desired.devices[0]), Mode::Required).await;
+    desired.keep().await;
+    let occurrence = desired.occurrences(0).await.remove(0);
+    desired.tell(0, occurrence.id, desired.test.clock_now()).await;
+    for (days, kept) in [(364, 1), (2, 0)] {
+        desired.test.advance(days * 86_400);
+        crate::work::forgetting::forget_ended(desired.test.fleet.clone())
+            .await
+            .unwrap();
+        assert_eq!(desired.runs().await.len(), kept);
+    }
 }
 
 #[tokio::test]

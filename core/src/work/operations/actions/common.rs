@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     access::Permission,
-    work::operations::{Lane, OperationKind, Risk, Upkeep, schema_of},
+    work::operations::{ActionSummary, Lane, OperationKind, Risk, Upkeep, schema_of},
 };
 
 /// Whether a device is to have something, or not to have it.
@@ -88,7 +88,9 @@ pub(super) const fn action<P: ActionParams + schemars::JsonSchema>(
         timeout_seconds: 300,
         max_timeout_seconds: 86_400,
         expiry_seconds: 86_400,
+        streams: true,
         params_schema: schema_of::<P>,
+        summary_schema: Some(schema_of::<ActionSummary>),
         secrets: &[],
         check: check::<P>,
     }

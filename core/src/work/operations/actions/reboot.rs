@@ -58,6 +58,8 @@ action_params!(RebootParams);
 /// The kind. It is not idempotent: one that was interrupted may have rebooted the device, and must not do so again.
 pub const KIND: OperationKind = OperationKind {
     idempotent: false,
+    // Who switches a device on does not expect it to start anew for a wish of yesterday.
+    expiry_seconds: 0,
     ..action::<RebootParams>(NAME, "start the device anew", REBOOT_RUN, Risk::High, Upkeep::None)
 };
 

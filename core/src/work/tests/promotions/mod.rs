@@ -162,6 +162,7 @@ impl Work {
         delivery.pending(run.device, 1, &self.dispatch).await.unwrap();
         let finished = Finished {
             changed,
+            summary: None,
             ..self.finished(run.id, result)
         };
         delivery.finished(run.device, finished).await.unwrap();
