@@ -32,6 +32,8 @@ pub(in crate::actions) struct Call {
     pub(in crate::actions) program: String,
     pub(in crate::actions) arguments: Vec<String>,
     pub(in crate::actions) environment: Vec<(String, String)>,
+    /// The same, of values that are not printed.
+    pub(in crate::actions) secret_environment: Vec<(String, SecretText)>,
     /// What it reads from its standard input.
     pub(in crate::actions) input: Option<SecretText>,
     /// Who it runs as; the agent's own user by default.
@@ -45,6 +47,7 @@ impl Call {
             program: program.to_owned(),
             arguments: arguments.into_iter().map(Into::into).collect(),
             environment: Vec::new(),
+            secret_environment: Vec::new(),
             input: None,
             user: None,
         }
@@ -75,6 +78,13 @@ impl Call {
     #[must_use]
     pub(in crate::actions) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A secret in a variable of its environment, which only root and who it runs as can read: for programs that read one nowhere else.
+    #[must_use]
+    pub(in crate::actions) fn secret_env(mut self, name: &str, value: &SecretText) -> Self {
+        self.secret_environment.push((name.to_owned(), value.clone()));
         self
     }
 }
@@ -164,6 +174,7 @@ impl Device {
                 .chain(call.user.iter().filter_map(|user| self.runtime_folder(user)))
                 .chain(call.environment.iter().cloned())
                 .collect(),
+            secret_environment: call.secret_environment.iter().cloned().collect(),
             input: call.input.clone(),
             run_as: call.user.as_ref().map(|user| RunAs::User(self.executed_as(user))),
             timeout: self.time_left(),

@@ -1,6 +1,7 @@
 //! Actions against a scratch root, with the machine's own tools.
 
 mod accounts;
+mod device_keys;
 mod disks;
 mod escrow;
 mod faults;
