@@ -114,6 +114,7 @@ pub async fn run(
     let actions = Actions::new(ActionsParts {
         executor: executor.clone(),
         own: own.into(),
+        policy: Arc::new(config.policy.clone()),
         escrow: Arc::new(http.clone()),
         clock: clock.clone(),
         random: random.clone(),

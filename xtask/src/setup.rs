@@ -58,7 +58,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "actions",
-        for_what: "sshd, visudo, systemd's tools, gpg, flatpak and cryptsetup, which say whether what actions do is right",
+        for_what: "sshd, visudo, systemd's tools, gpg, flatpak, cryptsetup and a TPM, which say whether what actions do is right",
         install: actions,
     },
 ];
@@ -182,9 +182,11 @@ fn actions(_: &Workspace) -> Result<String> {
         "/usr/bin/gpgv",
         "/usr/bin/flatpak",
         "/usr/sbin/cryptsetup",
+        "/usr/bin/systemd-cryptenroll",
+        "/usr/bin/swtpm",
     ];
     if programs.iter().all(|program| Path::new(program).exists()) {
-        return Ok("sshd, visudo, systemctl, gpg, flatpak and cryptsetup are there".to_owned());
+        return Ok("sshd, visudo, systemctl, gpg, flatpak, cryptsetup and swtpm are there".to_owned());
     }
     apt_install(&[
         "openssh-server",
@@ -194,8 +196,13 @@ fn actions(_: &Workspace) -> Result<String> {
         "gpgv",
         "flatpak",
         "cryptsetup-bin",
+        "swtpm",
+        // What systemd-cryptenroll reaches a TPM by, and one that is a program.
+        "libtss2-esys-3.0.2-0",
+        "libtss2-rc0",
+        "libtss2-tcti-swtpm0",
     ])?;
-    Ok("sshd, visudo, systemctl, gpg, flatpak and cryptsetup installed".to_owned())
+    Ok("sshd, visudo, systemctl, gpg, flatpak, cryptsetup and swtpm installed".to_owned())
 }
 
 /// Installs Debian packages when we are root, else says how.

@@ -46,6 +46,14 @@ async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
         Ok(steps) => steps,
         Err(problem) => return ending(problem, Some(false)),
     };
+    if let Some(until) = device.deferred().filter(|_| steps.is_empty()) {
+        device.say(&format!("{until}\n")).await;
+        let ending = changed(Ending::of(RunResult::Succeeded), Some(false));
+        return Ending {
+            message: Some(until),
+            ..ending
+        };
+    }
     if steps.is_empty() {
         device.say("it is as it should be; nothing to do\n").await;
         let ending = changed(Ending::of(RunResult::Succeeded), Some(false));

@@ -47,6 +47,7 @@ use self::{device::Device, driver::carry_out};
 use crate::{
     escrow::Escrow,
     executor::Executor,
+    policy::Policy,
     runs::{Cancellation, Ending, OutputSink},
 };
 
@@ -99,6 +100,7 @@ pub struct Actions {
     executor: Executor,
     root: PathBuf,
     own: Arc<[String]>,
+    policy: Arc<Policy>,
     escrow: Arc<dyn Escrow>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Randomness>,
@@ -113,6 +115,8 @@ pub struct ActionsParts {
     pub executor: Executor,
     /// Folders that are the agent's own, and not touched.
     pub own: Vec<String>,
+    /// Who actions may do something as, beside the agent's own user.
+    pub policy: Arc<Policy>,
     /// What keeps the secrets that actions make.
     pub escrow: Arc<dyn Escrow>,
     /// The time.
@@ -142,6 +146,7 @@ impl Actions {
             executor: parts.executor,
             root,
             own,
+            policy: parts.policy,
             escrow: parts.escrow,
             clock: parts.clock,
             random: parts.random,

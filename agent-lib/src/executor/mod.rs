@@ -31,6 +31,7 @@ pub use run::{Executor, ExecutorConfig};
 pub use scheduler::{Scheduler, Turn};
 pub(crate) use script::RunFile;
 pub use spec::{MAX_INPUT, Outcome, Program, ShellSpec};
+pub use users::{RunAs, User};
 
 /// The run's parameters cannot be carried out by any agent.
 pub const SPEC_INVALID: Code = Code::new("executor.invalid", Class::Invalid);

@@ -23,7 +23,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    DIRECTORY_NOT_FOUND, Outcome, PROGRAM_NOT_FOUND, Program, START_DENIED, START_FAILED, ShellSpec, USER_DENIED,
+    DIRECTORY_NOT_FOUND, Outcome, PROGRAM_NOT_FOUND, Program, RunAs, START_DENIED, START_FAILED, ShellSpec,
+    USER_DENIED,
     output::Output,
     processes::{Group, MARK, has_ended, hunt, is_alive, is_installing},
     pump::Pump,
@@ -115,7 +116,8 @@ impl Executor {
     ) -> Result<Outcome> {
         spec.check()?;
         let user = match &spec.run_as {
-            Some(name) => Some(find(name).await?),
+            Some(RunAs::Name(name)) => Some(find(name).await?),
+            Some(RunAs::User(user)) => Some(user.clone()),
             None => None,
         };
         let user = user.as_ref();
@@ -386,7 +388,7 @@ fn start_error(error: io::Error, spec: &ShellSpec, directory: &Path) -> Error {
     let as_whom = spec
         .run_as
         .as_ref()
-        .map(|user| format!(" as {user}"))
+        .map(|user| format!(" as {}", user.name()))
         .unwrap_or_default();
     let (code, message) = match error.kind() {
         io::ErrorKind::NotFound => (PROGRAM_NOT_FOUND, format!("there is no program {program}")),

@@ -8,7 +8,7 @@ use fleet_core::{
     work::{operations::shell::ShellParams, secrets::SecretText},
 };
 
-use super::SPEC_INVALID;
+use super::{RunAs, SPEC_INVALID};
 
 /// How long a run gets between SIGTERM and SIGKILL when nobody says.
 const GRACE: Duration = Duration::from_secs(10);
@@ -50,9 +50,8 @@ pub struct ShellSpec {
     pub secret_environment: BTreeMap<String, SecretText>,
     /// What it reads from its standard input, at most [`MAX_INPUT`] bytes; nothing by default.
     pub input: Option<SecretText>,
-    /// Who it runs as: a name in the device's user database; the agent's own user by default. It has that user's primary
-    /// group only.
-    pub run_as: Option<String>,
+    /// Who it runs as; the agent's own user by default. It has that user's primary group only.
+    pub run_as: Option<RunAs>,
     /// How long it may run.
     pub timeout: Duration,
     /// How long it gets to end after SIGTERM, before SIGKILL.
@@ -95,7 +94,7 @@ impl ShellSpec {
             working_directory: params.working_directory.as_ref().map(PathBuf::from),
             environment: params.environment.clone(),
             secret_environment: params.secret_env.clone(),
-            run_as: params.run_as.clone(),
+            run_as: params.run_as.clone().map(RunAs::Name),
             timeout: Duration::from_secs(u64::from(offer.timeout_seconds)),
             output_limit_bytes: offer.output_limit_bytes,
             ..Self::script("")

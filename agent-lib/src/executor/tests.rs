@@ -273,7 +273,7 @@ async fn what_cannot_be_started_is_a_coded_error() {
     };
     assert_eq!(fixture.fails(spec).await, DIRECTORY_NOT_FOUND);
     let spec = ShellSpec {
-        run_as: Some("no-such-user".into()),
+        run_as: Some(RunAs::Name("no-such-user".into())),
         ..script()
     };
     assert_eq!(fixture.fails(spec).await, USER_UNKNOWN);
@@ -288,7 +288,7 @@ async fn what_cannot_be_started_is_a_coded_error() {
 async fn another_user_reads_its_script_and_has_its_own_identity_or_the_agent_says_that_it_may_not() {
     let fixture = Fixture::new();
     let spec = ShellSpec {
-        run_as: Some("nobody".into()),
+        run_as: Some(RunAs::Name("nobody".into())),
         ..ShellSpec::script("id -un; id -G; echo $USER; test -w $0 && echo mine; ls ${0%/*} || echo closed")
     };
     if rustix::process::geteuid().is_root() {

@@ -9,12 +9,36 @@ use super::USER_UNKNOWN;
 
 /// A user of the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct User {
+pub struct User {
+    /// The name.
     pub name: String,
+    /// The number.
     pub uid: u32,
+    /// The number of the primary group.
     pub gid: u32,
+    /// The home.
     pub home: PathBuf,
+    /// The shell; `/bin/sh` where it is empty.
     pub shell: String,
+}
+
+/// Who something runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunAs {
+    /// Who has this name in the device's user database.
+    Name(String),
+    /// A user who was looked up already.
+    User(User),
+}
+
+impl RunAs {
+    /// The user's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Name(name) => name,
+            Self::User(user) => &user.name,
+        }
+    }
 }
 
 /// Finds a user by name: in `/etc/passwd`, or through `getent`, which knows of directories too.

@@ -193,24 +193,27 @@ impl Policy {
     }
 
     fn permits_user(&self, params: &Value) -> std::result::Result<(), Refusal> {
-        let Rules {
-            allow_users,
-            forbid_users,
-            ..
-        } = &self.rules;
-        if allow_users.is_none() && forbid_users.is_empty() {
+        if self.rules.allow_users.is_none() && self.rules.forbid_users.is_empty() {
             return Ok(());
         }
-        let user = match params.get("run_as") {
-            None | Some(Value::Null) => self.agent_user.clone(),
-            Some(Value::String(user)) => user.clone(),
-            Some(_) => return Err(Refusal::UserUnreadable),
-        };
-        if forbid_users.contains(&user) {
-            return Err(Refusal::UserForbidden { user });
+        match params.get("run_as") {
+            None | Some(Value::Null) => self.permits_running_as(&self.agent_user),
+            Some(Value::String(user)) => self.permits_running_as(user),
+            Some(_) => Err(Refusal::UserUnreadable),
         }
-        match allow_users {
-            Some(allowed) if !allowed.contains(&user) => Err(Refusal::UserNotAllowed { user }),
+    }
+
+    /// Whether something may run as a user whom the parameters do not name: somebody who is signed in, say.
+    ///
+    /// # Errors
+    /// The rule that speaks against it.
+    pub fn permits_running_as(&self, user: &str) -> std::result::Result<(), Refusal> {
+        let is_it = |name: &String| name == user;
+        if self.rules.forbid_users.iter().any(is_it) {
+            return Err(Refusal::UserForbidden { user: user.to_owned() });
+        }
+        match &self.rules.allow_users {
+            Some(allowed) if !allowed.iter().any(is_it) => Err(Refusal::UserNotAllowed { user: user.to_owned() }),
             _ => Ok(()),
         }
     }

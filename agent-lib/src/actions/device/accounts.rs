@@ -87,7 +87,7 @@ impl Device {
     }
 }
 
-fn users(text: &str) -> Vec<Account> {
+pub(super) fn users(text: &str) -> Vec<Account> {
     let users = text.lines().filter_map(|line| {
         let fields: Vec<_> = line.split(':').collect();
         let [name, _, uid, gid, comment, home, shell] = fields[..] else {

@@ -8,9 +8,11 @@
 //! escrow.rs     secrets that the server has before anything is changed
 //! notes.rs      what an action remembers from one run to the next
 //! accounts.rs   the local users and groups, as their files tell
+//! desktops.rs   who is signed in to a desktop
 //! ```
 
 mod accounts;
+mod desktops;
 mod downloads;
 mod escrow;
 mod files;
@@ -39,6 +41,7 @@ use super::{Actions, action::Problem};
 use crate::{
     escrow::Escrow,
     executor::{Executor, RunFile},
+    policy::Policy,
     runs::{Cancellation, OutputSink},
 };
 
@@ -67,6 +70,7 @@ const MAX_WARNINGS: usize = 20;
 pub(super) struct Device {
     root: PathBuf,
     own: Arc<[String]>,
+    policy: Arc<Policy>,
     executor: Executor,
     run: Uuid,
     output: OutputSink,
@@ -76,6 +80,8 @@ pub(super) struct Device {
     room: AtomicU64,
     truncated: AtomicU64,
     warnings: Mutex<Vec<String>>,
+    /// What it waits for before it does anything.
+    deferred: Mutex<Option<String>>,
     done: Mutex<BTreeSet<&'static str>>,
     fetched: Mutex<Option<Arc<RunFile>>>,
     escrow: Arc<dyn Escrow>,
@@ -92,6 +98,7 @@ impl Device {
         Self {
             root: actions.root.clone(),
             own: actions.own.clone(),
+            policy: actions.policy.clone(),
             executor: actions.executor.clone(),
             run: offer.run.uuid(),
             output,
@@ -100,6 +107,7 @@ impl Device {
             room: AtomicU64::new(offer.output_limit_bytes),
             truncated: AtomicU64::new(0),
             warnings: Mutex::default(),
+            deferred: Mutex::default(),
             done: Mutex::default(),
             fetched: Mutex::default(),
             escrow: actions.escrow.clone(),
@@ -118,6 +126,11 @@ impl Device {
     /// The root folder, where it is not the device's own.
     pub(super) fn scratch_root(&self) -> Option<&str> {
         (!self.is_live()).then(|| self.root.to_str()).flatten()
+    }
+
+    /// What this device does not do, whatever its server says.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The agent's own folders.
@@ -171,6 +184,17 @@ impl Device {
         if is_new {
             self.write(OutputStream::Agent, &format!("warning: {warning}\n")).await;
         }
+    }
+
+    /// Says what has to happen on the device before there is anything to do. A run that has nothing else to do has succeeded, and says so;
+    /// whatever keeps the device as it should be looks again at its next pass.
+    pub(super) fn defer(&self, until: impl Into<String>) {
+        *self.deferred.lock().unwrap_or_else(PoisonError::into_inner) = Some(until.into());
+    }
+
+    /// What it waits for, if for anything.
+    pub(super) fn deferred(&self) -> Option<String> {
+        self.deferred.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether this is asked for the first time in this run.

@@ -8,10 +8,10 @@ use fleet_core::{
 };
 use tokio::sync::mpsc;
 
-use super::Device;
+use super::{Account, Device};
 use crate::{
     actions::{PROGRAM_FAILED, action::Problem},
-    executor::{Program, ShellSpec},
+    executor::{Program, RunAs, ShellSpec, User},
 };
 
 /// Where programs are looked for. The agent's own environment does not decide.
@@ -32,8 +32,12 @@ pub(in crate::actions) struct Call {
     pub(in crate::actions) program: String,
     pub(in crate::actions) arguments: Vec<String>,
     pub(in crate::actions) environment: Vec<(String, String)>,
+    /// The same, of values that are not printed.
+    pub(in crate::actions) secret_environment: Vec<(String, SecretText)>,
     /// What it reads from its standard input.
     pub(in crate::actions) input: Option<SecretText>,
+    /// Who it runs as; the agent's own user by default.
+    pub(in crate::actions) user: Option<Account>,
 }
 
 impl Call {
@@ -43,8 +47,17 @@ impl Call {
             program: program.to_owned(),
             arguments: arguments.into_iter().map(Into::into).collect(),
             environment: Vec::new(),
+            secret_environment: Vec::new(),
             input: None,
+            user: None,
         }
+    }
+
+    /// Runs as a user, with what the sessions of that user have in common, and without what the agent has.
+    #[must_use]
+    pub(in crate::actions) fn of(mut self, user: &Account) -> Self {
+        self.user = Some(user.clone());
+        self
     }
 
     /// More arguments.
@@ -65,6 +78,13 @@ impl Call {
     #[must_use]
     pub(in crate::actions) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A secret in a variable of its environment, which only root and who it runs as can read: for programs that read one nowhere else.
+    #[must_use]
+    pub(in crate::actions) fn secret_env(mut self, name: &str, value: &SecretText) -> Self {
+        self.secret_environment.push((name.to_owned(), value.clone()));
         self
     }
 }
@@ -151,9 +171,12 @@ impl Device {
             working_directory: Some("/".into()),
             environment: [("LC_ALL".to_owned(), "C".to_owned())]
                 .into_iter()
+                .chain(call.user.iter().filter_map(|user| self.runtime_folder(user)))
                 .chain(call.environment.iter().cloned())
                 .collect(),
+            secret_environment: call.secret_environment.iter().cloned().collect(),
             input: call.input.clone(),
+            run_as: call.user.as_ref().map(|user| RunAs::User(self.executed_as(user))),
             timeout: self.time_left(),
             output_limit_bytes: match is_shown {
                 true => self.room.load(Ordering::Relaxed),
@@ -194,6 +217,26 @@ impl Device {
         }
         answer.code = outcome.exit_code.unwrap_or_else(|| 128 + outcome.signal.unwrap_or(0));
         Ok(answer)
+    }
+}
+
+impl Device {
+    fn executed_as(&self, user: &Account) -> User {
+        User {
+            name: user.name.clone(),
+            uid: user.uid,
+            gid: user.gid,
+            home: format!("{}{}", self.scratch_root().unwrap_or_default(), user.home).into(),
+            shell: user.shell.clone(),
+        }
+    }
+
+    /// Where programs of somebody who is signed in find each other.
+    fn runtime_folder(&self, user: &Account) -> Option<(String, String)> {
+        let folder = format!("/run/user/{}", user.uid);
+        let root = self.scratch_root().unwrap_or_default();
+        let variable = ("XDG_RUNTIME_DIR".to_owned(), format!("{root}{folder}"));
+        self.exists(&folder).then_some(variable)
     }
 }
 

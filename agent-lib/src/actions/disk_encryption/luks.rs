@@ -60,6 +60,35 @@ impl Device {
             .await
     }
 
+    /// What the header of a LUKS 2 volume says; nothing where it is of another sort, or this cryptsetup does not tell.
+    pub(super) async fn luks_header(&self, volume: &Volume) -> Result<Option<String>, Problem> {
+        let call = cryptsetup(self, "luksDump", &volume.path).with(["--dump-json-metadata"]);
+        let answer = self.ask(&call).await?;
+        Ok(answer.succeeded().then_some(answer.stdout))
+    }
+
+    /// Removes a token, which leaves its key slot as it is.
+    pub(super) async fn remove_token(&self, volume: &Volume, number: &str) -> Result<(), Problem> {
+        let path = self.luks_path(volume);
+        let call = Call::new(
+            "cryptsetup",
+            ["token", "remove", "--batch-mode", "--token-id", number, &path],
+        );
+        self.succeed(call, &[]).await
+    }
+
+    /// Empties a key slot. The passphrase has to open another one: with `--batch-mode` nothing would be asked, and the last one would go.
+    pub(super) async fn kill_slot(&self, volume: &Volume, number: &str, by: &SecretText) -> Result<(), Problem> {
+        let path = self.luks_path(volume);
+        self.succeed(Call::new("cryptsetup", ["luksKillSlot", &path, number]), &[by])
+            .await
+    }
+
+    /// Where programs find a volume.
+    pub(super) fn luks_path(&self, volume: &Volume) -> String {
+        path_of(self, &volume.path)
+    }
+
     async fn succeed(&self, call: Call, lines: &[&SecretText]) -> Result<(), Problem> {
         let answer = self.ask(&reading(&call, lines)).await?;
         match answer.succeeded() {
@@ -70,8 +99,11 @@ impl Device {
 }
 
 fn cryptsetup(device: &Device, verb: &str, path: &str) -> Call {
-    let path = format!("{}{path}", device.scratch_root().unwrap_or_default());
-    Call::new("cryptsetup", [verb, "--batch-mode", &path])
+    Call::new("cryptsetup", [verb, "--batch-mode", &path_of(device, path)])
+}
+
+fn path_of(device: &Device, path: &str) -> String {
+    format!("{}{path}", device.scratch_root().unwrap_or_default())
 }
 
 fn reading(call: &Call, lines: &[&SecretText]) -> Call {

@@ -5,12 +5,15 @@
 //! luks.rs          what cryptsetup(8) does with it
 //! recovery_key.rs  passphrases (pure)
 //! custody.rs       the order in which one takes the place of another
+//! device_key.rs    a key of the device's own, beside it;  header.rs which of a volume's keys it is (pure)
 //! ```
 //!
 //! What is remembered from run to run says which secret of the server opens which volume, and since when; with it a device that cannot
 //! reach its server knows that there is nothing to do.
 
 mod custody;
+mod device_key;
+mod header;
 mod luks;
 mod recovery_key;
 mod volume;
@@ -25,7 +28,10 @@ use fleet_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::luks::Volume;
+use self::{
+    device_key::{Change, Remembered},
+    luks::Volume,
+};
 use super::{
     action::{Action, Problem},
     device::Device,
@@ -39,6 +45,9 @@ pub(super) const VOLUME_UNCLEAR: Code = Code::new("disk.volume_unclear", Class::
 pub(super) const KEY_UNKNOWN: Code = Code::new("disk.key_unknown", Class::Conflict);
 /// What was deposited does not come back, or does not open the volume.
 pub(super) const KEY_UNPROVEN: Code = Code::new("disk.key_unproven", Class::Unavailable);
+
+/// The device has no TPM 2.0, no systemd-cryptenroll, or no volume of LUKS 2, so that it can have no key of its own.
+pub(super) const TPM_UNAVAILABLE: Code = Code::new("disk.tpm_unavailable", Class::Unavailable);
 
 /// The most volumes that are remembered.
 const MAX_VOLUMES: usize = 64;
@@ -58,6 +67,9 @@ struct KeptVolume {
     secret: EscrowedSecretId,
     /// Since when.
     since: Timestamp,
+    /// The key of the device's own, where it was given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device_key: Option<Remembered>,
 }
 
 /// What is done.
@@ -67,6 +79,10 @@ pub(super) enum Step {
     TakeOver(Volume),
     /// Another one takes its place.
     Replace(Volume),
+    /// The TPM opens it as well.
+    MakeDeviceKey(Volume),
+    /// The TPM opens it no more.
+    TakeAwayDeviceKey(Volume),
     /// It is no longer looked after.
     Forget(String),
 }
@@ -76,6 +92,10 @@ impl fmt::Display for Step {
         match self {
             Self::TakeOver(volume) => write!(f, "have the server keep a passphrase of {}", volume.path),
             Self::Replace(volume) => write!(f, "replace the passphrase of {} that the server keeps", volume.path),
+            Self::MakeDeviceKey(volume) => write!(f, "have the TPM open {}", volume.path),
+            Self::TakeAwayDeviceKey(volume) => {
+                write!(f, "take away the key by which the TPM opens {}", volume.path)
+            }
             Self::Forget(path) => write!(f, "leave the passphrases of {path} as they are from now on"),
         }
     }
@@ -99,11 +119,22 @@ impl Action for DiskEncryption {
             (None, None) => return Err(Problem::not_applicable("this device has no LUKS volume")),
         };
         let interval = Duration::from_secs(u64::from(params.interval_days) * 24 * 60 * 60);
-        Ok(match kept.get(&volume.uuid) {
-            None => vec![Step::TakeOver(volume)],
-            Some(before) if device.now().since(before.since) >= interval => vec![Step::Replace(volume)],
+        let before = kept.get(&volume.uuid);
+        let mut steps = match before {
+            None => vec![Step::TakeOver(volume.clone())],
+            Some(before) if device.now().since(before.since) >= interval => vec![Step::Replace(volume.clone())],
             Some(_) => Vec::new(),
-        })
+        };
+        let remembered = before.and_then(|before| before.device_key.as_ref());
+        match device_key::look(params.device_key, device, &volume, remembered).await {
+            Ok(None) => {}
+            Ok(Some(Change::Make)) => steps.push(Step::MakeDeviceKey(volume)),
+            Ok(Some(Change::TakeAway)) => steps.push(Step::TakeAwayDeviceKey(volume)),
+            // What the server keeps does not wait for a TPM.
+            Err(Problem::Failed { message, .. }) if !steps.is_empty() => device.warn(message).await,
+            Err(problem) => return Err(problem),
+        }
+        Ok(steps)
     }
 
     async fn act(params: &DiskEncryptionParams, device: &Device, step: &Step) -> Result<(), Problem> {
@@ -112,12 +143,38 @@ impl Action for DiskEncryption {
             Step::TakeOver(volume) | Step::Replace(volume) => {
                 let secret = custody::take(params, device, volume, matches!(step, Step::Replace(_))).await?;
                 let (path, since) = (volume.path.clone(), device.now());
+                let device_key = kept.get(&volume.uuid).and_then(|before| before.device_key.clone());
                 // A volume that was formatted anew has another UUID.
                 kept.retain(|_, before| before.path != path);
                 while kept.len() >= MAX_VOLUMES {
                     kept.pop_first();
                 }
-                kept.insert(volume.uuid.clone(), KeptVolume { path, secret, since });
+                let now = KeptVolume {
+                    path,
+                    secret,
+                    since,
+                    device_key,
+                };
+                kept.insert(volume.uuid.clone(), now);
+            }
+            Step::MakeDeviceKey(volume) | Step::TakeAwayDeviceKey(volume) => {
+                // Where the passphrase was not taken over, no run comes here.
+                let Some(before) = kept.get(&volume.uuid).map(|before| before.device_key.clone()) else {
+                    return Ok(());
+                };
+                let remember = |device_key| {
+                    if let Some(volume) = kept.get_mut(&volume.uuid) {
+                        volume.device_key = device_key;
+                    }
+                    device.remember(NAME, &kept)
+                };
+                return match (step, &before) {
+                    (Step::TakeAwayDeviceKey(_), Some(before)) => {
+                        device_key::take_away(device, volume, before, remember).await
+                    }
+                    (Step::TakeAwayDeviceKey(_), None) => Ok(()),
+                    _ => device_key::make(device, volume, before.as_ref(), remember).await,
+                };
             }
             Step::Forget(path) => kept.retain(|_, before| before.path != *path),
         }

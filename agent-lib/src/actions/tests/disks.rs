@@ -16,19 +16,19 @@ use super::{
     tool,
 };
 
-const INITIAL: &str = "correct horse: battery";
+pub(super) const INITIAL: &str = "correct horse: battery";
 /// Otherwise each key takes seconds.
 const QUICK: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
 /// The volume, on the device.
-const PATH: &str = "/srv/volume.img";
+pub(super) const PATH: &str = "/srv/volume.img";
 
 /// A device with an encrypted volume.
-struct Disk {
-    device: Scratch,
+pub(super) struct Disk {
+    pub(super) device: Scratch,
 }
 
 impl Disk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let device = Scratch::new().with(PATH, "").with_tools(&["lsblk"]);
         let file = fs::File::options().write(true).open(device.path(PATH)).unwrap();
         file.set_len(20 << 20).unwrap();
@@ -38,28 +38,30 @@ impl Disk {
         disk
     }
 
-    /// Its cryptsetup counts its calls, keeps its arguments, and is stopped before or after one of them.
-    fn with_faults(mut self) -> Self {
+    fn with_faults(self) -> Self {
         let real = tool("cryptsetup").expect("this machine has no cryptsetup: cargo xtask setup");
+        self.count("cryptsetup", &format!("{} \"$@\"", real.display()));
+        self
+    }
+
+    /// A program of it counts its calls, keeps its arguments, and is stopped before or after one of them.
+    pub(super) fn count(&self, program: &str, real: &str) {
         let script = r#"
             at="$(($(cat $ROOT/../faults/count 2>/dev/null || echo 0) + 1))"
             echo $at > $ROOT/../faults/count
             echo "$@" >> $ROOT/../faults/calls
             fault="$(cat $ROOT/../faults/fault 2>/dev/null)"
             if [ "$fault" = "before $at" ]; then exit 137; fi
-            REAL "$@"
+            REAL
             code=$?
             if [ "$fault" = "after $at" ]; then exit 137; fi
             exit $code"#;
         self.device.beside("faults");
-        self.device = self
-            .device
-            .with_fake("cryptsetup", &script.replace("REAL", real.to_str().unwrap()));
-        self
+        self.device.replace_by_fake(program, &script.replace("REAL", real));
     }
 
-    /// Its cryptsetup is stopped at a call, from here on; never where nothing is said.
-    fn stop_at(&self, fault: Option<(&str, usize)>) {
+    /// What it counts is stopped at a call, from here on; never where nothing is said.
+    pub(super) fn stop_at(&self, fault: Option<(&str, usize)>) {
         let text = fault.map(|(when, at)| format!("{when} {at}")).unwrap_or_default();
         let faults = self.device.beside("faults");
         fs::write(faults.join("fault"), text).unwrap();
@@ -67,13 +69,13 @@ impl Disk {
     }
 
     /// How often it was called since then.
-    fn calls(&self) -> usize {
+    pub(super) fn calls(&self) -> usize {
         let count = fs::read_to_string(self.device.beside("faults").join("count")).unwrap();
         count.trim().parse().unwrap()
     }
 
     /// Whether the machine's own cryptsetup succeeds, and what it says.
-    fn cryptsetup(&self, arguments: &[&str], input: &str) -> (bool, String) {
+    pub(super) fn cryptsetup(&self, arguments: &[&str], input: &str) -> (bool, String) {
         let mut child = Command::new(tool("cryptsetup").unwrap())
             .args(arguments)
             .args(["--batch-mode"])
@@ -88,7 +90,7 @@ impl Disk {
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     }
 
-    fn opens(&self, key: &str) -> bool {
+    pub(super) fn opens(&self, key: &str) -> bool {
         self.cryptsetup(&["open", "--test-passphrase"], key).0
     }
 
@@ -96,11 +98,13 @@ impl Disk {
         self.cryptsetup(&["luksUUID"], "").1.trim().to_owned()
     }
 
-    /// How many passphrases open it.
-    fn slots(&self) -> usize {
-        let header: Value =
-            serde_json::from_str(&self.cryptsetup(&["luksDump", "--dump-json-metadata"], "").1).unwrap();
-        header["keyslots"].as_object().unwrap().len()
+    /// How many keys open it.
+    pub(super) fn slots(&self) -> usize {
+        self.header()["keyslots"].as_object().unwrap().len()
+    }
+
+    pub(super) fn header(&self) -> Value {
+        serde_json::from_str(&self.cryptsetup(&["luksDump", "--dump-json-metadata"], "").1).unwrap()
     }
 
     /// What the server keeps, a line each, without the volume's name.
@@ -111,18 +115,18 @@ impl Disk {
     }
 
     /// The passphrase that the server says is in use.
-    fn current(&self) -> SecretText {
+    pub(super) fn current(&self) -> SecretText {
         let mut all = self.device.server.all().into_iter();
         let found = all.find(|(_, state)| *state == EscrowState::Current);
         found.expect("the server keeps none").0.secret
     }
 
-    async fn run(&self, params: &Value) -> Done {
+    pub(super) async fn run(&self, params: &Value) -> Done {
         self.device.run("disk.encryption", params).await
     }
 
     /// Applies it, and checks how that ended, what the server keeps then, and by how many passphrases the volume opens.
-    async fn check(&self, params: Value, expected: &'static str, kept: &[&str], slots: usize) {
+    pub(super) async fn check(&self, params: Value, expected: &'static str, kept: &[&str], slots: usize) {
         self.device.check("disk.encryption", params, expected).await;
         assert_eq!(self.kept(), kept);
         assert_eq!(self.slots(), slots);

@@ -1,6 +1,7 @@
 //! Actions against a scratch root, with the machine's own tools.
 
 mod accounts;
+mod device_keys;
 mod disks;
 mod escrow;
 mod faults;
@@ -31,6 +32,7 @@ use fleet_core::{
     protocol::{OfferBody, RunResult},
     work::{RunId, operations::actions::Presence},
 };
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -41,6 +43,7 @@ use self::escrow::Keeper;
 use super::{Actions, ActionsParts};
 use crate::{
     executor::{Executor, ExecutorConfig},
+    policy::Policy,
     runs::{Cancellation, Ending, OutputSink},
 };
 
@@ -53,6 +56,8 @@ pub(super) struct Scratch {
     random: Arc<SeededRandom>,
     /// The seed of the key that it is enrolled with.
     pub(super) key: Mutex<u64>,
+    /// Its policy file.
+    pub(super) policy: String,
 }
 
 /// What came of a run.
@@ -92,6 +97,7 @@ impl Scratch {
             clock: Arc::new(ManualClock::new(SystemClock.now())),
             random: Arc::new(SeededRandom::new(1)),
             key: Mutex::new(1),
+            policy: String::new(),
         };
         scratch
             .with(
@@ -242,6 +248,7 @@ impl Scratch {
         let parts = ActionsParts {
             executor: executor.clone(),
             own: vec!["/srv/agent".to_owned()],
+            policy: Arc::new(Policy::parse(&self.policy, "root", TimeZone::UTC).unwrap()),
             escrow: self.server.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),

@@ -47,7 +47,7 @@ async fn action(world: &World, name: &str, operation: &str, params: Value) -> Va
 }
 
 /// Accounts are made by root alone. Whoever runs the tests as somebody else does without, and is told.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
     if !is_root {

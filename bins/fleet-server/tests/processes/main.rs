@@ -5,6 +5,7 @@
 mod backup;
 mod crash;
 mod desired;
+mod escrow;
 mod install;
 mod life;
 #[allow(dead_code, reason = "the tests with nginx are in a file of their own")]

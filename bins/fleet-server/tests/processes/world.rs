@@ -199,16 +199,7 @@ impl World {
     /// Asks for an operation on the device; the run's id.
     pub(crate) async fn run_operation(&self, operation: &str, params: Value, timeout_seconds: u32) -> String {
         let body = json!({"operation": operation, "params": params, "targets": {"devices": [self.device]}, "timeout_seconds": timeout_seconds});
-        let response = self
-            .client
-            .post(self.url("/api/v1/batches"))
-            .bearer_auth(&self.token)
-            .json(&body)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
-        let batch: Value = response.json().await.unwrap();
+        let batch = self.create("/api/v1/batches", &body).await;
         let runs = self
             .get(&format!("/api/v1/runs?batch={}", batch["id"].as_str().unwrap()))
             .await;
@@ -217,10 +208,20 @@ impl World {
 
     /// Creates something; what was made.
     pub(crate) async fn create(&self, path: &str, body: &Value) -> Value {
-        let request = self.client.post(self.url(path)).bearer_auth(&self.token).json(body);
-        let response = request.send().await.unwrap();
+        let response = self.posting(path).json(body).send().await.unwrap();
         assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
         response.json().await.unwrap()
+    }
+
+    /// Asks for something that is answered, and makes nothing.
+    pub(crate) async fn ask_for(&self, path: &str) -> Value {
+        let response = self.posting(path).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+        response.json().await.unwrap()
+    }
+
+    fn posting(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.post(self.url(path)).bearer_auth(&self.token)
     }
 
     /// Deletes something.
@@ -314,14 +315,7 @@ impl World {
 
     /// Posts without a body.
     pub(crate) async fn post(&self, path: &str) -> u16 {
-        self.client
-            .post(self.url(path))
-            .bearer_auth(&self.token)
-            .send()
-            .await
-            .unwrap()
-            .status()
-            .as_u16()
+        self.posting(path).send().await.unwrap().status().as_u16()
     }
 
     /// The device as it is shown.

@@ -25,6 +25,24 @@ const INTERVAL_DAYS: u16 = 90;
 /// The longest passphrase that cryptsetup(8) reads from its standard input, in bytes.
 const MAX_KEY: usize = 512;
 
+/// A key by which a device opens a volume itself, beside the passphrase that the server keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKey {
+    /// None; one that this action has made before is taken away.
+    #[default]
+    None,
+    /// One that the device's TPM 2.0 gives out, as long as Secure Boot is as it was (PCR 7).
+    Tpm2,
+}
+
+impl DeviceKey {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
 /// The parameters of `disk.encryption`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -49,6 +67,9 @@ pub struct DiskEncryptionParams {
     /// After how many days the passphrase is replaced, 1 to 365.
     #[serde(default = "interval", skip_serializing_if = "is_interval")]
     pub interval_days: u16,
+    /// Whether the device opens it by itself as well: `none` when nobody says, or `tpm2`.
+    #[serde(default, skip_serializing_if = "DeviceKey::is_none")]
+    pub device_key: DeviceKey,
 }
 
 fn interval() -> u16 {
@@ -120,6 +141,14 @@ mod tests {
         check(json!({"volume": "/dev/../etc/shadow"}), false);
         check(json!({"interval_days": 0}), false);
         check(json!({"interval_days": 366}), false);
+    }
+
+    #[test]
+    fn a_device_has_a_key_of_its_own_when_it_is_asked_for() {
+        check(json!({"device_key": "tpm2"}), true);
+        check(json!({"device_key": "tpm"}), false);
+        let none = KIND.check_params(json!({"device_key": "none"}));
+        assert_eq!(none.unwrap(), json!({}));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `flatpak`: an application is installed for all users of a device from a remote, or it is not.
+//! `flatpak`: an application is installed from a remote, for all users of a device or for single ones, or it is not.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,24 @@ pub const NAME: &str = "flatpak";
 /// The remote that applications come from when nobody says.
 pub const REMOTE: &str = "flathub";
 
+/// Whose installation of Flatpak is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum FlatpakScope {
+    /// That of the device, which all of its users have.
+    #[default]
+    System,
+    /// Those of single users: of whoever is signed in to a desktop when it is installed, of all who have it when it is removed.
+    Users,
+}
+
+impl FlatpakScope {
+    fn is_system(&self) -> bool {
+        *self == Self::System
+    }
+}
+
 /// The parameters of `flatpak`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -31,7 +49,10 @@ pub struct FlatpakParams {
     pub dry_run: bool,
     /// Which application, such as `org.gimp.GIMP`.
     pub app_id: String,
-    /// The remote that it comes from, as the device calls it; `flathub` when nobody says.
+    /// For whom: `system` (all users of the device) when nobody says, or `users`.
+    #[serde(default, skip_serializing_if = "FlatpakScope::is_system")]
+    pub scope: FlatpakScope,
+    /// The remote that it comes from, as that installation calls it; `flathub` when nobody says.
     #[serde(default = "default_remote", skip_serializing_if = "is_default_remote")]
     pub remote: String,
     /// Whether updates are to leave it as it is.
@@ -122,12 +143,14 @@ mod tests {
         for remote in ["", "-y", "https://example.org", "a b"] {
             check(json!({"app_id": "org.gimp.GIMP", "remote": remote}), false);
         }
+        check(json!({"app_id": "org.gimp.GIMP", "scope": "users"}), true);
+        check(json!({"app_id": "org.gimp.GIMP", "scope": "ana"}), false);
         check(json!({"app_id": "org.gimp.GIMP", "surprise": 1}), false);
     }
 
     #[test]
-    fn the_usual_remote_is_left_out_of_the_normal_form() {
-        let params = json!({"app_id": "org.gimp.GIMP", "remote": "flathub"});
+    fn what_is_usual_is_left_out_of_the_normal_form() {
+        let params = json!({"app_id": "org.gimp.GIMP", "remote": "flathub", "scope": "system"});
         assert_eq!(KIND.check_params(params).unwrap(), json!({"app_id": "org.gimp.GIMP"}));
     }
 }
