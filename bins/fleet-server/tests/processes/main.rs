@@ -12,6 +12,7 @@ mod nginx;
 mod processes;
 mod race;
 mod races;
+mod rollouts;
 mod start;
 mod tls;
 mod update;
