@@ -19,7 +19,7 @@ use fleet_core::{
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 
-use crate::{clock::SimClock, coverage::Coverage, desired::KEPT, panics, trace::Trace, turns::Blackout};
+use crate::{clock::SimClock, coverage::Coverage, desired::KEPT, panics, plans::Times, trace::Trace, turns::Blackout};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,8 @@ pub enum Invariant {
     OnlyWhatWasLookedAt,
     /// What is tried again by itself does no harm when it is done twice, did not succeed on its device, and is tried as often as was asked.
     OnlyFailuresAgain,
+    /// A plan's time makes one batch at most, none before it and none that nobody wants; what is found late is missed or made up for as was asked.
+    PlansKeepTime,
     /// No run begins after its offer has ended.
     NoExpiredWork,
     /// The newest connection of a device counts, and its number is greater than all before.
@@ -72,7 +74,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AtMostOnce,
         Self::EveryRunEnds,
         Self::AcknowledgedIsStored,
@@ -85,6 +87,7 @@ impl Invariant {
         Self::NothingBeforeItsTurn,
         Self::OnlyWhatWasLookedAt,
         Self::OnlyFailuresAgain,
+        Self::PlansKeepTime,
         Self::NoExpiredWork,
         Self::NewerConnectionWins,
         Self::SpoolBounded,
@@ -141,6 +144,7 @@ pub struct Judge {
     pub violated: Notify,
     inner: Mutex<Inner>,
     blackouts: Mutex<Vec<Blackout>>,
+    times: Mutex<Times>,
 }
 
 #[derive(Default)]
@@ -177,6 +181,7 @@ impl Judge {
             violated: Notify::new(),
             inner: Mutex::default(),
             blackouts: Mutex::default(),
+            times: Mutex::default(),
         }
     }
 
@@ -228,8 +233,13 @@ impl Judge {
         self.blackouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The times of plans whose work was made.
+    pub fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the server's clock was set within this time.
-    fn clock_set_within(&self, time: Duration) -> bool {
+    pub fn clock_set_within(&self, time: Duration) -> bool {
         let now = self.clock.elapsed();
         self.inner().clock_set.is_some_and(|set| now - set <= time)
     }

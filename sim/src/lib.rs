@@ -40,6 +40,7 @@ mod looks;
 pub mod network;
 mod panics;
 mod people;
+pub mod plans;
 pub mod plant;
 mod reckoning;
 pub mod store;

@@ -10,7 +10,9 @@ use fleet_core::{
     protocol::{AgentFrame, Offer, Recorded, RunResult, ServerFrame, Welcome},
     store::{Evidence, Query},
     work::{
-        Batch, Run, RunId, State,
+        Batch, BatchId, Plan, Run, RunId, State,
+        batch::Cause,
+        plans::{PlanOccasion, PlanOutcome, PlanProgress},
         run::{Delivery, RunEvent},
     },
 };
@@ -82,6 +84,14 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
         }
         (Plant::SuccessTriedAgain, AgentFrame::Beat(_)) => {
             try_all_again(fleet);
+            Inbound::Pass
+        }
+        (Plant::PlanTimeTwice, AgentFrame::Beat(_)) => {
+            make_again(fleet);
+            Inbound::Pass
+        }
+        (Plant::PausedPlanGoesOn, AgentFrame::Beat(_)) => {
+            settle_paused(fleet);
             Inbound::Pass
         }
         (Plant::ResultCountedTwice, AgentFrame::Finished(finished)) => {
@@ -204,6 +214,56 @@ fn try_all_again(fleet: &Fleet) {
             true => Ok(()),
             false => tx.commit().await.map(drop),
         }
+    });
+    let _ = work.now_or_never();
+}
+
+/// The work of the last time of a plan is made once more.
+fn make_again(fleet: &Fleet) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let made = tx.list(&Query::<Batch>::all(), &PageRequest::default()).await?.items;
+        let Some(made) = made.into_iter().find(|batch| batch.cause == Cause::Schedule) else {
+            return Ok(());
+        };
+        let again = Batch {
+            id: BatchId::new(tx.now(), fleet.random()),
+            ..made.value
+        };
+        tx.create(&again)?;
+        DeviceEvent::new(None, DEVICE_OFFLINE, tx.now()).append_to(&mut tx)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
+}
+
+/// The times of a plan that is paused are met all the same.
+fn settle_paused(fleet: &Fleet) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let plans = tx.list(&Query::<Plan>::all(), &PageRequest::default()).await?.items;
+        let Some(plan) = plans.into_iter().find(|plan| !plan.enabled) else {
+            return Ok(());
+        };
+        let Some(before) = tx.get::<PlanProgress>(plan.id).await? else {
+            return Ok(());
+        };
+        let (mut after, now) = (before.value.clone(), tx.now());
+        let minute = Duration::from_secs(60);
+        let due_at = Timestamp::from_seconds(now.as_micros() / 60_000_000 * 60);
+        if due_at <= before.settled_at.plus(minute) {
+            return Ok(());
+        }
+        after.settled_at = due_at;
+        after.last = Some(PlanOccasion {
+            due_at,
+            at: now,
+            missed: 0,
+            outcome: PlanOutcome::Missed,
+        });
+        tx.update(&before, &after)?;
+        DeviceEvent::new(None, DEVICE_OFFLINE, now).append_to(&mut tx)?;
+        tx.commit().await.map(drop)
     });
     let _ = work.now_or_never();
 }

@@ -27,6 +27,7 @@ impl World {
         if self.door.fleet().is_none() {
             return;
         }
+        self.plan().await;
         if cancels {
             let recent = self.runs.len().min(6);
             let run = self.runs[self.runs.len() - 1 - (drawn as usize % recent)];

@@ -70,6 +70,12 @@ pub enum Plant {
     SuccessTriedAgain,
     /// The server lets go of a rollout all at once.
     WavesAtOnce,
+    /// The server makes the work of a plan's time a second time.
+    PlanTimeTwice,
+    /// The server settles times of plans that are paused.
+    PausedPlanGoesOn,
+    /// The server never looks whether a plan's time has come.
+    PlansNeverLooked,
     /// A server that is started again lets nobody in.
     ShutAfterRestart,
     /// The server panics at a result that it has not seen before.
@@ -120,6 +126,9 @@ impl Plant {
         (Self::EverythingWouldChange, &[Invariant::OnlyWhatWasLookedAt]),
         (Self::SuccessTriedAgain, &[Invariant::OnlyFailuresAgain]),
         (Self::WavesAtOnce, &[Invariant::NothingBeforeItsTurn]),
+        (Self::PlanTimeTwice, &[Invariant::PlansKeepTime]),
+        (Self::PausedPlanGoesOn, &[Invariant::PlansKeepTime]),
+        (Self::PlansNeverLooked, &[Invariant::PlansKeepTime]),
         (Self::ShutAfterRestart, &[Invariant::EverybodyComesBack]),
         (Self::PanicAtResult, &[Invariant::NobodyPanics]),
     ];

@@ -49,6 +49,7 @@ impl World {
             self.heal(Healing::Server).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+        self.plans_keep_time().await;
         self.nothing_is_held().await;
         self.nothing_is_kept().await;
         self.nothing_is_tried_again().await;
@@ -57,6 +58,7 @@ impl World {
         }
         // Whatever devices began by themselves is told of from now on like everything else.
         self.runs.extend(self.judge.own());
+        self.runs.extend(self.planned());
         self.runs.extend(self.promoted());
         self.runs.extend(self.attempts());
         self.everything_ends().await;
@@ -243,11 +245,10 @@ impl World {
         }
         self.looks_are_right(fleet).await?;
         self.attempts_are_right();
+        self.plans_are_right(fleet).await?;
+        let asked = self.batches + self.judge.times().batches().len() as u64;
         let system = Context::system("people");
-        for (action, least, most) in [
-            ("batch.create", self.batches, self.batches),
-            ("run.cancel", alone, requested),
-        ] {
+        for (action, least, most) in [("batch.create", asked, asked), ("run.cancel", alone, requested)] {
             let filter = AuditFilter {
                 action: Some(action.to_owned()),
                 ..AuditFilter::default()

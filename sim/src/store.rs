@@ -30,6 +30,7 @@ use crate::{
     clock::SimClock,
     dice::Dice,
     judge::{Invariant, Judge},
+    plans::{self, Planned},
     plant::Plant,
 };
 
@@ -116,13 +117,13 @@ impl SimStore {
     }
 
     /// The body of a document, as it is stored now.
-    fn stored<T: for<'de> Deserialize<'de>>(&self, key: Key) -> Option<T> {
+    pub(crate) fn stored<T: for<'de> Deserialize<'de>>(&self, key: Key) -> Option<T> {
         let read = async { self.inner.view().await?.get(&[key]).await };
         let doc = read.now_or_never()?.ok()?.pop()??;
         serde_json::from_slice(&doc.body).ok()
     }
 
-    fn stored_as<T: fleet_core::store::Entity>(&self, id: Uuid) -> Option<T> {
+    pub(crate) fn stored_as<T: fleet_core::store::Entity>(&self, id: Uuid) -> Option<T> {
         self.stored(Key { kind: T::KIND, id })
     }
 
@@ -157,6 +158,7 @@ impl SimStore {
                 batch.writes.iter().map(Write::key).collect::<Vec<_>>()
             )));
         }
+        seen.extend(plans::look(self, &self.judge, batch).into_iter().map(Seen::Planned));
         for write in &batch.writes {
             let Write::Put { key, body, .. } = write else { continue };
             if key.kind == Run::KIND {
@@ -196,6 +198,15 @@ impl SimStore {
             match seen {
                 Seen::TooEarly(why) => self.judge.violate(Invariant::NothingBeforeItsTurn, why),
                 Seen::OfBatch(batch, run, state) => self.count(batch, run, state),
+                Seen::Planned(Planned::Wrong(why)) => self.judge.violate(Invariant::PlansKeepTime, why),
+                Seen::Planned(Planned::Made(plan, due_at, batch)) => {
+                    let made = format_args!("plan {} makes its work of {due_at}", crate::judge::short(plan));
+                    self.judge.trace.say(made);
+                    if let Some(other) = self.judge.times().made(plan, due_at, batch) {
+                        let why = format!("{other} and {batch} were made for {due_at} of {plan}");
+                        self.judge.violate(Invariant::PlansKeepTime, why);
+                    }
+                }
                 Seen::Without(what) => self.judge.violate(Invariant::EveryChangeHasItsRow, what),
                 Seen::Run(run, Ok(path)) => {
                     for (from, to) in path {
@@ -263,6 +274,8 @@ enum Seen {
     /// A run of a batch came to be in this state.
     OfBatch(BatchId, RunId, State),
     TooEarly(String),
+    /// Something about a plan.
+    Planned(Planned),
 }
 
 #[async_trait]
@@ -319,6 +332,7 @@ impl Backend for SimStore {
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>> {
         match self.plant {
             Some(Plant::WorkSweepNeverRuns) if name == "work.sweep" => return Ok(None),
+            Some(Plant::PlansNeverLooked) if name == "work.plans" => return Ok(None),
             Some(Plant::PresenceSweepNeverRuns) if name == "devices.presence" => return Ok(None),
             Some(Plant::LeaseNeverLapses) => return self.inner.lease(name, holder, ttl * 100_000).await,
             _ => {}

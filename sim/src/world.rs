@@ -23,6 +23,7 @@ use crate::{
     judge::{Invariant, Judge, Violation},
     network::Link,
     panics,
+    plans::Planner,
     plant::Plant,
     store::SimStore,
     trace::Trace,
@@ -93,6 +94,8 @@ pub struct World {
     pub(crate) cancels: u64,
     /// Actions that people made.
     pub(crate) actions: u64,
+    /// What they do with plans.
+    pub(crate) planner: Planner,
     /// What ends by itself, and when.
     pub(crate) healing: BTreeMap<(Instant, u64), Healing>,
     /// Woken when a device is struck in the middle of a write, or at the beginning of a run.
@@ -159,6 +162,7 @@ impl World {
             asked: Vec::new(),
             cancels: 0,
             actions: 0,
+            planner: Planner::new(plan.seed),
             healing: BTreeMap::new(),
             struck: Arc::new(Notify::new()),
             folder,
