@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     attempts::not_to_be_tried_again, clock::SimClock, desired::KEPT, dice::Dice, doom::Doom, door::Door,
-    judge::Invariant, looks::not_looked_at, plant::Plant, turns::too_early,
+    judge::Invariant, looks::not_looked_at, plant::Plant, secrets::wrong_secret, turns::too_early,
 };
 
 /// The script of runs that go on for as long as they may.
@@ -166,6 +166,9 @@ impl Execute for SimExecutor {
         let judge = &self.door.judge;
         let stored = self.door.stored::<Run>(offer.run.uuid());
         judge.begins(self.device, self.boot, offer, stored.as_ref());
+        if let Some(why) = wrong_secret(offer) {
+            judge.violate(Invariant::SecretsKept, why);
+        }
         if let Some(why) = stored.as_ref().and_then(|run| too_early(&self.door, run)) {
             let why = format!("{} begins, and {why}", offer.run);
             judge.violate(Invariant::NothingBeforeItsTurn, why);

@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,10 @@ use fleet_core::{
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 
-use crate::{clock::SimClock, coverage::Coverage, desired::KEPT, panics, plans::Times, trace::Trace, turns::Blackout};
+use crate::{
+    clock::SimClock, coverage::Coverage, desired::KEPT, panics, plans::Times, secrets::is_work_of, trace::Trace,
+    turns::Blackout,
+};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +56,8 @@ pub enum Invariant {
     OnlyFailuresAgain,
     /// A plan's time makes one batch at most, none before it and none that nobody wants; what is found late is missed or made up for as was asked.
     PlansKeepTime,
+    /// Secrets reach the device that does the work and nobody else, stand nowhere in clear, and stay as long as something needs them.
+    SecretsKept,
     /// No run begins after its offer has ended.
     NoExpiredWork,
     /// The newest connection of a device counts, and its number is greater than all before.
@@ -74,7 +82,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AtMostOnce,
         Self::EveryRunEnds,
         Self::AcknowledgedIsStored,
@@ -88,6 +96,7 @@ impl Invariant {
         Self::OnlyWhatWasLookedAt,
         Self::OnlyFailuresAgain,
         Self::PlansKeepTime,
+        Self::SecretsKept,
         Self::NoExpiredWork,
         Self::NewerConnectionWins,
         Self::SpoolBounded,
@@ -145,6 +154,7 @@ pub struct Judge {
     inner: Mutex<Inner>,
     blackouts: Mutex<Vec<Blackout>>,
     times: Mutex<Times>,
+    secrets: AtomicBool,
 }
 
 #[derive(Default)]
@@ -182,6 +192,7 @@ impl Judge {
             inner: Mutex::default(),
             blackouts: Mutex::default(),
             times: Mutex::default(),
+            secrets: AtomicBool::new(false),
         }
     }
 
@@ -238,6 +249,16 @@ impl Judge {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Somebody gives a secret.
+    pub fn has_secrets(&self) {
+        self.secrets.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anybody has given one.
+    pub fn knows_secrets(&self) -> bool {
+        self.secrets.load(Ordering::Relaxed)
+    }
+
     /// Whether the server's clock was set within this time.
     pub fn clock_set_within(&self, time: Duration) -> bool {
         let now = self.clock.elapsed();
@@ -282,7 +303,7 @@ impl Judge {
                 }
                 self.inner().own.push(offer.run);
             }
-            Some(run) if run.device == device && run.operation == offer.kind && run.params.shown() == *offer.params => {
+            Some(run) if run.device == device && run.operation == offer.kind && is_work_of(run, offer) => {
                 if offer.expires_at > run.expires_at {
                     let why = format_args!("the offer of {} ends later than it does", offer.run);
                     self.violate(Invariant::NoExpiredWork, why);

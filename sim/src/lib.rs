@@ -43,6 +43,7 @@ mod people;
 pub mod plans;
 pub mod plant;
 mod reckoning;
+pub mod secrets;
 pub mod store;
 pub mod trace;
 mod turns;

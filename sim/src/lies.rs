@@ -7,13 +7,14 @@ use fleet_core::{
     access::Context,
     devices::{DEVICE_OFFLINE, DeviceEvent, DeviceId, DeviceSummary, Presence},
     kernel::{EntityId as _, PageRequest, Timestamp},
-    protocol::{AgentFrame, Offer, Recorded, RunResult, ServerFrame, Welcome},
+    protocol::{AgentFrame, Offer, OfferBody, Recorded, RunResult, ServerFrame, Welcome},
     store::{Evidence, Query},
     work::{
         Batch, BatchId, Plan, Run, RunId, State,
         batch::Cause,
         plans::{PlanOccasion, PlanOutcome, PlanProgress},
         run::{Delivery, RunEvent},
+        secrets::{MASK, OperationSecret},
     },
 };
 use futures::FutureExt as _;
@@ -84,6 +85,10 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
         }
         (Plant::SuccessTriedAgain, AgentFrame::Beat(_)) => {
             try_all_again(fleet);
+            Inbound::Pass
+        }
+        (Plant::SecretsGoEarly, AgentFrame::Beat(_)) => {
+            remove_secrets(fleet);
             Inbound::Pass
         }
         (Plant::PlanTimeTwice, AgentFrame::Beat(_)) => {
@@ -305,6 +310,19 @@ pub fn outbound(plant: Option<Plant>, fleet: &Fleet, now: Timestamp, frame: Serv
             body.expires_at = Timestamp::MAX;
             signed(fleet, body)
         }
+        (Some(Plant::SecretMasked), ServerFrame::Offer(offer)) => {
+            let mut body = offer.body;
+            for pointer in body.secrets.clone() {
+                if let Some(place) = body.params.pointer_mut(&pointer) {
+                    *place = MASK.into();
+                }
+            }
+            signed(fleet, body)
+        }
+        (Some(Plant::SecretWrittenDown), ServerFrame::Offer(offer)) => {
+            write_down(fleet, &offer.body);
+            vec![ServerFrame::Offer(offer)]
+        }
         (Some(Plant::WorkOfNobody), ServerFrame::Offer(offer)) => {
             let mut other = offer.body.clone();
             other.run = RunId::new(now, fleet.random());
@@ -322,6 +340,39 @@ pub fn outbound(plant: Option<Plant>, fleet: &Fleet, now: Timestamp, frame: Serv
         }
         (_, frame) => vec![frame],
     }
+}
+
+/// The parameters of an offer as a detail of an event.
+fn write_down(fleet: &Fleet, offer: &OfferBody) {
+    let context = Context::system("sim");
+    let params = offer.params.clone().into_value();
+    let params = &params;
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let event = DeviceEvent::new(Some(offer.device), DEVICE_OFFLINE, tx.now()).with("params", params.clone());
+        event.append_to(&mut tx)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
+}
+
+/// Secrets of work are removed.
+fn remove_secrets(fleet: &Fleet) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let secrets = tx
+            .list(&Query::<OperationSecret>::all(), &PageRequest::default())
+            .await?
+            .items;
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        for secret in &secrets {
+            tx.delete(secret);
+        }
+        DeviceEvent::new(None, DEVICE_OFFLINE, tx.now()).append_to(&mut tx)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
 }
 
 fn signed(fleet: &Fleet, body: fleet_core::protocol::OfferBody) -> Vec<ServerFrame> {

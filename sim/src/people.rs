@@ -64,6 +64,7 @@ impl World {
         };
         let timeout = dice.time(Duration::from_secs(5), Duration::from_secs(240)).as_secs() as u32;
         let expires = dice.time(Duration::from_secs(20), Duration::from_secs(600)).as_secs() as u32;
+        let params = self.with_secret(params);
         for _ in 0..burst {
             let request = self.work(&agents, operation, params.clone(), timeout.max(1), expires.max(1));
             self.ask_for(&agents, self.in_its_turn(request)).await;
@@ -83,7 +84,7 @@ impl World {
         self.ask_for(agents, request).await
     }
 
-    fn work(
+    pub(crate) fn work(
         &self,
         agents: &[usize],
         operation: &str,
@@ -101,7 +102,7 @@ impl World {
         }
     }
 
-    async fn ask_for(&mut self, agents: &[usize], request: BatchRequest) -> Vec<RunId> {
+    pub(crate) async fn ask_for(&mut self, agents: &[usize], request: BatchRequest) -> Vec<RunId> {
         let Some(fleet) = self.door.fleet() else {
             return Vec::new();
         };
@@ -120,6 +121,12 @@ impl World {
             let Ok(page) = fleet.runs().list(&context, &filter, &PageRequest::default()).await else {
                 continue;
             };
+            for said in [serde_json::to_string(&batch), serde_json::to_string(&page.items)]
+                .into_iter()
+                .flatten()
+            {
+                self.judge.check_told(None, &said);
+            }
             let runs: Vec<_> = page.items.iter().map(|run| run.id).collect();
             let names: Vec<_> = runs.iter().map(short).collect();
             self.judge.trace.say(format_args!(

@@ -76,6 +76,14 @@ pub enum Plant {
     PausedPlanGoesOn,
     /// The server never looks whether a plan's time has come.
     PlansNeverLooked,
+    /// Secrets are masked in offers, too.
+    SecretMasked,
+    /// The server writes secrets down as it hands them out.
+    SecretWrittenDown,
+    /// The server removes secrets that work still needs.
+    SecretsGoEarly,
+    /// The server never removes secrets.
+    SecretsStay,
     /// A server that is started again lets nobody in.
     ShutAfterRestart,
     /// The server panics at a result that it has not seen before.
@@ -129,6 +137,10 @@ impl Plant {
         (Self::PlanTimeTwice, &[Invariant::PlansKeepTime]),
         (Self::PausedPlanGoesOn, &[Invariant::PlansKeepTime]),
         (Self::PlansNeverLooked, &[Invariant::PlansKeepTime]),
+        (Self::SecretMasked, &[Invariant::SecretsKept]),
+        (Self::SecretWrittenDown, &[Invariant::SecretsKept]),
+        (Self::SecretsGoEarly, &[Invariant::SecretsKept]),
+        (Self::SecretsStay, &[Invariant::SecretsKept]),
         (Self::ShutAfterRestart, &[Invariant::EverybodyComesBack]),
         (Self::PanicAtResult, &[Invariant::NobodyPanics]),
     ];

@@ -73,6 +73,7 @@ impl World {
                 format_args!("the store cannot be read: {}", error.log()),
             );
         }
+        self.secrets_last().await;
         for agent in &self.agents {
             let (largest, bound) = (agent.disk.largest(), agent.limits.file_bytes);
             if largest > bound + SPOOL_SLACK {
@@ -185,7 +186,7 @@ impl World {
     }
 
     /// Waits for runs to end; the state of the last.
-    async fn wait(&self, runs: &[RunId], patience: Duration) -> Option<State> {
+    pub(crate) async fn wait(&self, runs: &[RunId], patience: Duration) -> Option<State> {
         let deadline = Instant::now() + patience;
         loop {
             let states: Option<Vec<State>> = runs

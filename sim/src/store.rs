@@ -32,6 +32,7 @@ use crate::{
     judge::{Invariant, Judge},
     plans::{self, Planned},
     plant::Plant,
+    secrets,
 };
 
 /// A backend with faults.
@@ -158,6 +159,11 @@ impl SimStore {
                 batch.writes.iter().map(Write::key).collect::<Vec<_>>()
             )));
         }
+        seen.extend(
+            secrets::look(self, &self.judge, batch)
+                .into_iter()
+                .map(Seen::SecretGone),
+        );
         seen.extend(plans::look(self, &self.judge, batch).into_iter().map(Seen::Planned));
         for write in &batch.writes {
             let Write::Put { key, body, .. } = write else { continue };
@@ -198,6 +204,7 @@ impl SimStore {
             match seen {
                 Seen::TooEarly(why) => self.judge.violate(Invariant::NothingBeforeItsTurn, why),
                 Seen::OfBatch(batch, run, state) => self.count(batch, run, state),
+                Seen::SecretGone(why) => self.judge.violate(Invariant::SecretsKept, why),
                 Seen::Planned(Planned::Wrong(why)) => self.judge.violate(Invariant::PlansKeepTime, why),
                 Seen::Planned(Planned::Made(plan, due_at, batch)) => {
                     let made = format_args!("plan {} makes its work of {due_at}", crate::judge::short(plan));
@@ -242,6 +249,15 @@ impl SimStore {
     }
 }
 
+/// What a commit writes.
+fn bodies(batch: &Batch) -> impl Iterator<Item = (Name, &[u8])> {
+    let documents = batch.writes.iter().filter_map(|write| match write {
+        Write::Put { key, body, .. } => Some((key.kind, body.as_ref())),
+        _ => None,
+    });
+    documents.chain(batch.rows.iter().map(|(lane, row)| (*lane, row.body.as_ref())))
+}
+
 /// The moves of a run that a commit has rows of, which lead from where it was to where it is; or why they do not.
 fn path(batch: &Batch, run: Uuid, from: State, to: State) -> std::result::Result<Vec<(State, State)>, String> {
     let rows = batch.rows.iter();
@@ -274,6 +290,8 @@ enum Seen {
     /// A run of a batch came to be in this state.
     OfBatch(BatchId, RunId, State),
     TooEarly(String),
+    /// A secret is gone too early.
+    SecretGone(String),
     /// Something about a plan.
     Planned(Planned),
 }
@@ -301,6 +319,9 @@ impl Backend for SimStore {
             let others = |(lane, _): &(Name, _)| *lane != RunEvent::LANE;
             batch.rows.retain(others);
         }
+        for (what, body) in bodies(&batch) {
+            self.judge.check_written(what, body);
+        }
         self.write(async {
             let seen = self.look(&batch);
             let committed = self.inner.commit(batch).await?;
@@ -313,6 +334,15 @@ impl Backend for SimStore {
     async fn ingest(&self, ingest: Ingest) -> Result<()> {
         if self.plant == Some(Plant::IngestForgotten) && self.dice.chance(500) {
             return Ok(());
+        }
+        let rows = ingest.rows.iter().map(|(lane, row)| (*lane, &row.body));
+        for (what, body) in ingest
+            .latest
+            .iter()
+            .map(|latest| (latest.key.kind, &latest.body))
+            .chain(rows)
+        {
+            self.judge.check_written(what, body);
         }
         self.write(self.inner.ingest(ingest)).await
     }
@@ -332,6 +362,7 @@ impl Backend for SimStore {
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>> {
         match self.plant {
             Some(Plant::WorkSweepNeverRuns) if name == "work.sweep" => return Ok(None),
+            Some(Plant::SecretsStay) if name == "work.secrets" => return Ok(None),
             Some(Plant::PlansNeverLooked) if name == "work.plans" => return Ok(None),
             Some(Plant::PresenceSweepNeverRuns) if name == "devices.presence" => return Ok(None),
             Some(Plant::LeaseNeverLapses) => return self.inner.lease(name, holder, ttl * 100_000).await,

@@ -25,6 +25,7 @@ use crate::{
     panics,
     plans::Planner,
     plant::Plant,
+    secrets::Secrets,
     store::SimStore,
     trace::Trace,
 };
@@ -96,6 +97,8 @@ pub struct World {
     pub(crate) actions: u64,
     /// What they do with plans.
     pub(crate) planner: Planner,
+    /// The secrets that they give.
+    pub(crate) secrets: Secrets,
     /// What ends by itself, and when.
     pub(crate) healing: BTreeMap<(Instant, u64), Healing>,
     /// Woken when a device is struck in the middle of a write, or at the beginning of a run.
@@ -163,6 +166,7 @@ impl World {
             cancels: 0,
             actions: 0,
             planner: Planner::new(plan.seed),
+            secrets: Secrets::new(plan.seed),
             healing: BTreeMap::new(),
             struck: Arc::new(Notify::new()),
             folder,
