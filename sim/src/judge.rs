@@ -17,14 +17,20 @@ use fleet_core::{
     kernel::{Clock as _, EntityId as _},
     protocol::{OfferBody, RunResult, ServerFrame},
     store::LaneQuery,
-    work::{Run, RunId, State, output::Chunk},
+    work::{BatchId, Run, RunId, State, output::Chunk},
 };
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 
 use crate::{
-    clock::SimClock, coverage::Coverage, desired::KEPT, panics, plans::Times, secrets::is_work_of, trace::Trace,
-    turns::Blackout,
+    clock::SimClock,
+    coverage::Coverage,
+    desired::KEPT,
+    panics,
+    plans::Times,
+    secrets::is_work_of,
+    trace::Trace,
+    turns::{Blackout, Terms},
 };
 
 /// What must hold.
@@ -58,6 +64,8 @@ pub enum Invariant {
     PlansKeepTime,
     /// Secrets reach the device that does the work and nobody else, stand nowhere in clear, and stay as long as something needs them.
     SecretsKept,
+    /// What devices begin by themselves heeds the windows that they know, and is caught up with after them.
+    WindowsHoldDevices,
     /// No run begins after its offer has ended.
     NoExpiredWork,
     /// The newest connection of a device counts, and its number is greater than all before.
@@ -82,7 +90,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AtMostOnce,
         Self::EveryRunEnds,
         Self::AcknowledgedIsStored,
@@ -97,6 +105,7 @@ impl Invariant {
         Self::OnlyFailuresAgain,
         Self::PlansKeepTime,
         Self::SecretsKept,
+        Self::WindowsHoldDevices,
         Self::NoExpiredWork,
         Self::NewerConnectionWins,
         Self::SpoolBounded,
@@ -155,6 +164,7 @@ pub struct Judge {
     blackouts: Mutex<Vec<Blackout>>,
     times: Mutex<Times>,
     secrets: AtomicBool,
+    terms: Mutex<BTreeMap<BatchId, Terms>>,
 }
 
 #[derive(Default)]
@@ -193,6 +203,7 @@ impl Judge {
             blackouts: Mutex::default(),
             times: Mutex::default(),
             secrets: AtomicBool::new(false),
+            terms: Mutex::default(),
         }
     }
 
@@ -247,6 +258,11 @@ impl Judge {
     /// The times of plans whose work was made.
     pub fn times(&self) -> MutexGuard<'_, Times> {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How what follows dry runs was asked to begin.
+    pub fn terms(&self) -> MutexGuard<'_, BTreeMap<BatchId, Terms>> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Somebody gives a secret.
@@ -381,6 +397,17 @@ impl Judge {
         let inner = self.inner();
         let mut under_way = inner.executions.values().flatten().filter(|it| it.ended.is_none());
         under_way.any(|it| !inner.crashes.contains_key(&(it.device, it.boot)))
+    }
+
+    /// Whether a device has done nothing else for so long, so that what begins now waited for nothing.
+    pub fn is_idle(&self, device: DeviceId, boot: u64, run: RunId, time: Duration) -> bool {
+        let now = self.clock.elapsed();
+        let inner = self.inner();
+        let others = inner.executions.iter().filter(|(other, _)| **other != run);
+        let mut here = others
+            .flat_map(|(_, all)| all)
+            .filter(|it| it.device == device && it.boot == boot);
+        here.all(|it| it.ended.is_some_and(|(ended, _)| now - ended > time))
     }
 
     /// Whether a beat of a device was taken within this time.

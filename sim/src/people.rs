@@ -11,6 +11,7 @@ use fleet_core::{
 use crate::{
     executor::{ENDLESS, SHORT},
     judge::short,
+    turns::Terms,
     world::World,
 };
 
@@ -139,6 +140,13 @@ impl World {
                 request.rollout.is_some(),
                 names.join(" ")
             ));
+            if request.dry_run_first {
+                let terms = Terms {
+                    start_at: request.start_at,
+                    in_waves: request.rollout.is_some(),
+                };
+                self.judge.terms().insert(batch.id, terms);
+            }
             self.batches += 1;
             self.asked.push(batch.id);
             self.runs.extend(&runs);

@@ -84,6 +84,10 @@ pub enum Plant {
     SecretsGoEarly,
     /// The server never removes secrets.
     SecretsStay,
+    /// Somebody has devices apply all that they keep, whatever the windows say.
+    WindowsUnheeded,
+    /// What follows a dry run is done for real at once.
+    PromotedAtOnce,
     /// A server that is started again lets nobody in.
     ShutAfterRestart,
     /// The server panics at a result that it has not seen before.
@@ -141,6 +145,8 @@ impl Plant {
         (Self::SecretWrittenDown, &[Invariant::SecretsKept]),
         (Self::SecretsGoEarly, &[Invariant::SecretsKept]),
         (Self::SecretsStay, &[Invariant::SecretsKept]),
+        (Self::WindowsUnheeded, &[Invariant::WindowsHoldDevices]),
+        (Self::PromotedAtOnce, &[Invariant::NothingBeforeItsTurn]),
         (Self::ShutAfterRestart, &[Invariant::EverybodyComesBack]),
         (Self::PanicAtResult, &[Invariant::NobodyPanics]),
     ];

@@ -51,6 +51,7 @@ impl World {
         }
         self.plans_keep_time().await;
         self.nothing_is_held().await;
+        self.everything_is_caught_up().await;
         self.nothing_is_kept().await;
         self.nothing_is_tried_again().await;
         if let Some(fleet) = self.door.fleet() {

@@ -97,6 +97,8 @@ pub struct World {
     pub(crate) actions: u64,
     /// What they do with plans.
     pub(crate) planner: Planner,
+    /// How what they want to look at first is to begin.
+    pub(crate) looks: Dice,
     /// The secrets that they give.
     pub(crate) secrets: Secrets,
     /// What ends by itself, and when.
@@ -166,6 +168,7 @@ impl World {
             cancels: 0,
             actions: 0,
             planner: Planner::new(plan.seed),
+            looks: Dice::new(plan.seed, "looks"),
             secrets: Secrets::new(plan.seed),
             healing: BTreeMap::new(),
             struck: Arc::new(Notify::new()),
