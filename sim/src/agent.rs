@@ -9,7 +9,7 @@ use std::{
 use fleet_agent_lib::{
     clock::ServerClock,
     collect::{CollectContext, Collectors},
-    desired::{Keeper, KeeperParts},
+    desired::{Keeper, KeeperParts, Requests},
     identity::Identity,
     journal::{Journal, JournalWriter, Limits, RecoveredRun},
     link::{Http, Preference},
@@ -231,6 +231,7 @@ impl Start {
         let executor = SimExecutor {
             device: parts.identity.device,
             boot: self.boot,
+            state: parts.state.clone(),
             seed: parts.seed,
             clock: self.clock.clone(),
             door: parts.door.clone(),
@@ -260,6 +261,16 @@ impl Start {
             clock.clone(),
             random.clone(),
         );
+        let requests: Arc<Requests> = Arc::default();
+        if parts.plant == Some(Plant::WindowsUnheeded) {
+            let requests = requests.clone();
+            keeping.spawn(async move {
+                loop {
+                    tokio::time::sleep(Duration::from_secs(20)).await;
+                    drop(requests.apply_all(true).await);
+                }
+            });
+        }
         let in_session = watch::Sender::new(false);
         let keeper = Keeper::new(KeeperParts {
             state: parts.state.clone(),
@@ -267,7 +278,7 @@ impl Start {
             runs: runs.clone(),
             clock: clock.clone(),
             random: random.clone(),
-            requests: Arc::default(),
+            requests: requests.clone(),
             zone: TimeZone::UTC,
             in_session: in_session.subscribe(),
         });

@@ -1,7 +1,7 @@
 //! Clocks of machines: all follow the simulated time, each is off by as much as it likes, and they are set.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ pub const BEGIN: Timestamp = Timestamp::from_seconds(1_800_000_000);
 pub struct SimClock {
     begun: Instant,
     off_micros: AtomicI64,
+    was_set: AtomicBool,
 }
 
 impl SimClock {
@@ -24,12 +25,19 @@ impl SimClock {
         Self {
             begun,
             off_micros: AtomicI64::new(off_seconds * 1_000_000),
+            was_set: AtomicBool::new(false),
         }
     }
 
     /// Somebody sets it.
     pub fn jump(&self, seconds: i64) {
+        self.was_set.store(true, Ordering::Relaxed);
         self.off_micros.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+    }
+
+    /// Whether it is right to within some seconds, and was so all the time.
+    pub fn is_right(&self) -> bool {
+        !self.was_set.load(Ordering::Relaxed) && self.off_seconds().abs() <= 10
     }
 
     /// How far it is off, in seconds.

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use fleet_core::{
     access::Context,
-    kernel::PageRequest,
-    work::desired::{
-        DesiredState, Manifest, Mode, NewRhythm, NewRhythmTimes, Source, Target,
-        actions::NewAction,
-        assignments::{AssignmentFilter, NewAssignment},
+    kernel::{Clock as _, PageRequest},
+    protocol::OfferBody,
+    work::{
+        desired::{
+            DesiredState, Manifest, Mode, NewRhythm, NewRhythmTimes, Source, Target,
+            actions::NewAction,
+            assignments::{AssignmentFilter, NewAssignment},
+        },
+        windows::{HeldWindow, Outside, WindowTimes},
     },
 };
 use tokio::time::Instant;
 
-use crate::{judge::Invariant, world::World};
+use crate::{executor::SimExecutor, judge::Invariant, turns::SLACK, world::World};
 
 /// How the scripts begin that devices keep up.
 pub const KEPT: &str = "keep ";
@@ -21,6 +25,30 @@ pub const KEPT: &str = "keep ";
 const EVERY: [u32; 3] = [60, 90, 240];
 /// How long a manifest may be under way to a device that is connected: a pass of the server, and a look of the device.
 const ARRIVES: Duration = Duration::from_secs(900);
+
+impl SimExecutor {
+    /// Why a window that this device knows holds what it begins by itself now, if one does. Only where the times of device and server are the
+    /// same, and nothing else was in the way between the decision and the beginning.
+    pub(crate) fn held_itself(&self, offer: &OfferBody) -> Option<String> {
+        let judge = &self.door.judge;
+        let is_free = judge.is_idle(self.device, self.boot, offer.run, SLACK);
+        if judge.clock_was_ever_set() || !self.clock.is_right() || !is_free {
+            return None;
+        }
+        let text = std::fs::read_to_string(self.state.join("manifest.json")).ok()?;
+        let manifest: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let windows: Vec<HeldWindow> = serde_json::from_value(manifest["windows"].clone()).ok()?;
+        let now = judge.clock.now();
+        windows.iter().find_map(|window| {
+            let WindowTimes::Once { starts_at, ends_at } = window.when else {
+                return None;
+            };
+            let lasts = starts_at.plus(SLACK) <= now && now.plus(SLACK) < ends_at;
+            (lasts && window.outside != Outside::Allow)
+                .then(|| format!("a blackout lasts until {ends_at}, and it is {now}"))
+        })
+    }
+}
 
 impl World {
     /// Assigns something to a device, or takes something back.
@@ -104,6 +132,35 @@ impl World {
                 self.violate(Invariant::ManifestsArrive, why);
             }
         }
+    }
+
+    /// Nothing waits for a window any more, and all that devices keep was looked at.
+    pub(crate) async fn everything_is_caught_up(&self) {
+        let deadline = Instant::now() + ARRIVES;
+        while let Some(late) = (0..self.agents.len()).find_map(|index| self.waits(index)) {
+            if Instant::now() >= deadline {
+                return self.violate(Invariant::WindowsHoldDevices, late);
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    /// What a device has not looked at yet, though nothing holds it.
+    fn waits(&self, index: usize) -> Option<String> {
+        if !self.is_told(index) {
+            return Some(format!("device {index} is not told"));
+        }
+        let file = |name| {
+            let text = std::fs::read_to_string(self.agents[index].state().join(name)).ok()?;
+            serde_json::from_str::<serde_json::Value>(&text).ok()
+        };
+        let (manifest, progress) = (file("manifest.json")?, file("manifest-progress.json")?);
+        let mut labels = manifest["groups"]
+            .as_array()?
+            .iter()
+            .filter_map(|group| group["label"].as_str());
+        let waiting = labels.find(|label| progress["groups"][label]["looked_at"].is_null())?;
+        Some(format!("device {index} never looked at {waiting}"))
     }
 
     fn manifest(&self, index: usize) -> Option<Manifest> {

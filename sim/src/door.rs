@@ -161,11 +161,12 @@ impl Door {
     }
 
     async fn answer(&self, fleet: &Fleet, router: Router, post: Post) -> Option<Reply> {
+        let device = device_of(&post);
         let (post_path, mut request) = (post.path.clone(), Request::post(&post.path));
         for (name, value) in &post.headers {
             request = request.header(*name, value);
         }
-        let exchange: Option<(DeviceId, Exchange)> = device_of(&post).zip(serde_json::from_slice(&post.body).ok());
+        let exchange: Option<(DeviceId, Exchange)> = device.zip(serde_json::from_slice(&post.body).ok());
         let late = exchange
             .as_ref()
             .and_then(|(device, exchange)| Some(exchange.epoch? < self.judge.epoch(*device)))
@@ -184,6 +185,9 @@ impl Door {
             self.judge
                 .trace
                 .say(format_args!("a request to {} is refused: {status}", post_path));
+        }
+        if let Ok(text) = std::str::from_utf8(&body) {
+            self.judge.check_told(device, text);
         }
         if let Some((device, _)) = exchange
             && let Ok(answer) = serde_json::from_slice::<ExchangeAnswer>(&body)
@@ -273,6 +277,7 @@ impl ServerSocket {
     /// What the server, or a lie in its name, says.
     fn say(&mut self, text: String) {
         let late = self.late.load(Ordering::Relaxed);
+        self.door.judge.check_told(Some(self.device.id), &text);
         // Most of what is said, and nothing to look into.
         if text.starts_with(BEAT) && !late {
             self.door.judge.beat_taken(self.device.id);

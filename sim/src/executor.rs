@@ -1,6 +1,6 @@
 //! Executes runs in simulated time: how long each takes, what it prints and how it ends follow from its id and the seed.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use fleet_agent_lib::runs::{Cancellation, Ending, Execute, OutputSink};
@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     attempts::not_to_be_tried_again, clock::SimClock, desired::KEPT, dice::Dice, doom::Doom, door::Door,
-    judge::Invariant, looks::not_looked_at, plant::Plant, turns::too_early,
+    judge::Invariant, looks::not_looked_at, plant::Plant, secrets::wrong_secret, turns::too_early,
 };
 
 /// The script of runs that go on for as long as they may.
@@ -33,6 +33,8 @@ pub struct SimExecutor {
     pub device: DeviceId,
     /// Which start of its agent.
     pub boot: u64,
+    /// Where its agent keeps its manifest.
+    pub state: PathBuf,
     /// The seed of the simulation.
     pub seed: u64,
     /// The device's own clock.
@@ -166,6 +168,9 @@ impl Execute for SimExecutor {
         let judge = &self.door.judge;
         let stored = self.door.stored::<Run>(offer.run.uuid());
         judge.begins(self.device, self.boot, offer, stored.as_ref());
+        if let Some(why) = wrong_secret(offer) {
+            judge.violate(Invariant::SecretsKept, why);
+        }
         if let Some(why) = stored.as_ref().and_then(|run| too_early(&self.door, run)) {
             let why = format!("{} begins, and {why}", offer.run);
             judge.violate(Invariant::NothingBeforeItsTurn, why);
@@ -173,6 +178,12 @@ impl Execute for SimExecutor {
         if let Some(why) = stored.as_ref().and_then(|run| not_to_be_tried_again(&self.door, run)) {
             let why = format!("{} begins, and {why}", offer.run);
             judge.violate(Invariant::OnlyFailuresAgain, why);
+        }
+        if offer.epoch == 0
+            && let Some(why) = self.held_itself(offer)
+        {
+            let why = format!("{} is begun by its device, and {why}", offer.run);
+            judge.violate(Invariant::WindowsHoldDevices, why);
         }
         if let Some(why) = stored.and_then(|run| not_looked_at(&self.door, &run)) {
             let why = format!("{} begins, and {why}", offer.run);

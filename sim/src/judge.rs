@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,12 +17,21 @@ use fleet_core::{
     kernel::{Clock as _, EntityId as _},
     protocol::{OfferBody, RunResult, ServerFrame},
     store::LaneQuery,
-    work::{Run, RunId, State, output::Chunk},
+    work::{BatchId, Run, RunId, State, output::Chunk},
 };
 use futures::FutureExt as _;
 use tokio::sync::Notify;
 
-use crate::{clock::SimClock, coverage::Coverage, desired::KEPT, panics, trace::Trace, turns::Blackout};
+use crate::{
+    clock::SimClock,
+    coverage::Coverage,
+    desired::KEPT,
+    panics,
+    plans::Times,
+    secrets::is_work_of,
+    trace::Trace,
+    turns::{Blackout, Terms},
+};
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +60,12 @@ pub enum Invariant {
     OnlyWhatWasLookedAt,
     /// What is tried again by itself does no harm when it is done twice, did not succeed on its device, and is tried as often as was asked.
     OnlyFailuresAgain,
+    /// A plan's time makes one batch at most, none before it and none that nobody wants; what is found late is missed or made up for as was asked.
+    PlansKeepTime,
+    /// Secrets reach the device that does the work and nobody else, stand nowhere in clear, and stay as long as something needs them.
+    SecretsKept,
+    /// What devices begin by themselves heeds the windows that they know, and is caught up with after them.
+    WindowsHoldDevices,
     /// No run begins after its offer has ended.
     NoExpiredWork,
     /// The newest connection of a device counts, and its number is greater than all before.
@@ -72,7 +90,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::AtMostOnce,
         Self::EveryRunEnds,
         Self::AcknowledgedIsStored,
@@ -85,6 +103,9 @@ impl Invariant {
         Self::NothingBeforeItsTurn,
         Self::OnlyWhatWasLookedAt,
         Self::OnlyFailuresAgain,
+        Self::PlansKeepTime,
+        Self::SecretsKept,
+        Self::WindowsHoldDevices,
         Self::NoExpiredWork,
         Self::NewerConnectionWins,
         Self::SpoolBounded,
@@ -141,6 +162,9 @@ pub struct Judge {
     pub violated: Notify,
     inner: Mutex<Inner>,
     blackouts: Mutex<Vec<Blackout>>,
+    times: Mutex<Times>,
+    secrets: AtomicBool,
+    terms: Mutex<BTreeMap<BatchId, Terms>>,
 }
 
 #[derive(Default)]
@@ -177,6 +201,9 @@ impl Judge {
             violated: Notify::new(),
             inner: Mutex::default(),
             blackouts: Mutex::default(),
+            times: Mutex::default(),
+            secrets: AtomicBool::new(false),
+            terms: Mutex::default(),
         }
     }
 
@@ -228,8 +255,28 @@ impl Judge {
         self.blackouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The times of plans whose work was made.
+    pub fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How what follows dry runs was asked to begin.
+    pub fn terms(&self) -> MutexGuard<'_, BTreeMap<BatchId, Terms>> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody gives a secret.
+    pub fn has_secrets(&self) {
+        self.secrets.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anybody has given one.
+    pub fn knows_secrets(&self) -> bool {
+        self.secrets.load(Ordering::Relaxed)
+    }
+
     /// Whether the server's clock was set within this time.
-    fn clock_set_within(&self, time: Duration) -> bool {
+    pub fn clock_set_within(&self, time: Duration) -> bool {
         let now = self.clock.elapsed();
         self.inner().clock_set.is_some_and(|set| now - set <= time)
     }
@@ -272,7 +319,7 @@ impl Judge {
                 }
                 self.inner().own.push(offer.run);
             }
-            Some(run) if run.device == device && run.operation == offer.kind && run.params.shown() == *offer.params => {
+            Some(run) if run.device == device && run.operation == offer.kind && is_work_of(run, offer) => {
                 if offer.expires_at > run.expires_at {
                     let why = format_args!("the offer of {} ends later than it does", offer.run);
                     self.violate(Invariant::NoExpiredWork, why);
@@ -350,6 +397,17 @@ impl Judge {
         let inner = self.inner();
         let mut under_way = inner.executions.values().flatten().filter(|it| it.ended.is_none());
         under_way.any(|it| !inner.crashes.contains_key(&(it.device, it.boot)))
+    }
+
+    /// Whether a device has done nothing else for so long, so that what begins now waited for nothing.
+    pub fn is_idle(&self, device: DeviceId, boot: u64, run: RunId, time: Duration) -> bool {
+        let now = self.clock.elapsed();
+        let inner = self.inner();
+        let others = inner.executions.iter().filter(|(other, _)| **other != run);
+        let mut here = others
+            .flat_map(|(_, all)| all)
+            .filter(|it| it.device == device && it.boot == boot);
+        here.all(|it| it.ended.is_some_and(|(ended, _)| now - ended > time))
     }
 
     /// Whether a beat of a device was taken within this time.

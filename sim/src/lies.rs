@@ -7,11 +7,14 @@ use fleet_core::{
     access::Context,
     devices::{DEVICE_OFFLINE, DeviceEvent, DeviceId, DeviceSummary, Presence},
     kernel::{EntityId as _, PageRequest, Timestamp},
-    protocol::{AgentFrame, Offer, Recorded, RunResult, ServerFrame, Welcome},
+    protocol::{AgentFrame, Offer, OfferBody, Recorded, RunResult, ServerFrame, Welcome},
     store::{Evidence, Query},
     work::{
-        Batch, Run, RunId, State,
+        Batch, BatchId, Plan, Run, RunId, State,
+        batch::Cause,
+        plans::{PlanOccasion, PlanOutcome, PlanProgress},
         run::{Delivery, RunEvent},
+        secrets::{MASK, OperationSecret},
     },
 };
 use futures::FutureExt as _;
@@ -82,6 +85,22 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
         }
         (Plant::SuccessTriedAgain, AgentFrame::Beat(_)) => {
             try_all_again(fleet);
+            Inbound::Pass
+        }
+        (Plant::PromotedAtOnce, AgentFrame::Beat(_)) => {
+            let_go(fleet, State::Scheduled, |batch| batch.promoted_from.is_some());
+            Inbound::Pass
+        }
+        (Plant::SecretsGoEarly, AgentFrame::Beat(_)) => {
+            remove_secrets(fleet);
+            Inbound::Pass
+        }
+        (Plant::PlanTimeTwice, AgentFrame::Beat(_)) => {
+            make_again(fleet);
+            Inbound::Pass
+        }
+        (Plant::PausedPlanGoesOn, AgentFrame::Beat(_)) => {
+            settle_paused(fleet);
             Inbound::Pass
         }
         (Plant::ResultCountedTwice, AgentFrame::Finished(finished)) => {
@@ -208,6 +227,56 @@ fn try_all_again(fleet: &Fleet) {
     let _ = work.now_or_never();
 }
 
+/// The work of the last time of a plan is made once more.
+fn make_again(fleet: &Fleet) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let made = tx.list(&Query::<Batch>::all(), &PageRequest::default()).await?.items;
+        let Some(made) = made.into_iter().find(|batch| batch.cause == Cause::Schedule) else {
+            return Ok(());
+        };
+        let again = Batch {
+            id: BatchId::new(tx.now(), fleet.random()),
+            ..made.value
+        };
+        tx.create(&again)?;
+        DeviceEvent::new(None, DEVICE_OFFLINE, tx.now()).append_to(&mut tx)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
+}
+
+/// The times of a plan that is paused are met all the same.
+fn settle_paused(fleet: &Fleet) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let plans = tx.list(&Query::<Plan>::all(), &PageRequest::default()).await?.items;
+        let Some(plan) = plans.into_iter().find(|plan| !plan.enabled) else {
+            return Ok(());
+        };
+        let Some(before) = tx.get::<PlanProgress>(plan.id).await? else {
+            return Ok(());
+        };
+        let (mut after, now) = (before.value.clone(), tx.now());
+        let minute = Duration::from_secs(60);
+        let due_at = Timestamp::from_seconds(now.as_micros() / 60_000_000 * 60);
+        if due_at <= before.settled_at.plus(minute) {
+            return Ok(());
+        }
+        after.settled_at = due_at;
+        after.last = Some(PlanOccasion {
+            due_at,
+            at: now,
+            missed: 0,
+            outcome: PlanOutcome::Missed,
+        });
+        tx.update(&before, &after)?;
+        DeviceEvent::new(None, DEVICE_OFFLINE, now).append_to(&mut tx)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
+}
+
 /// A run that has ended runs again.
 fn undo(fleet: &Fleet, run: RunId) {
     let context = Context::system("sim");
@@ -245,6 +314,19 @@ pub fn outbound(plant: Option<Plant>, fleet: &Fleet, now: Timestamp, frame: Serv
             body.expires_at = Timestamp::MAX;
             signed(fleet, body)
         }
+        (Some(Plant::SecretMasked), ServerFrame::Offer(offer)) => {
+            let mut body = offer.body;
+            for pointer in body.secrets.clone() {
+                if let Some(place) = body.params.pointer_mut(&pointer) {
+                    *place = MASK.into();
+                }
+            }
+            signed(fleet, body)
+        }
+        (Some(Plant::SecretWrittenDown), ServerFrame::Offer(offer)) => {
+            write_down(fleet, &offer.body);
+            vec![ServerFrame::Offer(offer)]
+        }
         (Some(Plant::WorkOfNobody), ServerFrame::Offer(offer)) => {
             let mut other = offer.body.clone();
             other.run = RunId::new(now, fleet.random());
@@ -262,6 +344,39 @@ pub fn outbound(plant: Option<Plant>, fleet: &Fleet, now: Timestamp, frame: Serv
         }
         (_, frame) => vec![frame],
     }
+}
+
+/// The parameters of an offer as a detail of an event.
+fn write_down(fleet: &Fleet, offer: &OfferBody) {
+    let context = Context::system("sim");
+    let params = offer.params.clone().into_value();
+    let params = &params;
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let event = DeviceEvent::new(Some(offer.device), DEVICE_OFFLINE, tx.now()).with("params", params.clone());
+        event.append_to(&mut tx)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
+}
+
+/// Secrets of work are removed.
+fn remove_secrets(fleet: &Fleet) {
+    let context = Context::system("sim");
+    let work = fleet.store().change(&context, Evidence::Observed, |mut tx| async move {
+        let secrets = tx
+            .list(&Query::<OperationSecret>::all(), &PageRequest::default())
+            .await?
+            .items;
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        for secret in &secrets {
+            tx.delete(secret);
+        }
+        DeviceEvent::new(None, DEVICE_OFFLINE, tx.now()).append_to(&mut tx)?;
+        tx.commit().await.map(drop)
+    });
+    let _ = work.now_or_never();
 }
 
 fn signed(fleet: &Fleet, body: fleet_core::protocol::OfferBody) -> Vec<ServerFrame> {

@@ -11,6 +11,7 @@ use fleet_core::{
 use crate::{
     executor::{ENDLESS, SHORT},
     judge::short,
+    turns::Terms,
     world::World,
 };
 
@@ -27,6 +28,7 @@ impl World {
         if self.door.fleet().is_none() {
             return;
         }
+        self.plan().await;
         if cancels {
             let recent = self.runs.len().min(6);
             let run = self.runs[self.runs.len() - 1 - (drawn as usize % recent)];
@@ -63,6 +65,7 @@ impl World {
         };
         let timeout = dice.time(Duration::from_secs(5), Duration::from_secs(240)).as_secs() as u32;
         let expires = dice.time(Duration::from_secs(20), Duration::from_secs(600)).as_secs() as u32;
+        let params = self.with_secret(params);
         for _ in 0..burst {
             let request = self.work(&agents, operation, params.clone(), timeout.max(1), expires.max(1));
             self.ask_for(&agents, self.in_its_turn(request)).await;
@@ -82,7 +85,7 @@ impl World {
         self.ask_for(agents, request).await
     }
 
-    fn work(
+    pub(crate) fn work(
         &self,
         agents: &[usize],
         operation: &str,
@@ -100,7 +103,7 @@ impl World {
         }
     }
 
-    async fn ask_for(&mut self, agents: &[usize], request: BatchRequest) -> Vec<RunId> {
+    pub(crate) async fn ask_for(&mut self, agents: &[usize], request: BatchRequest) -> Vec<RunId> {
         let Some(fleet) = self.door.fleet() else {
             return Vec::new();
         };
@@ -119,6 +122,12 @@ impl World {
             let Ok(page) = fleet.runs().list(&context, &filter, &PageRequest::default()).await else {
                 continue;
             };
+            for said in [serde_json::to_string(&batch), serde_json::to_string(&page.items)]
+                .into_iter()
+                .flatten()
+            {
+                self.judge.check_told(None, &said);
+            }
             let runs: Vec<_> = page.items.iter().map(|run| run.id).collect();
             let names: Vec<_> = runs.iter().map(short).collect();
             self.judge.trace.say(format_args!(
@@ -131,6 +140,13 @@ impl World {
                 request.rollout.is_some(),
                 names.join(" ")
             ));
+            if request.dry_run_first {
+                let terms = Terms {
+                    start_at: request.start_at,
+                    in_waves: request.rollout.is_some(),
+                };
+                self.judge.terms().insert(batch.id, terms);
+            }
             self.batches += 1;
             self.asked.push(batch.id);
             self.runs.extend(&runs);

@@ -70,6 +70,24 @@ pub enum Plant {
     SuccessTriedAgain,
     /// The server lets go of a rollout all at once.
     WavesAtOnce,
+    /// The server makes the work of a plan's time a second time.
+    PlanTimeTwice,
+    /// The server settles times of plans that are paused.
+    PausedPlanGoesOn,
+    /// The server never looks whether a plan's time has come.
+    PlansNeverLooked,
+    /// Secrets are masked in offers, too.
+    SecretMasked,
+    /// The server writes secrets down as it hands them out.
+    SecretWrittenDown,
+    /// The server removes secrets that work still needs.
+    SecretsGoEarly,
+    /// The server never removes secrets.
+    SecretsStay,
+    /// Somebody has devices apply all that they keep, whatever the windows say.
+    WindowsUnheeded,
+    /// What follows a dry run is done for real at once.
+    PromotedAtOnce,
     /// A server that is started again lets nobody in.
     ShutAfterRestart,
     /// The server panics at a result that it has not seen before.
@@ -120,6 +138,15 @@ impl Plant {
         (Self::EverythingWouldChange, &[Invariant::OnlyWhatWasLookedAt]),
         (Self::SuccessTriedAgain, &[Invariant::OnlyFailuresAgain]),
         (Self::WavesAtOnce, &[Invariant::NothingBeforeItsTurn]),
+        (Self::PlanTimeTwice, &[Invariant::PlansKeepTime]),
+        (Self::PausedPlanGoesOn, &[Invariant::PlansKeepTime]),
+        (Self::PlansNeverLooked, &[Invariant::PlansKeepTime]),
+        (Self::SecretMasked, &[Invariant::SecretsKept]),
+        (Self::SecretWrittenDown, &[Invariant::SecretsKept]),
+        (Self::SecretsGoEarly, &[Invariant::SecretsKept]),
+        (Self::SecretsStay, &[Invariant::SecretsKept]),
+        (Self::WindowsUnheeded, &[Invariant::WindowsHoldDevices]),
+        (Self::PromotedAtOnce, &[Invariant::NothingBeforeItsTurn]),
         (Self::ShutAfterRestart, &[Invariant::EverybodyComesBack]),
         (Self::PanicAtResult, &[Invariant::NobodyPanics]),
     ];

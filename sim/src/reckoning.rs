@@ -49,7 +49,9 @@ impl World {
             self.heal(Healing::Server).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+        self.plans_keep_time().await;
         self.nothing_is_held().await;
+        self.everything_is_caught_up().await;
         self.nothing_is_kept().await;
         self.nothing_is_tried_again().await;
         if let Some(fleet) = self.door.fleet() {
@@ -57,6 +59,7 @@ impl World {
         }
         // Whatever devices began by themselves is told of from now on like everything else.
         self.runs.extend(self.judge.own());
+        self.runs.extend(self.planned());
         self.runs.extend(self.promoted());
         self.runs.extend(self.attempts());
         self.everything_ends().await;
@@ -71,6 +74,7 @@ impl World {
                 format_args!("the store cannot be read: {}", error.log()),
             );
         }
+        self.secrets_last().await;
         for agent in &self.agents {
             let (largest, bound) = (agent.disk.largest(), agent.limits.file_bytes);
             if largest > bound + SPOOL_SLACK {
@@ -183,7 +187,7 @@ impl World {
     }
 
     /// Waits for runs to end; the state of the last.
-    async fn wait(&self, runs: &[RunId], patience: Duration) -> Option<State> {
+    pub(crate) async fn wait(&self, runs: &[RunId], patience: Duration) -> Option<State> {
         let deadline = Instant::now() + patience;
         loop {
             let states: Option<Vec<State>> = runs
@@ -243,11 +247,10 @@ impl World {
         }
         self.looks_are_right(fleet).await?;
         self.attempts_are_right();
+        self.plans_are_right(fleet).await?;
+        let asked = self.batches + self.judge.times().batches().len() as u64;
         let system = Context::system("people");
-        for (action, least, most) in [
-            ("batch.create", self.batches, self.batches),
-            ("run.cancel", alone, requested),
-        ] {
+        for (action, least, most) in [("batch.create", asked, asked), ("run.cancel", alone, requested)] {
             let filter = AuditFilter {
                 action: Some(action.to_owned()),
                 ..AuditFilter::default()

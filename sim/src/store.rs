@@ -30,7 +30,9 @@ use crate::{
     clock::SimClock,
     dice::Dice,
     judge::{Invariant, Judge},
+    plans::{self, Planned},
     plant::Plant,
+    secrets,
 };
 
 /// A backend with faults.
@@ -116,13 +118,13 @@ impl SimStore {
     }
 
     /// The body of a document, as it is stored now.
-    fn stored<T: for<'de> Deserialize<'de>>(&self, key: Key) -> Option<T> {
+    pub(crate) fn stored<T: for<'de> Deserialize<'de>>(&self, key: Key) -> Option<T> {
         let read = async { self.inner.view().await?.get(&[key]).await };
         let doc = read.now_or_never()?.ok()?.pop()??;
         serde_json::from_slice(&doc.body).ok()
     }
 
-    fn stored_as<T: fleet_core::store::Entity>(&self, id: Uuid) -> Option<T> {
+    pub(crate) fn stored_as<T: fleet_core::store::Entity>(&self, id: Uuid) -> Option<T> {
         self.stored(Key { kind: T::KIND, id })
     }
 
@@ -157,6 +159,12 @@ impl SimStore {
                 batch.writes.iter().map(Write::key).collect::<Vec<_>>()
             )));
         }
+        seen.extend(
+            secrets::look(self, &self.judge, batch)
+                .into_iter()
+                .map(Seen::SecretGone),
+        );
+        seen.extend(plans::look(self, &self.judge, batch).into_iter().map(Seen::Planned));
         for write in &batch.writes {
             let Write::Put { key, body, .. } = write else { continue };
             if key.kind == Run::KIND {
@@ -196,6 +204,16 @@ impl SimStore {
             match seen {
                 Seen::TooEarly(why) => self.judge.violate(Invariant::NothingBeforeItsTurn, why),
                 Seen::OfBatch(batch, run, state) => self.count(batch, run, state),
+                Seen::SecretGone(why) => self.judge.violate(Invariant::SecretsKept, why),
+                Seen::Planned(Planned::Wrong(why)) => self.judge.violate(Invariant::PlansKeepTime, why),
+                Seen::Planned(Planned::Made(plan, due_at, batch)) => {
+                    let made = format_args!("plan {} makes its work of {due_at}", crate::judge::short(plan));
+                    self.judge.trace.say(made);
+                    if let Some(other) = self.judge.times().made(plan, due_at, batch) {
+                        let why = format!("{other} and {batch} were made for {due_at} of {plan}");
+                        self.judge.violate(Invariant::PlansKeepTime, why);
+                    }
+                }
                 Seen::Without(what) => self.judge.violate(Invariant::EveryChangeHasItsRow, what),
                 Seen::Run(run, Ok(path)) => {
                     for (from, to) in path {
@@ -231,6 +249,15 @@ impl SimStore {
     }
 }
 
+/// What a commit writes.
+fn bodies(batch: &Batch) -> impl Iterator<Item = (Name, &[u8])> {
+    let documents = batch.writes.iter().filter_map(|write| match write {
+        Write::Put { key, body, .. } => Some((key.kind, body.as_ref())),
+        _ => None,
+    });
+    documents.chain(batch.rows.iter().map(|(lane, row)| (*lane, row.body.as_ref())))
+}
+
 /// The moves of a run that a commit has rows of, which lead from where it was to where it is; or why they do not.
 fn path(batch: &Batch, run: Uuid, from: State, to: State) -> std::result::Result<Vec<(State, State)>, String> {
     let rows = batch.rows.iter();
@@ -263,6 +290,10 @@ enum Seen {
     /// A run of a batch came to be in this state.
     OfBatch(BatchId, RunId, State),
     TooEarly(String),
+    /// A secret is gone too early.
+    SecretGone(String),
+    /// Something about a plan.
+    Planned(Planned),
 }
 
 #[async_trait]
@@ -288,6 +319,9 @@ impl Backend for SimStore {
             let others = |(lane, _): &(Name, _)| *lane != RunEvent::LANE;
             batch.rows.retain(others);
         }
+        for (what, body) in bodies(&batch) {
+            self.judge.check_written(what, body);
+        }
         self.write(async {
             let seen = self.look(&batch);
             let committed = self.inner.commit(batch).await?;
@@ -300,6 +334,15 @@ impl Backend for SimStore {
     async fn ingest(&self, ingest: Ingest) -> Result<()> {
         if self.plant == Some(Plant::IngestForgotten) && self.dice.chance(500) {
             return Ok(());
+        }
+        let rows = ingest.rows.iter().map(|(lane, row)| (*lane, &row.body));
+        for (what, body) in ingest
+            .latest
+            .iter()
+            .map(|latest| (latest.key.kind, &latest.body))
+            .chain(rows)
+        {
+            self.judge.check_written(what, body);
         }
         self.write(self.inner.ingest(ingest)).await
     }
@@ -319,6 +362,8 @@ impl Backend for SimStore {
     async fn lease(&self, name: &str, holder: Uuid, ttl: Duration) -> Result<Option<u64>> {
         match self.plant {
             Some(Plant::WorkSweepNeverRuns) if name == "work.sweep" => return Ok(None),
+            Some(Plant::SecretsStay) if name == "work.secrets" => return Ok(None),
+            Some(Plant::PlansNeverLooked) if name == "work.plans" => return Ok(None),
             Some(Plant::PresenceSweepNeverRuns) if name == "devices.presence" => return Ok(None),
             Some(Plant::LeaseNeverLapses) => return self.inner.lease(name, holder, ttl * 100_000).await,
             _ => {}

@@ -23,7 +23,7 @@ use crate::{door::Door, judge::Judge, world::World};
 /// How long people try to leave nothing behind that holds work.
 const TIDYING: Duration = Duration::from_secs(900);
 /// What a clock may be off, and a commit be under way.
-const SLACK: Duration = Duration::from_secs(15);
+pub const SLACK: Duration = Duration::from_secs(15);
 
 /// A blackout that people know to be there.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,15 @@ impl Blackout {
     }
 }
 
+/// How what follows a dry run was asked to begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Not before this time.
+    pub start_at: Option<Timestamp>,
+    /// From wave to wave.
+    pub in_waves: bool,
+}
+
 /// Somebody else than who asks for work.
 fn supervisor() -> Context {
     Context::system("supervisor").on_behalf_of(named_uuid("sim", "supervisor"))
@@ -51,14 +60,18 @@ impl World {
         let (dice, now) = (&self.people, self.judge.clock.now());
         let later = Some(now.plus(dice.time(Duration::from_secs(5), Duration::from_secs(180))));
         let drawn = dice.below(13);
-        let is_agreed = drawn == 2 || drawn == 3;
-        let is_in_waves = drawn == 4 || drawn == 5;
+        let is_looked_at = drawn >= 10 && request.operation == shell::NAME;
+        // What comes after a dry run begins in any of the other ways.
+        let also = |per_mille| is_looked_at && self.looks.chance(per_mille);
+        let is_agreed = drawn == 2 || drawn == 3 || also(200);
+        let is_in_waves = drawn == 4 || drawn == 5 || also(400);
         let is_tried_again = request.operation == refresh::NAME && !is_in_waves && dice.chance(400);
         BatchRequest {
-            start_at: later.filter(|_| drawn == 0 || (is_agreed && dice.chance(300))),
+            start_at: later.filter(|_| drawn == 0 || also(400) || (!is_looked_at && is_agreed && dice.chance(300))),
             ignore_windows: match drawn {
                 0 => dice.chance(300).then_some(true),
                 1 | 4 => Some(false),
+                _ if also(300) => Some(true),
                 _ => None,
             },
             spread_seconds: match drawn {
@@ -67,7 +80,7 @@ impl World {
             },
             approvals: is_agreed.then_some(1),
             rollout: is_in_waves.then(|| self.waves()),
-            dry_run_first: drawn >= 10 && request.operation == shell::NAME,
+            dry_run_first: is_looked_at,
             retry: is_tried_again.then(|| NewRetry {
                 attempts: 1 + dice.below(2) as u32,
                 delay_seconds: dice.below(40) as u32,
@@ -251,6 +264,12 @@ async fn give_up(fleet: &Fleet, all: bool) -> bool {
 pub fn too_early(door: &Door, run: &Run) -> Option<String> {
     let batch: Batch = door.stored(run.batch?.uuid())?;
     let looked: Option<Batch> = batch.promoted_from.and_then(|looked| door.stored(looked.uuid()));
+    let terms = batch
+        .promoted_from
+        .and_then(|looked| door.judge.terms().get(&looked).copied());
+    if terms.is_some_and(|terms| terms.in_waves && !batch.rolls_out) {
+        return Some(format!("{} was to go from wave to wave", batch.id));
+    }
     let asked = looked.and_then(|looked| looked.promotion?.approval);
     if let Some(approval) = batch.approval.or(asked) {
         let approval: Option<Approval> = door.stored(approval.uuid());
@@ -266,7 +285,8 @@ pub fn too_early(door: &Door, run: &Run) -> Option<String> {
         return None;
     }
     let now = door.judge.clock.now();
-    let start = batch.start_at.filter(|start| now.plus(SLACK) < *start)?;
+    let asked = terms.and_then(|terms| terms.start_at).or(batch.start_at);
+    let start = asked.filter(|start| now.plus(SLACK) < *start)?;
     Some(format!("{} begins at {start}, and it is {now}", batch.id))
 }
 

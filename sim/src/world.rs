@@ -23,7 +23,9 @@ use crate::{
     judge::{Invariant, Judge, Violation},
     network::Link,
     panics,
+    plans::Planner,
     plant::Plant,
+    secrets::Secrets,
     store::SimStore,
     trace::Trace,
 };
@@ -93,6 +95,12 @@ pub struct World {
     pub(crate) cancels: u64,
     /// Actions that people made.
     pub(crate) actions: u64,
+    /// What they do with plans.
+    pub(crate) planner: Planner,
+    /// How what they want to look at first is to begin.
+    pub(crate) looks: Dice,
+    /// The secrets that they give.
+    pub(crate) secrets: Secrets,
     /// What ends by itself, and when.
     pub(crate) healing: BTreeMap<(Instant, u64), Healing>,
     /// Woken when a device is struck in the middle of a write, or at the beginning of a run.
@@ -159,6 +167,9 @@ impl World {
             asked: Vec::new(),
             cancels: 0,
             actions: 0,
+            planner: Planner::new(plan.seed),
+            looks: Dice::new(plan.seed, "looks"),
+            secrets: Secrets::new(plan.seed),
             healing: BTreeMap::new(),
             struck: Arc::new(Notify::new()),
             folder,

@@ -13,6 +13,7 @@ mod nginx;
 mod processes;
 mod race;
 mod races;
+mod rollouts;
 mod start;
 mod tls;
 mod update;

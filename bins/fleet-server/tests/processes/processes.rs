@@ -137,8 +137,13 @@ fn agent(folder: &Path) -> Command {
 
 /// Enrols a device.
 pub(crate) async fn enrol(state: &Path, token: &str) {
+    enrol_as("crash-test", state, token).await;
+}
+
+/// Enrols a device of this name.
+pub(crate) async fn enrol_as(name: &str, state: &Path, token: &str) {
     let output = agent(state.parent().unwrap())
-        .args(["enrol", "--name", "crash-test", "--state"])
+        .args(["enrol", "--name", name, "--state"])
         .arg(state)
         .env("FLEET_TOKEN", token)
         .output()

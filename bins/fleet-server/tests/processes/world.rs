@@ -54,7 +54,7 @@ pub(crate) struct World {
     agent: Agent,
     agent_down: bool,
     client: reqwest::Client,
-    token: String,
+    pub(crate) token: String,
     device: String,
     /// The marker of each run that was acknowledged.
     markers: BTreeMap<usize, String>,
@@ -472,7 +472,7 @@ impl World {
         fleet.close().await.unwrap();
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.server.address)
     }
 
