@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
@@ -14,7 +14,8 @@ use fleet_core::{
     Fleet,
     devices::DeviceId,
     work::{
-        BatchId, RunFilter, RunId, RunView, State as RunState,
+        BatchId, BatchView, RunFilter, RunId, RunView, State as RunState,
+        batch::batch_id_for_key,
         output::{ChunkView, OutputWatch, Seen},
         run::RunEvent,
     },
@@ -25,7 +26,7 @@ use utoipa::IntoParams;
 
 use crate::{
     codes,
-    extract::{ETag, Json, List, PageParams, Path, Query},
+    extract::{ETag, IdempotencyKey, Json, List, PageParams, Path, Query},
     page_schema,
     problem::{ApiError, ApiResult},
     routes::NoParams,
@@ -120,6 +121,24 @@ pub(super) async fn cancel_run(
     Path(id): Path<RunId>,
 ) -> ApiResult<Json<RunView>> {
     Ok(Json(fleet.runs().cancel(&caller, id).await?))
+}
+
+/// Do once more what a run did, however it ended: a batch of one device, whose `retry_of` is the run's batch. As many have to agree as had to
+/// before. It takes the right to that operation, too.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/retry", operation_id = "retry_run", tag = "runs",
+    params(("id" = RunId, Path, description = "The run"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; kept for seven days")),
+    responses((status = 201, description = "The new batch", body = BatchView)),
+    extensions(("x-fleet-permission" = json!("runs:retry")), ("x-fleet-audit" = json!("batch.retry"))))]
+pub(super) async fn retry_run(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<RunId>,
+    key: Option<IdempotencyKey>,
+) -> ApiResult<(StatusCode, Json<BatchView>)> {
+    let route = format!("/api/v1/runs/{id}/retry");
+    let key = key.map(|key| batch_id_for_key(caller.actor(), &route, key.as_str()));
+    let batch = fleet.batches().retry_run(&caller, id, key).await?;
+    Ok((StatusCode::CREATED, Json(batch)))
 }
 
 /// List a run's output from its beginning.

@@ -9,7 +9,7 @@ use super::{
     with,
 };
 use crate::{
-    client::{DEVICE, Query, RUN, Result, id_of},
+    client::{DEVICE, Query, RUN, Result, id_of, new_key},
     output::{Column, Show},
 };
 
@@ -35,6 +35,12 @@ pub enum Command {
         /// All runs of this batch that have not ended.
         #[arg(long, value_name = "ID")]
         batch: Option<String>,
+    },
+    /// Do once more what a run did, in a batch of one device.
+    #[command(after_help = "Example:\n  fleet runs retry 5d0c6b7e9a41")]
+    Retry {
+        /// The run.
+        run: String,
     },
     /// How a run came from state to state.
     Events {
@@ -127,6 +133,17 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                     .done(&format!("asked to cancel {id}; it is {state}"), &run)?;
             }
             Ok(())
+        }
+        Command::Retry { run } => {
+            let id = id_of(&context.client, &RUN, &run).await?;
+            let path = ["runs", &id, "retry"];
+            let again = context.client.post(&path, &json!({}), Some(&new_key())).await?.body;
+            let batch = again["id"].as_str().unwrap_or("?").to_owned();
+            let words = match again["approval"].as_str() {
+                Some(approval) => format!("batch {batch} tries it again once approval {approval} is given"),
+                None => format!("batch {batch} tries it again"),
+            };
+            context.output.done(&words, &again)
         }
         Command::Events { run, paging } => {
             let id = id_of(&context.client, &RUN, &run).await?;

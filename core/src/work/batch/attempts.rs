@@ -171,6 +171,7 @@ impl BatchService<'_> {
             ignores_windows: before.ignores_windows,
             // Whoever had to agree agreed to the policy as well.
             approvals: 0,
+            agreed: before.approvals,
             dry_run_first: false,
             promotion: None,
             promoted_from: None,

@@ -32,7 +32,7 @@ pub(crate) use release::{LetIn, Release, WindowsSeen, release_due};
 pub(crate) use request::Order;
 pub use request::{BatchFilter, BatchRequest, BatchRetry, BatchView};
 pub use resolve::{NO_TARGETS, TOO_MANY_TARGETS};
-pub use retry::NOTHING_TO_RETRY;
+pub use retry::{NOTHING_TO_RETRY, RUN_NOT_ENDED, RUN_OF_ITS_DEVICE};
 pub use retry_policy::{NewRetry, RETRY_NOT_IDEMPOTENT, RetryPolicy};
 pub(crate) use rules::{MAX_APPROVALS, MAX_EXPIRY_SECONDS, check_rest};
 pub(crate) use service::existing;

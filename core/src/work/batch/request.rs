@@ -208,6 +208,8 @@ pub(crate) struct Order {
     pub(crate) ignores_windows: bool,
     /// How many others have to agree.
     pub(crate) approvals: u32,
+    /// How many agreed already, to what it comes from.
+    pub(crate) agreed: u32,
     /// Whether its dry run comes first.
     pub(crate) dry_run_first: bool,
     /// What it is to become, where it is a dry run that comes first.

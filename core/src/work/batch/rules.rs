@@ -125,6 +125,7 @@ pub(crate) fn check_rest(
         priority: request.priority,
         ignores_windows,
         approvals: wanted.max(approvals),
+        agreed: 0,
         dry_run_first: request.dry_run_first,
         promotion: None,
         promoted_from: None,

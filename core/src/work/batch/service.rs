@@ -459,6 +459,7 @@ pub(in crate::work) fn new_batch(
         start_at,
         rolls_out,
         approval: None,
+        approvals: order.approvals.max(order.agreed),
         retry_of: order.retry_of,
         attempt,
         retry: order.retry.clone(),

@@ -52,6 +52,7 @@ impl<'a> BatchService<'a> {
             ignores_windows: terms.ignores_windows,
             // Those who had to agree just did.
             approvals: 0,
+            agreed: terms.approvals,
             dry_run_first: false,
             promotion: None,
             promoted_from: Some(batch.id),
