@@ -11,6 +11,7 @@
 
 mod attempts;
 mod cancel;
+mod confirmation;
 mod expansion;
 mod model;
 mod release;
@@ -26,6 +27,8 @@ pub(crate) use attempts::retry_ended;
 pub use attempts::{BATCH_RETRY_SETTLE, NO_RETRY_PENDING};
 pub(in crate::work) use cancel::has_open_runs;
 pub(crate) use cancel::{cancel_batch, cancel_open, stop_runs, wake};
+pub(crate) use confirmation::Confirmation;
+pub use confirmation::NOT_CONFIRMED;
 pub(crate) use expansion::expand_stalled;
 pub use model::{Batch, BatchId, BatchTargets, Cause};
 pub(crate) use release::{LetIn, Release, WindowsSeen, release_due};

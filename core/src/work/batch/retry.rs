@@ -1,7 +1,7 @@
 //! Tries again what did not succeed: a batch of its own, with the same operation and parameters.
 
 use super::{
-    Batch, BatchId, BatchRetry, BatchService, BatchView, Cause, Targets, request::Order, rules::retried,
+    Batch, BatchId, BatchRetry, BatchService, BatchView, Cause, Confirmation, Targets, request::Order, rules::retried,
     service::existing,
 };
 use crate::{
@@ -127,6 +127,7 @@ impl BatchService<'_> {
             due: None,
             retry_of: Some(before.id),
             next_attempt: None,
+            confirmation: Confirmation::Inherited,
             digest,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{BatchRequest, Cause, MAX_TARGETS, Targets, request::Order};
+use super::{BatchRequest, Cause, Confirmation, MAX_TARGETS, Targets, request::Order};
 use crate::{
     devices::groups::{query::DeviceQuery, query_refused},
     kernel::{Error, Result, Timestamp, canonical},
@@ -136,6 +136,7 @@ pub(crate) fn check_rest(
         due: None,
         retry_of: None,
         next_attempt: None,
+        confirmation: Confirmation::Said(request.confirm_devices),
         digest: blake3::hash(&identity).to_hex().to_string(),
     })
 }

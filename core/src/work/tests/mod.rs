@@ -4,10 +4,12 @@ mod answers;
 mod approvals;
 mod attempts;
 mod batches;
+mod confirmations;
 mod deadlines;
 mod downloads;
 mod gates;
 mod heeding;
+mod lists;
 mod plans;
 mod priorities;
 mod promotions;
@@ -22,7 +24,11 @@ mod together;
 
 use std::time::Duration;
 
-use super::{BatchId, BatchRequest, BatchView, Run, RunId, RunView, State, batch::Targets, delivery::Pending};
+use super::{
+    BatchId, BatchRequest, BatchView, Run, RunId, RunView, State,
+    batch::{NOT_CONFIRMED, Targets},
+    delivery::Pending,
+};
 use crate::{
     devices::{DeviceId, testing::TestFleet},
     kernel::{PageRequest, Result, SigningKey, Timestamp},
@@ -56,12 +62,19 @@ impl Work {
         }
     }
 
+    /// Asks for work, and means all of its devices.
     async fn create(&self, request: &BatchRequest) -> Result<BatchView> {
-        self.test
-            .fleet
-            .batches()
-            .create(&self.test.admin(), request, None)
-            .await
+        let (batches, admin) = (self.test.fleet.batches(), self.test.admin());
+        match batches.create(&admin, request, None).await {
+            Err(refused) if refused.code() == NOT_CONFIRMED => {
+                let confirmed = BatchRequest {
+                    confirm_devices: refused.fields()[0].message.parse().ok(),
+                    ..request.clone()
+                };
+                batches.create(&admin, &confirmed, None).await
+            }
+            made => made,
+        }
     }
 
     /// Asks for one shell run and gives it back.
