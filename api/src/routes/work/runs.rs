@@ -13,11 +13,13 @@ use axum::{
 use fleet_core::{
     Fleet,
     devices::DeviceId,
+    kernel::Timestamp,
     work::{
         BatchId, BatchView, RunFilter, RunId, RunView, State as RunState,
         batch::batch_id_for_key,
+        desired::ActionId,
         output::{ChunkView, OutputWatch, Seen},
-        run::RunEvent,
+        run::{Period, RunEvent},
     },
 };
 use futures::{Stream, stream};
@@ -62,6 +64,16 @@ pub(super) struct RunParams {
     state: Vec<RunState>,
     /// Only of this kind of operation.
     operation: Option<String>,
+    /// Only those that devices began by themselves for this action.
+    action: Option<ActionId>,
+    /// Only those that were created from this time on.
+    from: Option<Timestamp>,
+    /// Only those that were created before this time.
+    to: Option<Timestamp>,
+    /// Only those that ended from this time on.
+    finished_from: Option<Timestamp>,
+    /// Only those that ended before this time.
+    finished_to: Option<Timestamp>,
     /// Whether to count all that match; costs time on long lists.
     #[param(default = false)]
     count: bool,
@@ -81,6 +93,11 @@ pub(super) async fn list_runs(
         batch,
         state,
         operation,
+        action,
+        from,
+        to,
+        finished_from,
+        finished_to,
         count,
     } = list.filter;
     let filter = RunFilter {
@@ -88,6 +105,12 @@ pub(super) async fn list_runs(
         batch,
         states: state,
         operation,
+        action,
+        created: Period { from, to },
+        finished: Period {
+            from: finished_from,
+            to: finished_to,
+        },
     };
     let page = fleet.runs().list(&caller, &filter, &list.page).await?;
     let total = if count {

@@ -9,7 +9,7 @@ use super::{
     with,
 };
 use crate::{
-    client::{DEVICE, Query, RUN, Result, id_of, new_key},
+    client::{ACTION, DEVICE, Query, RUN, Result, id_of, new_key},
     output::{Column, Show},
 };
 
@@ -17,7 +17,10 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List runs, newest first.
-    #[command(after_help = "Example:\n  fleet runs list --device web-1 --state failed --state lost")]
+    #[command(
+        after_help = "Example:\n  fleet runs list --device web-1 --state failed --state lost\n  \
+                            fleet runs list --action Motd --state failed --from 2026-12-01T00:00:00Z"
+    )]
     List(List),
     /// Show a run.
     Show {
@@ -66,6 +69,21 @@ pub struct List {
     /// Only of this kind of operation.
     #[arg(long)]
     operation: Option<String>,
+    /// Only what devices began by themselves for this action.
+    #[arg(long)]
+    action: Option<String>,
+    /// Only what was created from this time on (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Only what was created before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Only what ended from this time on (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    finished_from: Option<String>,
+    /// Only what ended before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    finished_to: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -106,6 +124,13 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                 query.push(("state", state));
             }
             with(&mut query, "operation", list.operation);
+            if let Some(action) = &list.action {
+                query.push(("action", id_of(&context.client, &ACTION, action).await?));
+            }
+            with(&mut query, "from", list.from);
+            with(&mut query, "to", list.to);
+            with(&mut query, "finished_from", list.finished_from);
+            with(&mut query, "finished_to", list.finished_to);
             context.list(&["runs"], query, list.paging, COLUMNS, "no runs").await
         }
         Command::Show { run } => {

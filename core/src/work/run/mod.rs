@@ -7,7 +7,7 @@ mod state;
 
 pub use model::{Delivery, Ending, Run, RunEvent, RunId, RunOrigin, RunView, StateCount};
 pub use priority::Priority;
-pub use service::{RUN_CANCEL, RUN_NOT_FOUND, RunCounts, RunFilter, RunService};
+pub use service::{Period, RUN_CANCEL, RUN_NOT_FOUND, RunCounts, RunFilter, RunService};
 pub use state::{EDGES, Edge, State, Step};
 
 pub(crate) use model::OUTPUT_LIMIT;
