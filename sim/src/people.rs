@@ -99,6 +99,7 @@ impl World {
             targets: Targets::devices(agents.iter().map(|index| self.agents[*index].device).collect()),
             timeout_seconds: Some(timeout),
             expires_in_seconds: Some(expires),
+            confirm_devices: Some(agents.len() as u64),
             ..BatchRequest::default()
         }
     }

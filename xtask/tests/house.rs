@@ -70,6 +70,7 @@ const TEST_IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("fleet-bench-dataset", &["fleet-storage-sqlite"]),
     ("fleet-server", &["fleet-storage-sqlite"]),
+    ("fleet", &["fleet-api"]),
     ("migrate-storage", &["fleet-bench-dataset"]),
 ];
 

@@ -16,6 +16,10 @@ use fleet_core::{
     store::{Entity, LaneRow, Touched},
     work::{
         Approval, Batch, RUNS_READ, Rollout, Run,
+        desired::{
+            ACTIONS_READ, ASSIGNMENTS_READ, ActionSet, Assignment, Definition, DesiredAction, Manifest,
+            manifest::ManifestEvent,
+        },
         plans::{PLANS_READ, Plan, PlanProgress},
         run::RunEvent,
         windows::{WINDOWS_READ, Window},
@@ -35,7 +39,7 @@ pub enum LiveItem {
 }
 
 /// Kinds that are resources of their own: their name in paths, and who may see them.
-const RESOURCES: [(&str, &str, Permission); 14] = [
+const RESOURCES: [(&str, &str, Permission); 19] = [
     (Device::KIND, "devices", DEVICES_READ),
     (DeviceSummary::KIND, "devices", DEVICES_READ),
     (DeviceGroup::KIND, "device-groups", GROUPS_READ),
@@ -47,15 +51,22 @@ const RESOURCES: [(&str, &str, Permission); 14] = [
     (Plan::KIND, "plans", PLANS_READ),
     (PlanProgress::KIND, "plans", PLANS_READ),
     (Window::KIND, "windows", WINDOWS_READ),
+    (DesiredAction::KIND, "actions", ACTIONS_READ),
+    (ActionSet::KIND, "action-sets", ACTIONS_READ),
+    (Definition::KIND, "definitions", ACTIONS_READ),
+    (Assignment::KIND, "assignments", ASSIGNMENTS_READ),
+    // Its id is that of its device.
+    (Manifest::KIND, "manifests", ASSIGNMENTS_READ),
     (User::KIND, "users", USERS_READ),
     (ApiKey::KIND, "keys", KEYS_READ),
     (StoredSetting::KIND, "settings", SETTINGS_READ),
 ];
 
 /// Lanes whose streams belong to a resource: its name in paths, that of the rows, and who may see them.
-const ROWS: [(&str, &str, &str, Permission); 2] = [
+const ROWS: [(&str, &str, &str, Permission); 3] = [
     (DeviceEvent::LANE, "devices", "events", DEVICES_READ),
     (RunEvent::LANE, "runs", "events", RUNS_READ),
+    (ManifestEvent::LANE, "manifests", "events", ASSIGNMENTS_READ),
 ];
 
 impl LiveItem {
@@ -209,9 +220,39 @@ mod tests {
     }
 
     #[test]
+    fn what_devices_shall_be_is_told_to_those_who_may_list_it() {
+        check(
+            &[
+                document("action", 2, false),
+                document("action_set", 1, false),
+                document("definition", 7, true),
+                document("assignment", 1, false),
+                document("assignment", 2, true),
+                document("manifest", 4, false),
+                rows("manifest_event", ID),
+            ],
+            &[
+                "actions:read: actions at Some(2)",
+                "actions:read: action-sets at Some(1)",
+                "actions:read: no definitions",
+                "assignments:read: assignments at Some(1)",
+                "assignments:read: no assignments",
+                "assignments:read: manifests at Some(4)",
+                "assignments:read: manifests events",
+            ],
+        );
+    }
+
+    #[test]
     fn inner_documents_are_not_told() {
         check(
-            &[document("package_set", 1, false), document("server_key", 1, false)],
+            &[
+                document("package_set", 1, false),
+                document("server_key", 1, false),
+                document("desired_change", 1, false),
+                document("manifest_content", 1, false),
+                rows("manifest_event", Uuid::nil()),
+            ],
             &[],
         );
     }

@@ -420,6 +420,8 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
         &json!({"states": ["cancelled"]}),
     );
     let again = walk.step("retry_batch", again).await.str("/id");
+    let again_alone = format!("/api/v1/runs/{}/retry", runs.str("/items/0/id"));
+    walk.step("retry_run", app.post(&again_alone).token(admin)).await;
     let stop = app.post(&format!("/api/v1/batches/{again}/cancel")).token(admin);
     walk.step("cancel_batch", stop).await;
 

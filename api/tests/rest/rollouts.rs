@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::support::App;
 
 fn in_waves(rollout: Value) -> Value {
-    json!({"operation": "shell", "params": {"script": "true"}, "targets": {"all": true}, "rollout": rollout})
+    json!({"operation": "shell", "params": {"script": "true"}, "targets": {"all": true}, "confirm_devices": 3, "rollout": rollout})
 }
 
 #[tokio::test]
@@ -73,7 +73,12 @@ async fn a_rollout_is_made_shown_held_let_go_on_and_given_up() {
     assert_eq!((listed("?open=true").await, listed("").await), (0, 1));
     assert_eq!(act("resume", json!({})).await.code(), "rollout.over");
 
-    let plain = json!({"operation": "shell", "params": {"script": "true"}, "targets": {"all": true}});
+    let mut plain = json!({"operation": "shell", "params": {"script": "true"}, "targets": {"all": true}});
+    let call = app.post("/api/v1/batches").token(&admin).body(&plain);
+    let refused = call.send().await;
+    refused.refused_at(409, "batch.not_confirmed", "/confirm_devices");
+    assert_eq!(refused.str("/errors/0/message"), "3");
+    plain["confirm_devices"] = json!(3);
     let plain = app
         .post("/api/v1/batches")
         .token(&admin)

@@ -201,6 +201,7 @@ impl Dataset {
             ignores_windows: true,
             rolls_out: n + 1 == self.size.batches,
             approval: approval.as_ref().map(|approval| approval.id),
+            approvals: approval.as_ref().map_or(0, |approval| approval.needed),
             retry_of: None,
             attempt: 1,
             retry: None,

@@ -71,6 +71,7 @@ impl Operator {
             "operation": "shell",
             "params": {"script": "uname -r"},
             "targets": {"devices": devices},
+            "confirm_devices": devices.len(),
         });
         let made = self.post("/api/v1/batches", &batch).await?;
         Ok(made["id"].as_str().context("a batch without id")?.to_owned())

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod coverage;
 mod fake;
 mod orders;
 mod outputs;

@@ -63,7 +63,7 @@ pub use plans::{Plan, PlanId, PlanService, PlanView};
 pub use rollouts::{Rollout, RolloutService, RolloutView};
 pub use run::{Priority, Run, RunCounts, RunFilter, RunId, RunService, RunView, State};
 pub use secrets::{GivenParams, StoredParams};
-pub use settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor};
+pub use settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor, CONFIRM_ABOVE};
 
 use crate::access::Permission;
 

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, Approval, Batch, RUNS_APPROVE, RUNS_CANCEL, RUNS_READ,
-    RUNS_RETRY, Run,
+    APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, Approval, Batch, CONFIRM_ABOVE, RUNS_APPROVE, RUNS_CANCEL,
+    RUNS_READ, RUNS_RETRY, Run,
     approvals::{APPROVAL_APPROVE, APPROVAL_REJECT},
     batch::{
         BATCH_CANCEL, BATCH_CREATE, BATCH_EXPAND, BATCH_RELEASE, BATCH_RETRY, BATCH_RETRY_SETTLE, BatchTargets,
@@ -147,6 +147,7 @@ pub fn module() -> Module {
             APPROVALS_NEEDED.definition(),
             APPROVAL_SECONDS.definition(),
             RUN_DAYS.definition(),
+            CONFIRM_ABOVE.definition(),
         ],
         operations: [shell::KIND, refresh::KIND, agent_update::KIND, sync::KIND]
             .into_iter()

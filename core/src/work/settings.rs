@@ -13,6 +13,18 @@ pub const APPROVALS_FOR: SettingKey<ApprovalsFor> = SettingKey::new(
     || ApprovalsFor::Nothing,
 );
 
+/// On how many devices risky work has to be confirmed.
+pub const CONFIRM_ABOVE: SettingKey<u32> = SettingKey::new(
+    "work.confirm_above",
+    "Risky work (kinds that can do anything to a device) on more devices than so many, or on all devices, is made only when whoever asks \
+     says on how many, 1 to 10,000.",
+    || 10,
+)
+.validated(|above| match (1..=10_000).contains(above) {
+    true => Ok(()),
+    false => Err("1 to 10,000".into()),
+});
+
 /// How many have to agree.
 pub const APPROVALS_NEEDED: SettingKey<u32> = SettingKey::new(
     "work.approvals_needed",

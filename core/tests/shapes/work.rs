@@ -157,6 +157,7 @@ fn batch() -> Batch {
         ignores_windows: true,
         rolls_out: true,
         approval: Some(id(25)),
+        approvals: 2,
         retry_of: Some(id(26)),
         attempt: 2,
         retry: Some(retry()),

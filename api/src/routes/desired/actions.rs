@@ -9,7 +9,10 @@ use fleet_core::{
     },
 };
 
-use super::{DeleteParams, NameParams};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::DeleteParams;
 use crate::{
     extract::{ETag, IfMatch, Json, List, PageParams, Path, Query},
     page_schema,
@@ -23,17 +26,34 @@ page_schema!(
     ActionView
 );
 
+/// Which actions.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub(super) struct ActionParams {
+    /// What the name begins with, without regard to case.
+    search: Option<String>,
+    /// Only of this kind of operation, such as `shell`.
+    operation: Option<String>,
+    /// Whether only those are wanted to which no assignment leads, neither to themselves nor to what holds them. Then a page may hold fewer than
+    /// its limit and not be the last.
+    #[param(default = false)]
+    unassigned: bool,
+}
+
 /// List actions, by name.
-#[utoipa::path(get, path = "/api/v1/actions", operation_id = "list_actions", tag = "actions", params(NameParams, PageParams),
+#[utoipa::path(get, path = "/api/v1/actions", operation_id = "list_actions", tag = "actions", params(ActionParams, PageParams),
     responses((status = 200, description = "A page of actions", body = ActionPage)),
     extensions(("x-fleet-permission" = json!("actions:read"))))]
 pub(super) async fn list_actions(
     State(fleet): State<Fleet>,
     Caller(caller): Caller,
-    list: List<NameParams>,
+    list: List<ActionParams>,
 ) -> ApiResult<Json<ActionPage>> {
     let filter = AuthoredFilter {
         name: list.filter.search,
+        operation: list.filter.operation,
+        unassigned: list.filter.unassigned,
     };
     Ok(Json(
         fleet

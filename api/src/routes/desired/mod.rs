@@ -19,6 +19,10 @@ use crate::{router::Routes, state::ApiState};
 struct NameParams {
     /// What the name begins with, without regard to case.
     search: Option<String>,
+    /// Whether only those are wanted to which no assignment leads, neither to themselves nor to what holds them. Then a page may hold fewer than
+    /// its limit and not be the last.
+    #[param(default = false)]
+    unassigned: bool,
 }
 
 /// How something is deleted.

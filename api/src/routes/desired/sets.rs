@@ -34,6 +34,8 @@ pub(super) async fn list_action_sets(
 ) -> ApiResult<Json<ActionSetPage>> {
     let filter = AuthoredFilter {
         name: list.filter.search,
+        unassigned: list.filter.unassigned,
+        operation: None,
     };
     Ok(Json(
         fleet

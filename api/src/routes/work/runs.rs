@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
@@ -13,10 +13,13 @@ use axum::{
 use fleet_core::{
     Fleet,
     devices::DeviceId,
+    kernel::Timestamp,
     work::{
-        BatchId, RunFilter, RunId, RunView, State as RunState,
+        BatchId, BatchView, RunFilter, RunId, RunView, State as RunState,
+        batch::batch_id_for_key,
+        desired::ActionId,
         output::{ChunkView, OutputWatch, Seen},
-        run::RunEvent,
+        run::{Period, RunEvent},
     },
 };
 use futures::{Stream, stream};
@@ -25,7 +28,7 @@ use utoipa::IntoParams;
 
 use crate::{
     codes,
-    extract::{ETag, Json, List, PageParams, Path, Query},
+    extract::{ETag, IdempotencyKey, Json, List, PageParams, Path, Query},
     page_schema,
     problem::{ApiError, ApiResult},
     routes::NoParams,
@@ -61,6 +64,16 @@ pub(super) struct RunParams {
     state: Vec<RunState>,
     /// Only of this kind of operation.
     operation: Option<String>,
+    /// Only those that devices began by themselves for this action.
+    action: Option<ActionId>,
+    /// Only those that were created from this time on.
+    from: Option<Timestamp>,
+    /// Only those that were created before this time.
+    to: Option<Timestamp>,
+    /// Only those that ended from this time on.
+    finished_from: Option<Timestamp>,
+    /// Only those that ended before this time.
+    finished_to: Option<Timestamp>,
     /// Whether to count all that match; costs time on long lists.
     #[param(default = false)]
     count: bool,
@@ -80,6 +93,11 @@ pub(super) async fn list_runs(
         batch,
         state,
         operation,
+        action,
+        from,
+        to,
+        finished_from,
+        finished_to,
         count,
     } = list.filter;
     let filter = RunFilter {
@@ -87,6 +105,12 @@ pub(super) async fn list_runs(
         batch,
         states: state,
         operation,
+        action,
+        created: Period { from, to },
+        finished: Period {
+            from: finished_from,
+            to: finished_to,
+        },
     };
     let page = fleet.runs().list(&caller, &filter, &list.page).await?;
     let total = if count {
@@ -120,6 +144,24 @@ pub(super) async fn cancel_run(
     Path(id): Path<RunId>,
 ) -> ApiResult<Json<RunView>> {
     Ok(Json(fleet.runs().cancel(&caller, id).await?))
+}
+
+/// Do once more what a run did, however it ended: a batch of one device, whose `retry_of` is the run's batch. As many have to agree as had to
+/// before. It takes the right to that operation, too.
+#[utoipa::path(post, path = "/api/v1/runs/{id}/retry", operation_id = "retry_run", tag = "runs",
+    params(("id" = RunId, Path, description = "The run"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; kept for seven days")),
+    responses((status = 201, description = "The new batch", body = BatchView)),
+    extensions(("x-fleet-permission" = json!("runs:retry")), ("x-fleet-audit" = json!("batch.retry"))))]
+pub(super) async fn retry_run(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<RunId>,
+    key: Option<IdempotencyKey>,
+) -> ApiResult<(StatusCode, Json<BatchView>)> {
+    let route = format!("/api/v1/runs/{id}/retry");
+    let key = key.map(|key| batch_id_for_key(caller.actor(), &route, key.as_str()));
+    let batch = fleet.batches().retry_run(&caller, id, key).await?;
+    Ok((StatusCode::CREATED, Json(batch)))
 }
 
 /// List a run's output from its beginning.

@@ -123,9 +123,14 @@ impl Failure {
     }
 
     /// The stable code.
-    #[cfg(test)]
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// What the server said of one member of the request.
+    pub fn about(&self, pointer: &str) -> Option<&str> {
+        let mut errors = self.problem.as_ref()?["errors"].as_array()?.iter();
+        errors.find(|error| error["pointer"] == pointer)?["message"].as_str()
     }
 
     /// Whether there is nothing to print.

@@ -1,4 +1,4 @@
-//! Desired state: actions, action sets, definitions, who has them, and what follows.
+//! Desired state: actions, action sets and definitions.
 
 use std::time::Duration;
 
@@ -7,9 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Paging, duration, run::object, with};
 use crate::{
-    client::{
-        ACTION, ACTION_SET, ASSIGNMENT, Client, DEFINITION, DEVICE, Failure, GROUP, Noun, Query, Result, USER, id_of,
-    },
+    client::{ACTION, ACTION_SET, Client, DEFINITION, Failure, Noun, Query, Result, id_of},
     output::{Column, Show},
 };
 
@@ -18,6 +16,12 @@ use crate::{
 pub enum Actions {
     /// List actions.
     List {
+        /// Only of this kind of operation.
+        #[arg(long)]
+        operation: Option<String>,
+        /// Only those to which no assignment leads, neither to themselves nor to what holds them.
+        #[arg(long)]
+        unassigned: bool,
         #[command(flatten)]
         paging: Paging,
     },
@@ -94,6 +98,9 @@ pub struct Rhythm {
 pub enum Containers {
     /// List them.
     List {
+        /// Only those to which no assignment leads, neither to themselves nor to what holds them.
+        #[arg(long)]
+        unassigned: bool,
         #[command(flatten)]
         paging: Paging,
     },
@@ -161,95 +168,6 @@ pub struct Delete {
     force: bool,
 }
 
-/// `fleet assign`
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  fleet assign --action Motd --to-group web
-  fleet assign --definition 'Web server' --to-group web --mode available
-  fleet assign --set Base --to-device web-1 --mode excluded")]
-pub struct Assign {
-    #[command(flatten)]
-    source: SourceName,
-    #[command(flatten)]
-    target: TargetName,
-    /// How.
-    #[arg(long, value_enum, default_value_t = Mode::Required)]
-    mode: Mode,
-    /// What comes first has the least.
-    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
-    order: i32,
-}
-
-/// What is assigned.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct SourceName {
-    /// An action.
-    #[arg(long)]
-    action: Option<String>,
-    /// An action set.
-    #[arg(long)]
-    set: Option<String>,
-    /// A definition.
-    #[arg(long)]
-    definition: Option<String>,
-}
-
-/// To whom.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct TargetName {
-    /// To a device.
-    #[arg(long)]
-    to_device: Option<String>,
-    /// To a device group.
-    #[arg(long)]
-    to_group: Option<String>,
-    /// To the devices of a user.
-    #[arg(long)]
-    to_user: Option<String>,
-}
-
-/// How something is assigned.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Mode {
-    /// It always applies.
-    Required,
-    /// It applies where it was chosen.
-    Available,
-    /// It does not apply.
-    Excluded,
-    /// It is taken away.
-    Uninstall,
-}
-
-/// `fleet assignments`
-#[derive(Debug, Subcommand)]
-pub enum Assignments {
-    /// List assignments.
-    List {
-        #[command(flatten)]
-        paging: Paging,
-    },
-    /// Take an assignment back.
-    Delete {
-        /// The assignment.
-        assignment: String,
-    },
-}
-
-/// `fleet why`
-#[derive(Debug, Args)]
-pub struct Why {
-    /// The device.
-    device: String,
-    /// Only this action, whatever comes of it.
-    action: Option<String>,
-    #[command(flatten)]
-    paging: Paging,
-}
-
 /// A sort of thing that is authored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
@@ -274,28 +192,19 @@ const CONTAINER_COLUMNS: &[Column] = &[
     Column::new("CHANGED", "/updated_at", Show::Ago),
     Column::new("DESCRIPTION", "/description", Show::Text),
 ];
-const ASSIGNMENT_COLUMNS: &[Column] = &[
-    Column::new("ID", "/id", Show::Id),
-    Column::new("WHAT", "/source_name", Show::Text),
-    Column::new("IS A", "/source/type", Show::Text),
-    Column::new("TO", "/target_name", Show::Text),
-    Column::new("IS A", "/target/type", Show::Text),
-    Column::new("MODE", "/mode", Show::Text),
-    Column::new("ORDER", "/order", Show::Text),
-];
-const WHY_COLUMNS: &[Column] = &[
-    Column::new("ACTION", "/name", Show::Text),
-    Column::new("OUTCOME", "/outcome", Show::Text),
-    Column::new("WHY", "/in_words", Show::Text),
-];
-
 /// Does what was asked for with actions.
 pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
     match command {
-        Actions::List { paging } => {
-            let none = "no actions";
+        Actions::List {
+            operation,
+            unassigned,
+            paging,
+        } => {
+            let mut query = Query::new();
+            with(&mut query, "operation", operation);
+            with(&mut query, "unassigned", unassigned.then_some(true));
             context
-                .list(&["actions"], Query::new(), paging, ACTION_COLUMNS, none)
+                .list(&["actions"], query, paging, ACTION_COLUMNS, "no actions")
                 .await
         }
         Actions::Show { action } => {
@@ -344,11 +253,11 @@ pub async fn containers(context: &mut Context, sort: Sort, command: Containers) 
         Sort::Definition => (&DEFINITION, "definitions"),
     };
     match command {
-        Containers::List { paging } => {
+        Containers::List { unassigned, paging } => {
+            let mut query = Query::new();
+            with(&mut query, "unassigned", unassigned.then_some(true));
             let none = "there are none";
-            context
-                .list(&[path], Query::new(), paging, CONTAINER_COLUMNS, none)
-                .await
+            context.list(&[path], query, paging, CONTAINER_COLUMNS, none).await
         }
         Containers::Show { name } => {
             let id = id_of(&context.client, noun, &name).await?;
@@ -370,79 +279,7 @@ pub async fn containers(context: &mut Context, sort: Sort, command: Containers) 
     }
 }
 
-/// Assigns.
-pub async fn assign(context: &mut Context, assign: Assign) -> Result<()> {
-    let source = match assign.source {
-        SourceName { action: Some(name), .. } => named(&context.client, "action", &ACTION, &name).await?,
-        SourceName { set: Some(name), .. } => named(&context.client, "action_set", &ACTION_SET, &name).await?,
-        SourceName { definition, .. } => {
-            let name = definition.unwrap_or_default();
-            named(&context.client, "definition", &DEFINITION, &name).await?
-        }
-    };
-    let target = match assign.target {
-        TargetName {
-            to_device: Some(name), ..
-        } => named(&context.client, "device", &DEVICE, &name).await?,
-        TargetName {
-            to_group: Some(name), ..
-        } => named(&context.client, "device_group", &GROUP, &name).await?,
-        TargetName { to_user, .. } => named(&context.client, "user", &USER, &to_user.unwrap_or_default()).await?,
-    };
-    let mode = match assign.mode {
-        Mode::Required => "required",
-        Mode::Available => "available",
-        Mode::Excluded => "excluded",
-        Mode::Uninstall => "uninstall",
-    };
-    let body = json!({"assignments": [{"source": source, "target": target, "mode": mode, "order": assign.order}]});
-    let made = context.client.post(&["assignments"], &body, None).await?.body;
-    let made = made.pointer("/items/0").unwrap_or(&made);
-    context.output.done(&format!("assigned as {mode}"), made)
-}
-
-/// Does what was asked for with assignments.
-pub async fn assignments(context: &mut Context, command: Assignments) -> Result<()> {
-    match command {
-        Assignments::List { paging } => {
-            let none = "nothing is assigned";
-            let path = ["assignments"];
-            context
-                .list(&path, Query::new(), paging, ASSIGNMENT_COLUMNS, none)
-                .await
-        }
-        Assignments::Delete { assignment } => {
-            let id = id_of(&context.client, &ASSIGNMENT, &assignment).await?;
-            context.client.delete(&["assignments", &id]).await?;
-            context
-                .output
-                .done_to(&format!("took assignment {assignment} back"), &id)
-        }
-    }
-}
-
-/// Shows what a device shall be.
-pub async fn manifest(context: &mut Context, device: &str) -> Result<()> {
-    let id = id_of(&context.client, &DEVICE, device).await?;
-    context.show(&["devices", &id, "manifest"]).await
-}
-
-/// Says why actions apply to a device or not.
-pub async fn why(context: &mut Context, why: Why) -> Result<()> {
-    let id = id_of(&context.client, &DEVICE, &why.device).await?;
-    let action = match &why.action {
-        Some(action) => Some(id_of(&context.client, &ACTION, action).await?),
-        None => None,
-    };
-    let mut query = Query::new();
-    with(&mut query, "action", action);
-    let none = "nothing is assigned to it";
-    context
-        .list(&["devices", &id, "why"], query, why.paging, WHY_COLUMNS, none)
-        .await
-}
-
-async fn named(client: &Client, kind: &str, noun: &Noun, name: &str) -> Result<Value> {
+pub(super) async fn named(client: &Client, kind: &str, noun: &Noun, name: &str) -> Result<Value> {
     Ok(json!({"type": kind, "id": id_of(client, noun, name).await?}))
 }
 

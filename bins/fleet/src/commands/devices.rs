@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Paging, pair, with};
+use super::{Context, Paging, device_state, pair, with};
 use crate::{
     client::{Client, DEVICE, Failure, GROUP, Query, Result, id_of},
     output::{Column, Show},
@@ -75,6 +75,15 @@ Examples:
         /// The part, such as `system` or `mounts`.
         section: Option<String>,
     },
+    /// Whom a device belongs to; gives it to users.
+    Owners(device_state::Owners),
+    /// What may be chosen on a device, and what was.
+    Available(device_state::Available),
+    /// Choose what is available on a device: from then on it applies.
+    #[command(after_help = "Example:\n  fleet devices select laptop-7 --definition 'Office programs'")]
+    Select(device_state::Selection),
+    /// Choose it no more.
+    Deselect(device_state::Selection),
     /// What happened to a device, newest first.
     Events {
         /// The device.
@@ -304,6 +313,10 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                 }
             }
         }
+        Command::Owners(owners) => device_state::owners(context, owners).await,
+        Command::Available(available) => device_state::available(context, available).await,
+        Command::Select(selection) => device_state::select(context, selection, true).await,
+        Command::Deselect(selection) => device_state::select(context, selection, false).await,
         Command::Events { device, paging } => {
             let id = id_of(&context.client, &DEVICE, &device).await?;
             let path = ["devices", &id, "events"];

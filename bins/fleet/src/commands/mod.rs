@@ -2,11 +2,14 @@
 
 mod agents;
 mod approvals;
+mod assignments;
 mod audit;
 mod auth;
 mod authorities;
 mod batches;
+mod confirm;
 mod desired;
+mod device_state;
 mod devices;
 mod dispatch_key;
 mod escrow;
@@ -154,17 +157,14 @@ enum Command {
     #[command(subcommand, visible_alias = "definition")]
     Definitions(desired::Containers),
     /// Assign an action, a set or a definition to devices, whose agents keep it from then on.
-    Assign(desired::Assign),
+    Assign(assignments::Assign),
     /// Assignments: what shall be where.
     #[command(subcommand, visible_alias = "assignment")]
-    Assignments(desired::Assignments),
+    Assignments(assignments::Assignments),
     /// What a device shall be.
-    Manifest {
-        /// The device.
-        device: String,
-    },
+    Manifest(device_state::Manifest),
     /// Why actions apply to a device, or do not.
-    Why(desired::Why),
+    Why(device_state::Why),
     /// Schedules: what a cron expression would do.
     #[command(subcommand, visible_alias = "schedules")]
     Schedule(schedule::Command),
@@ -266,10 +266,10 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Actions(command) => desired::actions(context, command).await,
         Command::ActionSets(command) => desired::containers(context, desired::Sort::Set, command).await,
         Command::Definitions(command) => desired::containers(context, desired::Sort::Definition, command).await,
-        Command::Assign(assign) => desired::assign(context, assign).await,
-        Command::Assignments(command) => desired::assignments(context, command).await,
-        Command::Manifest { device } => desired::manifest(context, &device).await,
-        Command::Why(why) => desired::why(context, why).await,
+        Command::Assign(assign) => assignments::assign(context, assign).await,
+        Command::Assignments(command) => assignments::assignments(context, command).await,
+        Command::Manifest(manifest) => device_state::manifest(context, manifest).await,
+        Command::Why(why) => device_state::why(context, why).await,
         Command::Schedule(command) => schedule::run(context, command).await,
         Command::Operations => status::operations(context).await,
         Command::Users(command) => users::run(context, command).await,

@@ -7,7 +7,9 @@ use fleet_core::work::Priority;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Context, Paging, duration,
+    Context, Paging,
+    confirm::Confirm,
+    duration,
     rollouts::Waves,
     run::{On, Retries, Script, object, priority},
 };
@@ -163,6 +165,8 @@ struct Options {
     waves_by_hand: bool,
     #[command(flatten)]
     retries: Retries,
+    #[command(flatten)]
+    confirm: Confirm,
 }
 
 const COLUMNS: &[Column] = &[
@@ -198,7 +202,10 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             }
             body.insert("name".into(), json!(create.name));
             body.insert("enabled".into(), json!(!create.disabled));
-            let plan = context.client.post(&["plans"], &Value::Object(body), None).await?.body;
+            let operation = operation_of(&body);
+            let send = async |body: &Value| context.client.post(&["plans"], body, None).await;
+            let made = create.options.confirm.send(Value::Object(body), &operation, send).await;
+            let plan = made?.body;
             let when = plan["in_words"].as_str().unwrap_or("only when it is started by hand");
             context
                 .output
@@ -232,7 +239,19 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             }
             let id = id_of(&context.client, &PLAN, &set.plan).await?;
             let words = format!("plan {} is changed", set.plan);
-            context.change(&["plans", &id], &Value::Object(change), &words).await
+            let path = ["plans", &id];
+            let found = context.client.get(&path, &[]).await?;
+            let operation = match change.contains_key("operation") {
+                true => operation_of(&change),
+                false => found.body["operation"].as_str().unwrap_or("?").to_owned(),
+            };
+            let send = async |body: &Value| context.client.patch(&path, body, found.etag.as_deref()).await;
+            let changed = set
+                .options
+                .confirm
+                .send(Value::Object(change), &operation, send)
+                .await?;
+            context.output.done(&words, &changed.body)
         }
         Command::Start { plan } => {
             let id = id_of(&context.client, &PLAN, &plan).await?;
@@ -249,6 +268,11 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             context.output.done_to(&format!("deleted plan {plan}"), &id)
         }
     }
+}
+
+fn operation_of(members: &Map<String, Value>) -> String {
+    let operation = members.get("operation").and_then(Value::as_str);
+    operation.unwrap_or("?").to_owned()
 }
 
 /// The members that were given.

@@ -20,7 +20,7 @@ use fleet_core::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{Context, duration, live, pair, promotions, rollouts::Waves, secret::SecretVariable};
+use super::{Context, confirm::Confirm, duration, live, pair, promotions, rollouts::Waves, secret::SecretVariable};
 use crate::{
     client::{Client, DEVICE, Failure, GROUP, Result, id_of, new_key},
     output::{Format, note},
@@ -84,6 +84,8 @@ pub struct How {
     by_hand: bool,
     #[command(flatten)]
     retries: Retries,
+    #[command(flatten)]
+    confirm: Confirm,
     /// Follow the output until all is done; this is the default for what begins at once.
     #[arg(long, conflicts_with = "no_wait")]
     wait: bool,
@@ -146,6 +148,7 @@ Examples:
 
 One word after `--` is a script for /bin/sh, with pipes and all; several words are a
 command with its arguments, each passed on as it is. Ctrl-C leaves; the work goes on.
+Risky work on many devices, or on all, asks for their number; --confirm N says it beforehand.
 The exit code is 6 when it failed on some device.")]
 pub struct Run {
     #[command(flatten)]
@@ -334,7 +337,9 @@ async fn ask(context: &mut Context, on: &On, how: &How, request: BatchRequest) -
     };
     let body = serde_json::to_value(&request).map_err(|error| Failure::usage(error.to_string()))?;
     // One key for all attempts: however often the request has to be sent, the work is done once.
-    let batch = context.client.post(&["batches"], &body, Some(&new_key())).await?.body;
+    let key = new_key();
+    let send = async |body: &Value| context.client.post(&["batches"], body, Some(&key)).await;
+    let batch = how.confirm.send(body, &request.operation, send).await?.body;
     let id = batch["id"]
         .as_str()
         .ok_or_else(|| Failure::unexpected("the new batch has no id"))?

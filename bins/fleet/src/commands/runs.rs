@@ -9,7 +9,7 @@ use super::{
     with,
 };
 use crate::{
-    client::{DEVICE, Query, RUN, Result, id_of},
+    client::{ACTION, DEVICE, Query, RUN, Result, id_of, new_key},
     output::{Column, Show},
 };
 
@@ -17,7 +17,10 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List runs, newest first.
-    #[command(after_help = "Example:\n  fleet runs list --device web-1 --state failed --state lost")]
+    #[command(
+        after_help = "Example:\n  fleet runs list --device web-1 --state failed --state lost\n  \
+                            fleet runs list --action Motd --state failed --from 2026-12-01T00:00:00Z"
+    )]
     List(List),
     /// Show a run.
     Show {
@@ -35,6 +38,12 @@ pub enum Command {
         /// All runs of this batch that have not ended.
         #[arg(long, value_name = "ID")]
         batch: Option<String>,
+    },
+    /// Do once more what a run did, in a batch of one device.
+    #[command(after_help = "Example:\n  fleet runs retry 5d0c6b7e9a41")]
+    Retry {
+        /// The run.
+        run: String,
     },
     /// How a run came from state to state.
     Events {
@@ -60,6 +69,21 @@ pub struct List {
     /// Only of this kind of operation.
     #[arg(long)]
     operation: Option<String>,
+    /// Only what devices began by themselves for this action.
+    #[arg(long)]
+    action: Option<String>,
+    /// Only what was created from this time on (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Only what was created before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Only what ended from this time on (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    finished_from: Option<String>,
+    /// Only what ended before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    finished_to: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -100,6 +124,13 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                 query.push(("state", state));
             }
             with(&mut query, "operation", list.operation);
+            if let Some(action) = &list.action {
+                query.push(("action", id_of(&context.client, &ACTION, action).await?));
+            }
+            with(&mut query, "from", list.from);
+            with(&mut query, "to", list.to);
+            with(&mut query, "finished_from", list.finished_from);
+            with(&mut query, "finished_to", list.finished_to);
             context.list(&["runs"], query, list.paging, COLUMNS, "no runs").await
         }
         Command::Show { run } => {
@@ -127,6 +158,17 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                     .done(&format!("asked to cancel {id}; it is {state}"), &run)?;
             }
             Ok(())
+        }
+        Command::Retry { run } => {
+            let id = id_of(&context.client, &RUN, &run).await?;
+            let path = ["runs", &id, "retry"];
+            let again = context.client.post(&path, &json!({}), Some(&new_key())).await?.body;
+            let batch = again["id"].as_str().unwrap_or("?").to_owned();
+            let words = match again["approval"].as_str() {
+                Some(approval) => format!("batch {batch} tries it again once approval {approval} is given"),
+                None => format!("batch {batch} tries it again"),
+            };
+            context.output.done(&words, &again)
         }
         Command::Events { run, paging } => {
             let id = id_of(&context.client, &RUN, &run).await?;

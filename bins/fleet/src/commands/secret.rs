@@ -132,6 +132,22 @@ fn terminal() -> Option<File> {
     terminal.ok().filter(|terminal| terminal.is_terminal())
 }
 
+/// What is typed after a question, shown as it is typed; nothing where there is no terminal.
+pub async fn line_from_terminal(question: &str) -> Result<Option<String>> {
+    let Some(mut terminal) = terminal() else {
+        return Ok(None);
+    };
+    write!(terminal, "{question}")?;
+    let typed = tokio::task::spawn_blocking(move || first_line(&terminal));
+    tokio::select! {
+        typed = typed => match typed {
+            Ok(line) => Ok(Some(line?)),
+            Err(_) => Err(Failure::silent(Exit::Failed)),
+        },
+        _ = tokio::signal::ctrl_c() => Err(Failure::silent(Exit::Interrupted)),
+    }
+}
+
 fn no_terminal() -> Failure {
     Failure::usage("there is no terminal to ask for the password; give --password-file FILE, or `-` for standard input")
 }

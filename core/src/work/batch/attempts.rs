@@ -2,7 +2,7 @@
 //! a batch of its own. Thus what a batch counts is what it was made with, and each attempt is stopped, agreed to and looked at by itself.
 
 use super::{
-    Batch, BatchId, BatchService, BatchView, Cause, Targets,
+    Batch, BatchId, BatchService, BatchView, Cause, Confirmation, Targets,
     cancel::has_open_runs,
     request::Order,
     retry::{NOTHING_TO_RETRY, ended_in},
@@ -171,6 +171,7 @@ impl BatchService<'_> {
             ignores_windows: before.ignores_windows,
             // Whoever had to agree agreed to the policy as well.
             approvals: 0,
+            agreed: before.approvals,
             dry_run_first: false,
             promotion: None,
             promoted_from: None,
@@ -184,6 +185,7 @@ impl BatchService<'_> {
                 after: before.id,
                 attempt: before.attempt.saturating_add(1),
             }),
+            confirmation: Confirmation::Inherited,
             digest: blake3::hash(&identity).to_hex().to_string(),
         };
         self.carry_out(context, kind, order, Some(before.id.of_next_attempt()))

@@ -11,6 +11,7 @@
 
 mod attempts;
 mod cancel;
+mod confirmation;
 mod expansion;
 mod model;
 mod release;
@@ -26,13 +27,15 @@ pub(crate) use attempts::retry_ended;
 pub use attempts::{BATCH_RETRY_SETTLE, NO_RETRY_PENDING};
 pub(in crate::work) use cancel::has_open_runs;
 pub(crate) use cancel::{cancel_batch, cancel_open, stop_runs, wake};
+pub(crate) use confirmation::Confirmation;
+pub use confirmation::NOT_CONFIRMED;
 pub(crate) use expansion::expand_stalled;
 pub use model::{Batch, BatchId, BatchTargets, Cause};
 pub(crate) use release::{LetIn, Release, WindowsSeen, release_due};
 pub(crate) use request::Order;
 pub use request::{BatchFilter, BatchRequest, BatchRetry, BatchView};
 pub use resolve::{NO_TARGETS, TOO_MANY_TARGETS};
-pub use retry::NOTHING_TO_RETRY;
+pub use retry::{NOTHING_TO_RETRY, RUN_NOT_ENDED, RUN_OF_ITS_DEVICE};
 pub use retry_policy::{NewRetry, RETRY_NOT_IDEMPOTENT, RetryPolicy};
 pub(crate) use rules::{MAX_APPROVALS, MAX_EXPIRY_SECONDS, check_rest};
 pub(crate) use service::existing;

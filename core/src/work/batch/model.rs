@@ -90,6 +90,8 @@ pub struct Batch {
     pub rolls_out: bool,
     /// Who has to agree before its runs may begin, if anybody has to.
     pub approval: Option<ApprovalId>,
+    /// How many had to agree to it, or to what it comes from: to try it again takes no fewer.
+    pub approvals: u32,
     /// The batch whose unsuccessful runs it tries again.
     pub retry_of: Option<BatchId>,
     /// Which attempt at its work it is; the first is 1.

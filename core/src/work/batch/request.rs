@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AskedTargets, Batch, BatchId, Cause, NewRetry, RetryPolicy, Targets, attempts::NextAttempt};
+use super::{AskedTargets, Batch, BatchId, Cause, Confirmation, NewRetry, RetryPolicy, Targets, attempts::NextAttempt};
 use crate::{
     access::Actor,
     kernel::Timestamp,
@@ -72,6 +72,11 @@ pub struct BatchRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub retry: Option<NewRetry>,
+    /// On how many devices it is to be done: then it is done on so many, or not at all. Risky work on many devices, or on all, is refused
+    /// without it; what the refusal says is the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub confirm_devices: Option<u64>,
 }
 
 fn is_zero(value: &u32) -> bool {
@@ -209,6 +214,8 @@ pub(crate) struct Order {
     pub(crate) ignores_windows: bool,
     /// How many others have to agree.
     pub(crate) approvals: u32,
+    /// How many agreed already, to what it comes from.
+    pub(crate) agreed: u32,
     /// Whether its dry run comes first.
     pub(crate) dry_run_first: bool,
     /// What it is to become, where it is a dry run that comes first.
@@ -227,6 +234,8 @@ pub(crate) struct Order {
     pub(crate) retry_of: Option<BatchId>,
     /// The attempt that it is, where a policy asked for it.
     pub(crate) next_attempt: Option<NextAttempt>,
+    /// Whether somebody says on how many devices it is done.
+    pub(crate) confirmation: Confirmation,
     /// What identifies the request.
     pub(crate) digest: String,
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{BatchRequest, Cause, MAX_TARGETS, Targets, request::Order};
+use super::{BatchRequest, Cause, Confirmation, MAX_TARGETS, Targets, request::Order};
 use crate::{
     devices::groups::{query::DeviceQuery, query_refused},
     kernel::{Error, Result, Timestamp, canonical},
@@ -125,6 +125,7 @@ pub(crate) fn check_rest(
         priority: request.priority,
         ignores_windows,
         approvals: wanted.max(approvals),
+        agreed: 0,
         dry_run_first: request.dry_run_first,
         promotion: None,
         promoted_from: None,
@@ -135,6 +136,7 @@ pub(crate) fn check_rest(
         due: None,
         retry_of: None,
         next_attempt: None,
+        confirmation: Confirmation::Said(request.confirm_devices),
         digest: blake3::hash(&identity).to_hex().to_string(),
     })
 }

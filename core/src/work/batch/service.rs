@@ -4,15 +4,16 @@ use uuid::Uuid;
 
 use super::{
     Batch, BatchFilter, BatchId, BatchRequest, BatchTargets, BatchView,
+    confirmation::check_confirmation,
     expansion::{Made, STEP, expand},
     model::{expiry, run_on},
     release::Release,
     request::Order,
-    resolve::resolve,
+    resolve::{NO_TARGETS, resolve},
     rules::{check_request, check_start},
 };
 use crate::{
-    access::{Action, Actor, Context},
+    access::{Action, Actor, Context, Scope},
     devices::{Device, DeviceId, device::DEVICE_PENDING, groups::DynamicGroups},
     kernel::{Class, Code, EntityId, Page, PageRequest, Result, Timestamp},
     link::DirectOffers,
@@ -28,7 +29,7 @@ use crate::{
         rollouts::{self, Rollouts},
         run::{Run, RunId, State, StateCount},
         secrets::Vault,
-        settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor},
+        settings::{APPROVAL_SECONDS, APPROVALS_FOR, APPROVALS_NEEDED, ApprovalsFor, CONFIRM_ABOVE},
     },
 };
 
@@ -149,6 +150,22 @@ impl<'a> BatchService<'a> {
         }
     }
 
+    /// Refuses an order that nobody confirmed, by the devices that it means now; it is not carried out yet.
+    pub(in crate::work) async fn require_confirmed(
+        &self,
+        reader: &mut Reader,
+        scope: &Scope,
+        kind: &OperationKind,
+        order: &Order,
+    ) -> Result<()> {
+        let devices = match resolve(reader, self.dynamic, scope, order).await {
+            Ok(devices) => devices.len(),
+            Err(error) if error.code() == NO_TARGETS => 0,
+            Err(error) => return Err(error),
+        };
+        check_confirmation(kind, order, (devices, self.settings.get(&CONFIRM_ABOVE)))
+    }
+
     pub(crate) async fn carry_out(
         &self,
         context: &Context,
@@ -261,6 +278,7 @@ impl<'a> BatchService<'a> {
                 let now = tx.now();
                 let start_at = check_start(order.start_at, now)?;
                 let meant = resolve(tx.reader(), self.dynamic, scope, order).await?;
+                check_confirmation(kind, order, (meant.len(), self.settings.get(&CONFIRM_ABOVE)))?;
                 let devices = tx.reader().get_many::<Device>(&meant).await?;
                 for (device_id, device) in meant.iter().zip(&devices) {
                     // What was only found, or named long ago, may be refused later, each device by its own run.
@@ -458,6 +476,7 @@ pub(in crate::work) fn new_batch(
         start_at,
         rolls_out,
         approval: None,
+        approvals: order.approvals.max(order.agreed),
         retry_of: order.retry_of,
         attempt,
         retry: order.retry.clone(),

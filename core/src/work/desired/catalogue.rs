@@ -186,6 +186,33 @@ impl Catalogue {
         Ok(loaded)
     }
 
+    /// What an assignment leads to: what is assigned, and what that holds.
+    pub fn assigned(&self) -> BTreeSet<Source> {
+        let assigned = self
+            .world
+            .assignments
+            .values()
+            .flatten()
+            .map(|assigned| assigned.source);
+        let mut reached: BTreeSet<Source> = assigned.collect();
+        for source in reached.clone() {
+            if let Source::Definition(id) = source {
+                let members = self.world.definitions.get(&id).into_iter().flatten();
+                reached.extend(members.map(|member| match member {
+                    Member::Action(action) => Source::Action(*action),
+                    Member::ActionSet(set) => Source::ActionSet(*set),
+                }));
+            }
+        }
+        for source in reached.clone() {
+            if let Source::ActionSet(id) = source {
+                let members = self.world.sets.get(&id).into_iter().flatten();
+                reached.extend(members.map(|action| Source::Action(*action)));
+            }
+        }
+        reached
+    }
+
     /// The targets to whom something is assigned that reach a device.
     fn reaching(&self, device: DeviceId, groups: &BTreeSet<DeviceGroupId>, owners: &BTreeSet<UserId>) -> Vec<Target> {
         let groups = groups.iter().map(|group| Target::DeviceGroup(*group));

@@ -75,6 +75,10 @@ pub struct NewPlan {
     /// What is done about times that passed while nobody looked; nothing when left out.
     #[serde(default)]
     pub missed: NewMissedRuns,
+    /// How many devices it means now: risky work on many devices, or on all, is refused without it. Its times are not asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub confirm_devices: Option<u64>,
 }
 
 fn yes() -> bool {
@@ -133,4 +137,6 @@ pub struct PlanChange {
     pub schedule: Option<Option<NewSchedule>>,
     /// What is done about times that passed while nobody looked.
     pub missed: Option<NewMissedRuns>,
+    /// How many devices it means now, where it becomes other work or work on others: as when it is made.
+    pub confirm_devices: Option<u64>,
 }

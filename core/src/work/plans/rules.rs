@@ -10,7 +10,7 @@ use crate::{
     store::{Tx, Versioned},
     work::{
         GivenParams, OperationKind, Operations,
-        batch::{BatchId, BatchRequest, Cause, MAX_EXPIRY_SECONDS, NewRetry, Order, Targets, check_rest},
+        batch::{BatchId, BatchRequest, Cause, Confirmation, MAX_EXPIRY_SECONDS, NewRetry, Order, Targets, check_rest},
         rollouts::NewRollout,
         schedule::{Timetable, Turn, turn},
         secrets::{Intake, check_again},
@@ -40,6 +40,7 @@ pub(super) fn change_of(new: NewPlan) -> PlanChange {
         retry: Some(new.retry),
         schedule: Some(new.schedule),
         missed: Some(new.missed),
+        confirm_devices: new.confirm_devices,
     }
 }
 
@@ -128,6 +129,12 @@ pub(super) fn changed(before: &Plan, after: &Plan) -> Vec<&'static str> {
     .collect()
 }
 
+/// Whether what was changed makes it other work, or work on other devices.
+pub(super) fn means_other_work(members: &[&str]) -> bool {
+    let decisive = ["operation", "params", "targets", "dry_run_first"];
+    members.iter().any(|member| decisive.contains(member))
+}
+
 /// Sets the clock of a plan whose schedule was made, changed or made to count: what passed up to now is not made up for.
 pub(super) fn wind(plan: &Plan, progress: &mut PlanProgress, now: Timestamp) {
     let timetable = plan.schedule.as_ref().filter(|_| plan.enabled).map(Timetable::new);
@@ -151,6 +158,7 @@ fn request(plan: &Plan) -> BatchRequest {
         dry_run_first: plan.dry_run_first,
         rollout: plan.rollout.clone().map(NewRollout::from),
         retry: plan.retry.clone().map(NewRetry::from),
+        confirm_devices: None,
     }
 }
 
@@ -161,6 +169,8 @@ pub(super) fn order(plan: &Plan, kind: &OperationKind, approvals: u32) -> Result
     let shown = params.shown();
     Ok(Order {
         plan: Some(plan.id),
+        // That was confirmed when the plan was made.
+        confirmation: Confirmation::Inherited,
         digest: blake3::hash(&identity).to_hex().to_string(),
         ..check_rest(kind, &request(plan), params, &shown, approvals)?
     })

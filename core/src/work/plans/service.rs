@@ -3,7 +3,7 @@
 use super::{
     NewPlan, PLAN_CREATE, PLAN_DELETE, PLAN_NAME_TAKEN, PLAN_NOT_FOUND, PLAN_TOO_MANY, PLAN_UPDATE, PLANS_READ,
     PLANS_START, PLANS_WRITE, Plan, PlanChange, PlanId, PlanProgress, PlanView,
-    rules::{apply, change_of, changed, order, wind},
+    rules::{apply, change_of, changed, means_other_work, order, wind},
 };
 use crate::{
     access::Context,
@@ -12,7 +12,8 @@ use crate::{
     store::{Direction, Evidence, Filter, Query, Rev, Store, TAKEN, Tx, Versioned},
     work::{
         BatchService, BatchView, Operations, Priority, StoredParams,
-        batch::{BatchId, PlannedTargets},
+        batch::{BatchId, Confirmation, Order, PlannedTargets},
+        promotions,
         schedule::{MissedRuns, describe},
         secrets::Vault,
     },
@@ -113,6 +114,8 @@ impl<'a> PlanService<'a> {
                     let why = format!("there are {MAX_PLANS} plans, as many as there may be; delete one");
                     return Err(PLAN_TOO_MANY.error(why));
                 }
+                self.require_confirmed(&mut tx, context, plan, new.confirm_devices)
+                    .await?;
                 self.vault.hold(&mut tx, &plan.params, secrets).await?;
                 tx.create(plan)?;
                 tx.create(progress)?;
@@ -147,6 +150,10 @@ impl<'a> PlanService<'a> {
                     after.updated_at = now;
                     after.changed_by = context.actor().clone();
                     after.owner = context.user();
+                }
+                if means_other_work(&members) || change.confirm_devices.is_some() {
+                    self.require_confirmed(&mut tx, context, &after, change.confirm_devices)
+                        .await?;
                 }
                 if (before.enabled, &before.schedule) != (after.enabled, &after.schedule) {
                     let progress = tx.get::<PlanProgress>(id).await?.ok_or_else(|| plan_not_found(id))?;
@@ -195,6 +202,21 @@ impl<'a> PlanService<'a> {
         context.require(PLANS_WRITE)?.require_all(PLANS_WRITE)?;
         let permission = self.operations.kind(operation)?.permission;
         context.require(permission)?.require_all(permission)
+    }
+
+    /// Whoever sets a plan confirms what it would do now; its times are not asked.
+    async fn require_confirmed(&self, tx: &mut Tx, context: &Context, plan: &Plan, said: Option<u64>) -> Result<()> {
+        let kind = self.operations.kind(&plan.operation)?;
+        let order = Order {
+            confirmation: Confirmation::Said(said),
+            ..order(plan, kind, 0)?
+        };
+        let order = match order.dry_run_first {
+            true => promotions::first_look(kind, order)?,
+            false => order,
+        };
+        let scope = context.require(kind.permission)?;
+        self.batches.require_confirmed(tx.reader(), &scope, kind, &order).await
     }
 
     async fn existing(

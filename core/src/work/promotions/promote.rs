@@ -8,7 +8,7 @@ use crate::{
     work::{
         Batch, BatchId, BatchService,
         approvals::APPROVAL_CLOSED,
-        batch::{BatchTargets, Cause, Order, Targets, Written, new_batch},
+        batch::{BatchTargets, Cause, Confirmation, Order, Targets, Written, new_batch},
     },
 };
 
@@ -52,6 +52,7 @@ impl<'a> BatchService<'a> {
             ignores_windows: terms.ignores_windows,
             // Those who had to agree just did.
             approvals: 0,
+            agreed: terms.approvals,
             dry_run_first: false,
             promotion: None,
             promoted_from: Some(batch.id),
@@ -62,6 +63,7 @@ impl<'a> BatchService<'a> {
             due: None,
             retry_of: None,
             next_attempt: None,
+            confirmation: Confirmation::Inherited,
             digest: blake3::hash(&identity).to_hex().to_string(),
         };
         let made = new_batch(id, kind, &order, (&batch.created_by, tx.now()), &meant, order.start_at);

@@ -7,8 +7,8 @@ mod state;
 
 pub use model::{Delivery, Ending, Run, RunEvent, RunId, RunOrigin, RunView, StateCount};
 pub use priority::Priority;
-pub use service::{RUN_CANCEL, RUN_NOT_FOUND, RunCounts, RunFilter, RunService};
+pub use service::{Period, RUN_CANCEL, RUN_NOT_FOUND, RunCounts, RunFilter, RunService};
 pub use state::{EDGES, Edge, State, Step};
 
 pub(crate) use model::OUTPUT_LIMIT;
-pub(crate) use service::{event, move_run, step_run};
+pub(crate) use service::{event, move_run, not_found as run_not_found, step_run};

@@ -89,6 +89,8 @@ pub struct Ending {
 #[entity(kind = "run", version = 1)]
 #[entity(index = "device, created_at")]
 #[entity(index = "batch, state")]
+#[entity(index = "action, created_at")]
+#[entity(computed(action, reference, with = Run::action))]
 #[entity(computed(open_on, reference, with = Run::open_on))]
 #[entity(computed(attention_at, int, with = Run::attention_at))]
 #[entity(computed(turn_at, int, with = Run::turn_at))]
@@ -135,6 +137,7 @@ pub struct Run {
     /// When it began.
     pub started_at: Option<Timestamp>,
     /// When it ended.
+    #[entity(int)]
     pub finished_at: Option<Timestamp>,
     /// When somebody asked to stop it.
     pub cancel_requested_at: Option<Timestamp>,
@@ -155,6 +158,11 @@ impl Run {
     pub fn open_on(&self) -> Option<DeviceId> {
         let is_open = (self.state == State::Queued && !self.on_hold) || self.state.is_with_device();
         is_open.then_some(self.device)
+    }
+
+    /// The action that its device began it for by itself.
+    fn action(&self) -> Option<ActionId> {
+        self.origin.map(|origin| origin.action)
     }
 
     /// Its place among the runs that its device is to do: the earliest goes first.

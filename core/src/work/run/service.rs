@@ -6,10 +6,10 @@ use super::{Edge, Run, RunEvent, RunId, RunView, State, Step};
 use crate::{
     access::{Action, Actor, Context},
     devices::DeviceId,
-    kernel::{Class, Code, EntityId, Error, Page, PageRequest, Result},
+    kernel::{Class, Code, EntityId, Error, Page, PageRequest, Result, Timestamp},
     live::Signals,
-    store::{Direction, Evidence, LaneQuery, Query, Store, Tx, Versioned},
-    work::{BatchId, RUNS_CANCEL, RUNS_READ},
+    store::{Direction, Evidence, Field, LaneQuery, Query, Store, Tx, Versioned},
+    work::{BatchId, RUNS_CANCEL, RUNS_READ, desired::ActionId},
 };
 
 /// There is no such run.
@@ -28,6 +28,34 @@ pub struct RunFilter {
     pub states: Vec<State>,
     /// Only of this kind of operation.
     pub operation: Option<String>,
+    /// Only those that devices began by themselves for this action.
+    pub action: Option<ActionId>,
+    /// Only those that were created in this time.
+    pub created: Period,
+    /// Only those that ended in this time.
+    pub finished: Period,
+}
+
+/// A time: from a moment on, and before another; without bound where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Period {
+    /// From this moment on.
+    pub from: Option<Timestamp>,
+    /// Before this moment.
+    pub to: Option<Timestamp>,
+}
+
+impl Period {
+    /// A column has a time in it.
+    fn holds(self, mut query: Query<Run>, column: Field<Run>) -> Query<Run> {
+        if let Some(from) = self.from {
+            query = query.filter(column.at_least(from));
+        }
+        match self.to {
+            Some(to) => query.filter(column.below(to)),
+            None => query,
+        }
+    }
 }
 
 /// How many runs have not ended.
@@ -142,7 +170,11 @@ fn query(filter: &RunFilter) -> Query<Run> {
     if let Some(operation) = &filter.operation {
         query = query.filter(Run::OPERATION.eq(operation.as_str()));
     }
-    query
+    if let Some(action) = filter.action {
+        query = query.filter(Run::ACTION.eq(action.uuid()));
+    }
+    let query = filter.created.holds(query, Run::CREATED_AT);
+    filter.finished.holds(query, Run::FINISHED_AT)
 }
 
 pub(crate) fn not_found(id: RunId) -> Error {

@@ -251,6 +251,7 @@ async fn runs_of_many_devices_begin_with_the_agreement() {
     let request = BatchRequest {
         targets: Targets::devices(devices),
         approvals: Some(1),
+        confirm_devices: Some(1_100),
         ..work.request("reboot")
     };
     let asks = user(&work, 1, Role::Operator);

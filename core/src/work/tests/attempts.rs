@@ -220,6 +220,16 @@ async fn what_was_agreed_to_is_tried_again_without_asking_anew() {
     park.tick(5).await;
     park.tick(60).await;
     park.check(&["1: failed 1, succeeded 1", "2: queued 1"]).await;
+
+    // Who does that by hand asks for it.
+    park.end(1, RunResult::Failed).await;
+    let second = park.show(park.batch.id).await.retried_by.unwrap();
+    let batches = park.work.test.fleet.batches();
+    let by_hand = batches
+        .retry(&park.work.test.admin(), second, &BatchRetry::default(), None)
+        .await;
+    let by_hand = by_hand.unwrap();
+    assert_eq!(park.work.states_of(by_hand.id).await, ["awaiting_approval 1"]);
 }
 
 #[tokio::test]

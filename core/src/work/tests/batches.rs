@@ -113,6 +113,7 @@ async fn request_for_many(work: &Work) -> BatchRequest {
     work.advance(1);
     BatchRequest {
         targets: Targets::devices(devices),
+        confirm_devices: Some(MANY as u64),
         ..work.request("true")
     }
 }

@@ -4,11 +4,13 @@ mod answers;
 mod approvals;
 mod attempts;
 mod batches;
+mod confirmations;
 mod deadlines;
 mod downloads;
 mod forgetting;
 mod gates;
 mod heeding;
+mod lists;
 mod offline;
 mod plans;
 mod priorities;
@@ -24,7 +26,11 @@ mod together;
 
 use std::time::Duration;
 
-use super::{BatchId, BatchRequest, BatchView, Run, RunId, RunView, State, batch::Targets, delivery::Pending};
+use super::{
+    BatchId, BatchRequest, BatchView, Run, RunId, RunView, State,
+    batch::{NOT_CONFIRMED, Targets},
+    delivery::Pending,
+};
 use crate::{
     devices::{DeviceId, testing::TestFleet},
     kernel::{PageRequest, Result, SigningKey, Timestamp},
@@ -58,12 +64,19 @@ impl Work {
         }
     }
 
+    /// Asks for work, and means all of its devices.
     async fn create(&self, request: &BatchRequest) -> Result<BatchView> {
-        self.test
-            .fleet
-            .batches()
-            .create(&self.test.admin(), request, None)
-            .await
+        let (batches, admin) = (self.test.fleet.batches(), self.test.admin());
+        match batches.create(&admin, request, None).await {
+            Err(refused) if refused.code() == NOT_CONFIRMED => {
+                let confirmed = BatchRequest {
+                    confirm_devices: refused.fields()[0].message.parse().ok(),
+                    ..request.clone()
+                };
+                batches.create(&admin, &confirmed, None).await
+            }
+            made => made,
+        }
     }
 
     /// Asks for one shell run and gives it back.

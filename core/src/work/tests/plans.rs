@@ -46,6 +46,7 @@ impl Work {
             rollout: None,
             schedule: hourly(),
             missed: NewMissedRuns::Skip,
+            confirm_devices: None,
         }
     }
 

@@ -18,6 +18,7 @@ impl Work {
         self.advance(1);
         BatchRequest {
             targets: Targets::devices(devices),
+            confirm_devices: Some(count as u64),
             ..self.request("true")
         }
     }

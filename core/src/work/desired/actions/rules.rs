@@ -211,6 +211,10 @@ impl Authored for DesiredAction {
         self.updated_at = now;
     }
 
+    fn of_kind(operation: &str) -> Filter {
+        Self::OPERATION.eq(operation)
+    }
+
     fn source(id: ActionId) -> Source {
         Source::Action(id)
     }

@@ -67,6 +67,12 @@ pub trait Authored: Entity {
     /// Its name.
     fn name(&self) -> &str;
 
+    /// Those of a kind of operation; none of a sort that has no kind.
+    fn of_kind(operation: &str) -> Filter {
+        let _ = operation;
+        Filter::Or(Vec::new())
+    }
+
     /// When it was changed last.
     fn touch(&mut self, now: Timestamp);
 

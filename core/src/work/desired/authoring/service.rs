@@ -24,6 +24,10 @@ use crate::{
 pub struct AuthoredFilter {
     /// Only those whose name begins with this.
     pub name: Option<String>,
+    /// Only those of this kind of operation, such as `shell`; only actions have one.
+    pub operation: Option<String>,
+    /// Only those to which no assignment leads, neither to themselves nor to what holds them.
+    pub unassigned: bool,
 }
 
 /// Reads and changes actions, or sets, or definitions.
@@ -56,14 +60,30 @@ impl<'a, T: Authored> AuthoredService<'a, T> {
         }
     }
 
-    /// A page of them, by name.
+    /// A page of them, by name. Of those to which nothing leads, a page may hold fewer than were asked for and not be the last.
     pub async fn list(&self, context: &Context, filter: &AuthoredFilter, page: &PageRequest) -> Result<Page<T::View>> {
         context.require(ACTIONS_READ)?;
         let mut query = Query::all().order(T::BY_NAME, Direction::Ascending);
         if let Some(name) = &filter.name {
             query = query.filter(T::BY_NAME.starts_with(fold(name)));
         }
-        let found = self.store.reader().await?.list(&query, page).await?;
+        if let Some(operation) = &filter.operation {
+            query = query.filter(T::of_kind(operation));
+        }
+        let mut reader = self.store.reader().await?;
+        let mut found = reader.list(&query, page).await?;
+        if filter.unassigned {
+            let reached = self.catalogues.read(&mut reader, self.operations).await?.assigned();
+            let is_free = |item: &Versioned<T>| !reached.contains(&T::source(item.id()));
+            found.items.retain(is_free);
+            // There are at most so many that all of them are read for an edition anyway.
+            while let Some(next) = found.next.take_if(|_| found.items.is_empty()) {
+                found = reader
+                    .list(&query, &PageRequest::new(Some(page.limit()), Some(next))?)
+                    .await?;
+                found.items.retain(is_free);
+            }
+        }
         Ok(found.map(T::view))
     }
 
@@ -334,6 +354,7 @@ impl AuthoredFilter {
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: Some(name.into()),
+            ..Self::default()
         }
     }
 }

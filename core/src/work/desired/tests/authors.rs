@@ -352,3 +352,63 @@ async fn one_thing_is_assigned_to_one_target_once() {
         ASSIGNMENT_SOURCE_UNKNOWN,
     );
 }
+
+#[tokio::test]
+async fn actions_are_found_by_kind_and_where_nothing_leads_to_them() {
+    let desired = Desired::new(1).await;
+    let direct = desired.action("direct").await;
+    let in_set = desired.action("in a set").await;
+    let deep = desired.action("in a set of a definition").await;
+    let held = desired.action("in a set that nobody has").await;
+    desired.action("alone").await;
+    desired.action_of("shell", "script").await.unwrap();
+    let set = desired.set("set", &[in_set]).await.id;
+    let inner = desired.set("inner", &[deep]).await.id;
+    desired.set("idle", &[held]).await;
+    let definition = desired.definition("definition", &[Member::ActionSet(inner)]).await.id;
+    let target = device(desired.devices[0]);
+    desired.assign(direct, target, Mode::Required).await;
+    desired.assign(Source::ActionSet(set), target, Mode::Excluded).await;
+    desired
+        .assign(Source::Definition(definition), target, Mode::Available)
+        .await;
+
+    let check = async |filter: AuthoredFilter, limit: usize, expected: &[&str]| {
+        let (actions, admin) = (desired.desired().actions(), desired.test.admin());
+        let (mut found, mut token) = (Vec::new(), None);
+        loop {
+            let page = PageRequest::new(Some(limit), token).unwrap();
+            let page = actions.list(&admin, &filter, &page).await.unwrap();
+            assert!(page.items.len() <= limit && (!page.items.is_empty() || page.next.is_none()));
+            found.extend(page.items.into_iter().map(|action| action.name));
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected);
+    };
+    let of_kind = |operation: &str| AuthoredFilter {
+        operation: Some(operation.into()),
+        ..AuthoredFilter::default()
+    };
+    let unassigned = || AuthoredFilter {
+        unassigned: true,
+        ..AuthoredFilter::default()
+    };
+    check(of_kind("shell"), 50, &["script"]).await;
+    check(of_kind("nothing"), 50, &[]).await;
+    let free = ["alone", "in a set that nobody has", "script"];
+    for limit in [1, 2, 50] {
+        check(unassigned(), limit, &free).await;
+    }
+    let both = AuthoredFilter {
+        unassigned: true,
+        ..of_kind("shell")
+    };
+    check(both, 50, &["script"]).await;
+    let (sets, admin) = (desired.desired().action_sets(), desired.test.admin());
+    let page = sets.list(&admin, &unassigned(), &PageRequest::default()).await.unwrap();
+    let names: Vec<_> = page.items.iter().map(|set| set.name.as_str()).collect();
+    assert_eq!(names, ["idle"]);
+}

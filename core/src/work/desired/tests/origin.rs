@@ -9,6 +9,7 @@ use crate::{
     protocol::{Applied, Failing, Finished, ManifestAnswer, ManifestRequest, Originated, RunResult, assemble},
     work::{
         RunFilter, RunId, RunView, State,
+        batch::RUN_OF_ITS_DEVICE,
         delivery::{Answer, Told},
     },
 };
@@ -100,6 +101,20 @@ async fn a_run_that_a_device_began_for_its_manifest_is_stored_once_with_what_sta
     assert_eq!(desired.tell(0, occurrence.id, at).await, [Repeat, Repeat, Repeat]);
     assert_eq!(desired.test.seq().await, seq, "what is told twice changes nothing");
     assert_eq!(desired.runs().await.len(), 1);
+    let of_action = async |action| {
+        let filter = RunFilter {
+            action: Some(action),
+            ..RunFilter::default()
+        };
+        let runs = desired.test.fleet.runs();
+        let page = runs.list(&desired.test.admin(), &filter, &PageRequest::default()).await;
+        page.unwrap().items.len()
+    };
+    let other = desired.action("other").await;
+    assert_eq!((of_action(action).await, of_action(other).await), (1, 0));
+    let batches = desired.test.fleet.batches();
+    let again = batches.retry_run(&desired.test.admin(), run.id, None).await;
+    assert_eq!(again.unwrap_err().code(), RUN_OF_ITS_DEVICE, "nobody asked for it");
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ impl Work {
     }
 
     /// The run of a batch on a device.
-    async fn run_on(&self, batch: BatchId, device: DeviceId) -> RunView {
+    pub(super) async fn run_on(&self, batch: BatchId, device: DeviceId) -> RunView {
         let filter = RunFilter {
             batch: Some(batch),
             device: Some(device),

@@ -44,7 +44,17 @@ async fn others_decide_where_others_have_to() {
     assert_eq!(one.standing, ApprovalStanding::Open);
     assert_eq!(asked.promotion().await.promoted_to, None);
     asked.approve(&user(&asked.work, 3, Role::Operator)).await.unwrap();
-    assert_eq!(asked.real().await.runs, 1);
+    let real = asked.real().await;
+    assert_eq!(real.runs, 1);
+
+    // To do it again takes as many, and to look again takes nobody.
+    for (of, states) in [(real.id, ["awaiting_approval 1"]), (asked.batch.id, ["queued 1"])] {
+        let (batches, admin) = (asked.work.test.fleet.batches(), asked.work.test.admin());
+        batches.cancel(&admin, of).await.unwrap();
+        let run = asked.work.only_run_of(of).await.id;
+        let again = batches.retry_run(&admin, run, None).await.unwrap();
+        assert_eq!(asked.work.states_of(again.id).await, states);
+    }
 }
 
 #[tokio::test]
