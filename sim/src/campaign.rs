@@ -15,7 +15,7 @@ use crate::{
     edges,
     judge::{Invariant, Violation},
     plant::Plant,
-    world::{Outcome, Plan, simulate},
+    world::{Outcome, Plan, Scale, simulate},
 };
 
 /// What many seeds came to.
@@ -110,9 +110,9 @@ impl Report {
 ///
 /// # Errors
 /// When the machine refuses what a simulation needs.
-pub fn campaign(seeds: Range<u64>) -> anyhow::Result<Report> {
+pub fn campaign(seeds: Range<u64>, scale: Scale) -> anyhow::Result<Report> {
     let report = Mutex::new(Report::default());
-    each(seeds, None, |outcome| {
+    each(seeds, None, scale, |outcome| {
         let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
         report.seeds += 1;
         report.simulated += outcome.simulated;
@@ -134,7 +134,7 @@ pub fn campaign(seeds: Range<u64>) -> anyhow::Result<Report> {
 /// When the machine refuses what a simulation needs.
 pub fn hunt(seeds: Range<u64>, plant: Plant, by: &[Invariant]) -> anyhow::Result<Option<Outcome>> {
     let found: Mutex<Option<Outcome>> = Mutex::default();
-    each(seeds, Some(plant), |outcome| {
+    each(seeds, Some(plant), Scale::default(), |outcome| {
         // A fault has other consequences as well: it is looked for until one of these invariants finds it.
         let is_found = |violation: &Violation| by.contains(&violation.invariant);
         if !outcome.violation.as_ref().is_some_and(is_found) {
@@ -150,7 +150,12 @@ pub fn hunt(seeds: Range<u64>, plant: Plant, by: &[Invariant]) -> anyhow::Result
 }
 
 /// Simulates seeds on all cores, until somebody says no.
-fn each(seeds: Range<u64>, plant: Option<Plant>, take: impl Fn(Outcome) -> bool + Sync) -> anyhow::Result<()> {
+fn each(
+    seeds: Range<u64>,
+    plant: Option<Plant>,
+    scale: Scale,
+    take: impl Fn(Outcome) -> bool + Sync,
+) -> anyhow::Result<()> {
     let next = AtomicU64::new(seeds.start);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let failed: Mutex<Option<anyhow::Error>> = Mutex::default();
@@ -162,10 +167,11 @@ fn each(seeds: Range<u64>, plant: Option<Plant>, take: impl Fn(Outcome) -> bool 
                     if seed >= seeds.end {
                         return;
                     }
-                    match simulate(Plan {
+                    let plan = Plan {
                         plant,
-                        ..Plan::of(seed)
-                    }) {
+                        ..Plan::of(seed).scaled(scale)
+                    };
+                    match simulate(plan) {
                         Ok(outcome) => {
                             if !take(outcome) {
                                 next.store(seeds.end, Ordering::Relaxed);

@@ -52,4 +52,4 @@ pub mod world;
 pub use campaign::{Report, campaign, hunt};
 pub use judge::{Invariant, Violation};
 pub use plant::Plant;
-pub use world::{Outcome, Plan, simulate};
+pub use world::{Outcome, Plan, Scale, simulate};

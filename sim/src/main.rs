@@ -2,8 +2,10 @@
 
 #![allow(clippy::print_stdout, reason = "this is what people read")]
 
+use std::time::Duration;
+
 use clap::Parser;
-use fleet_sim::{Plan, Plant, campaign, hunt, simulate};
+use fleet_sim::{Plan, Plant, Scale, campaign, hunt, simulate};
 
 /// Simulates server and agents over a faulty network, clock and disk.
 #[derive(Debug, Parser)]
@@ -23,6 +25,12 @@ struct Flags {
     /// Fail when a move of the table that can be reached was not visited.
     #[arg(long)]
     all_moves: bool,
+    /// With so many devices each, at most 10,000.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    agents: Option<u16>,
+    /// With so many simulated hours of trouble each, at most 1,000.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    hours: Option<u16>,
     /// With this fault planted.
     #[arg(long)]
     plant: Option<Plant>,
@@ -31,13 +39,22 @@ struct Flags {
     plants: bool,
 }
 
+impl Flags {
+    fn scale(&self) -> Scale {
+        Scale {
+            agents: self.agents.map(usize::from),
+            trouble: self.hours.map(|hours| Duration::from_secs(u64::from(hours) * 3_600)),
+        }
+    }
+}
+
 fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     if let Some(seed) = flags.seed {
         let outcome = simulate(Plan {
             plant: flags.plant,
             whole_trace: flags.trace,
-            ..Plan::of(seed)
+            ..Plan::of(seed).scaled(flags.scale())
         })?;
         for line in &outcome.trace {
             println!("{line}");
@@ -53,7 +70,7 @@ fn main() -> anyhow::Result<()> {
         return hunt_all(&flags, seeds);
     }
     let began = std::time::Instant::now();
-    let report = campaign(seeds)?;
+    let report = campaign(seeds, flags.scale())?;
     let took = began.elapsed();
     print!("{}", report.text());
     println!(

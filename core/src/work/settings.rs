@@ -9,7 +9,7 @@ use crate::settings::{Seconds, SettingKey};
 pub const APPROVALS_FOR: SettingKey<ApprovalsFor> = SettingKey::new(
     "work.approvals_for",
     "Which work begins only when others agree, whatever is asked for: nothing, risky (kinds that can do anything to a device), \
-     or everything.",
+     or everything. What is assigned as desired state is applied without asking.",
     || ApprovalsFor::Nothing,
 );
 
