@@ -19,7 +19,7 @@ fn ask(server: &Server, more: &[&str]) -> String {
 fn a_batch_is_asked_for_listed_stopped_and_tried_again() {
     let server = with_device();
     let batch = ask(&server, &[]);
-    assert_eq!(server.listed(&["batches", "list"], "/id"), [batch.clone()]);
+    assert_eq!(server.listed(&["batches", "list"], "/id"), std::slice::from_ref(&batch));
     assert_eq!(
         server.listed(&["batches", "list", "--operation", "shell"], "/id").len(),
         0
