@@ -6,7 +6,11 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     http::{header, request::Parts},
 };
-use fleet_core::{Fleet, access::Context};
+use fleet_core::{
+    Fleet,
+    access::{Context, keys::KeyPurpose},
+    work::windows::CALENDAR_PERMISSIONS,
+};
 
 use crate::{
     codes,
@@ -59,6 +63,30 @@ impl FromRequestParts<ApiState> for Caller {
         let request = RequestContext::from_request_parts(parts, state).await?;
         let token = bearer(parts)?;
         Ok(Self(state.fleet.access().authenticate(token, request.origin()).await?))
+    }
+}
+
+/// Who reads the calendar: whoever calls, or a program that subscribed to it and has nothing but an address, with the token of a key for that
+/// as its parameter `token`. No other route takes such a token, and this one no other by its address.
+#[derive(Clone, Debug)]
+pub struct Subscriber(pub Context);
+
+impl FromRequestParts<ApiState> for Subscriber {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Self::Rejection> {
+        let query = parts.uri.query().unwrap_or_default();
+        let mut parameters = form_urlencoded::parse(query.as_bytes());
+        let token = parameters.find_map(|(name, value)| (name == "token").then(|| value.into_owned()));
+        let Some(token) = token else {
+            return Caller::from_request_parts(parts, state)
+                .await
+                .map(|Caller(caller)| Self(caller));
+        };
+        let origin = RequestContext::from_request_parts(parts, state).await?.origin();
+        let access = state.fleet.access();
+        let caller = access.authenticate_for(KeyPurpose::Calendar, &CALENDAR_PERMISSIONS, &token, origin);
+        Ok(Self(caller.await?))
     }
 }
 

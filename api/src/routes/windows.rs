@@ -25,7 +25,7 @@ use crate::{
     page_schema,
     problem::ApiResult,
     router::Routes,
-    state::{ApiState, Caller},
+    state::{ApiState, Caller, Subscriber},
 };
 
 page_schema!(
@@ -169,16 +169,40 @@ async fn list_window_occurrences(
     ))
 }
 
-/// Get when windows are as a calendar (iCalendar, RFC 5545), at most 1,000 occurrences.
-#[utoipa::path(get, path = "/api/v1/windows/calendar.ics", operation_id = "get_window_calendar", tag = "windows", params(OccurrenceParams),
+/// Which calendar.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+struct CalendarParams {
+    /// Only what ends after this time; now when left out.
+    from: Option<Timestamp>,
+    /// Only what starts before this time; 90 days after `from` when left out, and at most 366.
+    to: Option<Timestamp>,
+    /// Only this window, and no plans.
+    window: Option<WindowId>,
+    /// The token of an API key with the purpose `calendar`, for programs that send no `Authorization`.
+    #[serde(rename = "token")]
+    #[param(rename = "token")]
+    _token: Option<String>,
+}
+
+/// Get when windows are, and when plans are due, as a calendar (iCalendar, RFC 5545), at most 1,000 occurrences.
+///
+/// Programs that subscribe to calendars send no header: for them an API key with the purpose `calendar` is the parameter `token`.
+#[utoipa::path(get, path = "/api/v1/windows/calendar.ics", operation_id = "get_window_calendar", tag = "windows", params(CalendarParams),
     responses((status = 200, description = "The calendar", body = String, content_type = "text/calendar")),
     extensions(("x-fleet-permission" = json!("windows:read"))))]
 async fn get_window_calendar(
     State(fleet): State<Fleet>,
-    Caller(caller): Caller,
-    Query(params): Query<OccurrenceParams>,
+    Subscriber(caller): Subscriber,
+    Query(params): Query<CalendarParams>,
 ) -> ApiResult<Response> {
-    let calendar = fleet.windows().calendar(&caller, &params.into()).await?;
+    let filter = OccurrenceFilter {
+        from: params.from,
+        to: params.to,
+        window: params.window,
+    };
+    let calendar = fleet.windows().calendar(&caller, &filter).await?;
     let headers = [(header::CONTENT_TYPE, "text/calendar; charset=utf-8")];
     Ok((headers, calendar).into_response())
 }

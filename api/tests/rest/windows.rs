@@ -122,3 +122,58 @@ async fn a_schedule_is_previewed_and_refused_by_name() {
     let unknown = preview(json!({"type": "cron", "cron": "0 0 * * *", "every": "day"})).await;
     assert_eq!(unknown.code(), "request.invalid");
 }
+
+#[tokio::test]
+async fn a_calendar_is_subscribed_to_by_its_address_alone() {
+    let (app, admin) = App::with_admin().await;
+    app.post(PATH).token(&admin).body(&nights()).send().await.expect(201);
+    let plan = json!({"name": "Inventory", "operation": "inventory.refresh", "targets": {"all": true},
+        "schedule": {"type": "cron", "cron": "0 2 * * *", "zone": "UTC"}});
+    app.post("/api/v1/plans")
+        .token(&admin)
+        .body(&plan)
+        .send()
+        .await
+        .expect(201);
+    let new = json!({"name": "Calendar", "role": "viewer", "purpose": "calendar"});
+    let made = app
+        .post("/api/v1/keys")
+        .token(&admin)
+        .body(&new)
+        .send()
+        .await
+        .expect(201);
+    let (token, id) = (made.str("/token"), made.str("/id"));
+    let calendar = format!("{PATH}/calendar.ics");
+    let with = |token: &str| format!("{calendar}?token={token}");
+    let read = app.get(&with(&token)).send().await.expect(200);
+    assert!(read.text.contains("SUMMARY:Maintenance: Nights\r\n"), "{}", read.text);
+    assert!(read.text.contains("SUMMARY:Plan: Inventory\r\n"), "{}", read.text);
+    assert!(read.text.contains("CATEGORIES:PLAN\r\n"));
+    assert!(!read.text.contains(&token));
+
+    // It opens this one address, and no other key opens it that way.
+    for path in [&calendar, PATH, "/api/v1/plans", "/api/v1/me", "/api/v1/devices"] {
+        app.get(path).token(&token).send().await.refused(401, "auth.required");
+    }
+    for path in [
+        format!("{PATH}?token={token}"),
+        format!("{PATH}/occurrences?token={token}"),
+    ] {
+        assert_eq!(app.get(&path).send().await.status, 401, "{path}");
+    }
+    let (general, _) = app.key(&admin, "viewer").await;
+    for wrong in [&*general, &*admin, "", "flk1_nothing"] {
+        app.get(&with(wrong)).send().await.refused(401, "auth.required");
+    }
+    app.get(&calendar).token(&general).send().await.expect(200);
+    // A wrong token is not made good by a header.
+    app.get(&with(""))
+        .token(&admin)
+        .send()
+        .await
+        .refused(401, "auth.required");
+    let path = format!("/api/v1/keys/{id}");
+    assert_eq!(app.delete(&path).token(&admin).send().await.status, 204);
+    app.get(&with(&token)).send().await.refused(401, "auth.required");
+}

@@ -8,7 +8,7 @@ use std::{
 use fleet_core::{
     access::{
         Actor, AuditEntry, Origin, Outcome, Role, Subject,
-        keys::{ApiKey, ApiKeyId, ApiKeySeen},
+        keys::{ApiKey, ApiKeyId, ApiKeySeen, KeyPurpose},
         sessions::{LoginThrottle, Session, SessionId, SessionSeen},
         users::{User, UserId},
     },
@@ -175,6 +175,7 @@ impl Dataset {
                 token_hash: read(json!(dice.hex::<32>()))?,
                 prefix: format!("flk1_{}", &dice.hex::<3>()),
                 role: user.role,
+                purpose: KeyPurpose::Api,
                 created_at: at,
                 expires_at: dice.percent(50).then(|| at.plus(Duration::from_secs(720 * 86_400))),
             };

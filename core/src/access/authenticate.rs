@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Access, Actor, Context, Origin,
-    keys::{self, ApiKey, ApiKeySeen, KeyValidity},
+    Access, Actor, Context, Grants, Origin, Permission, Scope,
+    keys::{self, ApiKey, ApiKeySeen, KeyPurpose, KeyValidity},
     sessions::{self, REQUIRED, SESSION_EXPIRED, Session, SessionSeen, Validity},
     tokens::TokenKind,
     users::User,
@@ -21,9 +21,27 @@ impl Access {
     pub async fn authenticate(&self, token: &str, origin: Origin) -> Result<Context> {
         match TokenKind::of(token) {
             Some(TokenKind::Session) => self.by_session(token, origin).await,
-            Some(TokenKind::Key) => self.by_key(token, origin).await,
+            Some(TokenKind::Key) => self.by_key(token, KeyPurpose::Api, origin).await,
             Some(TokenKind::Bootstrap) | None => Err(required()),
         }
+    }
+
+    /// Who presents the token of an API key for one purpose, such as a calendar, and of these permissions what they have at this moment.
+    /// Fails as [`Access::authenticate`] does, and for a key of another purpose.
+    pub async fn authenticate_for(
+        &self,
+        purpose: KeyPurpose,
+        permissions: &[Permission],
+        token: &str,
+        origin: Origin,
+    ) -> Result<Context> {
+        match TokenKind::of(token) {
+            Some(TokenKind::Key) => {}
+            _ => return Err(required()),
+        }
+        let caller = self.by_key(token, purpose, origin).await?;
+        let only = permissions.iter().map(|permission| (*permission, Scope::All));
+        Ok(caller.limited_to(&Grants::of(only)))
     }
 
     async fn by_session(&self, token: &str, origin: Origin) -> Result<Context> {
@@ -58,10 +76,13 @@ impl Access {
         Ok(Context::new(actor, origin, grants).in_session(session.id.uuid()))
     }
 
-    async fn by_key(&self, token: &str, origin: Origin) -> Result<Context> {
+    async fn by_key(&self, token: &str, purpose: KeyPurpose, origin: Origin) -> Result<Context> {
         let mut reader = self.store().reader().await?;
         let query = Query::<ApiKey>::all().filter(ApiKey::TOKEN_HASH.eq(self.tokens().hash(token)));
         let key = reader.first(&query).await?.ok_or_else(required)?.value;
+        if key.purpose != purpose {
+            return Err(required());
+        }
         let owner = reader.get::<User>(key.owner).await?;
         let seen = reader.latest::<ApiKeySeen>(&[key.id]).await?.pop().flatten();
         let now = self.store().clock().now();

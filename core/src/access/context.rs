@@ -126,6 +126,13 @@ impl Context {
         Self::new(Actor::Anonymous, origin, Arc::new(Grants::default()))
     }
 
+    /// With no more than these grants.
+    #[must_use]
+    pub(crate) fn limited_to(mut self, grants: &Grants) -> Self {
+        self.grants = Arc::new(self.grants.intersect(grants));
+        self
+    }
+
     /// Who asks.
     pub fn actor(&self) -> &Actor {
         &self.actor

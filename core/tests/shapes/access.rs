@@ -6,7 +6,7 @@ use fleet_core::{
     access::{
         Actor, AuditEntry, Outcome, Role, Subject,
         bootstrap::BootstrapToken,
-        keys::{ApiKey, ApiKeySeen},
+        keys::{ApiKey, ApiKeySeen, KeyPurpose},
         server_keys::ServerKey,
         sessions::{LoginThrottle, Session, SessionSeen},
         users::User,
@@ -87,6 +87,7 @@ pub fn samples() -> Vec<Sample> {
                 token_hash: hash("b"),
                 prefix: "flk1_AbCdEf".into(),
                 role: Role::Operator,
+                purpose: KeyPurpose::Calendar,
                 created_at: at(4),
                 expires_at: Some(at(86_400)),
             },

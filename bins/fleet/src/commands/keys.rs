@@ -21,7 +21,10 @@ pub enum Command {
         paging: Paging,
     },
     /// Make an API key and print its token, this once.
-    #[command(after_help = "Example:\n  fleet keys create backup-report --role viewer --expires 90d")]
+    #[command(after_help = "\
+Examples:
+  fleet keys create backup-report --role viewer --expires 90d
+  fleet keys create 'Calendar of ana' --calendar")]
     Create(Create),
     /// Delete API keys.
     Delete {
@@ -37,8 +40,11 @@ pub struct Create {
     /// Its name.
     name: String,
     /// The most that it may do; never more than its owner.
-    #[arg(long, value_enum)]
-    role: Role,
+    #[arg(long, value_enum, required_unless_present = "calendar")]
+    role: Option<Role>,
+    /// It opens the calendar of windows and plans and nothing else: prints the address that calendar programs subscribe to.
+    #[arg(long, conflicts_with = "role")]
+    calendar: bool,
     /// How long it is valid, such as 90d; for ever when left out.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires: Option<Duration>,
@@ -51,6 +57,7 @@ const COLUMNS: &[Column] = &[
     Column::new("ID", "/id", Show::Id),
     Column::new("NAME", "/name", Show::Text),
     Column::new("ROLE", "/role", Show::Text),
+    Column::new("OPENS", "/purpose", Show::Text),
     Column::new("PREFIX", "/prefix", Show::Text),
     Column::new("EXPIRES", "/expires_at", Show::Ago),
     Column::new("USED", "/last_used_at", Show::Ago),
@@ -67,7 +74,11 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
                 .await
         }
         Command::Create(create) => {
-            let mut body = json!({"name": create.name, "role": create.role.name()});
+            let role = create.role.unwrap_or(Role::Viewer);
+            let mut body = json!({"name": create.name, "role": role.name()});
+            if create.calendar {
+                body["purpose"] = json!("calendar");
+            }
             if let Some(time) = create.expires {
                 body["expires_at"] = json!(SystemClock.now().plus(time));
             }
@@ -78,7 +89,11 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             match &created["token"] {
                 Value::String(text) if context.output.format() == Format::Table => {
                     note("this token is shown only now");
-                    context.output.text(&format!("{text}\n"))
+                    let shown = match create.calendar {
+                        true => format!("{}/api/v1/windows/calendar.ics?token={text}\n", context.client.url()),
+                        false => format!("{text}\n"),
+                    };
+                    context.output.text(&shown)
                 }
                 _ => context.output.thing(&created),
             }

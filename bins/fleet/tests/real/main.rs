@@ -92,6 +92,14 @@ impl Server {
         })
     }
 
+    /// Reads an address with nothing but itself: status and text.
+    fn read(&self, address: &str) -> (u16, String) {
+        self.runtime.block_on(async {
+            let answer = reqwest::get(address).await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        })
+    }
+
     /// A device of this name.
     fn device(&self, name: &str) -> DeviceId {
         self.runtime.block_on(async {

@@ -19,7 +19,7 @@ fn ask(server: &Server, more: &[&str]) -> String {
 fn a_batch_is_asked_for_listed_stopped_and_tried_again() {
     let server = with_device();
     let batch = ask(&server, &[]);
-    assert_eq!(server.listed(&["batches", "list"], "/id"), [batch.clone()]);
+    assert_eq!(server.listed(&["batches", "list"], "/id"), std::slice::from_ref(&batch));
     assert_eq!(
         server.listed(&["batches", "list", "--operation", "shell"], "/id").len(),
         0
@@ -201,4 +201,34 @@ fn on_a_terminal_the_number_is_typed() {
     let done = typed("2\n");
     assert_eq!(done.code, 0, "{done:?}");
     assert_eq!(server.listed(&["batches", "list"], "/id").len(), 1);
+}
+
+#[test]
+fn the_key_of_a_calendar_is_printed_as_the_address_to_subscribe_to() {
+    let server = Server::start();
+    let window = [
+        "windows",
+        "create",
+        "Nights",
+        "--all-devices",
+        "--cron",
+        "0 3 * * *",
+        "--for",
+        "2h",
+    ];
+    server.json(&window);
+    let made = server.fleet(&["keys", "create", "Calendar", "--calendar"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let address = made.out.trim();
+    assert!(address.contains("/api/v1/windows/calendar.ics?token="), "{made:?}");
+    assert!(server.read(address).1.contains("SUMMARY:Maintenance: Nights"));
+    assert_eq!(server.listed(&["keys", "list"], "/purpose"), ["calendar"]);
+    server.json(&["keys", "delete", "Calendar"]);
+    assert_eq!(server.read(address).0, 401);
+    server.refused(&["keys", "create", "x"], 2, "--role");
+    server.refused(
+        &["keys", "create", "x", "--calendar", "--role", "viewer"],
+        2,
+        "cannot be used",
+    );
 }

@@ -15,6 +15,28 @@ crate::define_id!(
     "API key"
 );
 
+/// What an API key opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPurpose {
+    /// The whole API, as far as its role goes: it is sent in a header.
+    #[default]
+    Api,
+    /// The calendar, and nothing else: it stands in the address, which programs that subscribe to calendars keep and show.
+    Calendar,
+}
+
+impl KeyPurpose {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Calendar => "calendar",
+        }
+    }
+}
+
 /// An API key as it is stored. It never changes: it is created and revoked; when it was used last is a latest value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Entity)]
 #[entity(kind = "api_key", version = 1)]
@@ -34,6 +56,8 @@ pub struct ApiKey {
     pub prefix: String,
     /// The most that it may do; never more than its owner may at that moment.
     pub role: Role,
+    /// What it opens.
+    pub purpose: KeyPurpose,
     /// When it was created.
     pub created_at: Timestamp,
     /// From when on it is not valid any more.
@@ -69,6 +93,8 @@ pub struct ApiKeyView {
     pub prefix: String,
     /// The most that it may do; never more than its owner may at that moment.
     pub role: Role,
+    /// What it opens. An open set: be ready for values that come later.
+    pub purpose: KeyPurpose,
     /// When it was created.
     pub created_at: Timestamp,
     /// From when on it is not valid any more.
@@ -88,6 +114,7 @@ impl ApiKeyView {
             owner: key.owner,
             prefix: key.prefix.clone(),
             role: key.role,
+            purpose: key.purpose,
             created_at: key.created_at,
             expires_at: key.expires_at,
             last_used_at,
@@ -106,6 +133,9 @@ pub struct NewApiKey {
     pub name: String,
     /// The most that it may do; no more than its owner may.
     pub role: Role,
+    /// What it opens; the whole API when left out.
+    #[serde(default)]
+    pub purpose: KeyPurpose,
     /// For whom it acts: oneself when absent; for others it needs `keys:write`.
     #[serde(default)]
     pub owner: Option<UserId>,

@@ -43,7 +43,7 @@ impl<'a> ApiKeys<'a> {
         let name = &check(&new, store.clock().now())?;
         let token = BearerToken::generate(TokenKind::Key, store.random());
         let (hash, prefix) = (&self.access.tokens().hash(token.expose()), &token.shown());
-        let (role, expires_at) = (new.role, new.expires_at);
+        let (role, purpose, expires_at) = (new.role, new.purpose, new.expires_at);
         let key = store
             .change(context, Evidence::Audit(CREATE), |mut tx| async move {
                 let user = tx.get::<User>(owner).await?;
@@ -62,6 +62,7 @@ impl<'a> ApiKeys<'a> {
                     token_hash: hash.clone(),
                     prefix: prefix.clone(),
                     role,
+                    purpose,
                     created_at: tx.now(),
                     expires_at,
                 };
@@ -71,6 +72,7 @@ impl<'a> ApiKeys<'a> {
                 tx.subject::<ApiKey>(key.id, key.name.clone());
                 tx.detail("owner", owner.to_string());
                 tx.detail("role", role.name());
+                tx.detail("purpose", purpose.name());
                 tx.commit().await?;
                 Ok(key)
             })

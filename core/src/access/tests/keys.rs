@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     access::{
         Actor,
-        keys::{ApiKeyId, NewApiKey},
+        keys::{ApiKeyId, KeyPurpose, NewApiKey},
         users::{USERS_READ, UserChange},
     },
     kernel::EntityId as _,
@@ -12,6 +12,7 @@ fn new_key(role: Role) -> NewApiKey {
     NewApiKey {
         name: " script ".to_owned(),
         role,
+        purpose: KeyPurpose::Api,
         owner: None,
         expires_at: None,
     }

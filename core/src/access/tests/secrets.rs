@@ -2,7 +2,10 @@ use futures::TryStreamExt as _;
 
 use super::*;
 use crate::{
-    access::{keys::NewApiKey, users::Password},
+    access::{
+        keys::{KeyPurpose, NewApiKey},
+        users::Password,
+    },
     store::{Backend as _, Record},
 };
 
@@ -38,6 +41,7 @@ async fn no_secret_is_stored_shown_or_written_down() {
     let new = NewApiKey {
         name: "script".to_owned(),
         role: Role::Viewer,
+        purpose: KeyPurpose::Api,
         owner: None,
         expires_at: None,
     };

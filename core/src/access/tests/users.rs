@@ -331,6 +331,7 @@ async fn a_deleted_user_takes_sessions_and_keys_along() {
     let new = crate::access::keys::NewApiKey {
         name: "script".to_owned(),
         role: Role::Viewer,
+        purpose: crate::access::keys::KeyPurpose::Api,
         owner: None,
         expires_at: None,
     };

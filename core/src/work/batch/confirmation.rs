@@ -6,8 +6,8 @@ use crate::{
     work::{OperationKind, operations::Risk},
 };
 
-/// The work is as risky as its kind, and would be done on this many devices; whoever means it says so in `confirm_devices`. The
-/// message of the member `/confirm_devices` among the `errors` is that number.
+/// Nobody confirmed on how many devices this risky work is done, or the number that was said is another. The message of the member
+/// `/confirm_devices` among the `errors` is the number.
 pub const NOT_CONFIRMED: Code = Code::new("batch.not_confirmed", Class::Conflict);
 
 /// Whether somebody is asked on how many devices work is to be done.

@@ -4,12 +4,14 @@
 //! request   what is asked         rules    what it comes to, and what a time of the schedule asks for
 //! service   making and changing, starting by hand
 //! occasion  a job makes the work of times that have come, each once
+//! calendar  when plans are due, for those who look ahead
 //! ```
 //!
 //! A time of a schedule makes one batch, whose id follows from plan and time; batch and progress are one commit. Times that passed while
 //! nobody looked are missed, or made up for once, as the plan says. Devices are looked for anew each time, and what was made goes on
 //! as it was asked for when its plan is changed or deleted.
 
+mod calendar;
 mod events;
 mod model;
 mod occasion;
@@ -17,6 +19,7 @@ mod request;
 mod rules;
 mod service;
 
+pub(in crate::work) use calendar::{PlannedTime, Timetables};
 pub use events::*;
 pub use model::{Plan, PlanId, PlanOccasion, PlanOutcome, PlanProgress, PlanView};
 pub(crate) use occasion::start_due;

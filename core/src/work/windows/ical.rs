@@ -1,13 +1,30 @@
 //! A calendar as other programs subscribe to it: iCalendar (RFC 5545).
 
 use super::{WindowKind, calendar::Occurrence};
-use crate::kernel::Timestamp;
+use crate::{kernel::Timestamp, work::plans::PlannedTime};
 
 /// The most octets of a line without its end (RFC 5545 §3.1).
 const MAX_LINE: usize = 75;
 
-/// Writes occurrences as one calendar. It holds no time of its own: the same windows give the same text.
-pub(super) fn calendar(occurrences: &[Occurrence<'_>], is_all: bool) -> String {
+/// What stands in a calendar.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entry<'a> {
+    Window(Occurrence<'a>),
+    Plan(PlannedTime<'a>),
+}
+
+impl Entry<'_> {
+    /// When it begins.
+    pub(super) fn starts_at(&self) -> Timestamp {
+        match self {
+            Self::Window(occurrence) => occurrence.starts_at,
+            Self::Plan(planned) => planned.at,
+        }
+    }
+}
+
+/// Writes entries as one calendar. It holds no time of its own: the same windows and plans give the same text.
+pub(super) fn calendar(entries: &[Entry<'_>], is_all: bool) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| fold(&mut text, &format!("{name}:{value}"));
     line("BEGIN", "VCALENDAR");
@@ -19,35 +36,74 @@ pub(super) fn calendar(occurrences: &[Occurrence<'_>], is_all: bool) -> String {
     line("X-WR-CALNAME", "Windows");
     line("REFRESH-INTERVAL;VALUE=DURATION", "PT1H");
     if !is_all {
-        let words = format!("The first {} occurrences; there are more.", occurrences.len());
+        let words = format!("The first {} occurrences; there are more.", entries.len());
         line("DESCRIPTION", &words);
     }
-    for occurrence in occurrences {
-        let window = occurrence.window;
-        let (summary, category) = match window.kind {
-            WindowKind::Maintenance => (format!("Maintenance: {}", window.name), "MAINTENANCE"),
-            WindowKind::Blackout => (format!("Blackout: {}", window.name), "BLACKOUT"),
-        };
+    for entry in entries {
+        let event = Event::of(entry);
         line("BEGIN", "VEVENT");
-        // The same occurrence keeps its name, whatever becomes of the window's.
-        line(
-            "UID",
-            &format!("{}-{}@fleet", window.id, occurrence.starts_at.as_seconds()),
-        );
-        line("SEQUENCE", &occurrence.revision.to_string());
-        line("DTSTAMP", &utc(window.updated_at));
-        line("DTSTART", &utc(occurrence.starts_at));
-        line("DTEND", &utc(occurrence.ends_at));
-        line("SUMMARY", &escape(&summary));
-        if !window.description.is_empty() {
-            line("DESCRIPTION", &escape(&window.description));
+        line("UID", &event.uid);
+        line("SEQUENCE", &event.revision.to_string());
+        line("DTSTAMP", &utc(event.updated_at));
+        line("DTSTART", &utc(entry.starts_at()));
+        // Without an end it is a moment (§3.6.1).
+        if let Some(ends_at) = event.ends_at {
+            line("DTEND", &utc(ends_at));
         }
-        line("CATEGORIES", category);
+        line("SUMMARY", &escape(&event.summary));
+        if !event.description.is_empty() {
+            line("DESCRIPTION", &escape(event.description));
+        }
+        line("CATEGORIES", event.category);
         line("TRANSP", "TRANSPARENT");
         line("END", "VEVENT");
     }
     line("END", "VCALENDAR");
     text
+}
+
+/// An entry as it is written.
+struct Event<'a> {
+    /// The same occurrence keeps it, whatever becomes of the name of what occurs.
+    uid: String,
+    revision: u64,
+    updated_at: Timestamp,
+    ends_at: Option<Timestamp>,
+    summary: String,
+    description: &'a str,
+    category: &'static str,
+}
+
+impl<'a> Event<'a> {
+    fn of(entry: &Entry<'a>) -> Self {
+        match entry {
+            Entry::Window(occurrence) => {
+                let window = occurrence.window;
+                let (word, category) = match window.kind {
+                    WindowKind::Maintenance => ("Maintenance", "MAINTENANCE"),
+                    WindowKind::Blackout => ("Blackout", "BLACKOUT"),
+                };
+                Self {
+                    uid: format!("{}-{}@fleet", window.id, occurrence.starts_at.as_seconds()),
+                    revision: occurrence.revision,
+                    updated_at: window.updated_at,
+                    ends_at: Some(occurrence.ends_at),
+                    summary: format!("{word}: {}", window.name),
+                    description: &window.description,
+                    category,
+                }
+            }
+            Entry::Plan(PlannedTime { plan, at }) => Self {
+                uid: format!("{}-{}@fleet", plan.id, at.as_seconds()),
+                revision: plan.rev,
+                updated_at: plan.updated_at,
+                ends_at: None,
+                summary: format!("Plan: {}", plan.name),
+                description: &plan.description,
+                category: "PLAN",
+            },
+        }
+    }
 }
 
 /// A time in UTC as `20261122T030000Z` (§3.3.5, form 2).

@@ -38,8 +38,10 @@ pub use rules::{
 pub(in crate::work) use service::windows_that_count;
 pub use service::{MAX_WINDOWS, OccurrenceFilter, WindowCheck, WindowService};
 
-use crate::access::Permission;
+use crate::{access::Permission, work::plans::PLANS_READ};
 
+/// What whoever subscribes to the calendar may see, as far as its owner may.
+pub const CALENDAR_PERMISSIONS: [Permission; 2] = [WINDOWS_READ, PLANS_READ];
 /// See windows, and what follows from them.
 pub const WINDOWS_READ: Permission = Permission::new("windows:read");
 /// Make, alter and delete windows.

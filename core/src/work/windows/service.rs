@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     HeldWindow, MAX_OCCURRENCES, MAX_RANGE_SECONDS, NewWindow, OccurrenceView, Question, WINDOW_CREATE, WINDOW_DELETE,
     WINDOW_NAME_TAKEN, WINDOW_NOT_FOUND, WINDOW_SCOPE_UNKNOWN, WINDOW_TOO_MANY, WINDOW_UPDATE, WINDOWS_READ,
-    WINDOWS_WRITE, Window, WindowChange, WindowDecision, WindowId, WindowScope, WindowSet, WindowView, ical,
-    request::Checked, rules::Ready,
+    WINDOWS_WRITE, Window, WindowChange, WindowDecision, WindowId, WindowScope, WindowSet, WindowView,
+    ical::{self, Entry},
+    request::Checked,
+    rules::Ready,
 };
 use crate::{
     access::Context,
@@ -18,6 +20,7 @@ use crate::{
     work::{
         Operations,
         desired::{Catalogues, windows_changed},
+        plans::{PLANS_READ, Timetables},
     },
 };
 
@@ -230,13 +233,28 @@ impl<'a> WindowService<'a> {
         })
     }
 
-    /// The same as a calendar that other programs subscribe to (iCalendar, RFC 5545): at most [`MAX_OCCURRENCES`].
+    /// The same as a calendar that other programs subscribe to (iCalendar, RFC 5545): at most [`MAX_OCCURRENCES`]. Unless one window is asked
+    /// for, the times of plans are among them, for whoever may see plans.
     pub async fn calendar(&self, context: &Context, filter: &OccurrenceFilter) -> Result<String> {
         context.require(WINDOWS_READ)?;
         let (from, to) = range(filter, &**self.store.clock())?;
-        let windows = load(&mut self.store.reader().await?, filter.window).await?;
-        let (found, has_more) = windows.occurrences(from, to, None, MAX_OCCURRENCES);
-        Ok(ical::calendar(&found, !has_more))
+        let mut reader = self.store.reader().await?;
+        let windows = load(&mut reader, filter.window).await?;
+        let plans = match filter.window.is_none() && context.require(PLANS_READ).is_ok() {
+            true => Some(Timetables::load(&mut reader).await?),
+            false => None,
+        };
+        drop(reader);
+        let (found, mut has_more) = windows.occurrences(from, to, None, MAX_OCCURRENCES);
+        let mut entries: Vec<_> = found.into_iter().map(Entry::Window).collect();
+        if let Some(plans) = &plans {
+            let (times, has_more_times) = plans.times(from, to, MAX_OCCURRENCES);
+            entries.extend(times.into_iter().map(Entry::Plan));
+            entries.sort_by_key(Entry::starts_at);
+            has_more |= has_more_times || entries.len() > MAX_OCCURRENCES;
+            entries.truncate(MAX_OCCURRENCES);
+        }
+        Ok(ical::calendar(&entries, !has_more))
     }
 
     /// All windows that count, ready to be asked: for whoever starts work, once for many devices. The caller has checked who asks.

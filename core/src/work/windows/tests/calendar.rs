@@ -1,7 +1,10 @@
 //! Occurrences, page by page, and as other programs read them.
 
 use super::*;
-use crate::kernel::PAGE_TOKEN_INVALID;
+use crate::{
+    access::{Context, Grants, Scope},
+    kernel::PAGE_TOKEN_INVALID,
+};
 
 async fn filled() -> TestFleet {
     let test = TestFleet::new().await;
@@ -145,4 +148,53 @@ async fn other_programs_can_subscribe_to_the_calendar() {
     // It follows from the windows alone: asked again later it is the same.
     test.advance(60);
     assert_eq!(windows.calendar(&admin, &filter).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn plans_stand_beside_windows_for_those_who_may_see_them() {
+    let test = filled().await;
+    let (windows, admin) = (test.fleet.windows(), test.admin());
+    let plan = |name: &str, cron: &str, enabled: bool| -> crate::work::plans::NewPlan {
+        let schedule = serde_json::json!({"type": "cron", "cron": cron, "zone": "UTC"});
+        let new = serde_json::json!({"name": name, "operation": "inventory.refresh", "targets": {"all": true},
+            "schedule": schedule, "enabled": enabled});
+        serde_json::from_value(new).unwrap()
+    };
+    for new in [plan("Morning", "0 6 * * *", true), plan("Never", "0 7 * * *", false)] {
+        test.fleet.plans().create(&admin, &new).await.unwrap();
+    }
+    let filter = OccurrenceFilter {
+        from: Some(at("2027-01-15T06:00:00Z")),
+        to: Some(at("2027-01-17T06:00:00Z")),
+        window: None,
+    };
+    let shown = |text: &str| -> Vec<String> {
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("SUMMARY") || line.starts_with("DTSTART"));
+        let lines: Vec<_> = lines.map(|line| line.rsplit(": ").next().unwrap_or(line)).collect();
+        lines
+            .chunks(2)
+            .map(|pair| format!("{} {}", pair[1], &pair[0][14..18]))
+            .collect()
+    };
+    let text = windows.calendar(&admin, &filter).await.unwrap();
+    let expected = [
+        "Morning 15T0",
+        "Freeze 15T0",
+        "Nights 16T0",
+        "Morning 16T0",
+        "Nights 17T0",
+    ];
+    assert_eq!(shown(&text), expected);
+    let no_plans = Grants::of([(WINDOWS_READ, Scope::All)]);
+    let other = Context::new(admin.actor().clone(), Default::default(), std::sync::Arc::new(no_plans));
+    let text = windows.calendar(&other, &filter).await.unwrap();
+    assert_eq!(shown(&text), ["Freeze 15T0", "Nights 16T0", "Nights 17T0"]);
+
+    let minutes = plan("Minutes", "* * * * *", true);
+    test.fleet.plans().create(&admin, &minutes).await.unwrap();
+    let text = windows.calendar(&admin, &OccurrenceFilter::default()).await.unwrap();
+    assert_eq!(text.matches("BEGIN:VEVENT").count(), 1_000);
+    assert!(text.contains("there are more."));
 }
