@@ -10,7 +10,7 @@ use crate::{
     Fleet,
     access::Context,
     kernel::{MAX_LIMIT, PageRequest, Result, Timestamp},
-    store::{Evidence, Filter, Query, Value, Versioned},
+    store::{Disuse, Evidence, Filter, Query, Value, Versioned},
 };
 
 /// How long a blob stays that nobody refers to.
@@ -48,69 +48,42 @@ pub(super) async fn clean(fleet: &Fleet) -> Result<()> {
 /// What becomes of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Nobody refers to it any more.
-    NoteUnreferenced,
-    /// Somebody refers to it again.
-    Keep,
-    /// Its time is over.
-    Leave,
+    /// It is noted, or kept; or its time is over, and it leaves.
+    Judged(Disuse),
     /// It goes.
     Remove,
 }
 
 fn step(blob: &Blob, is_referred_to: bool, now: Timestamp) -> Option<Step> {
-    match (blob.leaving_since, blob.unreferenced_since) {
+    match blob.leaving_since {
         // Nobody can have referred to it since.
-        (Some(since), _) => (now.since(since) >= LEAVING).then_some(Step::Remove),
-        (None, Some(_)) if is_referred_to => Some(Step::Keep),
-        (None, Some(since)) => (now.since(since) >= UNREFERENCED_LIFE).then_some(Step::Leave),
-        (None, None) => (!is_referred_to).then_some(Step::NoteUnreferenced),
+        Some(since) => (now.since(since) >= LEAVING).then_some(Step::Remove),
+        None => Disuse::of(blob.unreferenced_since, is_referred_to, UNREFERENCED_LIFE, now).map(Step::Judged),
     }
 }
 
-/// Takes steps that were decided on what was read; where somebody was faster, the next look decides anew.
 async fn note(fleet: &Fleet, steps: &[(Versioned<Blob>, Step)]) -> Result<()> {
-    if steps.is_empty() {
-        return Ok(());
-    }
+    let after = |blob: &Blob, step, now| {
+        let mut after = blob.clone();
+        match step {
+            Step::Judged(Disuse::Begins) => after.unreferenced_since = Some(now),
+            Step::Judged(Disuse::Ends) => after.unreferenced_since = None,
+            Step::Judged(Disuse::Lapsed) => after.leaving_since = Some(now),
+            Step::Remove => return None,
+        }
+        Some(after)
+    };
     let context = Context::system("blobs");
-    let noted = fleet
-        .store()
-        .change(&context, Evidence::Audit(BLOBS_CLEAN), |mut tx| async move {
-            let now = tx.now();
-            let ids: Vec<_> = steps.iter().map(|(blob, _)| blob.id).collect();
-            let found = tx.reader().get_many::<Blob>(&ids).await?;
-            let (mut unreferenced, mut leaving, mut removed) = (0_u64, Vec::new(), Vec::new());
-            for ((seen, step), before) in steps.iter().zip(found) {
-                let Some(before) = before.filter(|before| before.rev == seen.rev) else {
-                    continue;
-                };
-                let mut after = before.value.clone();
-                match step {
-                    Step::NoteUnreferenced => {
-                        unreferenced += 1;
-                        after.unreferenced_since = Some(now);
-                    }
-                    Step::Keep => after.unreferenced_since = None,
-                    Step::Leave => {
-                        leaving.push(after.digest.to_string());
-                        after.leaving_since = Some(now);
-                    }
-                    Step::Remove => {
-                        removed.push(after.digest.to_string());
-                        tx.delete(&before);
-                        continue;
-                    }
-                }
-                tx.update(&before, &after)?;
-            }
-            tx.detail("unreferenced", unreferenced);
-            tx.detail("leaving", leaving);
-            tx.detail("removed", removed);
-            tx.commit().await
+    let store = fleet.store();
+    store
+        .take_steps(&context, BLOBS_CLEAN, steps, after, |tx, taken| {
+            let of = |step| taken.iter().filter(move |(_, taken)| *taken == step);
+            let digests = |step| of(step).map(|(blob, _)| blob.digest.to_string()).collect::<Vec<_>>();
+            tx.detail("unreferenced", of(Step::Judged(Disuse::Begins)).count());
+            tx.detail("leaving", digests(Step::Judged(Disuse::Lapsed)));
+            tx.detail("removed", digests(Step::Remove));
         })
-        .await;
-    noted.map(drop)
+        .await
 }
 
 async fn is_referred_to(fleet: &Fleet, digest: BlobDigest) -> Result<bool> {
@@ -211,11 +184,11 @@ mod tests {
     fn seven_days_without_a_reference_and_then_a_while_until_it_is_gone() {
         const WEEK: u64 = 7 * 86_400;
         check(None, None, true, None);
-        check(None, None, false, Some(Step::NoteUnreferenced));
+        check(None, None, false, Some(Step::Judged(Disuse::Begins)));
         check(Some(WEEK - 1), None, false, None);
-        check(Some(WEEK - 1), None, true, Some(Step::Keep));
-        check(Some(WEEK), None, true, Some(Step::Keep));
-        check(Some(WEEK), None, false, Some(Step::Leave));
+        check(Some(WEEK - 1), None, true, Some(Step::Judged(Disuse::Ends)));
+        check(Some(WEEK), None, true, Some(Step::Judged(Disuse::Ends)));
+        check(Some(WEEK), None, false, Some(Step::Judged(Disuse::Lapsed)));
         check(Some(WEEK), Some(599), false, None);
         check(Some(WEEK), Some(600), false, Some(Step::Remove));
     }

@@ -97,6 +97,7 @@ pub use schema::{
     Column, ColumnType, IndexedValues, Indexer, KindSchema, LaneSchema, LatestSchema, Schema, SchemaError, limits,
 };
 pub use switch::{Pause, Switch};
+pub(crate) use typed::Disuse;
 pub use typed::{
     CommitObserver, Entity, Evidence, Field, JsonObject, LaneQuery, LaneRow, LatestValue, NOT_SERVING, Query,
     ROW_CONFLICT, Reader, STALE, Store, TAKEN, ToColumn, Tx, Versioned, decode, encode, kind_schema, lane_schema,

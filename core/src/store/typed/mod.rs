@@ -3,6 +3,7 @@
 //! [`Entity`] says how a type is stored (derive it), [`Store`] reads, [`Tx`] writes. A `Tx` cannot exist without an actor
 //! and a reason, and commits its evidence with the change.
 
+mod disuse;
 mod entity;
 mod lane;
 mod list;
@@ -11,6 +12,7 @@ mod reader;
 mod store;
 mod tx;
 
+pub(crate) use disuse::Disuse;
 pub use entity::{
     Entity, JsonObject, ToColumn, Versioned, decode, encode, kind_schema, one_value, parse_for_index, sorted_values,
 };
