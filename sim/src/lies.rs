@@ -87,10 +87,6 @@ pub fn inbound(plant: Option<Plant>, fleet: &Fleet, text: &str) -> Inbound {
             try_all_again(fleet);
             Inbound::Pass
         }
-        (Plant::PromotedAtOnce, AgentFrame::Beat(_)) => {
-            let_go(fleet, State::Scheduled, |batch| batch.promoted_from.is_some());
-            Inbound::Pass
-        }
         (Plant::SecretsGoEarly, AgentFrame::Beat(_)) => {
             remove_secrets(fleet);
             Inbound::Pass

@@ -86,8 +86,6 @@ pub enum Plant {
     SecretsStay,
     /// Somebody has devices apply all that they keep, whatever the windows say.
     WindowsUnheeded,
-    /// What follows a dry run is done for real at once.
-    PromotedAtOnce,
     /// A server that is started again lets nobody in.
     ShutAfterRestart,
     /// The server panics at a result that it has not seen before.
@@ -146,7 +144,6 @@ impl Plant {
         (Self::SecretsGoEarly, &[Invariant::SecretsKept]),
         (Self::SecretsStay, &[Invariant::SecretsKept]),
         (Self::WindowsUnheeded, &[Invariant::WindowsHoldDevices]),
-        (Self::PromotedAtOnce, &[Invariant::NothingBeforeItsTurn]),
         (Self::ShutAfterRestart, &[Invariant::EverybodyComesBack]),
         (Self::PanicAtResult, &[Invariant::NobodyPanics]),
     ];
