@@ -1,8 +1,8 @@
 //! A key of the device's own, by which its TPM opens the volume: beside the passphrase that the server keeps, never in its place.
 //!
-//! systemd-cryptenroll(1) makes it, in a key slot of its choice: it never has to make room. Which one that is shows afterwards, by what was
-//! there before; that is remembered first, so that whoever goes on after an interruption knows which key is ours. It is taken away by
-//! number, with the server's passphrase, which cryptsetup has to find in *another* slot.
+//! systemd-cryptenroll(1) makes it, in a key slot of its choice: it never has to make room. It does so where no TPM opens the volume, so that the
+//! one of a TPM that is there afterwards is ours; that it is about to be made is remembered first, so that whoever goes on after an
+//! interruption knows. It is taken away by number, with the server's passphrase, which cryptsetup has to find in *another* slot.
 
 use std::collections::BTreeSet;
 
@@ -32,8 +32,8 @@ const PCRS: &str = "--tpm2-pcrs=7";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Remembered {
-    /// One was about to be made, when these key slots were there.
-    Making(BTreeSet<Salt>),
+    /// One was about to be made, where there was none.
+    Making,
     /// It is in this one.
     Made(Salt),
 }
@@ -42,7 +42,7 @@ impl Remembered {
     /// The key slots of ours that are still there. One that was made and lost its token opens by no TPM, and is ours all the same.
     fn slots(&self, header: &Header) -> BTreeSet<Salt> {
         match self {
-            Self::Making(before) => &header.tpm_slots() - before,
+            Self::Making => header.tpm_slots(),
             Self::Made(salt) => header.number(salt).map(|_| salt.clone()).into_iter().collect(),
         }
     }
@@ -65,7 +65,7 @@ pub(super) async fn look(
     match (wanted, remembered) {
         (DeviceKey::None, None) => Ok(None),
         // Also where it never came to be: a key that somebody else makes later would be taken for it.
-        (DeviceKey::None, Some(Remembered::Making(_))) => Ok(Some(Change::TakeAway)),
+        (DeviceKey::None, Some(Remembered::Making)) => Ok(Some(Change::TakeAway)),
         (DeviceKey::None, Some(remembered)) => {
             let is_there = !remembered.slots(&header(device, volume).await?).is_empty();
             Ok(is_there.then_some(Change::TakeAway))
@@ -74,7 +74,7 @@ pub(super) async fn look(
             let is_opened_by_tpm = !header(device, volume).await?.tpm_slots().is_empty();
             match remembered {
                 // What an interrupted run has made is to be known for ours.
-                Some(Remembered::Making(_)) => Ok(Some(Change::Make)),
+                Some(Remembered::Making) => Ok(Some(Change::Make)),
                 // Whoever has enrolled it: the TPM takes no second one for the same state, and nobody needs one.
                 _ if is_opened_by_tpm => Ok(None),
                 _ => check_tpm(device).map(|()| Some(Change::Make)),
@@ -105,7 +105,7 @@ pub(super) async fn make(
     for salt in &ours {
         remove(device, volume, &before, salt, &key).await?;
     }
-    remember(Some(Remembered::Making(before.slots())))?;
+    remember(Some(Remembered::Making))?;
     let path = device.luks_path(volume);
     let call = Call::new(CRYPTENROLL, ["--tpm2-device=auto", PCRS, &path]).secret_env("PASSWORD", &key);
     device.must(&call).await?;

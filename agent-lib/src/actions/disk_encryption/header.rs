@@ -38,12 +38,7 @@ impl Header {
         serde_json::from_str(text)
     }
 
-    /// All key slots.
-    pub(super) fn slots(&self) -> BTreeSet<Salt> {
-        self.keyslots.values().map(|slot| slot.kdf.salt.clone()).collect()
-    }
-
-    /// Those that a TPM opens.
+    /// The key slots that a TPM opens.
     pub(super) fn tpm_slots(&self) -> BTreeSet<Salt> {
         let tokens = self.tokens.values().filter(|token| token.kind == TPM2);
         let slots = tokens.flat_map(|token| &token.keyslots);
@@ -96,7 +91,6 @@ mod tests {
     fn a_key_is_known_by_its_salt_wherever_it_is() {
         let header = header();
         let set = |salts: &[&str]| salts.iter().map(|salt| (*salt).to_owned()).collect::<BTreeSet<_>>();
-        assert_eq!(header.slots(), set(&["a", "b", "c", "d"]));
         assert_eq!(header.tpm_slots(), set(&["c", "d"]));
         assert_eq!(header.number(&"c".into()), Some("4"));
         assert_eq!(header.number(&"e".into()), None);
