@@ -104,7 +104,7 @@ impl Several {
     /// Has all devices run a script wave by wave; the batch.
     async fn roll_out(&self, waves: &[&str], script: &str) -> String {
         let all = [
-            &["run", "--all", "--no-wait", "--max-failures", "0"],
+            &["run", "--all", "--no-wait", "--yes", "--max-failures", "0"],
             waves,
             &["--", script],
         ]
