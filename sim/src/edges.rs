@@ -31,7 +31,7 @@ pub fn why_not(from: State, to: State) -> Option<&'static str> {
     if from == Draft {
         return Some("runs are made in the state in which they wait: nothing drafts them");
     }
-    if to == Skipped {
+    if to == Skipped && from != State::Queued {
         return Some("the protocol's results have no such end yet");
     }
     if to == Expired && from.is_with_device() && from != State::Offered {

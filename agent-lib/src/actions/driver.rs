@@ -49,10 +49,11 @@ async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
     if let Some(until) = device.deferred().filter(|_| steps.is_empty()) {
         device.say(&format!("{until}\n")).await;
         let ending = changed(Ending::of(RunResult::Succeeded), Some(false));
-        return Ending {
+        let ending = Ending {
             message: Some(until),
             ..ending
         };
+        return with_steps(ending, &steps);
     }
     if steps.is_empty() {
         device.say("it is as it should be; nothing to do\n").await;

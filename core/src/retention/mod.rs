@@ -18,5 +18,5 @@ mod tests;
 
 pub use model::{FeedMark, FeedMarks, FeedMarksId, LaneRetention};
 pub use module::module;
-pub(crate) use rules::before;
 pub use rules::days_setting;
+pub(crate) use rules::{before, check_days};

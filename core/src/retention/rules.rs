@@ -18,13 +18,15 @@ const MOST_DAYS: u32 = 3_660;
 
 /// The setting of a lane's retention. The name is `retention.…_days`.
 pub const fn days_setting(name: &'static str, description: &'static str, default: fn() -> u32) -> SettingKey<u32> {
-    SettingKey::new(name, description, default).validated(|days| {
-        if *days <= MOST_DAYS {
-            Ok(())
-        } else {
-            Err(format!("0 to {MOST_DAYS} days; 0 keeps them for ever"))
-        }
-    })
+    SettingKey::new(name, description, default).validated(check_days)
+}
+
+/// Checks for how many days something is kept.
+pub(crate) fn check_days(days: &u32) -> Result<(), String> {
+    match *days <= MOST_DAYS {
+        true => Ok(()),
+        false => Err(format!("0 to {MOST_DAYS} days; 0 keeps them for ever")),
+    }
 }
 
 /// What is before this time goes; none when they are kept for ever.

@@ -13,7 +13,7 @@ use crate::{
     Fleet,
     access::{Action, Context},
     kernel::{EntityId as _, MAX_LIMIT, PageRequest, PageToken, Result, Timestamp},
-    retention::{before, days_setting},
+    retention::{before, check_days},
     settings::SettingKey,
     store::{Direction, Entity, Evidence, Filter, Query, Reader, Value, Versioned},
 };
@@ -24,11 +24,12 @@ pub const BATCH_FORGET: Action = Action::new("batch.forget");
 pub const RUN_FORGET: Action = Action::new("run.forget");
 
 /// How long work is kept.
-pub const RUN_DAYS: SettingKey<u32> = days_setting(
-    "retention.run_days",
+pub const RUN_DAYS: SettingKey<u32> = SettingKey::new(
+    "work.keep_days",
     "How many days work is kept after the time in which it could begin, with what became of it on each device; 0 keeps it for ever.",
     || 365,
-);
+)
+.validated(check_days);
 
 /// Pages that one tick looks at; the next goes on from the oldest again.
 const PAGES: usize = 50;

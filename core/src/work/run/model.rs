@@ -75,7 +75,7 @@ pub struct Ending {
     /// script, or it was interrupted.
     pub changed: Option<bool>,
     /// What its kind reports beside that, if anything, as the kind's `summary_schema` says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub summary: Option<serde_json::Value>,
     /// How many chunks of output there are.

@@ -110,7 +110,7 @@ async fn a_large_batch_goes_step_by_step_and_the_audit_says_so() {
 #[tokio::test]
 async fn where_it_is_to_be_kept_for_ever_nothing_goes() {
     let work = Work::new().await;
-    work.set("retention.run_days", serde_json::json!(0)).await;
+    work.set("work.keep_days", serde_json::json!(0)).await;
     work.create(&work.request("true")).await.unwrap();
     work.advance(4_000 * DAY);
     work.sweep().await;
