@@ -137,18 +137,19 @@ impl World {
     /// Nothing waits for a window any more, and all that devices keep was looked at.
     pub(crate) async fn everything_is_caught_up(&self) {
         let deadline = Instant::now() + ARRIVES;
-        while let Some(late) = (0..self.agents.len()).find_map(|index| self.waits(index)) {
+        while let Some((invariant, late)) = (0..self.agents.len()).find_map(|index| self.waits(index)) {
             if Instant::now() >= deadline {
-                return self.violate(Invariant::WindowsHoldDevices, late);
+                return self.violate(invariant, late);
             }
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
     }
 
     /// What a device has not looked at yet, though nothing holds it.
-    fn waits(&self, index: usize) -> Option<String> {
+    fn waits(&self, index: usize) -> Option<(Invariant, String)> {
         if !self.is_told(index) {
-            return Some(format!("device {index} is not told"));
+            let why = format!("device {index} does not know its manifest");
+            return Some((Invariant::ManifestsArrive, why));
         }
         let file = |name| {
             let text = std::fs::read_to_string(self.agents[index].state().join(name)).ok()?;
@@ -160,7 +161,8 @@ impl World {
             .iter()
             .filter_map(|group| group["label"].as_str());
         let waiting = labels.find(|label| progress["groups"][label]["looked_at"].is_null())?;
-        Some(format!("device {index} never looked at {waiting}"))
+        let why = format!("device {index} never looked at {waiting}");
+        Some((Invariant::WindowsHoldDevices, why))
     }
 
     fn manifest(&self, index: usize) -> Option<Manifest> {
