@@ -189,6 +189,7 @@ impl Dataset {
                 named: targets.len() as u64,
                 ..AskedTargets::default()
             },
+            action: None,
             operation: operation.into(),
             params: StoredParams::without_secrets(params.clone()),
             timeout_seconds: 300,

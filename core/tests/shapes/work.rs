@@ -145,6 +145,7 @@ fn batch() -> Batch {
             query: Some("os equals debian".into()),
             all: false,
         },
+        action: Some(id(40)),
         operation: "shell".into(),
         params: queued().params,
         timeout_seconds: 300,

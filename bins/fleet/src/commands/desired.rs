@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use fleet_core::work::BatchRequest;
 use serde_json::{Map, Value, json};
 
-use super::{Context, Paging, duration, run::object, with};
+use super::{
+    Context, Paging, duration,
+    run::{How, On, ask, object},
+    with,
+};
 use crate::{
     client::{ACTION, ACTION_SET, Client, DEFINITION, Failure, Noun, Query, Result, id_of},
     output::{Column, Show},
@@ -61,6 +66,26 @@ Examples:
     },
     /// Delete an action.
     Delete(Delete),
+    /// Carry an action out once, on devices that need not have it assigned.
+    #[command(after_help = "\
+Examples:
+  fleet actions run Motd --on web-1
+  fleet actions run 'No telnet' --group web --dry-run-first --wave 10%")]
+    Run(Box<Once>),
+}
+
+/// `fleet actions run`
+#[derive(Debug, Args)]
+pub struct Once {
+    /// The action.
+    action: String,
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    how: How,
+    /// Say what would be done, and do it where something would be changed once somebody agreed.
+    #[arg(long)]
+    dry_run_first: bool,
 }
 
 /// How an action is kept up.
@@ -243,6 +268,15 @@ pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
             set(context, &["actions", &id], change, &action).await
         }
         Actions::Delete(what) => delete(context, &ACTION, "actions", what).await,
+        Actions::Run(once) => {
+            let id = id_of(&context.client, &ACTION, &once.action).await?;
+            let request = BatchRequest {
+                action: id.parse().ok(),
+                dry_run_first: once.dry_run_first,
+                ..BatchRequest::default()
+            };
+            ask(context, &once.on, &once.how, request).await
+        }
     }
 }
 

@@ -316,7 +316,8 @@ pub(super) async fn work(context: &mut Context, on: &On, how: &How, operation: &
     ask(context, on, how, request).await
 }
 
-async fn ask(context: &mut Context, on: &On, how: &How, request: BatchRequest) -> Result<()> {
+/// Asks for work on devices as a request says, and follows it.
+pub(super) async fn ask(context: &mut Context, on: &On, how: &How, request: BatchRequest) -> Result<()> {
     let seconds = |time: Option<Duration>| time.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     let request = BatchRequest {
         targets: on.targets(&context.client).await?,
@@ -339,7 +340,11 @@ async fn ask(context: &mut Context, on: &On, how: &How, request: BatchRequest) -
     // One key for all attempts: however often the request has to be sent, the work is done once.
     let key = new_key();
     let send = async |body: &Value| context.client.post(&["batches"], body, Some(&key)).await;
-    let batch = how.confirm.send(body, &request.operation, send).await?.body;
+    let what = match request.action {
+        Some(_) => "the action",
+        None => &request.operation,
+    };
+    let batch = how.confirm.send(body, what, send).await?.body;
     let id = batch["id"]
         .as_str()
         .ok_or_else(|| Failure::unexpected("the new batch has no id"))?

@@ -160,6 +160,7 @@ impl BatchService<'_> {
         drop(reader);
         let identity = canonical::to_vec(&("attempt", before.id)).map_err(Error::internal)?;
         let order = Order {
+            action: before.action,
             params: before.params.clone(),
             secrets: Vec::new(),
             targets: Targets::devices(devices),

@@ -12,6 +12,7 @@ use crate::{
     kernel::{EntityId as _, Timestamp},
     work::{
         approvals::ApprovalId,
+        desired::ActionId,
         plans::PlanId,
         promotions::{Promotion, PromotionStanding},
         rollouts::TURN_WITHIN,
@@ -65,6 +66,9 @@ pub struct Batch {
     pub plan: Option<PlanId>,
     /// Which devices were asked for; they were looked for once.
     pub targets: AskedTargets,
+    /// The action that is carried out, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<ActionId>,
     /// The kind of operation.
     #[entity(text)]
     pub operation: String,

@@ -9,6 +9,7 @@ use crate::{
     work::{
         GivenParams, StoredParams,
         approvals::ApprovalId,
+        desired::ActionId,
         plans::{Due, PlanId},
         promotions::{PromotionTerms, PromotionView},
         rollouts::{NewRollout, RolloutPolicy},
@@ -23,12 +24,17 @@ use crate::{
 #[cfg_attr(feature = "openapi", schema(example = json!({"operation": "shell", "params": {"script": "uname -a"}, "targets": {"devices": ["019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41"]}})))]
 #[serde(deny_unknown_fields)]
 pub struct BatchRequest {
-    /// The kind of operation, such as `shell`.
+    /// The kind of operation, such as `shell`; left out where an `action` says it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub operation: String,
-    /// Its parameters.
-    #[serde(default)]
+    /// Its parameters; left out where an `action` says them.
+    #[serde(default, skip_serializing_if = "GivenParams::is_null")]
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: GivenParams,
+    /// The action that is carried out once, as it is now: its kind, parameters and state, and its time limit where none is given here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub action: Option<ActionId>,
     /// Which devices.
     pub targets: Targets,
     /// How long a run may take, in seconds; the kind's default when left out.
@@ -120,6 +126,8 @@ pub struct BatchView {
     pub plan: Option<PlanId>,
     /// Which devices were asked for.
     pub targets: AskedTargets,
+    /// The action that is carried out, where one is.
+    pub action: Option<ActionId>,
     /// The kind of operation.
     pub operation: String,
     /// Its parameters.
@@ -174,6 +182,7 @@ impl BatchView {
             cause: batch.cause,
             plan: batch.plan,
             targets: batch.targets,
+            action: batch.action,
             operation: batch.operation,
             params: batch.params.shown(),
             created_by: batch.created_by,
@@ -202,6 +211,8 @@ impl BatchView {
 /// A request that was checked, of whatever cause.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
+    /// The action that is carried out, where one is.
+    pub(crate) action: Option<ActionId>,
     pub(crate) params: StoredParams,
     /// The secrets that came with the request; those of earlier work are there already.
     pub(crate) secrets: Vec<OperationSecret>,

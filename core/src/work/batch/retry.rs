@@ -102,6 +102,7 @@ impl BatchService<'_> {
         // What nobody agreed to, or not in time, must not begin by being tried again.
         let approvals = before.approvals.max(self.approvals_for(kind));
         Order {
+            action: before.action,
             params: before.params,
             secrets: Vec::new(),
             targets: Targets::devices(devices),

@@ -6,7 +6,10 @@ use super::{BatchRequest, Cause, Confirmation, MAX_TARGETS, Targets, request::Or
 use crate::{
     devices::groups::{query::DeviceQuery, query_refused},
     kernel::{Error, Result, Timestamp, canonical},
-    work::{OperationKind, State, StoredParams, promotions, schedule::MAX_JITTER_SECONDS, secrets::Intake},
+    work::{
+        OperationKind, State, StoredParams, desired::DesiredAction, promotions, schedule::MAX_JITTER_SECONDS,
+        secrets::Intake,
+    },
 };
 
 /// The longest that a run may wait for its device, in seconds: 30 days.
@@ -45,6 +48,27 @@ pub(super) fn check_request(
         secrets: intake.into_made(),
         ..order
     })
+}
+
+/// Checks a request that an action is carried out once, as it is now.
+pub(super) fn check_action(
+    kind: &OperationKind,
+    request: &BatchRequest,
+    action: &DesiredAction,
+    approvals: u32,
+) -> Result<Order> {
+    if !request.operation.is_empty() || !request.params.is_null() {
+        let why = "kind and parameters are those of the action: leave operation and params out";
+        return Err(Error::invalid_field("/action", why));
+    }
+    let params = action.params_as_kept(kind)?;
+    // A repeat means the action as it was, and is another request once that was changed.
+    let identity = serde_json::json!({"action": action.id, "generation": action.generation});
+    let request = BatchRequest {
+        timeout_seconds: request.timeout_seconds.or(Some(action.timeout_seconds)),
+        ..request.clone()
+    };
+    check_rest(kind, &request, params, &identity, approvals)
 }
 
 /// Checks what a request says beside its parameters, which were taken in already.
@@ -115,6 +139,7 @@ pub(crate) fn check_rest(
     ))
     .map_err(Error::internal)?;
     Ok(Order {
+        action: request.action,
         params,
         secrets: Vec::new(),
         targets,

@@ -10,7 +10,7 @@ use super::{
     release::Release,
     request::Order,
     resolve::{NO_TARGETS, resolve},
-    rules::{check_request, check_start},
+    rules::{check_action, check_request, check_start},
 };
 use crate::{
     access::{Action, Actor, Context, Scope},
@@ -23,6 +23,7 @@ use crate::{
     work::{
         OperationKind, Operations, RUNS_READ,
         approvals::Approval,
+        desired::{ACTION_NOT_FOUND, ACTIONS_READ, ActionId, DesiredAction},
         operations::Risk,
         plans::Due,
         promotions::{self, Promotion},
@@ -124,8 +125,27 @@ impl<'a> BatchService<'a> {
     /// the others follow step by step. Where a device is connected here and has nothing else to do, its run is offered by the commit
     /// that makes it. With a key, a repeat of the same request returns the batch that the first one made.
     pub async fn create(&self, context: &Context, request: &BatchRequest, key: Option<BatchId>) -> Result<BatchView> {
-        let (kind, order) = self.order(request)?;
+        let (kind, order) = match request.action {
+            Some(action) => self.order_of_action(context, action, request).await?,
+            None => self.order(request)?,
+        };
         self.carry_out(context, kind, order, key).await
+    }
+
+    async fn order_of_action(
+        &self,
+        context: &Context,
+        id: ActionId,
+        request: &BatchRequest,
+    ) -> Result<(&OperationKind, Order)> {
+        context.require(ACTIONS_READ)?;
+        let action = self.store.get::<DesiredAction>(id).await?.ok_or_else(|| {
+            let why = format!("there is no action {id}");
+            ACTION_NOT_FOUND.error(why.clone()).with_field("/action", why)
+        })?;
+        let kind = self.operations.kind(&action.operation)?;
+        let order = check_action(kind, request, &action, self.approvals_for(kind))?;
+        Ok((kind, order))
     }
 
     fn order(&self, request: &BatchRequest) -> Result<(&OperationKind, Order)> {
@@ -467,6 +487,7 @@ pub(in crate::work) fn new_batch(
         cause: order.cause,
         plan: order.plan,
         targets: (&order.targets).into(),
+        action: order.action,
         operation: kind.name.to_owned(),
         params: order.params.clone(),
         timeout_seconds: order.timeout_seconds,

@@ -147,6 +147,7 @@ fn request(plan: &Plan) -> BatchRequest {
     BatchRequest {
         operation: plan.operation.clone(),
         params: GivenParams::default(),
+        action: None,
         targets: Targets::from(plan.targets.clone()),
         timeout_seconds: plan.timeout_seconds,
         expires_in_seconds: plan.expires_in_seconds,

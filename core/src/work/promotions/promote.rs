@@ -41,6 +41,7 @@ impl<'a> BatchService<'a> {
         let terms = promotion.terms.clone();
         let identity = canonical::to_vec(&("promotion", batch.id)).map_err(Error::internal)?;
         let order = Order {
+            action: batch.action,
             params: with_dry_run(kind, &batch.params, false)?,
             secrets: Vec::new(),
             targets: Targets::devices(meant.clone()),

@@ -77,6 +77,11 @@ impl GivenParams {
     pub fn into_value(self) -> Json {
         self.0
     }
+
+    /// Whether none were given.
+    pub fn is_null(&self) -> bool {
+        self.0.is_null()
+    }
 }
 
 impl From<Json> for GivenParams {

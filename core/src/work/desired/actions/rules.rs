@@ -125,6 +125,13 @@ fn check_timeout(kind: &OperationKind, seconds: u32) -> Result<()> {
     }
 }
 
+impl DesiredAction {
+    /// The parameters with which its kind carries it out, in the state that it asks for.
+    pub(in crate::work) fn params_as_kept(&self, kind: &OperationKind) -> Result<StoredParams> {
+        applied_in(kind, kind.knows_absence, &self.params, self.state)?.ok_or_else(|| never_absent(kind))
+    }
+}
+
 impl Authored for DesiredAction {
     type New = NewAction;
     type Change = ActionChange;

@@ -3,6 +3,7 @@
 mod authors;
 mod keeping;
 mod manifests;
+mod once;
 mod origin;
 mod selections;
 mod windows;

@@ -52,7 +52,7 @@ impl Desired {
         delivery.tell(self.devices[device], run, &told).await.unwrap()
     }
 
-    async fn runs(&self) -> Vec<RunView> {
+    pub(super) async fn runs(&self) -> Vec<RunView> {
         let (runs, all) = (self.test.fleet.runs(), RunFilter::default());
         let page = runs.list(&self.test.admin(), &all, &PageRequest::default()).await;
         page.unwrap().items
