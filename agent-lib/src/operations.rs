@@ -156,6 +156,14 @@ impl Execute for Operations {
         KINDS.map(str::to_owned).into()
     }
 
+    fn takes_up(&self, kind: &str) -> bool {
+        Actions::takes_up(kind)
+    }
+
+    async fn take_up(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending {
+        self.actions.take_up(offer, &output, &cancellation).await
+    }
+
     async fn execute(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending {
         match offer.kind.as_str() {
             shell::NAME => actions::shell::run(&self.executor, offer, &output, &cancellation).await,

@@ -129,7 +129,8 @@ fn changed(ending: Ending, changed: Option<bool>) -> Ending {
     Ending { changed, ..ending }
 }
 
-fn ending(problem: Problem, did_change: Option<bool>) -> Ending {
+/// The end of a run that a problem has brought about.
+pub(super) fn ending(problem: Problem, did_change: Option<bool>) -> Ending {
     let ending = match problem {
         Problem::Failed {
             code,

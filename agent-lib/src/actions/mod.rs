@@ -180,4 +180,15 @@ impl Actions {
             _ => return None,
         })
     }
+
+    /// Whether a run of this kind that was interrupted, and may not be executed again, is taken up to find out what became of it.
+    pub fn takes_up(kind: &str) -> bool {
+        kind == kinds::reboot::NAME
+    }
+
+    /// Finds out what became of a run of such a kind.
+    pub async fn take_up(&self, offer: &OfferBody, output: &OutputSink, cancellation: &Cancellation) -> Ending {
+        let device = Device::new(self, offer, output.clone(), cancellation.clone());
+        reboot::take_up(&offer.params, &device).await
+    }
 }

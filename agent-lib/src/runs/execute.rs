@@ -36,6 +36,14 @@ pub struct Ending {
     pub made: bool,
 }
 
+/// How a run ends that was under way when the agent was.
+pub(super) fn interrupted() -> Ending {
+    Ending {
+        message: Some("the agent was interrupted while it ran; its effect is unknown".into()),
+        ..Ending::of(RunResult::Indeterminate)
+    }
+}
+
 impl Ending {
     /// An ending without exit code.
     pub fn of(result: RunResult) -> Self {
@@ -70,6 +78,16 @@ pub trait Execute: Send + Sync + 'static {
 
     /// Executes a run to its end, within its timeout, stopping when it is cancelled.
     async fn execute(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending;
+
+    /// Whether runs of this kind that were interrupted, and may not be executed again, are taken up. All others end as indeterminate.
+    fn takes_up(&self, _kind: &str) -> bool {
+        false
+    }
+
+    /// Finds out what became of such a run, however often it was interrupted; it does nothing a second time.
+    async fn take_up(&self, _offer: &OfferBody, _output: OutputSink, _cancellation: Cancellation) -> Ending {
+        interrupted()
+    }
 }
 
 /// Is told before a run changes the device.

@@ -11,10 +11,9 @@ use tokio::sync::mpsc;
 
 use super::{
     Cancellation, Ending, OutputSink,
-    execute::Hidden,
+    execute::{Hidden, interrupted},
     manager::{Runs, finished},
     output,
-    recovery::interrupted,
     redaction::Redaction,
 };
 use crate::{
@@ -93,10 +92,30 @@ impl Runs {
             entry.started_at = Some(at);
         }
         self.inner.changed.notify_one();
+        self.to_its_end(&offer, cancellation, false).await
+    }
 
+    /// Goes on with a run of before a restart, in a task of its own, which ends with the run.
+    pub(super) fn take_up(&self, offer: OfferBody) {
+        let runs = self.clone();
+        tokio::spawn(async move {
+            let run = offer.run;
+            let Some(receiver) = runs.table().get(&run).map(|entry| entry.cancel.subscribe()) else {
+                return;
+            };
+            // What else changes the device waits for it, as before.
+            let _turn = runs.inner.exclusive.acquire().await;
+            if let Err(error) = runs.to_its_end(&offer, Cancellation::new(receiver), true).await {
+                tracing::error!(%run, error = error.log(), "the journal failed; the run's end could not be written");
+            }
+        });
+    }
+
+    async fn to_its_end(&self, offer: &OfferBody, cancellation: Cancellation, is_taken_up: bool) -> Result<()> {
+        let run = offer.run;
         let (sender, mut chunks) = mpsc::channel(16);
         let hidden = Hidden::default();
-        let mut redaction = Redaction::of(&offer, hidden.clone());
+        let mut redaction = Redaction::of(offer, hidden.clone());
         let store = async {
             let mut batch = Vec::new();
             while chunks.recv_many(&mut batch, 16).await > 0 {
@@ -105,12 +124,14 @@ impl Runs {
             self.store(run, redaction.rest()).await;
             redaction
         };
-        let (ending, mut redaction) = tokio::join!(
-            self.inner
-                .execute
-                .execute(&offer, OutputSink::new(sender).hiding(hidden), cancellation),
-            store
-        );
+        let execute = async {
+            let (execute, sink) = (&self.inner.execute, OutputSink::new(sender).hiding(hidden));
+            match is_taken_up {
+                true => execute.take_up(offer, sink, cancellation).await,
+                false => execute.execute(offer, sink, cancellation).await,
+            }
+        };
+        let (ending, mut redaction) = tokio::join!(execute, store);
         let ending = redaction.ending(ending);
         tracing::info!(%run, kind = offer.kind, result = ?ending.result, exit_code = ending.exit_code, "run ended");
         self.end(run, ending).await

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, atomic::AtomicBool};
 
 use fleet_core::{
     kernel::{Clock as _, EntityId as _, Result, Timestamp},
-    protocol::{Finished, OfferBody, RunResult},
+    protocol::{Finished, OfferBody},
     work::RunId,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
     Ending, Execute,
+    execute::interrupted,
     execution::EXPIRED,
     manager::{Entry, Held, Inner, Runs, SHARED},
 };
@@ -79,6 +80,12 @@ impl Runs {
                     runs.decide_later(run, offer)
                 }
                 (Recovery::SendResult | Recovery::Settled, _) => {}
+                // Whatever the time is: what it began is found on the device.
+                (Recovery::Indeterminate, Some(Held { offer, origin: None }))
+                    if runs.inner.execute.takes_up(&offer.kind) =>
+                {
+                    runs.take_up(offer);
+                }
                 _ => runs.end(id, interrupted()).await?,
             }
         }
@@ -104,13 +111,5 @@ impl Runs {
                 tracing::error!(%run, error = error.log(), "the journal failed; the run's end could not be written");
             }
         });
-    }
-}
-
-/// How a run ends that was under way when the agent was.
-pub(super) fn interrupted() -> Ending {
-    Ending {
-        message: Some("the agent was interrupted while it ran; its effect is unknown".into()),
-        ..Ending::of(RunResult::Indeterminate)
     }
 }

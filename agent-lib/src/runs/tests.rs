@@ -104,6 +104,8 @@ struct Printing {
     /// What it says at its end.
     message: Option<&'static str>,
     executed: AtomicUsize,
+    /// Whether it takes up what was interrupted.
+    takes_up: bool,
     fills: Option<Arc<AtomicBool>>,
     during: &'static [&'static str],
 }
@@ -112,6 +114,18 @@ struct Printing {
 impl Execute for Printing {
     fn kinds(&self) -> Vec<String> {
         vec!["shell".into()]
+    }
+
+    fn takes_up(&self, kind: &str) -> bool {
+        self.takes_up && kind == "shell"
+    }
+
+    async fn take_up(&self, _: &OfferBody, output: OutputSink, mut cancellation: Cancellation) -> Ending {
+        output.write(OutputStream::Stdout, "after\n").await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(60)) => Ending::of(RunResult::Succeeded),
+            () = cancellation.requested() => Ending::of(RunResult::Cancelled),
+        }
     }
 
     async fn execute(&self, _: &OfferBody, output: OutputSink, _: Cancellation) -> Ending {
@@ -317,6 +331,52 @@ async fn what_nobody_knows_the_end_of_needs_no_time_to_say_so() {
     let (again, _) = start(copy.path(), &full, Arc::default()).await;
     let end = told(&again, Duration::from_secs(60)).await.1.unwrap();
     assert_eq!(end.result, RunResult::Indeterminate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_taken_up_goes_on_at_each_start_and_is_not_executed_again() {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::default());
+    let (runs, _) = start(folder.path(), &full, Arc::default()).await;
+    runs.take(offer(false)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let taking = Arc::new(Printing {
+        takes_up: true,
+        ..Printing::default()
+    });
+    let once = copy_of(folder.path());
+    let (runs, clock) = start(once.path(), &full, taking.clone()).await;
+    // However late it is.
+    clock.learn(YEARS_LATER);
+    let (texts, end) = told(&runs, Duration::from_secs(30)).await;
+    assert_eq!((texts.last().map(String::as_str), end), (Some("after\n"), None));
+    let twice = copy_of(once.path());
+    let (runs, _) = start(twice.path(), &full, taking.clone()).await;
+    let end = told(&runs, Duration::from_secs(90)).await.1.unwrap();
+    assert_eq!(
+        (end.result, taking.executed.load(Ordering::SeqCst)),
+        (RunResult::Succeeded, 0)
+    );
+    // That is its end, and stays so.
+    let settled = copy_of(twice.path());
+    let (runs, _) = start(settled.path(), &full, Arc::default()).await;
+    assert_eq!(told(&runs, Duration::from_secs(60)).await.1, Some(end));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_taken_up_can_be_stopped() {
+    let (folder, full) = (tempfile::tempdir().unwrap(), Arc::default());
+    let (runs, _) = start(folder.path(), &full, Arc::default()).await;
+    runs.take(offer(false)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let copy = copy_of(folder.path());
+    let taking = Arc::new(Printing {
+        takes_up: true,
+        ..Printing::default()
+    });
+    let (runs, _) = start(copy.path(), &full, taking).await;
+    assert_eq!(runs.cancel(offer(false).run), None);
+    let end = told(&runs, Duration::from_secs(30)).await.1.unwrap();
+    assert_eq!(end.result, RunResult::Cancelled);
 }
 
 #[tokio::test(start_paused = true)]

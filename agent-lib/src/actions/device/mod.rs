@@ -154,6 +154,21 @@ impl Device {
         }
     }
 
+    /// The run that it is carried out in.
+    pub(super) fn run_id(&self) -> Uuid {
+        self.run
+    }
+
+    /// Waits, unless the run is to stop.
+    pub(super) async fn pause(&self, time: Duration) -> Result<(), Problem> {
+        let mut cancellation = self.cancellation.clone();
+        tokio::select! {
+            () = tokio::time::sleep(time.min(self.time_left())) => {}
+            () = cancellation.requested() => {}
+        }
+        self.check_time()
+    }
+
     /// Writes into the run's output, as much as is kept of it.
     pub(super) async fn write(&self, stream: OutputStream, text: &str) {
         let room = usize::try_from(self.room.load(Ordering::Relaxed)).unwrap_or(usize::MAX);

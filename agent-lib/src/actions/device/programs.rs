@@ -1,12 +1,12 @@
 //! Programs, with lists of arguments and never through a shell.
 
-use std::{path::PathBuf, sync::atomic::Ordering};
+use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use fleet_core::{
     protocol::{OutputChunk, OutputStream},
     work::secrets::SecretText,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{Account, Device};
 use crate::{
@@ -25,6 +25,8 @@ const FOLDERS: [&str; 6] = [
 ];
 /// The most that is kept of what a program answers, in bytes for each of its streams.
 const MAX_ANSWER: usize = 4 << 20;
+/// How long a program may take that takes something back.
+const UNDOING: Duration = Duration::from_secs(10);
 
 /// A program and its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -159,8 +161,25 @@ impl Device {
         }
     }
 
+    /// Runs a program that takes something back, also when the run is to stop.
+    pub(in crate::actions) async fn undo(&self, call: &Call) -> Result<Answer, Problem> {
+        let (_kept, never) = watch::channel(false);
+        self.call_within(call, true, UNDOING, never).await
+    }
+
     async fn call(&self, call: &Call, is_shown: bool) -> Result<Answer, Problem> {
         self.check_time()?;
+        self.call_within(call, is_shown, self.time_left(), self.cancellation.receiver())
+            .await
+    }
+
+    async fn call_within(
+        &self,
+        call: &Call,
+        is_shown: bool,
+        timeout: Duration,
+        cancel: watch::Receiver<bool>,
+    ) -> Result<Answer, Problem> {
         let path = self
             .find_program(&call.program)
             .ok_or_else(|| Problem::new(PROGRAM_FAILED, format!("this device has no program {}", call.program)))?;
@@ -177,7 +196,7 @@ impl Device {
             secret_environment: call.secret_environment.iter().cloned().collect(),
             input: call.input.clone(),
             run_as: call.user.as_ref().map(|user| RunAs::User(self.executed_as(user))),
-            timeout: self.time_left(),
+            timeout,
             output_limit_bytes: match is_shown {
                 true => self.room.load(Ordering::Relaxed),
                 false => 2 * MAX_ANSWER as u64,
@@ -201,9 +220,7 @@ impl Device {
                 }
             }
         };
-        let running = self
-            .executor
-            .run(self.run, &spec, 0, sender, self.cancellation.receiver());
+        let running = self.executor.run(self.run, &spec, 0, sender, cancel);
         let (outcome, ()) = tokio::join!(running, listen);
         let outcome = outcome.map_err(|error| Problem::new(error.code(), error.message().to_owned()))?;
         if is_shown {

@@ -11,6 +11,7 @@ mod images;
 mod package_files;
 mod packages;
 mod passwords;
+mod reboots;
 mod remote;
 mod repositories;
 mod scripts;
@@ -239,6 +240,20 @@ impl Scratch {
     }
 
     pub(super) async fn run_within(&self, kind: &str, params: &Value, timeout_seconds: u32, cancelled: bool) -> Done {
+        let (_keep, requested) = watch::channel(cancelled);
+        self.carry(kind, params, timeout_seconds, Cancellation::new(requested), false)
+            .await
+    }
+
+    /// Carries a run out, or takes up one that was interrupted.
+    pub(super) async fn carry(
+        &self,
+        kind: &str,
+        params: &Value,
+        timeout_seconds: u32,
+        cancellation: Cancellation,
+        is_taken_up: bool,
+    ) -> Done {
         let config = ExecutorConfig {
             scripts: self.beside("scripts"),
             shared_scripts: self.beside("shared"),
@@ -270,10 +285,10 @@ impl Scratch {
             exclusive: true,
         };
         let (sender, mut chunks) = mpsc::channel(16);
-        let (_keep, requested) = watch::channel(cancelled);
         let execute = async move {
-            let (sink, cancellation) = (OutputSink::new(sender), Cancellation::new(requested));
+            let sink = OutputSink::new(sender);
             match offer.kind.as_str() {
+                _ if is_taken_up => Some(actions.take_up(&offer, &sink, &cancellation).await),
                 "shell" => Some(super::shell::run(&executor, &offer, &sink, &cancellation).await),
                 _ => actions.execute(&offer, &sink, &cancellation).await,
             }

@@ -1,4 +1,4 @@
-//! Scripts with a check, and reboots.
+//! Scripts with a check.
 
 use serde_json::json;
 
@@ -65,23 +65,4 @@ async fn nobody_knows_what_a_plain_script_changes() {
     );
     let dry = json!({"script": "touch /nowhere/at/all", "dry_run": true});
     assert_eq!(device.run("shell", &dry).await.verdict(), "Succeeded, unknown");
-}
-
-#[tokio::test]
-async fn a_reboot_is_announced_and_can_be_taken_back() {
-    let device = Scratch::new().with_fake(
-        "shutdown",
-        "case $1 in -c) rm $ROOT/run/systemd/shutdown/scheduled ;; *) echo \"$@\" >$ROOT/run/systemd/shutdown/scheduled ;; esac",
-    );
-    let device = device.with_folder("/run/systemd/shutdown");
-    let scheduled = "/run/systemd/shutdown/scheduled";
-    let dry = device.run("reboot", &json!({"dry_run": true})).await;
-    assert!(dry.verdict() == CHANGED && device.read(scheduled).is_none());
-    let done = device
-        .run("reboot", &json!({"delay_minutes": 3, "message": "back soon"}))
-        .await;
-    assert_eq!(done.verdict(), CHANGED, "{}", done.output);
-    assert_eq!(device.read(scheduled).unwrap(), "-r +3 back soon\n");
-    device.check("reboot", json!({"state": "absent"}), CHANGED).await;
-    assert_eq!(device.read(scheduled), None);
 }

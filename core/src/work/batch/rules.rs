@@ -84,13 +84,7 @@ pub(crate) fn check_rest(
     targets.devices = sorted(targets.devices);
     targets.groups = sorted(targets.groups);
     targets.labels = sorted(targets.labels);
-    let timeout_seconds = request.timeout_seconds.unwrap_or(kind.timeout_seconds);
-    if timeout_seconds == 0 || timeout_seconds > kind.max_timeout_seconds {
-        return Err(Error::invalid_field(
-            "/timeout_seconds",
-            format!("1 to {} seconds", kind.max_timeout_seconds),
-        ));
-    }
+    let timeout_seconds = kind.check_timeout(request.timeout_seconds, &params.shown())?;
     let expiry_seconds = request.expires_in_seconds.unwrap_or(kind.expiry_seconds);
     if expiry_seconds > MAX_EXPIRY_SECONDS {
         return Err(Error::invalid_field(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind, Risk, Upkeep, schema_of};
+use super::{Lane, OperationKind, Risk, Upkeep, model::at_once, schema_of};
 use crate::{access::Permission, protocol::AgentVersion};
 
 /// Update the agents of devices.
@@ -48,6 +48,7 @@ pub const KIND: OperationKind = OperationKind {
     knows_absence: false,
     dry_run_runs_code: false,
     timeout_seconds: 900,
+    waits_seconds: at_once,
     max_timeout_seconds: 7_200,
     expiry_seconds: 7 * 86_400,
     streams: true,

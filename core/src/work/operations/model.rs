@@ -91,8 +91,10 @@ pub struct OperationKind {
     pub knows_absence: bool,
     /// Whether its dry run runs what somebody gave: then whatever has to hold before its work, has to hold before its dry run.
     pub dry_run_runs_code: bool,
-    /// How long it may run when nobody says, in seconds.
+    /// How long it may run when nobody says, in seconds, beyond what it waits for by its parameters.
     pub timeout_seconds: u32,
+    /// How long it waits by its parameters before it does what they say, in seconds. Its time to run has to be longer.
+    pub waits_seconds: fn(&serde_json::Value) -> u32,
     /// How long it may run at most, in seconds.
     pub max_timeout_seconds: u32,
     /// How long work waits for a device that is offline when nobody says, in seconds; with 0 it is skipped there.
@@ -180,7 +182,27 @@ pub fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {
     schemars::schema_for!(T).to_value()
 }
 
+/// What waits for nothing.
+pub(crate) fn at_once(_params: &serde_json::Value) -> u32 {
+    0
+}
+
 impl OperationKind {
+    /// How long it may run with these parameters, in seconds, of what somebody says.
+    ///
+    /// # Errors
+    /// Why it cannot be so long: it would have ended before it does what it is to do, or goes beyond what its kind allows.
+    pub fn check_timeout(&self, said: Option<u32>, params: &serde_json::Value) -> Result<u32> {
+        let waits = (self.waits_seconds)(params);
+        let seconds = said.unwrap_or(self.timeout_seconds.saturating_add(waits));
+        if (waits + 1..=self.max_timeout_seconds).contains(&seconds) {
+            Ok(seconds)
+        } else {
+            let why = format!("{} to {} seconds", waits + 1, self.max_timeout_seconds);
+            Err(Error::invalid_field("/timeout_seconds", why))
+        }
+    }
+
     /// Checks parameters and gives back their normal form.
     pub fn check_params(&self, params: serde_json::Value) -> Result<serde_json::Value> {
         let fits = |params: serde_json::Value| {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind, Risk, Upkeep, schema_of};
+use super::{Lane, OperationKind, Risk, Upkeep, model::at_once, schema_of};
 use crate::access::Permission;
 
 /// Refresh the inventory of devices.
@@ -50,6 +50,7 @@ pub const KIND: OperationKind = OperationKind {
     knows_absence: false,
     dry_run_runs_code: false,
     timeout_seconds: 300,
+    waits_seconds: at_once,
     max_timeout_seconds: 3_600,
     expiry_seconds: 3_600,
     streams: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind, Risk, Upkeep, actions::is_false, schema_of};
+use super::{Lane, OperationKind, Risk, Upkeep, actions::is_false, model::at_once, schema_of};
 use crate::{access::Permission, work::secrets::SecretText};
 
 /// Run scripts on devices. Whoever has it owns the devices.
@@ -173,6 +173,7 @@ pub const KIND: OperationKind = OperationKind {
     // Its check_script.
     dry_run_runs_code: true,
     timeout_seconds: 300,
+    waits_seconds: at_once,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,
     streams: true,

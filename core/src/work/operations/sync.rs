@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, OperationKind, Risk, Upkeep, actions::is_false, schema_of};
+use super::{Lane, OperationKind, Risk, Upkeep, actions::is_false, model::at_once, schema_of};
 use crate::access::Permission;
 
 /// Have devices apply their manifests now.
@@ -43,6 +43,7 @@ pub const KIND: OperationKind = OperationKind {
     knows_absence: false,
     dry_run_runs_code: false,
     timeout_seconds: 3_600,
+    waits_seconds: at_once,
     max_timeout_seconds: 86_400,
     expiry_seconds: 3_600,
     streams: true,

@@ -116,15 +116,6 @@ fn check_params(kind: &OperationKind, params: Json, state: DesiredState) -> Resu
     Ok(normal)
 }
 
-fn check_timeout(kind: &OperationKind, seconds: u32) -> Result<()> {
-    if (1..=kind.max_timeout_seconds).contains(&seconds) {
-        Ok(())
-    } else {
-        let why = format!("1 to {} seconds", kind.max_timeout_seconds);
-        Err(Error::invalid_field("/timeout_seconds", why))
-    }
-}
-
 impl DesiredAction {
     /// The parameters with which its kind carries it out, in the state that it asks for.
     pub(in crate::work) fn params_as_kept(&self, kind: &OperationKind) -> Result<StoredParams> {
@@ -199,9 +190,11 @@ impl Authored for DesiredAction {
             };
             put(&mut changed, "params", &mut self.params, Some(params));
         }
-        let usual = (self.timeout_seconds == 0).then_some(kind.timeout_seconds);
-        let timeout = change.timeout_seconds.or(usual);
-        timeout.map(|seconds| check_timeout(kind, seconds)).transpose()?;
+        let is_new = self.timeout_seconds == 0;
+        let timeout = match change.timeout_seconds {
+            None if !is_new => None,
+            said => Some(kind.check_timeout(said, &self.params.shown())?),
+        };
         put(&mut changed, "timeout_seconds", &mut self.timeout_seconds, timeout);
         put(&mut changed, "rhythm", &mut self.rhythm, rhythm.map(Some));
         if changed.len() > before {

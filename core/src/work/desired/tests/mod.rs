@@ -58,6 +58,7 @@ fn kinds() -> Module {
         knows_absence: true,
         dry_run_runs_code: false,
         timeout_seconds: 60,
+        waits_seconds: |_| 0,
         max_timeout_seconds: 600,
         expiry_seconds: 600,
         streams: false,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     access::Permission,
-    work::operations::{ActionSummary, Lane, OperationKind, Risk, Upkeep, schema_of},
+    work::operations::{ActionSummary, Lane, OperationKind, Risk, Upkeep, model::at_once, schema_of},
 };
 
 /// Whether a device is to have something, or not to have it.
@@ -86,6 +86,7 @@ pub(super) const fn action<P: ActionParams + schemars::JsonSchema>(
         knows_absence: true,
         dry_run_runs_code: false,
         timeout_seconds: 300,
+        waits_seconds: at_once,
         max_timeout_seconds: 86_400,
         expiry_seconds: 86_400,
         streams: true,

@@ -204,6 +204,7 @@ async fn what_cannot_look_first_is_refused_before_anything_is_stored() {
     let reboot = |request: &mut BatchRequest| {
         request.operation = "reboot".into();
         request.params = json!({}).into();
+        request.timeout_seconds = None;
         request.retry = Some(serde_json::from_value(json!({"attempts": 1})).unwrap());
     };
     check(reboot, RETRY_NOT_IDEMPOTENT, "/retry").await;
