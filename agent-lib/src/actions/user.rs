@@ -16,6 +16,7 @@ use super::{
     action::{Action, Problem},
     device::{Account, Call, Device, FoundKind, Place},
     group::shadow_tool,
+    passwords::first,
 };
 
 /// The user is one that actions do not touch: root, or the agent's own.
@@ -40,6 +41,10 @@ pub(super) struct User;
 pub(super) enum Step {
     /// It is made.
     Create,
+    /// It is made with a first password that the server keeps; with `true` one that has to be changed.
+    CreateWithPassword(bool),
+    /// It was made, and gets that password now.
+    MakePassword(bool),
     /// It becomes the owner of its home, which was there before it.
     OwnHome(String),
     /// These options of `usermod` make it as it should be.
@@ -66,6 +71,11 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create => f.write_str("make the user"),
+            Self::CreateWithPassword(false) => f.write_str("make the user, with a password that the server keeps"),
+            Self::CreateWithPassword(true) => {
+                f.write_str("make the user, with a password that the server keeps, to be changed at the next sign-in")
+            }
+            Self::MakePassword(_) => f.write_str("give the user the password that the server keeps"),
             Self::OwnHome(home) => write!(f, "give it {home}"),
             Self::Change(options) => write!(f, "change the user: {}", options.join(" ")),
             Self::MakeHome(home) => write!(f, "make its home {home}"),
@@ -105,7 +115,10 @@ impl Action for User {
         let mut steps = Vec::new();
         match &found {
             None => {
-                steps.push(Step::Create);
+                steps.push(match params.generate_password {
+                    true => Step::CreateWithPassword(params.force_password_change),
+                    false => Step::Create,
+                });
                 let home = home(params, None);
                 if params.wants_home() && device.exists(&home) {
                     steps.push(Step::OwnHome(home));
@@ -124,6 +137,16 @@ impl Action for User {
         if params.password.is_some() && !has_password(&password) {
             device.require_program("chpasswd")?;
             steps.push(Step::Password(params.force_password_change));
+        }
+        if params.generate_password {
+            device.require_program("chpasswd")?;
+            // It changes nothing here, and is said once.
+            if !params.dry_run && device.is_first("told which passwords are in use") {
+                first::tell(device).await?;
+            }
+            if found.is_some() && first::is_due(device, &params.name, has_password(&password))? {
+                steps.push(Step::MakePassword(params.force_password_change));
+            }
         }
         match (params.disabled, found.is_some()) {
             (true, _) if !is_disabled => steps.push(Step::Disable),
@@ -155,6 +178,10 @@ impl Action for User {
         };
         let call = match step {
             Step::Create => useradd(params, device)?,
+            Step::CreateWithPassword(is_forced) => {
+                return first::make(device, name, &useradd(params, device)?, *is_forced).await;
+            }
+            Step::MakePassword(is_forced) => return first::set(device, name, *is_forced).await,
             Step::Change(options) => shadow_tool(device, "usermod").with(options.clone()).with([name]),
             Step::Password(is_forced) => return set_password(params, device, *is_forced).await,
             Step::Disable => usermod(&["--lock", "--expiredate", DISABLED]),
@@ -172,14 +199,17 @@ impl Action for User {
             Step::EndSessions(uid) => return end_sessions(device, name, *uid).await,
             Step::Remove { with_home } => {
                 let with_home = with_home.then_some("--remove");
-                shadow_tool(device, "userdel").with(with_home).with([name])
+                device
+                    .must(&shadow_tool(device, "userdel").with(with_home).with([name]))
+                    .await?;
+                return first::forget(device, name).await;
             }
         };
         device.must(&call).await.map(drop)
     }
 
     fn makes(step: &Step) -> bool {
-        matches!(step, Step::Create)
+        matches!(step, Step::Create | Step::CreateWithPassword(_))
     }
 
     fn is_lasting(step: &Step) -> bool {
@@ -198,12 +228,16 @@ async fn set_password(params: &UserParams, device: &Device, is_forced: bool) -> 
         return Ok(());
     };
     chpasswd(device, name, password).await?;
-    if is_forced {
-        device
-            .must(&shadow_tool(device, "chage").with(["--lastday", "0", name]))
-            .await?;
+    match is_forced {
+        true => expire(device, name).await,
+        false => Ok(()),
     }
-    Ok(())
+}
+
+/// Has whoever signs in with the password choose another one first.
+pub(super) async fn expire(device: &Device, name: &str) -> Result<(), Problem> {
+    let call = shadow_tool(device, "chage").with(["--lastday", "0", name]);
+    device.must(&call).await.map(drop)
 }
 
 /// Sets a password. The program hashes it, and reads it where nobody else does.

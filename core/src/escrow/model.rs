@@ -58,6 +58,8 @@ pub enum EscrowReason {
     AfterUse,
     /// Somebody asked for another one.
     Requested,
+    /// Its user was made.
+    UserCreated,
 }
 
 /// How a secret stands.

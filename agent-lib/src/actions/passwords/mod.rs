@@ -5,11 +5,12 @@
 //! password.rs   new passwords (pure)
 //! sign_ins.rs   who signed in, as wtmp(5) tells
 //! notes.rs      what is remembered: times and ids, never a password
-//! rotate.rs     one password, step by step
+//! rotate.rs     one password, step by step;  first.rs the first one of a user that is made
 //! sessions.rs   those who are signed in with a password that has gone
 //! rotation.rs   the action
 //! ```
 
+pub(super) mod first;
 mod notes;
 mod password;
 mod rotate;

@@ -30,9 +30,22 @@ pub(super) struct UserNotes {
     /// The one that is being set, and those of which it is not known whether they were: the agent was interrupted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) intents: Vec<Intent>,
+    /// How far its first password is, where this agent makes the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) first: Option<First>,
     /// What the server was not told yet, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) untold: Vec<Untold>,
+}
+
+/// How far the first password of a user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum First {
+    /// The user is about to be made; its password was not set.
+    Making,
+    /// The user is made; its password is set, or about to be.
+    Setting,
 }
 
 /// A password that the server keeps and that is to be set.

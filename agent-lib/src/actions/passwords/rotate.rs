@@ -10,7 +10,7 @@
 //! ```
 
 use fleet_core::{
-    escrow::{Conclusion, EscrowKind, EscrowReason},
+    escrow::{Conclusion, EscrowKind, EscrowReason, EscrowedSecretId},
     work::{operations::actions::password_rotation::PasswordRotationParams, secrets::SecretText},
 };
 
@@ -18,9 +18,15 @@ use super::{notes::Notes, password::generate};
 use crate::actions::{
     NOT_REACHED,
     action::Problem,
-    device::{Device, ShadowEntry},
-    user::chpasswd,
+    device::Device,
+    user::{chpasswd, expire},
 };
+
+/// A password that the server keeps, and that is remembered as one that may be in use.
+pub(super) struct Prepared {
+    id: EscrowedSecretId,
+    password: SecretText,
+}
 
 /// Gives a user another password.
 pub(super) async fn rotate(
@@ -31,10 +37,21 @@ pub(super) async fn rotate(
     reason: EscrowReason,
 ) -> Result<(), Problem> {
     let password = generate(params.length, params.complexity, device.random());
+    let prepared = prepare(device, notes, user, reason, password).await?;
+    bring_into_use(device, notes, user, &prepared, false).await
+}
+
+/// Has the server keep a password. Before this has returned nothing may be changed.
+pub(super) async fn prepare(
+    device: &Device,
+    notes: &mut Notes,
+    user: &str,
+    reason: EscrowReason,
+    password: SecretText,
+) -> Result<Prepared, Problem> {
     let id = device
         .deposit(EscrowKind::LocalPassword, user, reason, &password)
         .await?;
-    let before = device.shadow_entry(user)?;
     let former = notes.clone();
     notes.of(user).intend(id, reason);
     if let Err(problem) = notes.write(device) {
@@ -42,21 +59,30 @@ pub(super) async fn rotate(
         *notes = former;
         return Err(problem);
     }
-    let set = set(device, user, &password, &before).await;
+    Ok(Prepared { id, password })
+}
+
+/// Sets a password that is kept, and tells what became of it; `expires` where its user has to choose another one first.
+pub(super) async fn bring_into_use(
+    device: &Device,
+    notes: &mut Notes,
+    user: &str,
+    prepared: &Prepared,
+    expires: bool,
+) -> Result<(), Problem> {
+    let set = set(device, user, &prepared.password, expires).await;
     let now = device.now();
-    let notes_of_user = notes.of(user);
     match &set {
         Ok(()) => {
-            notes_of_user.rotated_at = Some(now);
+            let notes = notes.of(user);
+            notes.rotated_at = Some(now);
+            notes.first = None;
             // The doubtful ones may have been in use until now; the server makes them some that were.
-            for intent in std::mem::take(&mut notes_of_user.intents) {
-                notes_of_user.conclude(intent.id, Conclusion::InUse);
+            for intent in std::mem::take(&mut notes.intents) {
+                notes.conclude(intent.id, Conclusion::InUse);
             }
         }
-        Err(NotSet::Certainly(_)) => {
-            notes_of_user.intents.retain(|intent| intent.id != id);
-            notes_of_user.conclude(id, Conclusion::Abandoned);
-        }
+        Err(NotSet::Certainly(_)) => give_up(notes, user, prepared),
         // It may be set all the same: the intent stays, and the next pass sets another one.
         Err(NotSet::Perhaps(_)) => {}
     }
@@ -69,6 +95,13 @@ pub(super) async fn rotate(
             .await;
     }
     set.map_err(NotSet::into_problem)
+}
+
+/// Notes that a password did not come into use, for certain.
+pub(super) fn give_up(notes: &mut Notes, user: &str, prepared: &Prepared) {
+    let notes = notes.of(user);
+    notes.intents.retain(|intent| intent.id != prepared.id);
+    notes.conclude(prepared.id, Conclusion::Abandoned);
 }
 
 /// Why a password is not set.
@@ -88,7 +121,8 @@ impl NotSet {
 }
 
 /// Sets a password and looks whether it is set.
-async fn set(device: &Device, user: &str, password: &SecretText, before: &ShadowEntry) -> Result<(), NotSet> {
+async fn set(device: &Device, user: &str, password: &SecretText, expires: bool) -> Result<(), NotSet> {
+    let before = device.shadow_entry(user).map_err(NotSet::Certainly)?;
     let answer = chpasswd(device, user, password).await;
     let after = match device.shadow_entry(user) {
         Ok(after) => after,
@@ -96,8 +130,11 @@ async fn set(device: &Device, user: &str, password: &SecretText, before: &Shadow
     };
     let is_other = after.password != before.password && after.password.starts_with('$');
     match answer {
-        Ok(()) if is_other && !after.last_change.is_empty() => Ok(()),
-        Ok(()) if after == *before => Err(NotSet::Certainly(Problem::new(
+        Ok(()) if is_other && !after.last_change.is_empty() => match expires {
+            true => expire(device, user).await.map_err(NotSet::Perhaps),
+            false => Ok(()),
+        },
+        Ok(()) if after == before => Err(NotSet::Certainly(Problem::new(
             NOT_REACHED,
             "chpasswd succeeded, and the entry in /etc/shadow is the one before",
         ))),
@@ -107,7 +144,7 @@ async fn set(device: &Device, user: &str, password: &SecretText, before: &Shadow
         ))),
         // What was stopped may have been about to write.
         Err(problem @ (Problem::TimedOut | Problem::Cancelled)) => Err(NotSet::Perhaps(problem)),
-        Err(problem) if after == *before => Err(NotSet::Certainly(problem)),
+        Err(problem) if after == before => Err(NotSet::Certainly(problem)),
         Err(problem) => Err(NotSet::Perhaps(problem)),
     }
 }

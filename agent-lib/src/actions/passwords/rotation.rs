@@ -52,6 +52,7 @@ impl fmt::Display for Step {
                             EscrowReason::Scheduled => "it is old",
                             EscrowReason::AfterUse => "it was used",
                             EscrowReason::Requested => "as asked",
+                            EscrowReason::UserCreated => "its user is new",
                         };
                         format!("{} ({why})", due.name)
                     })

@@ -6,6 +6,7 @@ mod disks;
 mod escrow;
 mod faults;
 mod files;
+mod first_passwords;
 mod flatpaks;
 mod images;
 mod package_files;

@@ -33,14 +33,14 @@ fn ana() -> Value {
     json!({"users": ["ana"]})
 }
 
-fn hash(device: &Scratch, user: &str) -> String {
+pub(super) fn hash(device: &Scratch, user: &str) -> String {
     let shadow = device.read("/etc/shadow").unwrap();
     let line = shadow.lines().find(|line| line.starts_with(&format!("{user}:")));
     line.unwrap().split(':').nth(1).unwrap().to_owned()
 }
 
 /// Whether a password is that of a hash, as crypt(3) has it.
-fn fits(password: &str, hash: &str) -> bool {
+pub(super) fn fits(password: &str, hash: &str) -> bool {
     let Some(salt) = hash.split('$').nth(3) else {
         return false;
     };

@@ -67,7 +67,11 @@ pub struct UserParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, write_only))]
     pub password: Option<SecretText>,
-    /// Whether whoever signs in with that password has to choose another one first.
+    /// Whether a user that is made by this gets a first password that the device makes and the server keeps in escrow. Users that are there
+    /// get none.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub generate_password: bool,
+    /// Whether whoever signs in with the first password has to choose another one first.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force_password_change: bool,
     /// The keys that sign in as it: these and no others; left as they are when nobody says.
@@ -107,12 +111,18 @@ impl UserParams {
         if let Some(group) = &self.primary_group {
             names::account("primary_group", group)?;
         }
-        match &self.password {
-            Some(password) => check_password(password.reveal())?,
-            None if self.force_password_change => {
-                return Err("force_password_change: give the password that is to be changed".into());
+        match (&self.password, self.generate_password) {
+            (Some(_), true) => return Err("generate_password: a password is given already".into()),
+            (Some(password), false) => check_password(password.reveal())?,
+            (None, true) if self.system || self.disabled => {
+                return Err("generate_password: nobody signs in as a user of the system, or a disabled one".into());
             }
-            None => {}
+            (None, false) if self.force_password_change => {
+                return Err(
+                    "force_password_change: give the password that is to be changed, or generate_password".into(),
+                );
+            }
+            (None, _) => {}
         }
         let keys = self.ssh_authorized_keys.iter().flatten();
         if keys.clone().count() > MAX_KEYS {
@@ -219,6 +229,27 @@ mod tests {
         check(json!({"name": "deploy", "password": "short 7"}), false);
         check(json!({"name": "deploy", "password": "two\nlines: root"}), false);
         check(json!({"name": "deploy", "force_password_change": true}), false);
+    }
+
+    #[test]
+    fn a_password_is_made_for_people_who_sign_in_and_have_none_given() {
+        check(json!({"name": "deploy", "generate_password": true}), true);
+        check(
+            json!({"name": "deploy", "generate_password": true, "force_password_change": true}),
+            true,
+        );
+        check(
+            json!({"name": "deploy", "generate_password": true, "password": "given to it"}),
+            false,
+        );
+        check(
+            json!({"name": "deploy", "generate_password": true, "system": true}),
+            false,
+        );
+        check(
+            json!({"name": "deploy", "generate_password": true, "disabled": true}),
+            false,
+        );
     }
 
     #[test]
