@@ -11,7 +11,6 @@ use fleet_core::{
 use crate::{
     actions::{self, Actions},
     desired::Requests,
-    executor::Executor,
     reports::{Reports, section},
     runs::{Cancellation, Ending, Execute, OutputSink},
     update::Updater,
@@ -43,7 +42,6 @@ const OWN: [&str; 4] = [shell::NAME, refresh::NAME, agent_update::NAME, sync::NA
 /// The built-in kinds.
 #[derive(Debug)]
 pub struct Operations {
-    executor: Executor,
     reports: Arc<Reports>,
     updater: Arc<Updater>,
     actions: Actions,
@@ -51,17 +49,10 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// Executes scripts with `executor`, refreshes `reports`, brings other versions by `updater`, keeps the device by `actions`, and its
-    /// desired state by `requests`.
-    pub fn new(
-        executor: Executor,
-        reports: Arc<Reports>,
-        updater: Arc<Updater>,
-        actions: Actions,
-        requests: Arc<Requests>,
-    ) -> Self {
+    /// Refreshes `reports`, brings other versions by `updater`, runs scripts and keeps the device by `actions`, and its desired state by
+    /// `requests`.
+    pub fn new(reports: Arc<Reports>, updater: Arc<Updater>, actions: Actions, requests: Arc<Requests>) -> Self {
         Self {
-            executor,
             reports,
             updater,
             actions,
@@ -166,7 +157,7 @@ impl Execute for Operations {
 
     async fn execute(&self, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Ending {
         match offer.kind.as_str() {
-            shell::NAME => actions::shell::run(&self.executor, offer, &output, &cancellation).await,
+            shell::NAME => self.actions.run_script(offer, &output, &cancellation).await,
             refresh::NAME => self.refresh(offer, output, cancellation).await,
             sync::NAME => self.apply_manifest(offer, output, cancellation).await,
             agent_update::NAME => self.updater.execute(offer, &output, cancellation).await,

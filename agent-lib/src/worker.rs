@@ -112,7 +112,7 @@ pub async fn run(
     }));
     let own = [config.state.path(), executor.shared_scripts()].map(|path| path.to_string_lossy().into_owned());
     let actions = Actions::new(ActionsParts {
-        executor: executor.clone(),
+        executor,
         own: own.into(),
         policy: Arc::new(config.policy.clone()),
         escrow: Arc::new(http.clone()),
@@ -122,7 +122,7 @@ pub async fn run(
         device_key: http.identity().key.public(),
     });
     let requests = Arc::new(Requests::default());
-    let operations = Operations::new(executor, reports.clone(), updater.clone(), actions, requests.clone());
+    let operations = Operations::new(reports.clone(), updater.clone(), actions, requests.clone());
     let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, Arc::new(operations)).await?;
     let keeper = Keeper::new(KeeperParts {
         state: config.state.path().to_owned(),

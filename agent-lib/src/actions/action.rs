@@ -21,6 +21,11 @@ pub(super) trait Action {
     /// Does it.
     async fn act(params: &Self::Params, device: &Device, step: &Self::Step) -> Result<(), Problem>;
 
+    /// Paths at which it writes. File systems that hold them and are read-only are remounted first.
+    fn writes(_params: &Self::Params) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether a step makes what was not there before, so that it may be taken back: an account that somebody else has made stays.
     fn makes(_step: &Self::Step) -> bool {
         true

@@ -102,6 +102,10 @@ impl Action for Policy {
     type Params = PolicyParams;
     type Step = Step;
 
+    fn writes(_: &PolicyParams) -> Vec<String> {
+        vec![FOLDER.to_owned()]
+    }
+
     async fn look(params: &PolicyParams, device: &Device) -> Result<Vec<Step>, Problem> {
         device.require_program("visudo")?;
         device.require_program("groupadd")?;

@@ -47,6 +47,10 @@ impl Action for AppImage {
     type Params = AppImageParams;
     type Step = Step;
 
+    fn writes(params: &AppImageParams) -> Vec<String> {
+        vec![params.path()]
+    }
+
     async fn look(params: &AppImageParams, device: &Device) -> Result<Vec<Step>, Problem> {
         let path = params.path();
         let place = device.place(&path, paths::check_file)?;

@@ -50,6 +50,10 @@ impl Action for Directory {
     type Params = DirectoryParams;
     type Step = Step;
 
+    fn writes(params: &DirectoryParams) -> Vec<String> {
+        vec![params.path.clone()]
+    }
+
     async fn look(params: &DirectoryParams, device: &Device) -> Result<Vec<Step>, Problem> {
         let path = params.path.clone();
         let place = place(params, device)?;

@@ -25,6 +25,18 @@ pub(super) async fn carry_out<A: Action>(params: &Value, device: &Device) -> End
         return refuse(problem);
     }
     let ending = to_its_end::<A>(&params, device).await;
+    let truncated_bytes = device.truncated_bytes();
+    with_warnings(
+        Ending {
+            truncated_bytes,
+            ..ending
+        },
+        device,
+    )
+}
+
+/// Says what there was to warn of.
+pub(super) fn with_warnings(ending: Ending, device: &Device) -> Ending {
     let warnings = device.warnings();
     let result = match ending.result {
         RunResult::Succeeded if !warnings.is_empty() => RunResult::SucceededWithIssues,
@@ -36,7 +48,6 @@ pub(super) async fn carry_out<A: Action>(params: &Value, device: &Device) -> End
     Ending {
         result,
         message,
-        truncated_bytes: device.truncated_bytes(),
         ..ending
     }
 }
@@ -60,7 +71,16 @@ async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
         let ending = changed(Ending::of(RunResult::Succeeded), Some(false));
         return with_steps(ending, &steps);
     }
+    let read_only = match device.read_only_mounts(&A::writes(params)) {
+        Ok(read_only) => read_only,
+        Err(problem) => return ending(problem, Some(false)),
+    };
     if params.dry_run() {
+        for point in &read_only {
+            device
+                .say(&format!("would remount {point}, which is mounted read-only\n"))
+                .await;
+        }
         for step in &steps {
             device.say(&format!("would {step}\n")).await;
         }
@@ -71,6 +91,14 @@ async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
     if let Err(error) = device.begin(makes).await {
         let why = format!("it could not be written down, so nothing was done: {}", error.message());
         return changed(Ending::failed(error.code().name(), why), Some(false));
+    }
+    for (remounted, point) in read_only.iter().enumerate() {
+        device
+            .say(&format!("remount {point}, which is mounted read-only\n"))
+            .await;
+        if let Err(problem) = device.remount(point).await {
+            return with_steps::<A::Step>(ending(problem, Some(remounted > 0)), &[]);
+        }
     }
     let mut made = false;
     for (done, step) in steps.iter().enumerate() {

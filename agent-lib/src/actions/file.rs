@@ -107,6 +107,10 @@ impl Action for File {
     type Params = FileParams;
     type Step = Step;
 
+    fn writes(params: &FileParams) -> Vec<String> {
+        vec![params.path.clone()]
+    }
+
     async fn look(params: &FileParams, device: &Device) -> Result<Vec<Step>, Problem> {
         let place = device.place(&params.path, paths::check_file)?;
         let found = place.as_ref().map(Place::found).transpose()?.flatten();

@@ -10,7 +10,7 @@ use fleet_core::{
 
 use super::{
     action::{Action, Problem},
-    device::{Call, Device},
+    device::{ACCOUNT_FILES, Call, Device},
 };
 
 /// The group, or its number, is not one that actions touch.
@@ -48,6 +48,10 @@ impl fmt::Display for Step {
 impl Action for Group {
     type Params = GroupParams;
     type Step = Step;
+
+    fn writes(_: &GroupParams) -> Vec<String> {
+        vec![ACCOUNT_FILES.to_owned()]
+    }
 
     async fn look(params: &GroupParams, device: &Device) -> Result<Vec<Step>, Problem> {
         device.require_program("groupadd")?;

@@ -25,7 +25,7 @@ mod packages;
 mod passwords;
 mod reboot;
 mod service;
-pub(crate) mod shell;
+mod shell;
 mod sshd;
 #[cfg(test)]
 mod tests;
@@ -57,6 +57,8 @@ pub const NOT_REACHED: Code = Code::new("action.not_reached", Class::Internal);
 pub const PATH_PROTECTED: Code = Code::new("action.path_protected", Class::Denied);
 /// A file or folder could not be read or written.
 pub const FILES_FAILED: Code = Code::new("action.files_failed", Class::Unavailable);
+/// The file system is read-only, and could not be remounted.
+pub const FILE_SYSTEM_READ_ONLY: Code = Code::new("action.file_system_read_only", Class::Unavailable);
 /// A program that it needs ended with a failure.
 pub const PROGRAM_FAILED: Code = Code::new("action.program_failed", Class::Unavailable);
 /// This device has no such user or group.
@@ -179,6 +181,12 @@ impl Actions {
             kinds::reboot::NAME => carry_out::<reboot::Reboot>(&offer.params, &device).await,
             _ => return None,
         })
+    }
+
+    /// Runs an offer of `shell`.
+    pub async fn run_script(&self, offer: &OfferBody, output: &OutputSink, cancellation: &Cancellation) -> Ending {
+        let device = Device::new(self, offer, output.clone(), cancellation.clone());
+        shell::run(&self.executor, offer, output, cancellation, &device).await
     }
 
     /// Whether a run of this kind that was interrupted, and may not be executed again, is taken up to find out what became of it.

@@ -79,6 +79,10 @@ impl Action for Service {
     type Params = ServiceParams;
     type Step = Step;
 
+    fn writes(_: &ServiceParams) -> Vec<String> {
+        vec![FOLDER.to_owned()]
+    }
+
     async fn look(params: &ServiceParams, device: &Device) -> Result<Vec<Step>, Problem> {
         device.require_program("systemctl")?;
         let is_booted = is_booted(device);

@@ -1,15 +1,25 @@
-//! `shell`, with the script that checks: look, act, look again, where both are somebody's own words.
+//! `shell`, with the script that checks: look, act, look again, where both are somebody's own words. Once for the device, or once for each
+//! user who is signed in to a desktop.
+//!
+//! ```text
+//! session.rs  one user's turn, and the output of several users in one
+//! users.rs    all of them, and how that ended
+//! ```
+
+mod session;
+mod users;
 
 use std::time::Duration;
 
 use fleet_core::{
     kernel::{Class, Code, EntityId as _, Error},
     protocol::{OfferBody, OutputChunk, OutputStream, RunResult},
-    work::operations::shell::ShellParams,
+    work::operations::shell::{ShellParams, ShellScope},
 };
 use tokio::{sync::mpsc, time::Instant};
 
-use super::NOT_REACHED;
+use self::session::Session;
+use super::{NOT_REACHED, device::Device};
 use crate::{
     executor::{Executor, ShellSpec},
     runs::{Cancellation, Ending, OutputSink},
@@ -21,12 +31,13 @@ pub(crate) const NOT_COMPLIANT: Code = Code::new("shell.not_compliant", Class::C
 /// How much of what a check script prints is kept, in bytes: the script's own output is what matters.
 const CHECK_OUTPUT: u64 = 64 << 10;
 
-/// Runs an offer of `shell` to its end.
-pub(crate) async fn run(
+/// Runs an offer of `shell` to its end on a device.
+pub(super) async fn run(
     executor: &Executor,
     offer: &OfferBody,
     output: &OutputSink,
     cancellation: &Cancellation,
+    device: &Device,
 ) -> Ending {
     let params: ShellParams = match serde_json::from_value((*offer.params).clone()) {
         Ok(params) => params,
@@ -39,18 +50,11 @@ pub(crate) async fn run(
         output,
         cancellation,
         deadline: Instant::now() + Duration::from_secs(u64::from(offer.timeout_seconds)),
+        session: None,
     };
-    match &params.check_script {
-        Some(check) => run.with_check(check).await,
-        None if params.dry_run => {
-            // Nothing tells whether it would change anything.
-            run.say("would run the script\n").await;
-            Ending::of(RunResult::Succeeded)
-        }
-        None => match output.begin(true).await {
-            Ok(()) => run.script(&params.script, offer.output_limit_bytes).await,
-            Err(error) => not_begun(&error),
-        },
+    match params.scope {
+        ShellScope::System => run.to_its_end().await,
+        ShellScope::Users => users::run(&run, device).await,
     }
 }
 
@@ -59,6 +63,7 @@ fn not_begun(error: &Error) -> Ending {
     Ending::failed(error.code().name(), why)
 }
 
+#[derive(Clone, Copy)]
 struct Run<'a> {
     executor: &'a Executor,
     offer: &'a OfferBody,
@@ -66,9 +71,26 @@ struct Run<'a> {
     output: &'a OutputSink,
     cancellation: &'a Cancellation,
     deadline: Instant,
+    /// Whose turn it is, where it runs for each user.
+    session: Option<&'a Session<'a>>,
 }
 
 impl Run<'_> {
+    async fn to_its_end(&self) -> Ending {
+        match &self.params.check_script {
+            Some(check) => self.with_check(check).await,
+            None if self.params.dry_run => {
+                // Nothing tells whether it would change anything.
+                self.say("would run the script\n").await;
+                Ending::of(RunResult::Succeeded)
+            }
+            None => match self.output.begin(true).await {
+                Ok(()) => self.script(&self.params.script, self.offer.output_limit_bytes).await,
+                Err(error) => not_begun(&error),
+            },
+        }
+    }
+
     async fn with_check(&self, check: &str) -> Ending {
         let limit = CHECK_OUTPUT.min(self.offer.output_limit_bytes);
         let checked = self.script(check, limit).await;
@@ -140,10 +162,14 @@ impl Run<'_> {
             output_limit_bytes,
             ..ShellSpec::from_offer(self.params, self.offer).with_text(text)
         };
+        let spec = match self.session {
+            Some(session) => session.specify(spec),
+            None => spec,
+        };
         let (sender, mut chunks) = mpsc::channel::<OutputChunk>(16);
         let forward = async {
             while let Some(chunk) = chunks.recv().await {
-                self.output.write(chunk.stream, &chunk.text).await;
+                self.write(chunk.stream, &chunk.text).await;
             }
         };
         let run = self.offer.run.uuid();
@@ -161,6 +187,13 @@ impl Run<'_> {
     }
 
     async fn say(&self, text: &str) {
-        self.output.write(OutputStream::Stdout, text).await;
+        self.write(OutputStream::Stdout, text).await;
+    }
+
+    async fn write(&self, stream: OutputStream, text: &str) {
+        match self.session {
+            Some(session) => session.write(stream, text).await,
+            None => self.output.write(stream, text).await,
+        }
     }
 }

@@ -71,6 +71,10 @@ impl Action for Settings {
     type Params = SshdParams;
     type Step = Step;
 
+    fn writes(_: &SshdParams) -> Vec<String> {
+        vec![FOLDER.to_owned()]
+    }
+
     async fn look(params: &SshdParams, device: &Device) -> Result<Vec<Step>, Problem> {
         let lines = params
             .directives
@@ -93,6 +97,10 @@ impl Action for Settings {
 impl Action for Access {
     type Params = AccessParams;
     type Step = Step;
+
+    fn writes(_: &AccessParams) -> Vec<String> {
+        vec![FOLDER.to_owned()]
+    }
 
     async fn look(params: &AccessParams, device: &Device) -> Result<Vec<Step>, Problem> {
         device.require_program("groupadd")?;

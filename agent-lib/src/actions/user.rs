@@ -14,7 +14,7 @@ use fleet_core::{
 use super::{
     FILES_FAILED, PATH_PROTECTED,
     action::{Action, Problem},
-    device::{Account, Call, Device, FoundKind, Place},
+    device::{ACCOUNT_FILES, Account, Call, Device, FoundKind, Place},
     group::shadow_tool,
     passwords::first,
 };
@@ -97,6 +97,11 @@ impl fmt::Display for Step {
 impl Action for User {
     type Params = UserParams;
     type Step = Step;
+
+    fn writes(params: &UserParams) -> Vec<String> {
+        let home = params.wants_home().then(|| home(params, None));
+        [ACCOUNT_FILES.to_owned()].into_iter().chain(home).collect()
+    }
 
     async fn look(params: &UserParams, device: &Device) -> Result<Vec<Step>, Problem> {
         device.require_program("useradd")?;

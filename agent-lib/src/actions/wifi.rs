@@ -60,6 +60,10 @@ impl Action for Wifi {
     type Params = WifiParams;
     type Step = Step;
 
+    fn writes(_: &WifiParams) -> Vec<String> {
+        vec![FOLDER.to_owned()]
+    }
+
     async fn look(params: &WifiParams, device: &Device) -> Result<Vec<Step>, Problem> {
         if !device.exists(FOLDER) {
             return Err(Problem::not_applicable("this device has no NetworkManager"));

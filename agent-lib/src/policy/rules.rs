@@ -7,7 +7,10 @@ use std::{
 
 use fleet_core::{
     kernel::{Result, Timestamp},
-    work::operations::actions::app_image::{self, AppImageParams},
+    work::operations::{
+        actions::app_image::{self, AppImageParams},
+        shell,
+    },
 };
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -160,14 +163,14 @@ impl Policy {
     }
 
     /// Whether a run of this kind with these parameters may begin on this device at this time. Who it runs as is the member
-    /// `run_as` of the parameters; without it, the agent's own user. Paths are what `interpreter`, `working_directory`, `path`,
+    /// `run_as` of the parameters; without it, the agent's own user, unless a script runs as each of those who are signed in. Paths are what `interpreter`, `working_directory`, `path`,
     /// `paths`, `home` and `folder` name, and the file that `app-image` puts into its folder.
     ///
     /// # Errors
     /// The first rule that speaks against it.
     pub fn permits(&self, kind: &str, params: &Value, at: Timestamp) -> std::result::Result<(), Refusal> {
         self.permits_kind(kind)?;
-        self.permits_user(params)?;
+        self.permits_user(kind, params)?;
         self.permits_paths(kind, params)?;
         let mut windows = self
             .windows
@@ -192,7 +195,11 @@ impl Policy {
         }
     }
 
-    fn permits_user(&self, params: &Value) -> std::result::Result<(), Refusal> {
+    fn permits_user(&self, kind: &str, params: &Value) -> std::result::Result<(), Refusal> {
+        if kind == shell::NAME && params.get("scope").is_some_and(|scope| scope == "users") {
+            // Each of those who are signed in is judged when that is known.
+            return Ok(());
+        }
         if self.rules.allow_users.is_none() && self.rules.forbid_users.is_empty() {
             return Ok(());
         }

@@ -139,6 +139,12 @@ fn with_a_list_of_allowed_users_nothing_runs_as_anybody_else() {
     check(policy, "shell", json!({ "run_as": "web" }), Some("not as web"));
     check(policy, "shell", json!({}), Some("root is not allowed"));
     check("allow_users = []", "shell", json!({}), Some("root is not allowed"));
+    // Each of those who are signed in is judged then.
+    check("allow_users = []", "shell", json!({"scope": "users"}), None);
+    let system = json!({"scope": "system"});
+    check("allow_users = []", "shell", system, Some("root is not allowed"));
+    let flatpak = json!({"scope": "users"});
+    check("allow_users = []", "flatpak", flatpak, Some("root is not allowed"));
 }
 
 #[test]

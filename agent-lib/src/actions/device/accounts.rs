@@ -3,6 +3,8 @@
 use super::Device;
 use crate::actions::{ACCOUNT_UNKNOWN, action::Problem};
 
+/// Where the account files are.
+pub(in crate::actions) const ACCOUNT_FILES: &str = "/etc";
 /// The most of an account file that is read, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 

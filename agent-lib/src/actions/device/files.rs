@@ -21,9 +21,6 @@ use sha2::{Digest as _, Sha256};
 use super::{Device, downloads::hexadecimal, links};
 use crate::actions::{FILES_FAILED, PATH_PROTECTED, action::Problem};
 
-/// The most of the table of mounts that is read, in bytes.
-const MAX_MOUNTS: u64 = 16 << 20;
-
 /// What kind of thing is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::actions) enum FoundKind {
@@ -151,24 +148,6 @@ impl Device {
         let mut names: Vec<_> = names.take(most).collect();
         names.sort_unstable();
         Ok(names)
-    }
-
-    /// Fails when a file system is mounted at a path, which no link leads to, or below it: what is on it is not the folder's.
-    pub(in crate::actions) fn check_no_mounts(&self, path: &str) -> Result<(), Problem> {
-        let mounts = self.read_text("/proc/self/mountinfo", MAX_MOUNTS)?;
-        // Its fifth field is the mount point (proc_pid_mountinfo(5)).
-        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
-        let below = format!("{path}/");
-        match points
-            .into_iter()
-            .find(|point| point == path || point.starts_with(&below))
-        {
-            Some(point) => {
-                let why = format!("path: {path} is not removed: a file system is mounted at {point}");
-                Err(Problem::new(PATH_PROTECTED, why))
-            }
-            None => Ok(()),
-        }
     }
 
     /// Whether something is at a path, links followed.
@@ -364,14 +343,6 @@ impl Drop for Incoming<'_> {
             let _ = unlinkat(&self.place.folder, &self.temporary, AtFlags::empty());
         }
     }
-}
-
-/// A field of a table of mounts, in which some characters stand as a backslash and three octal digits.
-fn unescaped(field: &str) -> String {
-    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    escapes.iter().fold(field.to_owned(), |text, (code, character)| {
-        text.replace(code, character)
-    })
 }
 
 fn own(file: impl std::os::fd::AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {

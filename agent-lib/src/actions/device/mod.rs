@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! files.rs      files and folders, found without following a link that nobody checked
-//! links.rs      where a path leads
+//! links.rs      where a path leads;  mounts.rs on which file system
 //! downloads.rs  what is fetched from an address, within bounds
 //! programs.rs   programs with their arguments, within the run's time
 //! escrow.rs     secrets that the server has before anything is changed
@@ -17,6 +17,7 @@ mod downloads;
 mod escrow;
 mod files;
 mod links;
+mod mounts;
 mod notes;
 mod programs;
 
@@ -46,7 +47,7 @@ use crate::{
 };
 
 pub(super) use self::{
-    accounts::{Account, ShadowEntry},
+    accounts::{ACCOUNT_FILES, Account, ShadowEntry},
     downloads::{MAX_FILE, shown},
     files::{Found, FoundKind, Place},
     programs::{Answer, Call},
@@ -167,6 +168,11 @@ impl Device {
             () = cancellation.requested() => {}
         }
         self.check_time()
+    }
+
+    /// How many bytes of output are still kept.
+    pub(super) fn room(&self) -> u64 {
+        self.room.load(Ordering::Relaxed)
     }
 
     /// Writes into the run's output, as much as is kept of it.

@@ -198,7 +198,7 @@ impl Device {
             run_as: call.user.as_ref().map(|user| RunAs::User(self.executed_as(user))),
             timeout,
             output_limit_bytes: match is_shown {
-                true => self.room.load(Ordering::Relaxed),
+                true => self.room(),
                 false => 2 * MAX_ANSWER as u64,
             },
             ..ShellSpec::script("")
@@ -238,7 +238,7 @@ impl Device {
 }
 
 impl Device {
-    fn executed_as(&self, user: &Account) -> User {
+    pub(in crate::actions) fn executed_as(&self, user: &Account) -> User {
         User {
             name: user.name.clone(),
             uid: user.uid,
@@ -249,7 +249,7 @@ impl Device {
     }
 
     /// Where programs of somebody who is signed in find each other.
-    fn runtime_folder(&self, user: &Account) -> Option<(String, String)> {
+    pub(in crate::actions) fn runtime_folder(&self, user: &Account) -> Option<(String, String)> {
         let folder = format!("/run/user/{}", user.uid);
         let root = self.scratch_root().unwrap_or_default();
         let variable = ("XDG_RUNTIME_DIR".to_owned(), format!("{root}{folder}"));

@@ -81,6 +81,10 @@ impl Action for Repository {
     type Params = RepositoryParams;
     type Step = Step;
 
+    fn writes(_: &RepositoryParams) -> Vec<String> {
+        vec!["/etc".to_owned()]
+    }
+
     async fn look(params: &RepositoryParams, device: &Device) -> Result<Vec<Step>, Problem> {
         let manager = Manager::of(device)?;
         let wanted = match params.state.is_absent() {

@@ -13,7 +13,7 @@ use super::{notes::Notes, rotate::rotate, rules::due, sessions, sign_ins::SignIn
 use crate::actions::{
     ESCROW_UNREACHABLE,
     action::{Action, Problem},
-    device::{Device, ShadowEntry},
+    device::{ACCOUNT_FILES, Device, ShadowEntry},
     user::DISABLED,
 };
 
@@ -74,6 +74,10 @@ impl fmt::Display for Step {
 impl Action for Rotation {
     type Params = PasswordRotationParams;
     type Step = Step;
+
+    fn writes(_: &PasswordRotationParams) -> Vec<String> {
+        vec![ACCOUNT_FILES.to_owned()]
+    }
 
     async fn look(params: &PasswordRotationParams, device: &Device) -> Result<Vec<Step>, Problem> {
         let mut notes = Notes::read(device)?;

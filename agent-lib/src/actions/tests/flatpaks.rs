@@ -110,7 +110,7 @@ const DESKTOP: &str = "Class=user\nType=wayland\nState=active\n";
 
 impl Scratch {
     /// Those at its desktops are these users, from here on.
-    fn sign_in(&self, users: &[(&str, u32)]) {
+    pub(super) fn sign_in(&self, users: &[(&str, u32)]) {
         let mut listing = String::new();
         for (name, number) in users {
             listing.push_str(&format!(" s{number} {number} {name} seat0 tty2\n"));

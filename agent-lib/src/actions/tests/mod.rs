@@ -1,6 +1,7 @@
 //! Actions against a scratch root, with the machine's own tools.
 
 mod accounts;
+mod desktops;
 mod device_keys;
 mod disks;
 mod escrow;
@@ -9,6 +10,7 @@ mod files;
 mod first_passwords;
 mod flatpaks;
 mod images;
+mod mounts;
 mod package_files;
 mod packages;
 mod passwords;
@@ -60,6 +62,8 @@ pub(super) struct Scratch {
     pub(super) key: Mutex<u64>,
     /// Its policy file.
     pub(super) policy: String,
+    /// Whether runs are carried out on the machine itself, whose paths are those of the tests.
+    pub(super) is_machine: bool,
 }
 
 /// What came of a run.
@@ -100,6 +104,7 @@ impl Scratch {
             random: Arc::new(SeededRandom::new(1)),
             key: Mutex::new(1),
             policy: String::new(),
+            is_machine: false,
         };
         scratch
             .with(
@@ -262,7 +267,7 @@ impl Scratch {
         };
         let executor = Executor::new(config, Arc::new(SystemClock));
         let parts = ActionsParts {
-            executor: executor.clone(),
+            executor,
             own: vec!["/srv/agent".to_owned()],
             policy: Arc::new(Policy::parse(&self.policy, "root", TimeZone::UTC).unwrap()),
             escrow: self.server.clone(),
@@ -271,7 +276,10 @@ impl Scratch {
             state: self.beside("state"),
             device_key: SigningKey::generate(&SeededRandom::new(*self.key.lock().unwrap())).public(),
         };
-        let actions = Actions::below(self.root(), parts);
+        let actions = match self.is_machine {
+            true => Actions::new(parts),
+            false => Actions::below(self.root(), parts),
+        };
         let offer = OfferBody {
             run: RunId::from_uuid(self.mark()),
             device: DeviceId::from_uuid(Uuid::nil()),
@@ -290,7 +298,7 @@ impl Scratch {
             let sink = OutputSink::new(sender);
             match offer.kind.as_str() {
                 _ if is_taken_up => Some(actions.take_up(&offer, &sink, &cancellation).await),
-                "shell" => Some(super::shell::run(&executor, &offer, &sink, &cancellation).await),
+                "shell" => Some(actions.run_script(&offer, &sink, &cancellation).await),
                 _ => actions.execute(&offer, &sink, &cancellation).await,
             }
         };

@@ -140,6 +140,7 @@ Examples:
   fleet run --on web-1 -- uname -a
   fleet run --label env=prod --timeout 2m -- systemctl is-active nginx
   fleet run --on web-1 --secret-env TOKEN=@token.txt --script deploy.sh
+  fleet run --group laptops --desktop-users -- 'gsettings set org.gnome.desktop.screensaver lock-enabled true'
   fleet run --group db -- 'df -h | tail -n +2'
   fleet run --query 'os equals debian and memory_total lessThan 4000000000' -- free -m
   fleet run --all --no-wait --script fix.sh
@@ -171,6 +172,9 @@ pub struct Script {
     /// The user that it runs as.
     #[arg(long, value_name = "USER")]
     run_as: Option<String>,
+    /// Run it once for each user who is signed in to a desktop, as that user; nothing where nobody is.
+    #[arg(long, conflicts_with = "run_as")]
+    desktop_users: bool,
     /// Where it runs.
     #[arg(long, value_name = "PATH")]
     directory: Option<String>,
@@ -461,6 +465,9 @@ impl Script {
         }
         if !secrets.is_empty() {
             params["secret_env"] = secrets.into();
+        }
+        if self.desktop_users {
+            params["scope"] = json!(shell::ShellScope::Users);
         }
         for (name, value) in [
             ("interpreter", &self.interpreter),

@@ -15,6 +15,24 @@ pub const NAME: &str = "shell";
 /// The longest script, in bytes; as JSON with the other parameters it may have [`MAX_PARAMS`](super::MAX_PARAMS).
 pub const MAX_SCRIPT: usize = 32 * 1024;
 
+/// Whom a script is run for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ShellScope {
+    /// Once for the device.
+    #[default]
+    System,
+    /// Once for each user who is signed in to a desktop, as that user.
+    Users,
+}
+
+impl ShellScope {
+    fn is_system(&self) -> bool {
+        *self == Self::System
+    }
+}
+
 /// The parameters of `shell`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -56,6 +74,10 @@ pub struct ShellParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub run_as: Option<String>,
+    /// For whom: `system` (once for the device) when nobody says, or `users`: once for each user who is signed in to a desktop, one after
+    /// the other, as that user. Where nobody is, nothing is run.
+    #[serde(default, skip_serializing_if = "ShellScope::is_system")]
+    pub scope: ShellScope,
 }
 
 /// The most secret variables, and the bytes that each may have.
@@ -124,6 +146,8 @@ impl ShellParams {
             user.is_empty() || user.len() > 32 || user.starts_with('-') || !user.bytes().all(|c| c.is_ascii_graphic())
         }) {
             Some("the user's name has 1 to 32 characters")
+        } else if self.run_as.is_some() && !self.scope.is_system() {
+            Some("it runs as run_as, or as each user who is signed in")
         } else {
             None
         }
@@ -223,6 +247,9 @@ mod tests {
         check_params(json!({"script": "x", "secret_env": many(20)}), true);
         check_params(json!({"script": "x", "secret_env": many(21)}), false);
         check_params(json!({"script": "x", "run_as": "-u"}), false);
+        check_params(json!({"script": "x", "scope": "users"}), true);
+        check_params(json!({"script": "x", "scope": "users", "run_as": "ana"}), false);
+        check_params(json!({"script": "x", "scope": "everybody"}), false);
         check_params(json!({"script": "x\u{0}y"}), false);
         check_params(json!({"script": "x", "surprise": 1}), false);
         check_params(json!("uname"), false);
