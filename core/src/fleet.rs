@@ -533,6 +533,7 @@ impl Fleet {
             devices: &self.inner.device_signals,
             clock: &*self.inner.clock,
             presence: &self.inner.presence,
+            deliveries: &self.inner.deliveries,
         }
     }
 

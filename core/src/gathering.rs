@@ -17,7 +17,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, oneshot},
-    time::{Duration, Instant},
+    time::{Duration, Instant, timeout},
 };
 
 use crate::kernel::{Class, Code, Error, Result};
@@ -42,6 +42,8 @@ pub(crate) enum Urgency {
 pub(crate) struct Gathering<Request, Answer> {
     queue: Mutex<Queue<Request, Answer>>,
     arrived: Notify,
+    /// Nothing urgent waits any more.
+    calmed: Notify,
     most: usize,
 }
 
@@ -80,6 +82,7 @@ impl<Request, Answer> Gathering<Request, Answer> {
                 can_wait: VecDeque::new(),
             }),
             arrived: Notify::new(),
+            calmed: Notify::new(),
             most,
         }
     }
@@ -144,6 +147,22 @@ impl<Request, Answer> Gathering<Request, Answer> {
         }
     }
 
+    /// Waits until nothing urgent waits to be begun, for at most so long: for work that would keep others from the same store.
+    pub async fn give_way(&self, at_most: Duration) {
+        let calm = async {
+            loop {
+                let mut calmed = std::pin::pin!(self.calmed.notified());
+                calmed.as_mut().enable();
+                if self.queue().urgent.is_empty() {
+                    return;
+                }
+                calmed.await;
+            }
+        };
+        // Whoever does not get through in that time is not kept from it for ever.
+        let _ = timeout(at_most, calm).await;
+    }
+
     /// The oldest requests that somebody still waits for: those that are urgent, and where there are none, the others.
     fn take(&self) -> (Vec<Request>, Vec<oneshot::Sender<Result<Answer>>>) {
         let mut queue = self.queue();
@@ -157,6 +176,9 @@ impl<Request, Answer> Gathering<Request, Answer> {
                 requests.push(request);
                 replies.push(reply);
             }
+        }
+        if queue.urgent.is_empty() {
+            self.calmed.notify_waiters();
         }
         (requests, replies)
     }
@@ -185,6 +207,7 @@ impl<Request, Answer> Drop for Driving<'_, Request, Answer> {
             // Nobody will answer them.
             queue.urgent.clear();
             queue.can_wait.clear();
+            self.0.calmed.notify_waiters();
         } else {
             drop(queue);
             // What this one was woken for.
@@ -310,6 +333,34 @@ mod tests {
         check_order(&[CanWait, Urgent], &[2, 1]).await;
         check_order(&[CanWait, CanWait, Urgent, Urgent], &[3, 4, 1, 2]).await;
         check_order(&[CanWait, Urgent, Urgent, Urgent, Urgent], &[3, 1, 2, 4, 5]).await;
+    }
+
+    /// When somebody gets through who gives way to these requests for at most so many milliseconds. Each takes a second, one by one.
+    async fn check_courtesy(requests: &[Urgency], at_most: u64, expected: u64) {
+        let gathering = Arc::new(Gathering::new(1));
+        let mut drivers = JoinSet::new();
+        let driven = gathering.clone();
+        drivers.spawn(async move { driven.drive(double).await });
+        tokio::task::yield_now().await;
+        let began = Instant::now();
+        let asks = requests.iter().map(|urgency| gathering.ask_with(*urgency, 1, double));
+        let asks = futures::future::join_all(asks);
+        let gives_way = async {
+            gathering.give_way(Duration::from_millis(at_most)).await;
+            began.elapsed().as_millis()
+        };
+        let (_, through) = tokio::join!(asks, gives_way);
+        assert_eq!(through, u128::from(expected), "{requests:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_way_waits_for_what_is_urgent_until_it_is_begun_and_never_too_long() {
+        use Urgency::{CanWait, Urgent};
+        check_courtesy(&[], 5_000, 0).await;
+        check_courtesy(&[CanWait, CanWait], 5_000, 0).await;
+        // The third is begun when two are answered.
+        check_courtesy(&[Urgent, Urgent, Urgent], 5_000, 2_000).await;
+        check_courtesy(&[Urgent, Urgent, Urgent], 1_500, 1_500).await;
     }
 
     #[tokio::test(start_paused = true)]

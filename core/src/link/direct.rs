@@ -20,7 +20,7 @@ use crate::{
     devices::{DeviceId, presence::PresenceBoard},
     kernel::Clock,
     live::Signals,
-    work::{Run, RunId},
+    work::{Run, RunId, delivery::Deliveries},
 };
 
 /// What was handed to the sessions whose socket ends here, and was not sent yet. One run each at most: a device is claimed only while
@@ -137,6 +137,7 @@ pub(crate) struct DirectOffers<'a> {
     pub(crate) devices: &'a Signals<DeviceId>,
     pub(crate) clock: &'a dyn Clock,
     pub(crate) presence: &'a PresenceBoard,
+    pub(crate) deliveries: &'a Deliveries,
 }
 
 impl<'a> DirectOffers<'a> {

@@ -31,6 +31,7 @@ use crate::{
 pub(super) const STEP: usize = 512;
 /// Steps at the same time: one is prepared while another is written, and a third waits to be.
 const AT_ONCE: usize = 3;
+
 /// Whoever asked is done sooner than that.
 const STALLED: Duration = Duration::from_secs(60);
 /// Batches that one tick of the job looks for.
@@ -113,6 +114,9 @@ pub(super) async fn expand(
     batch: &Batch,
     devices: &[DeviceId],
 ) -> Result<()> {
+    let mut devices = devices.to_vec();
+    // Runs that are written together stand together in storage: half as many pages are written as in any other order.
+    devices.sort_by_cached_key(|device| batch.run_on(*device));
     // Boxed one by one: the future of a step that borrows from a closure's argument would not be known to be `Send`.
     let mut all = Vec::with_capacity(devices.len().div_ceil(STEP));
     for devices in devices.chunks(STEP) {
@@ -133,6 +137,8 @@ async fn step(
     devices: &[DeviceId],
 ) -> Result<()> {
     let ids: &Vec<RunId> = &devices.iter().map(|device| batch.run_on(*device)).collect();
+    // Devices that have their runs are waited for; those that have none yet can wait.
+    direct.deliveries.give_way().await;
     let made = store
         .change(context, Evidence::Audit(BATCH_EXPAND), |mut tx| async move {
             // As it is now: it may have been stopped, or let go.

@@ -375,10 +375,12 @@ impl<'a> BatchService<'a> {
             };
             rollouts::begin(tx, &batch, policy, meant, until).await?;
         }
-        let first = meant.iter().zip(devices).take(STEP);
-        let first = first.map(|(id, device)| (*id, device.as_deref()));
+        let mut all: Vec<_> = meant.iter().zip(devices).collect();
+        all.sort_by_cached_key(|(id, _)| batch.run_on(**id));
+        let first = all.iter().take(STEP);
+        let first = first.map(|(id, device)| (**id, device.as_deref()));
         let made = Made::make(tx, &batch, first, self.direct)?;
-        let rest = meant.iter().skip(STEP).copied().collect();
+        let rest = all.iter().skip(STEP).map(|(id, _)| **id).collect();
         self.vault.hold(tx, &batch.params, &order.secrets).await?;
         tx.create(&batch)?;
         Ok(Written {

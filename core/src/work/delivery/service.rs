@@ -1,6 +1,6 @@
 //! The use case: what devices are to do, and what they answer.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     answers::{Answer, Report},
@@ -27,11 +27,21 @@ const ASKS: usize = 256;
 /// Reports that share a commit.
 const REPORTS: usize = 1_024;
 
+/// How long who makes more work lets those go first who wait to be heard.
+const COURTESY: Duration = Duration::from_millis(250);
+
 /// What devices ask and tell at the same moment.
 #[derive(Debug)]
 pub struct Deliveries {
     pub(super) asks: Gathering<Ask, Due>,
     pub(super) reports: Gathering<Report, Vec<Answer>>,
+}
+
+impl Deliveries {
+    /// Lets devices that wait to be heard go first, for a moment.
+    pub(in crate::work) async fn give_way(&self) {
+        self.reports.give_way(COURTESY).await;
+    }
 }
 
 impl Default for Deliveries {

@@ -1,7 +1,10 @@
 //! Many devices: a few commits, and whoever is interrupted is gone on with.
 
 use super::*;
-use crate::work::batch::{expand_stalled, release_due};
+use crate::work::{
+    Batch,
+    batch::{expand_stalled, release_due},
+};
 
 const MANY: usize = 1_300;
 
@@ -53,6 +56,9 @@ async fn nobody_is_asked_before_all_dry_runs_are_made() {
             .unwrap(),
     );
     let batch = fleet.batches().show(&work.test.admin(), key).await.unwrap();
+    // Runs are made in the order of their ids.
+    let stored = fleet.store().get::<Batch>(key).await.unwrap().unwrap();
+    devices.sort_unstable_by_key(|device| stored.run_on(*device));
     let looking = Looking { work, devices, batch };
     let made: u64 = looking.batch.states.iter().map(|count| count.runs).sum();
     for place in 0..usize::try_from(made).unwrap() {
