@@ -70,10 +70,9 @@ async fn forget_batches(fleet: &Fleet, since: Timestamp, mut commits: usize) -> 
             .order(Batch::CREATED_AT, Direction::Ascending);
         let (batches, next) = page(fleet, &query, after).await?;
         for batch in batches {
-            if is_over(&mut fleet.store().reader().await?, &batch, since).await? {
-                if !forget(fleet, batch.id, &mut commits).await? {
-                    return Ok(false);
-                }
+            let is_over = is_over(&mut fleet.store().reader().await?, &batch, since).await?;
+            if is_over && !forget(fleet, batch.id, &mut commits).await? {
+                return Ok(false);
             }
         }
         match next {

@@ -26,6 +26,9 @@ use crate::{
 /// The most groups that one device is put into.
 const MAX_GROUPS: usize = 256;
 
+/// How often a device is taken out of a group that is emptied, before it is given up.
+const MAX_IN_VAIN: u32 = 5;
+
 /// A group to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -294,10 +297,21 @@ impl<'a> DeviceGroupService<'a> {
         };
         let query = Query::<DeviceSummary>::all().filter(DeviceSummary::GROUPS.eq(id.uuid()));
         let page = PageRequest::new(Some(MAX_BULK), None)?;
+        let (mut first, mut in_vain) = (None, 0);
         loop {
             let found = self.store.reader().await?.list(&query, &page).await?;
-            if found.items.is_empty() {
+            let Some(device) = found.items.first().map(|summary| summary.id) else {
                 return Ok(());
+            };
+            in_vain = if first.replace(device) == Some(device) {
+                in_vain + 1
+            } else {
+                0
+            };
+            if in_vain == MAX_IN_VAIN {
+                return Err(Error::internal(format!(
+                    "the device {device} does not leave the group {id}"
+                )));
             }
             // In a group that is gone no device is settled any more: it leaves as it came in.
             let (described, put_in): (Vec<_>, Vec<_>) = found
