@@ -10,10 +10,13 @@ use fleet_core::{
     devices::DeviceId,
     kernel::{Clock as _, Error, Randomness, Result, Timestamp},
     protocol::{Applied, RunResult},
-    work::desired::{ManifestGroup, OnFailure, RhythmTimes},
+    work::desired::{ManifestGroup, Occurrence, OnFailure, RhythmTimes},
 };
 use jiff::tz::TimeZone;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use uuid::Uuid;
 
 use super::{
@@ -26,7 +29,13 @@ use super::{
     schedule,
     store::Files,
 };
-use crate::{clock::ServerClock, link::Http, runs::Runs, state::STATE_UNUSABLE};
+use crate::{
+    backoff::{Backoff, BackoffLimits},
+    clock::ServerClock,
+    link::Http,
+    runs::Runs,
+    state::STATE_UNUSABLE,
+};
 
 /// It is looked at least so often whether something is due: clocks are set, and windows open.
 const LOOK: Duration = Duration::from_secs(60);
@@ -87,6 +96,8 @@ struct Kept {
     written: (Progress, Timestamp),
     /// How many occurrences are due and wait for a window.
     held: usize,
+    /// The server asked not to be asked for the manifest before.
+    stay_away_until: Option<Instant>,
 }
 
 impl Keeper {
@@ -107,6 +118,7 @@ impl Keeper {
                 progress,
                 written,
                 held: 0,
+                stay_away_until: None,
             }),
             changed: Notify::new(),
             parts,
@@ -237,15 +249,32 @@ impl Keeper {
             // The server may have said to stay away; the next session names it again.
             return Ok(());
         }
+        if !self.stay_away().is_zero() {
+            return Ok(());
+        }
         let before = self.look(|manifest, _| manifest.clone());
         if self.digest().is_none_or(|digest| digest != named.digest) {
             let fetched = fetch(&self.parts.http, &*self.parts.random, &before).await;
-            let after = fetched.map_err(|error| Error::internal(error.to_string()))?;
+            let after = fetched.map_err(|error| {
+                if let Some(wait) = error.retry_after() {
+                    let mut backoff = Backoff::new(BackoffLimits::default());
+                    backoff.hint(wait);
+                    let wait = backoff.next_delay(&*self.parts.random);
+                    self.kept().stay_away_until = Some(Instant::now() + wait);
+                }
+                Error::internal(error.to_string())
+            })?;
             self.take(before, after)?;
         }
         // It may be newer than the one that was named: then that one was superseded, and its name is no news.
         self.parts.requests.has(&named.digest);
         Ok(())
+    }
+
+    /// For how long the server is not to be asked.
+    fn stay_away(&self) -> Duration {
+        let until = self.kept().stay_away_until;
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     fn take(&self, before: Manifest, after: Manifest) -> Result<()> {
@@ -286,7 +315,10 @@ impl Keeper {
         for revert in open {
             if let Some(why) = self.held(std::slice::from_ref(&revert), turn.windows) {
                 held += 1;
-                all.say(format!("{} to be taken back: {why}", revert.operation));
+                all.say(format!(
+                    "{} ({}) to be taken back: {why}",
+                    revert.name, revert.operation
+                ));
                 continue;
             }
             if self.take_back(&revert).await {
@@ -324,7 +356,7 @@ impl Keeper {
             return 0;
         };
         if let Some(why) = self.held(&group.occurrences, turn.windows) {
-            all.say(format!("{label}: {why}"));
+            all.say(format!("{}: {why}", group.name));
             return group.occurrences.len();
         }
         let is_by_clock = matches!(group.rhythm.when, RhythmTimes::Cron { .. });
@@ -341,14 +373,17 @@ impl Keeper {
         for occurrence in &group.occurrences {
             place += 1;
             let outcome = self.apply(occurrence, group.rhythm.skip_unchanged).await;
-            all.count(label, &occurrence.operation, &outcome);
+            all.count(&group, occurrence, &outcome);
             let has_failed = !is_content(outcome.result) && outcome.result != RunResult::NotApplicable;
             if has_failed && group.on_failure == OnFailure::Stop {
                 break;
             }
         }
         if place < group.occurrences.len() {
-            all.say(format!("{label}: the rest waits for the next time, since one failed"));
+            all.say(format!(
+                "{}: the rest waits for the next time, since one failed",
+                group.name
+            ));
         }
         if !is_by_clock {
             self.note(looked);
@@ -385,7 +420,8 @@ impl Keeper {
     fn idle(&self) -> Duration {
         let now = self.now();
         if self.parts.requests.named().is_some() {
-            return FETCH_AGAIN;
+            // What is due meanwhile is not to wait for that.
+            return self.stay_away().clamp(FETCH_AGAIN, LOOK);
         }
         let next = self.look(|manifest, progress| {
             let next = manifest
@@ -419,7 +455,7 @@ fn without_times(progress: &Progress) -> Progress {
 }
 
 impl AppliedAll {
-    fn count(&mut self, label: &str, operation: &str, outcome: &Outcome) {
+    fn count(&mut self, group: &ManifestGroup, occurrence: &Occurrence, outcome: &Outcome) {
         let is_changed = outcome.changed == Some(true);
         self.changed += u32::from(is_changed);
         let what = match outcome.result {
@@ -434,7 +470,13 @@ impl AppliedAll {
         self.failed += u32::from(is_failed);
         let why = outcome.message.as_ref().filter(|_| is_failed);
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        self.say(format!("{label} {operation}: {what}{why}"));
+        let (name, operation) = (&occurrence.name, &occurrence.operation);
+        // An action that stands alone is its group.
+        let set = match group.name == *name {
+            true => String::new(),
+            false => format!("{}, ", group.name),
+        };
+        self.say(format!("{set}{name} ({operation}): {what}{why}"));
     }
 
     fn say(&mut self, line: String) {

@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     support::App,
@@ -132,9 +132,51 @@ async fn a_dynamic_group_shows_its_query_and_takes_no_devices_by_hand() {
     let hand_made = app.post(PATH).token(&admin).body(&json!({"name": "By hand"}));
     let hand_made = hand_made.send().await.expect(201);
     assert_eq!(hand_made.json()["query"], json!(null));
-    let patch = app.patch(&format!("{PATH}/{}", hand_made.str("/id"))).token(&admin);
-    let patch = patch.header("if-match", "*").body(&json!({"query": ""}));
-    refused(&app, patch, 400, "device_group.static").await;
+    let evaluate = app.post(&format!("{PATH}/{}/evaluate", hand_made.str("/id")));
+    refused(&app, evaluate.token(&admin), 400, "device_group.static").await;
+}
+
+#[tokio::test]
+async fn a_group_loses_its_query_and_gets_another() {
+    let (app, admin) = App::with_admin().await;
+    let (web, db) = (app.device(&admin, "web-1").await, app.device(&admin, "db-1").await);
+    let new = json!({"name": "Web", "query": "name startsWith web"});
+    let made = app.post(PATH).token(&admin).body(&new).send().await.expect(201);
+    let path = format!("{PATH}/{}", made.str("/id"));
+    let evaluate = async || {
+        let evaluate = app.post(&format!("{path}/evaluate")).token(&admin);
+        let done = evaluate.send().await.expect(200).json();
+        (done["added"].clone(), done["removed"].clone())
+    };
+    assert_eq!(evaluate().await, (json!(1), json!(0)));
+    let patch = |tag: &str, query: Value| {
+        let patch = app.patch(&path).token(&admin).header("if-match", tag);
+        patch.body(&json!({ "query": query }))
+    };
+    let absent = app.patch(&path).token(&admin).header("if-match", "*");
+    let absent = absent
+        .body(&json!({"description": "In front"}))
+        .send()
+        .await
+        .expect(200);
+    assert_eq!(absent.json()["query"], "name startsWith web", "absent is not null");
+    let frozen = patch("\"2\"", Value::Null).send().await.expect(200);
+    let shown = frozen.json();
+    assert_eq!(
+        (&shown["query"], &shown["members"], &shown["settling"]),
+        (&json!(null), &json!(1), &json!(true))
+    );
+    for device in [&web, &db] {
+        let member = format!("{path}/devices/{}", device.id);
+        app.put(&member).token(&admin).send().await.expect(204);
+    }
+    refused(&app, patch("\"2\"", json!("")), 412, "request.precondition_failed").await;
+    let dynamic = patch("\"3\"", json!("name startsWith db")).send().await.expect(200);
+    assert_eq!(
+        (&dynamic.json()["query"], &dynamic.json()["members"]),
+        (&json!("name startsWith db"), &json!(2))
+    );
+    assert_eq!(evaluate().await, (json!(0), json!(1)));
 }
 
 #[tokio::test]

@@ -325,6 +325,14 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
     let member = format!("{group}/devices/{device}");
     walk.step("add_group_device", app.put(&member).token(admin)).await;
     walk.step("remove_group_device", app.delete(&member).token(admin)).await;
+    let change = app
+        .patch(&group)
+        .token(admin)
+        .header("if-match", "*")
+        .body(&json!({"query": "labels.site equals berlin"}));
+    walk.step("update_device_group", change).await;
+    let evaluate = app.post(&format!("{group}/evaluate")).token(admin);
+    walk.step("evaluate_device_group", evaluate).await;
     walk.step("delete_device_group", app.delete(&group).token(admin)).await;
 
     let window = json!({"name": "Nights", "kind": "maintenance", "scope": {"all": true},

@@ -77,6 +77,10 @@ async fn what_is_assigned_stands_in_the_manifest_and_is_explained() {
     assert_eq!((&shown["version"], &shown["problem"]), (&json!(1), &Value::Null));
     let group = &shown["groups"][0];
     assert_eq!(group["label"], format!("action_set:{set}"));
+    assert_eq!(
+        (&group["name"], &group["occurrences"][0]["name"]),
+        (&json!("Base"), &json!("first"))
+    );
     assert_eq!(group["rhythm"]["when"], json!({"type": "cron", "cron": "0 3 * * *"}));
     assert_eq!(group["occurrences"].as_array().unwrap().len(), 1);
     assert_eq!(group["occurrences"][0]["action"], json!(first));

@@ -119,6 +119,7 @@ impl Dataset {
         let occurrence = |dice: &mut Dice, action: &DesiredAction| Occurrence {
             id: dice.uuid(at),
             action: action.id,
+            name: action.name.clone(),
             generation: action.generation,
             operation: action.operation.clone(),
             params: action.params.clone(),
@@ -130,6 +131,7 @@ impl Dataset {
             id: ManifestContentId::of(&digest),
             groups: vec![ManifestGroup {
                 label: format!("action_set:{}", set.id),
+                name: set.name.clone(),
                 rhythm: set.rhythm.clone(),
                 on_failure: set.on_failure,
                 occurrences: actions.iter().map(|action| occurrence(dice, action)).collect(),

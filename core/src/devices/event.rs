@@ -29,8 +29,8 @@ pub const PACKAGES_LEARNT: &str = "inventory.packages_learnt";
 /// Package sets or packages that no device has any more were marked or removed.
 pub const PACKAGES_CLEANED: &str = "inventory.packages_cleaned";
 
-/// Devices turned out to belong into other dynamic groups than they were in, for lack of a change of their own. One event for many
-/// devices, of no one's stream.
+/// Devices turned out to belong into other dynamic groups than they were in, for lack of a change of their own, or were settled in
+/// groups that became static or dynamic. One event for many devices, of no one's stream.
 pub const GROUPS_EVALUATED: &str = "devices.groups_evaluated";
 
 /// One event on the timeline of a device. Its stream is the device; events of the fleet as a whole have the nil UUID.

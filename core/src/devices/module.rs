@@ -12,8 +12,8 @@ use super::{
         DEVICE_ENROLLED, DEVICE_REKEYED, ENROLMENT_REFUSED, EnrolmentPin, PIN_REDEEM, TOKEN_CREATE, TOKEN_REVOKE,
     },
     groups::{
-        GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_UPDATE, GroupEdition, GroupPass,
-        LOOK_EVERY,
+        GROUP_CREATE, GROUP_DELETE, GROUP_EVALUATE, GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_UPDATE,
+        GroupEdition, GroupPass, LOOK_EVERY,
     },
     inventory::{CLEAN_EVERY, InventorySection, StoredMember, StoredSet},
     permissions,
@@ -62,6 +62,7 @@ pub fn module() -> Module {
             GROUP_CREATE,
             GROUP_UPDATE,
             GROUP_DELETE,
+            GROUP_EVALUATE,
             GROUP_MEMBERS_ADD,
             GROUP_MEMBERS_REMOVE,
         ],

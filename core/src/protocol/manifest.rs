@@ -105,6 +105,8 @@ pub type Secrets = BTreeMap<OperationSecretId, SecretText>;
 pub struct GroupPart {
     /// What it was made from.
     pub label: String,
+    /// The name of that, for people.
+    pub name: String,
     /// How often it is looked at.
     pub rhythm: Rhythm,
     /// What happens to the rest when one fails.
@@ -239,6 +241,7 @@ pub fn difference(have: &[ManifestGroup], groups: Vec<ManifestGroup>) -> Vec<Gro
     };
     let group = |group: ManifestGroup| GroupPart {
         label: group.label,
+        name: group.name,
         rhythm: group.rhythm,
         on_failure: group.on_failure,
         occurrences: group.occurrences.into_iter().map(part).collect(),
@@ -256,6 +259,7 @@ pub fn assemble(have: &[ManifestGroup], answer: &ManifestAnswer) -> Option<Vec<M
     let group = |part: &GroupPart| {
         Some(ManifestGroup {
             label: part.label.clone(),
+            name: part.name.clone(),
             rhythm: part.rhythm.clone(),
             on_failure: part.on_failure,
             occurrences: part.occurrences.iter().map(whole).collect::<Option<_>>()?,
@@ -302,6 +306,7 @@ mod tests {
     fn groups(text: &str) -> Vec<ManifestGroup> {
         let group = |word: &str| ManifestGroup {
             label: "definition:x".into(),
+            name: "X".into(),
             rhythm: Rhythm::default(),
             on_failure: OnFailure::Continue,
             occurrences: occurrences(word),
@@ -322,6 +327,7 @@ mod tests {
             found.push(Occurrence {
                 id,
                 action: ActionId::from_uuid(id),
+                name: letter.to_string(),
                 generation: u64::from(next.unwrap_or(1)),
                 operation: "file".into(),
                 params: StoredParams::without_secrets(json!({"path": format!("/{letter}")})),

@@ -3,6 +3,8 @@
 //! Output and history of runs are rows with shorter lives of their own; what is forgotten here are the records behind them. A batch goes
 //! last: whoever is interrupted finds it again and goes on.
 
+use std::time::Duration;
+
 use super::{
     Batch, BatchId, Run, State,
     approvals::Approval,
@@ -31,20 +33,36 @@ pub const RUN_DAYS: SettingKey<u32> = SettingKey::new(
 )
 .validated(check_days);
 
-/// Pages that one tick looks at; the next goes on from the oldest again.
+/// Pages that one tick looks at, of batches and of runs; the next goes on from the oldest again.
 const PAGES: usize = 50;
+/// Commits in which one tick forgets batches with their runs, and those for what devices did by themselves: each deletes a page.
+const COMMITS: usize = 200;
+/// How soon the next tick comes: what is left over waits no longer.
+pub(in crate::work) const FORGET_EVERY: Duration = Duration::from_secs(300);
 
-/// Forgets what has to go.
+/// Forgets what has to go, or as much of it as one tick does.
 pub(in crate::work) async fn forget_ended(fleet: Fleet) -> Result<()> {
+    forget_some(&fleet, COMMITS).await
+}
+
+/// Forgets what has to go in at most so many commits for batches, and as many for what devices did by themselves.
+pub(in crate::work) async fn forget_some(fleet: &Fleet, commits: usize) -> Result<()> {
     let days = fleet.settings().get(&RUN_DAYS);
     let Some(since) = before(days, fleet.clock().now()) else {
         return Ok(());
     };
-    forget_batches(&fleet, since).await?;
-    forget_own_runs(&fleet, since).await
+    let is_done = [
+        forget_batches(fleet, since, commits).await?,
+        forget_own_runs(fleet, since, commits).await?,
+    ];
+    if is_done.contains(&false) {
+        tracing::info!("more work is too old than is forgotten at once; it goes on in a moment");
+    }
+    Ok(())
 }
 
-async fn forget_batches(fleet: &Fleet, since: Timestamp) -> Result<()> {
+/// Whether all are gone that had to go.
+async fn forget_batches(fleet: &Fleet, since: Timestamp, mut commits: usize) -> Result<bool> {
     let mut after = None;
     for _ in 0..PAGES {
         let query = Query::<Batch>::all()
@@ -52,16 +70,17 @@ async fn forget_batches(fleet: &Fleet, since: Timestamp) -> Result<()> {
             .order(Batch::CREATED_AT, Direction::Ascending);
         let (batches, next) = page(fleet, &query, after).await?;
         for batch in batches {
-            if is_over(&mut fleet.store().reader().await?, &batch, since).await? {
-                forget(fleet, batch.id).await?;
+            let is_over = is_over(&mut fleet.store().reader().await?, &batch, since).await?;
+            if is_over && !forget(fleet, batch.id, &mut commits).await? {
+                return Ok(false);
             }
         }
         match next {
             Some(next) => after = Some(next),
-            None => break,
+            None => return Ok(true),
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Whether nothing can happen to a batch any more, and all of it is older than that.
@@ -82,10 +101,12 @@ async fn is_over(reader: &mut Reader, batch: &Batch, since: Timestamp) -> Result
     Ok(reader.list(&runs, &first).await?.items.is_empty())
 }
 
-/// Forgets a batch: its runs, page by page, and itself with the last of them.
-async fn forget(fleet: &Fleet, id: BatchId) -> Result<()> {
+/// Forgets a batch: its runs, page by page, and itself with the last of them. Whether it is gone: it is found again where no more commits
+/// were left.
+async fn forget(fleet: &Fleet, id: BatchId, commits: &mut usize) -> Result<bool> {
     let context = &Context::system("work.forget");
-    loop {
+    while *commits > 0 {
+        *commits -= 1;
         let is_done = fleet
             .store()
             .change(context, Evidence::Audit(BATCH_FORGET), |mut tx| async move {
@@ -116,38 +137,37 @@ async fn forget(fleet: &Fleet, id: BatchId) -> Result<()> {
             })
             .await?;
         if is_done {
-            return Ok(());
+            return Ok(true);
         }
     }
+    Ok(false)
 }
 
-/// Forgets what devices did by themselves. Runs of batches that are still kept are passed by.
-async fn forget_own_runs(fleet: &Fleet, since: Timestamp) -> Result<()> {
+/// Forgets what devices did by themselves; whether all is gone that had to go.
+async fn forget_own_runs(fleet: &Fleet, since: Timestamp, commits: usize) -> Result<bool> {
     let context = &Context::system("work.forget");
-    let mut after = None;
-    for _ in 0..PAGES {
+    for _ in 0..commits {
         let query = Query::<Run>::all()
-            .filter(older(Run::CREATED_AT.name(), since))
-            .order(Run::CREATED_AT, Direction::Ascending);
-        let (runs, next) = page(fleet, &query, after).await?;
-        let over = |run: &Versioned<Run>| run.batch.is_none() && run.state.is_terminal();
-        let over = &runs.into_iter().filter(over).collect::<Vec<_>>();
-        if !over.is_empty() {
-            fleet
-                .store()
-                .change(context, Evidence::Audit(RUN_FORGET), |mut tx| async move {
-                    over.iter().for_each(|run| tx.delete(run));
-                    tx.detail("runs", over.len());
-                    tx.commit().await
-                })
-                .await?;
+            .filter(older(Run::OWN_CREATED_AT.name(), since))
+            .order(Run::OWN_CREATED_AT, Direction::Ascending);
+        let (over, next) = page(fleet, &query, None).await?;
+        if over.is_empty() {
+            return Ok(true);
         }
-        match next {
-            Some(next) => after = Some(next),
-            None => break,
+        let over = &over;
+        fleet
+            .store()
+            .change(context, Evidence::Audit(RUN_FORGET), |mut tx| async move {
+                over.iter().for_each(|run| tx.delete(run));
+                tx.detail("runs", over.len());
+                tx.commit().await
+            })
+            .await?;
+        if next.is_none() {
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 async fn page<T: Entity>(

@@ -11,7 +11,7 @@ use super::{
         cancel_open, expand_stalled, release_due, retry_ended,
     },
     delivery, desired,
-    forgetting::{BATCH_FORGET, RUN_DAYS, RUN_FORGET, forget_ended},
+    forgetting::{BATCH_FORGET, FORGET_EVERY, RUN_DAYS, RUN_FORGET, forget_ended},
     operations::{actions, agent_update, refresh, shell, sync},
     output::Chunk,
     plans::{
@@ -209,7 +209,7 @@ pub fn module() -> Module {
             },
             Job {
                 name: "work.forget",
-                every: Duration::from_secs(3_600),
+                every: FORGET_EVERY,
                 tick: Arc::new(|fleet| Box::pin(forget_ended(fleet))),
             },
             Job {

@@ -75,6 +75,7 @@ fn occurrence(state: DesiredState) -> Occurrence {
     Occurrence {
         id: uuid(45),
         action: id(40),
+        name: "Motd".into(),
         generation: 2,
         operation: "file".into(),
         params: StoredParams::without_secrets(json!({"path": "/etc/motd", "content": "welcome\n", "state": state})),
@@ -240,6 +241,7 @@ pub fn samples() -> Vec<Sample> {
                 id: ManifestContentId::of("d"),
                 groups: vec![ManifestGroup {
                     label: "definition:019aa5b2-4c6e-7a30-8f21-5d0c6b7e9a41".into(),
+                    name: "Base".into(),
                     rhythm: Rhythm::default(),
                     on_failure: OnFailure::Stop,
                     occurrences: vec![occurrence(DesiredState::Present)],

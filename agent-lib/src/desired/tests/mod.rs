@@ -9,7 +9,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -114,6 +114,10 @@ struct Server {
     lie: Mutex<Option<fn(&mut ManifestAnswer)>>,
     /// How many occurrences were sent whole.
     sent_whole: Mutex<usize>,
+    /// How long it asks to stay away, in seconds, while it has no time.
+    stay_away: Mutex<Option<u32>>,
+    /// How often it was asked.
+    asked: AtomicU32,
 }
 
 #[async_trait]
@@ -153,6 +157,15 @@ impl Carrier for Server {
         if let Some(lie) = *self.lie.lock().unwrap() {
             lie(&mut answer);
         }
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let stay_away = *self.stay_away.lock().unwrap();
+        if stay_away.is_some() {
+            return Ok(Reply {
+                status: 503,
+                retry_after_seconds: stay_away,
+                body: Bytes::new(),
+            });
+        }
         Ok(Reply {
             status: 200,
             retry_after_seconds: None,
@@ -186,6 +199,8 @@ impl World {
             is_down: AtomicBool::new(false),
             lie: Mutex::default(),
             sent_whole: Mutex::default(),
+            stay_away: Mutex::default(),
+            asked: AtomicU32::new(0),
         };
         let mut world = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -266,6 +281,11 @@ impl World {
             .into_iter()
             .map(|word| occurrence("revert", &format!("{}-", &word[1..])))
             .collect();
+        self.compiled(groups, reverts);
+    }
+
+    /// The server has this manifest by now, and names it.
+    fn compiled(&self, groups: Vec<ManifestGroup>, reverts: Vec<Occurrence>) {
         let mut manifest = self.server.manifest.lock().unwrap();
         *manifest = (manifest.0 + 1, groups, reverts);
         let mark = ManifestMark {
@@ -373,6 +393,7 @@ fn group(word: &str) -> ManifestGroup {
     let marks = &word[names.len()..];
     ManifestGroup {
         label: format!("set:{}", names.split(['.', '2']).next().unwrap_or(names)),
+        name: format!("Set {}", names.split(',').next().unwrap_or(names)),
         rhythm: Rhythm {
             when: match marks.contains('@') {
                 true => RhythmTimes::Cron {
@@ -407,6 +428,7 @@ fn occurrence(label: &str, name: &str) -> Occurrence {
     Occurrence {
         id: named_uuid("test", &format!("{label}/{base}")),
         action: ActionId::from_uuid(named_uuid("test", base)),
+        name: base.to_uppercase(),
         generation: 1,
         operation: kinds
             .into_iter()

@@ -70,10 +70,50 @@ async fn all_is_applied_now_on_request_and_who_asked_hears_what_became_of_it() {
     assert_eq!(
         all.lines,
         [
-            "set:web thing: as it shall be",
-            "set:broken broken: failed: it is broken"
+            "Set web, WEB (thing): as it shall be",
+            "Set broken, BROKEN (broken): failed: it is broken"
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_name_is_taken_over_and_applies_nothing_again() {
+    let world = World::new("").await;
+    world.assign("web,db");
+    assert_eq!(world.turn().await, "web db");
+    let mut renamed = group("web,db");
+    renamed.name = "Front".into();
+    renamed.occurrences[1].name = "Base of data".into();
+    world.compiled(vec![renamed.clone()], Vec::new());
+    assert_eq!(world.turn().await, "");
+    let applied = world.keeper().applied().unwrap();
+    assert_eq!((applied.version, applied.kept, applied.waiting), (2, 2, 0));
+    // What the name is of is another.
+    renamed.occurrences[1].operation = "script".into();
+    world.compiled(vec![renamed], Vec::new());
+    assert_eq!(world.turn().await, "web db", "the group is looked at");
+    let keeper = world.keeper().clone();
+    let asked = tokio::spawn(async move { keeper.requests().apply_all(false).await });
+    tokio::task::yield_now().await;
+    world.turn().await;
+    let all = asked.await.unwrap().unwrap();
+    assert!(all.lines[1].starts_with("Front, Base of data (script): "), "{all:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_no_time_is_asked_for_the_manifest_when_it_said() {
+    let world = World::new("").await;
+    let stay_away = |seconds| *world.server.stay_away.lock().unwrap() = seconds;
+    let asked = || world.server.asked.load(Ordering::SeqCst);
+    stay_away(Some(120));
+    world.assign("web");
+    assert_eq!((world.turn().await.as_str(), asked()), ("", 1));
+    tokio::time::advance(Duration::from_secs(119)).await;
+    assert_eq!((world.turn().await.as_str(), asked()), ("", 1));
+    stay_away(None);
+    // Up to a quarter later: devices that were told the same do not come at one moment.
+    tokio::time::advance(Duration::from_secs(31)).await;
+    assert_eq!((world.turn().await.as_str(), asked()), ("web", 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use fleet_core::{
     Fleet,
     devices::{
         DeviceGroupId, DeviceGroupView, DeviceId,
-        groups::{CheckedQuery, DeviceGroupChange, NewDeviceGroup, QueryCheck},
+        groups::{CheckedQuery, DeviceGroupChange, GroupEvaluation, NewDeviceGroup, QueryCheck},
     },
 };
 use serde::Deserialize;
@@ -79,7 +79,11 @@ pub(super) async fn get_device_group(
     Ok((ETag(group.revision), Json(group)))
 }
 
-/// Rename or describe a group of devices, or give a dynamic one another query; what is absent stays as it is.
+/// Rename or describe a group of devices, give it a query or take it away; what is absent stays as it is.
+///
+/// With a `query` a static group becomes dynamic: whom the query does not describe leaves. With `null` a dynamic group becomes static: its members of this
+/// moment stay in it, and from then on devices are put in and taken out. While `settling` is true a pass over all devices is under way;
+/// lists, filters and targets are right meanwhile.
 #[utoipa::path(patch, path = "/api/v1/device-groups/{id}", operation_id = "update_device_group", tag = "device-groups", request_body = DeviceGroupChange,
     params(("id" = DeviceGroupId, Path, description = "The group"), ("If-Match" = String, Header, description = "The ETag that was read, or *")),
     responses((status = 200, description = "The group as it is now", body = DeviceGroupView, headers(("ETag" = String, description = "The group's revision")))),
@@ -125,6 +129,22 @@ pub(super) async fn check_device_group_query(
     Json(check): Json<QueryCheck>,
 ) -> ApiResult<Json<CheckedQuery>> {
     Ok(Json(fleet.device_groups().check_query(&caller, &check).await?))
+}
+
+/// Evaluate a dynamic group now.
+///
+/// Groups are evaluated by themselves, with each change of a device and after each change of a query. This evaluates all devices
+/// once more, at most 100,000, and answers when that is done.
+#[utoipa::path(post, path = "/api/v1/device-groups/{id}/evaluate", operation_id = "evaluate_device_group", tag = "device-groups",
+    params(("id" = DeviceGroupId, Path, description = "The group")),
+    responses((status = 200, description = "How many devices came into the group, and how many left it", body = GroupEvaluation)),
+    extensions(("x-fleet-permission" = json!("device-groups:write")), ("x-fleet-audit" = json!("device_group.evaluate"))))]
+pub(super) async fn evaluate_device_group(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<DeviceGroupId>,
+) -> ApiResult<Json<GroupEvaluation>> {
+    Ok(Json(fleet.device_groups().evaluate_group(&caller, id).await?))
 }
 
 /// Put a device into a group. Doing it again changes nothing.

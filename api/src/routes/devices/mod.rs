@@ -51,6 +51,6 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(tokens::list_enrolment_tokens, tokens::create_enrolment_token))
             .routes(routes!(tokens::create_enrolment_pin))
             .routes(routes!(tokens::get_enrolment_token, tokens::delete_enrolment_token)),
-        waiting: OpenApiRouter::new(),
+        waiting: OpenApiRouter::new().routes(routes!(groups::evaluate_device_group)),
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn list_batches(
 
 /// Run an operation on devices.
 #[utoipa::path(post, path = "/api/v1/batches", operation_id = "create_batch", tag = "batches", request_body = BatchRequest,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; kept for seven days")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; known as long as that batch is kept")),
     responses((status = 201, description = "The batch, with a queued run for each device", body = BatchView)),
     extensions(("x-fleet-permission" = json!("operations.{operation}:run")), ("x-fleet-audit" = json!("batch.create"))))]
 pub(super) async fn create_batch(
@@ -93,7 +93,7 @@ pub(super) async fn cancel_batch(
 
 /// Try again what did not succeed: a new batch, with the same operation and parameters. It takes the right to that operation, too.
 #[utoipa::path(post, path = "/api/v1/batches/{id}/retry", operation_id = "retry_batch", tag = "batches", request_body = BatchRetry,
-    params(("id" = BatchId, Path, description = "The batch"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; kept for seven days")),
+    params(("id" = BatchId, Path, description = "The batch"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; known as long as that batch is kept")),
     responses((status = 201, description = "The new batch", body = BatchView)),
     extensions(("x-fleet-permission" = json!("runs:retry")), ("x-fleet-audit" = json!("batch.retry"))))]
 pub(super) async fn retry_batch(

@@ -108,7 +108,7 @@ pub(super) async fn delete_plan(
 
 /// Start a plan's work now, whatever its schedule says. It takes the right to its operation, too.
 #[utoipa::path(post, path = "/api/v1/plans/{id}/start", operation_id = "start_plan", tag = "plans",
-    params(("id" = PlanId, Path, description = "The plan"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; kept for seven days")),
+    params(("id" = PlanId, Path, description = "The plan"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; known as long as that batch is kept")),
     responses((status = 201, description = "The batch", body = BatchView)),
     extensions(("x-fleet-permission" = json!("plans:start")), ("x-fleet-audit" = json!("batch.create"))))]
 pub(super) async fn start_plan(

@@ -149,7 +149,7 @@ pub(super) async fn cancel_run(
 /// Do once more what a run did, however it ended: a batch of one device, whose `retry_of` is the run's batch. As many have to agree as had to
 /// before. It takes the right to that operation, too.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/retry", operation_id = "retry_run", tag = "runs",
-    params(("id" = RunId, Path, description = "The run"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; kept for seven days")),
+    params(("id" = RunId, Path, description = "The run"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeat return the batch that the first request made; known as long as that batch is kept")),
     responses((status = 201, description = "The new batch", body = BatchView)),
     extensions(("x-fleet-permission" = json!("runs:retry")), ("x-fleet-audit" = json!("batch.retry"))))]
 pub(super) async fn retry_run(

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Context, Paging,
-    run::{How, On, work},
+    asking::{How, On, work},
     with,
 };
 use crate::{

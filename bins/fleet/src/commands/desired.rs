@@ -7,8 +7,10 @@ use fleet_core::work::BatchRequest;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Context, Paging, duration,
-    run::{How, On, ask, object},
+    Context, Paging,
+    asking::{How, On, ask},
+    duration,
+    run::object,
     with,
 };
 use crate::{

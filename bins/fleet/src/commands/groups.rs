@@ -35,6 +35,16 @@ pub enum Command {
     },
     /// Change a group's name, description or query.
     Set(Set),
+    /// Make a dynamic group static: its members of this moment stay in it, and it has no query any more.
+    Freeze {
+        /// The group.
+        group: String,
+    },
+    /// Evaluate a dynamic group now, and say how many devices came into it and left it.
+    Evaluate {
+        /// The group.
+        group: String,
+    },
     /// Try a query: what it means, and which devices it describes.
     Check {
         /// The query.
@@ -65,7 +75,8 @@ pub struct Set {
     /// What it is for.
     #[arg(long)]
     description: Option<String>,
-    /// Which devices are in it; only for a group that was made with a query.
+    /// Which devices are in it. A group that devices were put into by hand becomes dynamic with it: whom the query does not describe
+    /// leaves.
     #[arg(long)]
     query: Option<String>,
 }
@@ -129,6 +140,19 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             context
                 .change(&["device-groups", &id], &Value::Object(change), &words)
                 .await
+        }
+        Command::Freeze { group } => {
+            let id = id_of(&context.client, &GROUP, &group).await?;
+            let words = format!("group {group} is static");
+            let change = json!({"query": null});
+            context.change(&["device-groups", &id], &change, &words).await
+        }
+        Command::Evaluate { group } => {
+            let id = id_of(&context.client, &GROUP, &group).await?;
+            let path = ["device-groups", &id, "evaluate"];
+            let done = context.client.post(&path, &json!({}), None).await?.body;
+            let words = format!("{group}: {} came in, {} left", done["added"], done["removed"]);
+            context.output.done(&words, &done)
         }
         Command::Check { query, limit } => check(context, &query, limit).await,
         Command::Add(members) => change_members(context, members, true).await,

@@ -2,6 +2,7 @@
 
 mod agents;
 mod approvals;
+mod asking;
 mod assignments;
 mod audit;
 mod auth;

@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Context, Paging,
+    asking::{On, Retries, priority},
     confirm::Confirm,
     duration,
     rollouts::Waves,
-    run::{On, Retries, Script, object, priority},
+    run::{Script, object},
 };
 use crate::{
     client::{Client, Failure, PLAN, Query, Result, id_of, new_key},

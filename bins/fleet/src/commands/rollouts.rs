@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use fleet_core::work::rollouts::{NewFailureLimit, NewRollout, NewWave};
 use serde_json::{Value, json};
 
-use super::{Context, Paging, batches::whole, duration, run::typed};
+use super::{Context, Paging, asking::typed, batches::whole, duration};
 use crate::{
     client::{Client, GROUP, Query, Result, id_of},
     output::{Column, Format, Show, note},

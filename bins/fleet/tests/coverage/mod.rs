@@ -72,6 +72,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("delete_device_group", "groups delete ID"),
     ("get_device_group", "groups show ID"),
     ("update_device_group", "groups set ID --name web"),
+    ("evaluate_device_group", "groups evaluate ID"),
     ("remove_group_device", "groups remove ID ID"),
     ("add_group_device", "groups add ID ID"),
     ("list_devices", "devices list"),

@@ -57,6 +57,34 @@ fn an_action_is_made_changed_and_deleted() {
 }
 
 #[test]
+fn an_action_is_carried_out_once_on_devices_that_do_not_have_it() {
+    let server = authored();
+    server.device("web-2");
+    let told = server.json(&["actions", "run", "motd", "--on", "web-2", "--no-wait"]);
+    let batch = &told["batch"];
+    let action = server.json(&["actions", "show", "Motd"]);
+    assert_eq!(
+        (&batch["action"], &batch["operation"], &batch["params"]["path"]),
+        (&action["id"], &json!("file"), &json!("/etc/motd"))
+    );
+    assert_eq!(
+        server.listed(&["actions", "list", "--unassigned"], "/name"),
+        ["Motd"],
+        "nothing is kept up by it"
+    );
+    let web = ["actions", "run", "Motd", "--group", "web", "--no-wait"];
+    let dry = server.json(&[&web[..], &["--dry-run-first"]].concat());
+    assert_eq!(dry["batch"]["params"]["dry_run"], true);
+    let done = server.fleet(&web);
+    assert_eq!(done.code, 0, "{done:?}");
+    let runs = server.listed(&["runs", "list", "--batch", done.out.trim()], "/device_name");
+    assert_eq!(runs, ["web-1"]);
+
+    server.refused(&["actions", "run", "Motd"], 2, "--on");
+    server.refused(&["actions", "run", "Issue", "--all"], 3, "there is no action Issue");
+}
+
+#[test]
 fn sets_and_definitions_hold_actions_in_order() {
     let server = authored();
     server.json(&[

@@ -34,6 +34,29 @@ fn a_group_may_be_described() {
 }
 
 #[test]
+fn a_group_is_frozen_filled_by_hand_and_made_dynamic_again() {
+    let server = Server::start();
+    for name in ["web-1", "web-2", "db-1"] {
+        server.device(name);
+    }
+    server.json(&["groups", "create", "web", "--query", "name startsWith web"]);
+    let done = server.json(&["groups", "evaluate", "web"]);
+    assert_eq!((&done["devices"], &done["complete"]), (&json!(3), &json!(true)));
+    let frozen = server.json(&["groups", "freeze", "web"]);
+    assert_eq!((&frozen["query"], &frozen["members"]), (&Value::Null, &json!(2)));
+    server.json(&["groups", "add", "web", "db-1"]);
+    server.json(&["groups", "remove", "web", "web-1"]);
+    let members = ["devices", "list", "--group", "web"];
+    assert_eq!(server.listed(&members, "/name"), ["db-1", "web-2"]);
+    server.refused(&["groups", "evaluate", "web"], 2, "there is no query to evaluate");
+    let dynamic = server.json(&["groups", "set", "web", "--query", "name startsWith db"]);
+    assert_eq!(dynamic["query"], "name startsWith db");
+    server.json(&["groups", "evaluate", "web"]);
+    assert_eq!(server.listed(&members, "/name"), ["db-1"]);
+    server.refused(&["groups", "add", "web", "web-1"], 2, "follow from its query");
+}
+
+#[test]
 fn what_is_no_group_is_said() {
     let server = Server::start();
     server.device("web-1");

@@ -13,7 +13,7 @@ use crate::{
         permissions::{not_found, require_in_scope},
     },
     kernel::{Error, Result},
-    store::{Evidence, Store, Tx},
+    store::{Evidence, Store, Tx, Versioned},
 };
 
 /// The most devices of one call.
@@ -58,6 +58,8 @@ pub(crate) struct Bulk<'a> {
     pub group: Option<DeviceGroupId>,
     /// Where the devices are placed anew.
     pub dynamic: &'a DynamicGroups,
+    /// Whether what changes is who is in a group: then devices are settled first in groups that changed their kind.
+    pub settles: bool,
 }
 
 /// Changes many devices and their summaries, some in each commit. What is wrong with one does not keep the others.
@@ -118,15 +120,29 @@ where
         let device = require_in_scope(bulk.scope, *id).and_then(|()| device.ok_or_else(|| not_found(*id)));
         let edited = device.and_then(|before| {
             let mut after = before.value.clone();
+            let mut shown = summary
+                .as_ref()
+                .filter(|_| bulk.settles)
+                .map(|shown| shown.value.clone());
+            if let Some(shown) = &mut shown {
+                groups.settle(&mut after, shown);
+            }
+            let settled = after.clone();
             edit(&mut after)?;
-            Ok((before, after))
+            Ok((before, settled != after, after, shown))
         });
         match edited {
             Err(error) => failed.push((*id, error)),
-            Ok((before, after)) => {
-                if write(&mut tx, &groups, &before, &after, summary).await? {
-                    changed.push(after);
+            // What is not settled yet is left for the pass that is under way.
+            Ok((_, false, ..)) => {}
+            Ok((before, true, after, shown)) => {
+                match (summary, shown) {
+                    (Some(summary), Some(mut shown)) => {
+                        write_settled(&mut tx, &groups, (&before, &after), (&summary, &mut shown)).await?;
+                    }
+                    (summary, _) => drop(write(&mut tx, &groups, &before, &after, summary).await?),
                 }
+                changed.push(after);
             }
         }
     }
@@ -150,9 +166,9 @@ where
 pub(crate) async fn write(
     tx: &mut Tx,
     groups: &Membership,
-    before: &crate::store::Versioned<Device>,
+    before: &Versioned<Device>,
     after: &Device,
-    summary: Option<crate::store::Versioned<DeviceSummary>>,
+    summary: Option<Versioned<DeviceSummary>>,
 ) -> Result<bool> {
     if !tx.update(before, after)? {
         return Ok(false);
@@ -171,4 +187,18 @@ pub(crate) async fn write(
         }
     }
     Ok(true)
+}
+
+/// Writes a device and its summary that were settled in their groups (`Membership::settle`), its place among the dynamic groups
+/// included; returns whether anything changed.
+pub(crate) async fn write_settled(
+    tx: &mut Tx,
+    groups: &Membership,
+    (before, after): (&Versioned<Device>, &Device),
+    (shown, summary): (&Versioned<DeviceSummary>, &mut DeviceSummary),
+) -> Result<bool> {
+    let is_changed = tx.update(before, after)?;
+    summary.show(after);
+    groups.place(tx.reader(), summary).await?;
+    Ok(tx.update(shown, summary)? || is_changed)
 }

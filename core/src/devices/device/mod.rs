@@ -18,7 +18,7 @@ mod tests;
 mod view;
 
 pub use approval::{Approval, ApproveAs};
-pub(crate) use bulk::{Bulk, change_many, write};
+pub(crate) use bulk::{Bulk, change_many, write, write_settled};
 pub use bulk::{BulkFailure, BulkOutcome, MAX_BULK};
 pub use counts::{FleetCounts, OsCount};
 pub use events::*;

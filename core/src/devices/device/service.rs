@@ -254,6 +254,7 @@ impl<'a> DeviceService<'a> {
             details,
             group: None,
             dynamic: self.dynamic,
+            settles: false,
         };
         change_many(self.store, &bulk, &change.devices, |device| {
             let set = change.set.iter().map(|(name, value)| (name.clone(), value.clone()));

@@ -30,7 +30,7 @@ pub struct DeviceSummary {
     /// The groups that it is in: those that it was put into, and the dynamic ones that describe it.
     #[entity(reference, many)]
     pub groups: BTreeSet<DeviceGroupId>,
-    /// Those of them that are dynamic.
+    /// Those of them that it is in by their query, and not because somebody put it in.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub dynamic_groups: BTreeSet<DeviceGroupId>,
     /// Whether it is kept from connecting.
@@ -152,9 +152,14 @@ impl DeviceSummary {
         };
     }
 
-    /// The groups that it was put into: no group is of both kinds.
+    /// The groups that it was put into: it is in no group in both ways.
     pub fn hand_made_groups(&self) -> impl Iterator<Item = DeviceGroupId> {
         self.groups.difference(&self.dynamic_groups).copied()
+    }
+
+    /// Whether it was put into a group by hand.
+    pub(in crate::devices) fn is_put_into(&self, group: DeviceGroupId) -> bool {
+        self.groups.contains(&group) && !self.dynamic_groups.contains(&group)
     }
 
     /// Puts it into these dynamic groups, and takes it out of all others.

@@ -155,14 +155,17 @@ async fn previous(tx: &mut Tx, request: &EnrolRequest, machine: &Machine) -> Res
     Ok(Some(before))
 }
 
-/// A group that was deleted since the token was made is passed over; one that is deleted now fails this try.
+/// A group that was deleted since the token was made is passed over, and one that became dynamic, where nobody puts devices in; one
+/// that is deleted or changed now fails this try.
 async fn existing_groups(tx: &mut Tx, token: &EnrolmentToken) -> Result<BTreeSet<DeviceGroupId>> {
     let groups: Vec<_> = token.groups.iter().copied().collect();
     let found = tx.reader().get_many::<DeviceGroup>(&groups).await?;
     let mut existing = BTreeSet::new();
     for group in found.into_iter().flatten() {
         tx.require(&group);
-        existing.insert(group.id);
+        if group.query.is_none() {
+            existing.insert(group.id);
+        }
     }
     Ok(existing)
 }

@@ -1,22 +1,25 @@
 //! Going over all devices: after a change of a query, and now and then.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::{DeviceGroupService, GroupEdition, GroupEditionId, GroupPass, Membership, RunningPass};
 use crate::{
     Fleet,
     access::Context,
-    devices::{DeviceEvent, DeviceId, DeviceSummary, GROUPS_EVALUATED, settings::GROUP_EVALUATION},
+    devices::{
+        Device, DeviceEvent, DeviceGroupId, DeviceId, DeviceSummary, GROUPS_EVALUATED, device::write_settled,
+        settings::GROUP_EVALUATION,
+    },
     kernel::{EntityId as _, PageRequest, Result, Timestamp},
-    store::{Evidence, Ingest, Query, Tx, Versioned},
+    store::{Evidence, Ingest, Query, Reader, Tx, Versioned},
 };
 
 /// How often it is looked whether there is something to do: what another server's change waits for at most. One's own rings a bell.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Devices that are looked at together, and the most that one commit changes.
-const PAGE: usize = 200;
+pub(super) const PAGE: usize = 200;
 /// Pages of one look, which goes on at the next one where it ended.
-const MAX_PAGES: usize = 500;
+pub(super) const MAX_PAGES: usize = 500;
 /// The lease of the job, which the bell's ringing takes too.
 const LEASE: &str = "devices.dynamic_groups";
 const LEASE_FOR: Duration = Duration::from_secs(30);
@@ -32,6 +35,17 @@ pub struct Evaluated {
     pub complete: bool,
 }
 
+/// What placing devices again came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// Devices that were not where they belong.
+    pub changed: u64,
+    /// Those of them that came into the group that was asked about.
+    pub added: u64,
+    /// Those of them that left it.
+    pub removed: u64,
+}
+
 impl DeviceGroupService<'_> {
     /// Evaluates all devices, if a query changed since that was done last or the time for it has come. Safe to repeat, and to drop at
     /// any point: it goes on where it was.
@@ -39,7 +53,7 @@ impl DeviceGroupService<'_> {
         let _alone = self.dynamic.evaluating.lock().await;
         let mut done = Evaluated::default();
         for _ in 0..MAX_PAGES {
-            if !self.evaluate_page(&mut done).await? {
+            if !self.evaluate_page(&mut done, PAGE).await? {
                 done.complete = true;
                 break;
             }
@@ -47,14 +61,13 @@ impl DeviceGroupService<'_> {
         Ok(done)
     }
 
-    /// One page; false when nothing is to be done.
-    pub(super) async fn evaluate_page(&self, done: &mut Evaluated) -> Result<bool> {
+    /// One page of so many devices; false when nothing is to be done.
+    pub(super) async fn evaluate_page(&self, done: &mut Evaluated, devices: usize) -> Result<bool> {
         let mut reader = self.store.reader().await?;
         let Some(edition) = reader.get::<GroupEdition>(GroupEditionId::only()).await? else {
             return Ok(false);
         };
-        let pass = reader.latest::<GroupPass>(&[GroupEditionId::only()]).await?;
-        let mut pass = pass.into_iter().next().flatten().unwrap_or_default();
+        let mut pass = GroupPass::of(&mut reader).await?;
         let now = self.store.clock().now();
         let every = self.settings.get(&GROUP_EVALUATION).duration();
         let running = match pass.running.take() {
@@ -67,26 +80,19 @@ impl DeviceGroupService<'_> {
         };
         let groups = self.dynamic.read(&mut reader).await?;
         let query = Query::<DeviceSummary>::all();
-        let page = PageRequest::new(Some(PAGE), running.after.clone())?;
+        let page = PageRequest::new(Some(devices), running.after.clone())?;
         // A token of a version that counted otherwise: from the beginning.
         let page = match reader.list(&query, &page).await {
             Err(error) if running.after.is_some() && error.code() == crate::kernel::PAGE_TOKEN_INVALID => {
-                reader.list(&query, &PageRequest::new(Some(PAGE), None)?).await?
+                reader.list(&query, &PageRequest::new(Some(devices), None)?).await?
             }
             page => page?,
         };
-        let mut misplaced = Vec::new();
-        for summary in &page.items {
-            let mut placed = summary.value.clone();
-            groups.place(&mut reader, &mut placed).await?;
-            if placed != summary.value {
-                misplaced.push(summary.id);
-            }
-        }
+        let misplaced = misplaced(&mut reader, &groups, &page.items).await?;
         // Views are few, and the commit opens its own.
         drop(reader);
         done.devices += page.items.len() as u64;
-        done.changed += self.place_again(&misplaced).await?;
+        done.changed += self.place_again(&misplaced, None).await?.changed;
         match page.next {
             Some(after) => {
                 pass.running = Some(RunningPass {
@@ -102,16 +108,17 @@ impl DeviceGroupService<'_> {
         Ok(true)
     }
 
-    /// Places these devices among the dynamic groups as they are now; how many were not where they belong.
-    pub(super) async fn place_again(&self, devices: &[DeviceId]) -> Result<u64> {
+    /// Places these devices among the dynamic groups as they are now, and settles them in groups that changed their kind; how many
+    /// were not where they belong, and how many came into this group and left it.
+    pub(super) async fn place_again(&self, devices: &[DeviceId], group: Option<DeviceGroupId>) -> Result<Moved> {
         if devices.is_empty() {
-            return Ok(0);
+            return Ok(Moved::default());
         }
         let context = Context::system("groups");
         self.store
             .change(&context, Evidence::Observed, |mut tx| async move {
                 let groups = self.dynamic.begin(&mut tx).await?;
-                place_all(tx, &groups, devices).await
+                place_all(tx, &groups, devices, group).await
             })
             .await
     }
@@ -145,24 +152,69 @@ fn is_due(pass: &GroupPass, edition: &GroupEdition, now: Timestamp, every: Durat
     pass.complete != Some(edition.number) || (!every.is_zero() && pass.complete_at.is_none_or(is_old))
 }
 
-async fn place_all(mut tx: Tx, groups: &Membership, devices: &[DeviceId]) -> Result<u64> {
+/// Those of these devices that are not where they belong.
+pub(super) async fn misplaced(
+    reader: &mut Reader,
+    groups: &Membership,
+    summaries: &[Versioned<DeviceSummary>],
+) -> Result<Vec<DeviceId>> {
+    let mut misplaced = Vec::new();
+    for summary in summaries {
+        let mut placed = summary.value.clone();
+        groups.place(reader, &mut placed).await?;
+        if placed != summary.value || !groups.is_settled(&summary.value) {
+            misplaced.push(summary.id);
+        }
+    }
+    Ok(misplaced)
+}
+
+async fn place_all(
+    mut tx: Tx,
+    groups: &Membership,
+    devices: &[DeviceId],
+    group: Option<DeviceGroupId>,
+) -> Result<Moved> {
     let summaries = tx.reader().get_many::<DeviceSummary>(devices).await?;
-    let (mut changed, mut first): (u64, Option<DeviceId>) = (0, None);
-    for before in summaries.into_iter().flatten() {
-        let before: Versioned<DeviceSummary> = before;
+    let summaries: Vec<_> = summaries.into_iter().flatten().collect();
+    let unsettled = summaries.iter().filter(|summary| !groups.is_settled(&summary.value));
+    let unsettled: Vec<_> = unsettled.map(|summary| summary.id).collect();
+    let known = tx.reader().get_many::<Device>(&unsettled).await?;
+    let mut known: HashMap<_, _> = known
+        .into_iter()
+        .flatten()
+        .map(|device: Versioned<Device>| (device.id, device))
+        .collect();
+    let (mut moved, mut first) = (Moved::default(), None);
+    for before in summaries {
         let mut after = before.value.clone();
-        groups.place(tx.reader(), &mut after).await?;
-        if tx.update(&before, &after)? {
-            changed += 1;
+        let is_changed = match known.remove(&before.id) {
+            Some(device) => {
+                let mut settled = device.value.clone();
+                groups.settle(&mut settled, &mut after);
+                write_settled(&mut tx, groups, (&device, &settled), (&before, &mut after)).await?
+            }
+            None => {
+                groups.place(tx.reader(), &mut after).await?;
+                tx.update(&before, &after)?
+            }
+        };
+        if is_changed {
+            moved.changed += 1;
             first = first.or(Some(before.id));
+        }
+        match group.map(|group| (before.groups.contains(&group), after.groups.contains(&group))) {
+            Some((false, true)) => moved.added += 1,
+            Some((true, false)) => moved.removed += 1,
+            _ => {}
         }
     }
     if let Some(first) = first {
         DeviceEvent::new(None, GROUPS_EVALUATED, tx.now())
-            .with("devices", changed)
+            .with("devices", moved.changed)
             .with("first", first.uuid().to_string())
             .append_to(&mut tx)?;
         tx.commit().await?;
     }
-    Ok(changed)
+    Ok(moved)
 }

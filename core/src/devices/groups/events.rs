@@ -7,10 +7,12 @@ use crate::{
 
 /// A group was made.
 pub const GROUP_CREATE: Action = Action::new("device_group.create");
-/// A group was renamed, described anew or given another query.
+/// A group was renamed, described anew, given a query or deprived of it.
 pub const GROUP_UPDATE: Action = Action::new("device_group.update");
 /// A group was deleted.
 pub const GROUP_DELETE: Action = Action::new("device_group.delete");
+/// A dynamic group was evaluated on demand.
+pub const GROUP_EVALUATE: Action = Action::new("device_group.evaluate");
 /// Devices were put into a group.
 pub const GROUP_MEMBERS_ADD: Action = Action::new("device_group.members.add");
 /// Devices were taken out of a group.
@@ -24,7 +26,7 @@ pub const GROUP_NAME_TAKEN: Code = Code::new("device_group.name_taken", Class::C
 pub const GROUP_TOO_MANY: Code = Code::new("device_group.too_many", Class::Invalid);
 /// The members of this group follow from its query: nobody puts devices in or takes them out.
 pub const GROUP_DYNAMIC: Code = Code::new("device_group.dynamic", Class::Invalid);
-/// The members of this group are put in by hand: it never gets a query.
+/// The members of this group are put in by hand: it has no query that could be evaluated.
 pub const GROUP_STATIC: Code = Code::new("device_group.static", Class::Invalid);
 /// There are as many dynamic groups as there may be.
 pub const GROUP_TOO_MANY_DYNAMIC: Code = Code::new("device_group.too_many_dynamic", Class::Invalid);

@@ -1,7 +1,7 @@
 //! Dynamic groups as they are remembered between two commits, and the groups of one device.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -9,11 +9,11 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    DeviceGroup, DeviceGroupId, GroupEdition, GroupEditionId, MAX_DYNAMIC_GROUPS,
+    DeviceGroup, DeviceGroupId, GroupEdition, GroupEditionId, GroupPass, MAX_DYNAMIC_GROUPS,
     query::{DeviceQuery, Facts, QueryError},
 };
 use crate::{
-    devices::DeviceSummary,
+    devices::{Device, DeviceSummary},
     kernel::{MAX_LIMIT, PageRequest, Result},
     store::{Query, Reader, Rev, Tx, Versioned},
 };
@@ -37,6 +37,11 @@ pub(crate) struct DynamicGroups {
 struct Compiled {
     token: Uuid,
     groups: Vec<CompiledGroup>,
+    /// Those of them whose queries can be read: only they take out whom somebody had put in.
+    dynamic: HashSet<DeviceGroupId>,
+    /// Groups that lost their query, and whose members the pass since then may not have settled yet. That it has in the meantime is no
+    /// other edition: of a settled group nobody is a member by query.
+    frozen: HashSet<DeviceGroupId>,
     asks_for_groups: bool,
     /// Of groups that devices are put into by hand. A change of a name is another edition.
     names: Mutex<HashMap<DeviceGroupId, Arc<str>>>,
@@ -87,6 +92,12 @@ impl DynamicGroups {
             .any(|group| matches!(&*group.query, Ok(query) if query.asks_for_groups()));
         let compiled = Arc::new(Compiled {
             token: edition.token,
+            dynamic: groups
+                .iter()
+                .filter(|group| group.query.is_ok())
+                .map(|group| group.id)
+                .collect(),
+            frozen: frozen_groups(reader).await?,
             groups,
             asks_for_groups,
             names: Mutex::default(),
@@ -128,25 +139,73 @@ async fn dynamic_groups(reader: &mut Reader, before: Option<&Compiled>) -> Resul
     }
 }
 
+/// The groups that lost their query with an edition that no complete pass began with yet.
+async fn frozen_groups(reader: &mut Reader) -> Result<HashSet<DeviceGroupId>> {
+    let pass = GroupPass::of(reader).await?;
+    let since = pass.complete.map_or(0, |edition| edition.saturating_add(1));
+    let since = i64::try_from(since).unwrap_or(i64::MAX);
+    let query = Query::<DeviceGroup>::all().filter(DeviceGroup::FROZEN_WITH.at_least(since));
+    let (mut groups, mut token) = (HashSet::new(), None);
+    loop {
+        let page = reader.list(&query, &PageRequest::new(Some(MAX_LIMIT), token)?).await?;
+        groups.extend(page.items.iter().map(|group| group.id));
+        token = page.next;
+        if token.is_none() {
+            return Ok(groups);
+        }
+    }
+}
+
 impl Membership {
     /// Places a device among the dynamic groups, by what its summary shows; all but `groups` and `dynamic_groups` of it is left alone.
     pub async fn place(&self, reader: &mut Reader, summary: &mut DeviceSummary) -> Result<()> {
         let groups = match &self.0 {
             None => BTreeSet::new(),
-            Some(compiled) if compiled.groups.is_empty() => BTreeSet::new(),
+            Some(compiled) if compiled.groups.is_empty() && compiled.frozen.is_empty() => BTreeSet::new(),
             Some(compiled) => {
                 let names = compiled.names(reader, summary).await?;
                 let facts = Facts::of(summary, names.iter().map(|name| &**name));
                 let is_in = |group: &&CompiledGroup| match &*group.query {
-                    Ok(query) => query.matches(&facts),
+                    // Where it was put in by hand before there was a query it stays so until it is settled.
+                    Ok(query) => query.matches(&facts) && !summary.is_put_into(group.id),
                     // One that cannot be read must not empty its group, nor keep the others from being evaluated.
                     Err(_) => summary.dynamic_groups.contains(&group.id),
                 };
-                compiled.groups.iter().filter(is_in).map(|group| group.id).collect()
+                let described = compiled.groups.iter().filter(is_in).map(|group| group.id);
+                let frozen = summary.dynamic_groups.iter().copied();
+                described
+                    .chain(frozen.filter(|id| compiled.frozen.contains(id)))
+                    .collect()
             }
         };
         summary.place_in(groups);
         Ok(())
+    }
+
+    /// Whether each group that a device is in holds it in the way of the group's kind.
+    pub fn is_settled(&self, summary: &DeviceSummary) -> bool {
+        let Some(compiled) = &self.0 else {
+            return true;
+        };
+        !summary.dynamic_groups.iter().any(|id| compiled.frozen.contains(id))
+            && !summary.hand_made_groups().any(|id| compiled.dynamic.contains(&id))
+    }
+
+    /// Settles a device in groups that changed their kind: from then on it was put by hand into those that lost their query, and into
+    /// none that has one. It is for the caller to place the summary afterwards, and to write both.
+    pub fn settle(&self, device: &mut Device, summary: &mut DeviceSummary) {
+        let Some(compiled) = &self.0 else {
+            return;
+        };
+        device.groups.retain(|id| !compiled.dynamic.contains(id));
+        summary.dynamic_groups.retain(|id| {
+            let is_frozen = compiled.frozen.contains(id);
+            if is_frozen {
+                device.groups.insert(*id);
+            }
+            !is_frozen
+        });
+        summary.show(device);
     }
 
     /// Whether a device of this summary is wanted by a query that need not be stored.

@@ -11,7 +11,7 @@ use crate::{
     Entity,
     devices::device::fold,
     kernel::{EntityId, Error, PageToken, Result, Timestamp, named_uuid},
-    store::{LatestValue, Name},
+    store::{LatestValue, Name, Reader},
 };
 
 /// The most dynamic groups of a fleet: each of them is evaluated whenever something changes on a device.
@@ -28,6 +28,7 @@ crate::define_id!(
 #[entity(kind = "device_group", version = 1)]
 #[entity(computed(name, text, unique, with = DeviceGroup::folded))]
 #[entity(computed(dynamic, int, with = DeviceGroup::is_dynamic))]
+#[entity(computed(frozen_with, int, with = DeviceGroup::frozen_with))]
 pub struct DeviceGroup {
     /// Its id.
     #[entity(id)]
@@ -41,7 +42,7 @@ pub struct DeviceGroup {
     /// Which devices are in it, as it was written; none for a group that devices are put into by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// The edition of the dynamic groups with which it got its query.
+    /// The edition of the dynamic groups with which it got its query, or lost it; none for a group that never had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_edition: Option<u64>,
 }
@@ -53,6 +54,11 @@ impl DeviceGroup {
 
     fn is_dynamic(&self) -> bool {
         self.query.is_some()
+    }
+
+    fn frozen_with(&self) -> Option<i64> {
+        let edition = self.query_edition.filter(|_| self.query.is_none())?;
+        i64::try_from(edition).ok()
     }
 }
 
@@ -110,6 +116,18 @@ pub struct RunningPass {
     pub after: Option<PageToken>,
 }
 
+impl GroupPass {
+    pub(super) async fn of(reader: &mut Reader) -> Result<Self> {
+        let found = reader.latest::<Self>(&[GroupEditionId::only()]).await?;
+        Ok(found.into_iter().next().flatten().unwrap_or_default())
+    }
+
+    /// Whether all devices were gone over since this group got its query, or lost it.
+    pub(super) fn has_settled(&self, group: &DeviceGroup) -> bool {
+        group.query_edition.is_none_or(|edition| self.complete >= Some(edition))
+    }
+}
+
 impl LatestValue for GroupPass {
     type Id = GroupEditionId;
     const SET: Name = "device_group_pass";
@@ -137,6 +155,9 @@ pub struct DeviceGroupView {
     /// When all devices were last evaluated with this query, or a moment later; null until that was done for the first time, and for a
     /// group that devices are put into by hand. In between, each device is evaluated with its own changes.
     pub evaluated_at: Option<Timestamp>,
+    /// Whether a pass over all devices is still to be completed that follows a change of its query, or of its kind. Until then each
+    /// device is in a group with a new query as it was, or as the query says; who is in a group whose query was removed does not change.
+    pub settling: bool,
     /// Whether the query asks for something that devices say of themselves, so that whoever controls a device decides whether it is in.
     pub relies_on_reports: bool,
     /// Why the query cannot be evaluated, so that its members stay as they are; null when it can.
@@ -146,14 +167,13 @@ pub struct DeviceGroupView {
 impl DeviceGroupView {
     pub(super) fn new(group: crate::store::Versioned<DeviceGroup>, members: u64, pass: &GroupPass) -> Self {
         let query = group.query.as_deref().map(str::parse::<DeviceQuery>);
-        let is_complete = group
-            .query_edition
-            .is_some_and(|edition| pass.complete >= Some(edition));
+        let is_settled = pass.has_settled(&group);
         Self {
             id: group.id,
             revision: group.rev,
             members,
-            evaluated_at: pass.complete_at.filter(|_| is_complete),
+            evaluated_at: pass.complete_at.filter(|_| is_settled && group.query.is_some()),
+            settling: !is_settled,
             relies_on_reports: matches!(&query, Some(Ok(query)) if query.relies_on_reports()),
             problem: query.and_then(Result::err).map(|error| error.to_string()),
             name: group.value.name,
@@ -174,7 +194,7 @@ pub(crate) fn require_static(group: &DeviceGroup) -> Result<()> {
     match group.query {
         None => Ok(()),
         Some(_) => Err(GROUP_DYNAMIC.error(format!(
-            "the members of the group {} follow from its query; change that, or what it asks for",
+            "the members of the group {} follow from its query; change that, or what it asks for, or remove it",
             group.name
         ))),
     }

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeviceGroup, DeviceGroupId, DeviceGroupView, DynamicGroups, GROUP_CREATE, GROUP_DELETE, GROUP_MEMBERS_ADD,
-    GROUP_MEMBERS_REMOVE, GROUP_NAME_TAKEN, GROUP_QUERY_NAMES_ITSELF, GROUP_STATIC, GROUP_TOO_MANY,
-    GROUP_TOO_MANY_DYNAMIC, GROUP_UPDATE, GroupEdition, GroupEditionId, GroupPass, MAX_DYNAMIC_GROUPS, group_not_found,
-    model::query_refused, query::DeviceQuery, require_static,
+    DeviceGroup, DeviceGroupId, DeviceGroupView, DynamicGroups, GROUP_CREATE, GROUP_DELETE, GROUP_DYNAMIC,
+    GROUP_MEMBERS_ADD, GROUP_MEMBERS_REMOVE, GROUP_NAME_TAKEN, GROUP_NOT_FOUND, GROUP_QUERY_NAMES_ITSELF,
+    GROUP_TOO_MANY, GROUP_TOO_MANY_DYNAMIC, GROUP_UPDATE, GroupEdition, GroupEditionId, GroupPass, MAX_DYNAMIC_GROUPS,
+    evaluation::PAGE, group_not_found, model::query_refused, query::DeviceQuery, require_static,
 };
 use crate::{
     access::{Context, Scope},
@@ -18,15 +18,16 @@ use crate::{
         },
         permissions::in_scope,
     },
-    kernel::{EntityId as _, Error, Page, PageRequest, Result},
+    kernel::{EntityId as _, Error, Page, PageRequest, Result, merge_patch::nullable},
     settings::Settings,
     store::{Direction, Evidence, Filter, Query, Reader, Rev, Store, TAKEN, Tx, Versioned},
 };
 
 /// The most groups that one device is put into.
 const MAX_GROUPS: usize = 256;
-/// Devices that leave a deleted dynamic group in one commit.
-const LEAVE_TOGETHER: usize = 200;
+
+/// How often a device is taken out of a group that is emptied, before it is given up.
+const MAX_IN_VAIN: u32 = 5;
 
 /// A group to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ pub struct NewDeviceGroup {
     #[serde(default)]
     pub description: String,
     /// Which devices are in it, such as `os equals debian and labels.env equals prod`; at most 4,096 bytes, and empty for all devices.
-    /// Nobody puts devices into a group that has one. Without it devices are put in by hand; a group stays what it was made as.
+    /// Nobody puts devices into a group that has one. Without it devices are put in by hand.
     #[serde(default)]
     pub query: Option<String>,
 }
@@ -48,15 +49,18 @@ pub struct NewDeviceGroup {
 /// What may be set of a group; what is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(example = json!({"name": "Web servers"})))]
+#[cfg_attr(feature = "openapi", schema(example = json!({"name": "Web servers", "query": "labels.role equals web"})))]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceGroupChange {
     /// Its name.
     pub name: Option<String>,
     /// What it is for.
     pub description: Option<String>,
-    /// Which devices are in it; only for a group that has a query already.
-    pub query: Option<String>,
+    /// Which devices are in it, as when it is made. A group that devices were put into by hand becomes dynamic with it: whom the query does
+    /// not describe leaves. With null a dynamic group becomes static: its members of this moment stay, and are taken out by hand.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub query: Option<Option<String>>,
 }
 
 /// Reads and changes groups.
@@ -90,7 +94,7 @@ impl<'a> DeviceGroupService<'a> {
         }
         let mut reader = self.store.reader().await?;
         let found = reader.list(&query, page).await?;
-        let pass = pass(&mut reader).await?;
+        let pass = GroupPass::of(&mut reader).await?;
         let mut items = Vec::with_capacity(found.items.len());
         for group in found.items {
             items.push(view(&mut reader, &scope, group, &pass).await?);
@@ -106,7 +110,7 @@ impl<'a> DeviceGroupService<'a> {
         let scope = context.require(GROUPS_READ)?;
         let mut reader = self.store.reader().await?;
         let group = reader.get(id).await?.ok_or_else(|| group_not_found(id))?;
-        let pass = pass(&mut reader).await?;
+        let pass = GroupPass::of(&mut reader).await?;
         view(&mut reader, &scope, group, &pass).await
     }
 
@@ -145,7 +149,10 @@ impl<'a> DeviceGroupService<'a> {
         self.read_back(group.id).await
     }
 
-    /// Renames or describes a group, or gives a dynamic one another query. With `expected`, only if nobody changed it since that revision.
+    /// Renames or describes a group, gives it a query or takes it away. With `expected`, only if nobody changed it since that revision.
+    ///
+    /// A group that becomes dynamic or static does so in one commit; its members follow with the pass over all devices. Until then
+    /// each is in the group as before or as the query says, and those of a group that lost its query do not change at all.
     pub async fn set(
         &self,
         context: &Context,
@@ -167,9 +174,8 @@ impl<'a> DeviceGroupService<'a> {
                 if let Some(description) = &change.description {
                     after.description.clone_from(description);
                 }
-                if change.query.is_some() {
-                    require_dynamic(&before)?;
-                    after.query.clone_from(&change.query);
+                if let Some(query) = &change.query {
+                    after.query.clone_from(query);
                 }
                 if let Some(query) = &after.query {
                     check_query(&after.name, query)?;
@@ -183,7 +189,18 @@ impl<'a> DeviceGroupService<'a> {
                 if before.value.query != after.query {
                     tx.changed("query");
                     tx.detail("query", after.query.clone());
-                    after.query_edition = Some(self.next_edition(&mut tx, Dynamic::AsMany).await?);
+                    let dynamic = match (&before.value.query, &after.query) {
+                        (None, _) => Dynamic::OneMore,
+                        (_, None) => Dynamic::OneLess,
+                        _ => Dynamic::AsMany,
+                    };
+                    if dynamic != Dynamic::AsMany {
+                        // Who they were can be told from the store of that time only: the audit says how many.
+                        let members = DeviceSummary::GROUPS.eq(id.uuid());
+                        let members = tx.reader().count::<DeviceSummary>(&members).await?;
+                        tx.detail("members", members);
+                    }
+                    after.query_edition = Some(self.next_edition(&mut tx, dynamic).await?);
                 } else if after.query.is_none() && before.value.name != after.name {
                     // Queries may ask for the name of a group that devices are put into.
                     self.next_edition(&mut tx, Dynamic::AsManyIfAny).await?;
@@ -207,8 +224,7 @@ impl<'a> DeviceGroupService<'a> {
             group.require_revision(expected)?;
         }
         if group.as_ref().is_none_or(|group| group.query.is_none()) {
-            self.leave(id).await?;
-            self.empty(context, &scope, id).await?;
+            self.empty(context, &scope, id, group.is_none()).await?;
         }
         let gone = self
             .store
@@ -219,6 +235,9 @@ impl<'a> DeviceGroupService<'a> {
                 group.require_revision(expected)?;
                 if group.query.is_some() {
                     self.next_edition(&mut tx, Dynamic::OneLess).await?;
+                } else if group.query_edition.is_some() {
+                    // It may be remembered as one whose members are not settled yet.
+                    self.next_edition(&mut tx, Dynamic::AsMany).await?;
                 }
                 tx.subject::<DeviceGroup>(id, group.value.name.clone());
                 tx.delete(&group);
@@ -226,8 +245,7 @@ impl<'a> DeviceGroupService<'a> {
             })
             .await?;
         // Who was put in meanwhile comes out now: from here on nobody can be put in any more.
-        self.leave(id).await?;
-        self.empty(context, &scope, id).await?;
+        self.empty(context, &scope, id, true).await?;
         if gone { Ok(()) } else { Err(group_not_found(id)) }
     }
 
@@ -269,49 +287,55 @@ impl<'a> DeviceGroupService<'a> {
         .await
     }
 
-    /// Takes all devices out of a group, whether or not it still exists.
-    async fn empty(&self, context: &Context, scope: &Scope, id: DeviceGroupId) -> Result<()> {
+    /// Takes all devices out of a group that they were put into, or that does not exist any more.
+    async fn empty(&self, context: &Context, scope: &Scope, id: DeviceGroupId, is_gone: bool) -> Result<()> {
         let details = [("group", id.to_string().into())];
         let bulk = Bulk {
             details: &details,
+            group: (!is_gone).then_some(id),
             ..self.members(context, scope, GROUP_MEMBERS_REMOVE)
         };
         let query = Query::<DeviceSummary>::all().filter(DeviceSummary::GROUPS.eq(id.uuid()));
         let page = PageRequest::new(Some(MAX_BULK), None)?;
+        let (mut first, mut in_vain) = (None, 0);
         loop {
             let found = self.store.reader().await?.list(&query, &page).await?;
-            let devices: Vec<_> = found.items.iter().map(|summary| summary.id).collect();
-            if devices.is_empty() {
+            let Some(device) = found.items.first().map(|summary| summary.id) else {
                 return Ok(());
+            };
+            in_vain = if first.replace(device) == Some(device) {
+                in_vain + 1
+            } else {
+                0
+            };
+            if in_vain == MAX_IN_VAIN {
+                return Err(Error::internal(format!(
+                    "the device {device} does not leave the group {id}"
+                )));
             }
-            // A device that was deleted meanwhile is an error here and gone from the next look.
+            // In a group that is gone no device is settled any more: it leaves as it came in.
+            let (described, put_in): (Vec<_>, Vec<_>) = found
+                .items
+                .iter()
+                .partition(|summary| is_gone && summary.dynamic_groups.contains(&id));
+            let described: Vec<_> = described.iter().map(|summary| summary.id).collect();
+            for devices in described.chunks(PAGE) {
+                self.place_again(devices, None).await?;
+            }
+            let devices: Vec<_> = put_in.iter().map(|summary| summary.id).collect();
             let outcome = change_many(self.store, &bulk, &devices, |device| {
                 device.groups.remove(&id);
                 Ok(())
             })
             .await;
-            outcome.or_else(|error| match error.code() {
-                DEVICE_NOT_FOUND => Ok(BulkOutcome::default()),
-                _ => Err(error),
-            })?;
-        }
-    }
-
-    /// Takes all devices out of a dynamic group that does not exist any more.
-    async fn leave(&self, id: DeviceGroupId) -> Result<()> {
-        let query = Query::<DeviceSummary>::all().filter(DeviceSummary::GROUPS.eq(id.uuid()));
-        let page = PageRequest::new(Some(LEAVE_TOGETHER), None)?;
-        loop {
-            let found = self.store.reader().await?.list(&query, &page).await?;
-            let described = found
-                .items
-                .iter()
-                .filter(|summary| summary.dynamic_groups.contains(&id));
-            let devices: Vec<_> = described.map(|summary| summary.id).collect();
-            if devices.is_empty() {
-                return Ok(());
+            match outcome {
+                Ok(_) => {}
+                // A device that was deleted meanwhile is an error here and gone from the next look.
+                Err(error) if error.code() == DEVICE_NOT_FOUND => {}
+                // It got a query meanwhile, or somebody else deleted it: from here on nobody is put in.
+                Err(error) if matches!(error.code(), GROUP_DYNAMIC | GROUP_NOT_FOUND) => return Ok(()),
+                Err(error) => return Err(error),
             }
-            self.place_again(&devices).await?;
         }
     }
 
@@ -352,6 +376,7 @@ impl<'a> DeviceGroupService<'a> {
             details: &[],
             group: None,
             dynamic: self.dynamic,
+            settles: true,
         }
     }
 
@@ -381,11 +406,6 @@ impl Dynamic {
     }
 }
 
-async fn pass(reader: &mut Reader) -> Result<GroupPass> {
-    let found = reader.latest::<GroupPass>(&[GroupEditionId::only()]).await?;
-    Ok(found.into_iter().next().flatten().unwrap_or_default())
-}
-
 async fn view(
     reader: &mut Reader,
     scope: &Scope,
@@ -395,15 +415,6 @@ async fn view(
     let members: Filter = in_scope(scope).and(DeviceSummary::GROUPS.eq(group.id.uuid()));
     let members = reader.count::<DeviceSummary>(&members).await?;
     Ok(DeviceGroupView::new(group, members, pass))
-}
-
-fn require_dynamic(group: &DeviceGroup) -> Result<()> {
-    match group.query {
-        Some(_) => Ok(()),
-        None => Err(GROUP_STATIC
-            .error("devices are put into this group by hand; make another group for a query")
-            .with_field("/query", "the group was made without one")),
-    }
 }
 
 /// Refuses a text that is no query, and one that names the group that it decides about.

@@ -1,4 +1,6 @@
 mod dynamic;
+mod kinds;
+mod sequences;
 
 use super::*;
 use crate::{
@@ -157,6 +159,7 @@ async fn each_use_case_asks_for_its_permission() {
     fails(groups.delete(&viewer, group, None).await, DENIED);
     fails(groups.add_members(&viewer, group, &[]).await, DENIED);
     fails(groups.remove_members(&viewer, group, &[]).await, DENIED);
+    fails(groups.evaluate_group(&viewer, group).await, DENIED);
 }
 
 #[tokio::test]

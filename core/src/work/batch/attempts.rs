@@ -2,7 +2,7 @@
 //! a batch of its own. Thus what a batch counts is what it was made with, and each attempt is stopped, agreed to and looked at by itself.
 
 use super::{
-    Batch, BatchId, BatchService, BatchView, Cause, Confirmation, Targets,
+    Batch, BatchId, BatchService, BatchView,
     cancel::has_open_runs,
     request::Order,
     retry::{NOTHING_TO_RETRY, ended_in},
@@ -159,35 +159,18 @@ impl BatchService<'_> {
         }
         drop(reader);
         let identity = canonical::to_vec(&("attempt", before.id)).map_err(Error::internal)?;
+        let digest = blake3::hash(&identity).to_hex().to_string();
         let order = Order {
-            action: before.action,
-            params: before.params.clone(),
-            secrets: Vec::new(),
-            targets: Targets::devices(devices),
-            timeout_seconds: before.timeout_seconds,
-            expiry_seconds: before.expiry_seconds,
-            start_at: None,
-            spread_seconds: before.spread_seconds,
-            priority: before.priority,
-            ignores_windows: before.ignores_windows,
             // Whoever had to agree agreed to the policy as well.
             approvals: 0,
             agreed: before.approvals,
-            dry_run_first: false,
             promotion: None,
-            promoted_from: None,
-            rollout: None,
             retry: before.retry.clone(),
-            cause: Cause::Retry,
-            plan: before.plan,
-            due: None,
-            retry_of: Some(before.id),
             next_attempt: Some(NextAttempt {
                 after: before.id,
                 attempt: before.attempt.saturating_add(1),
             }),
-            confirmation: Confirmation::Inherited,
-            digest: blake3::hash(&identity).to_hex().to_string(),
+            ..self.again(kind, before.clone(), devices, None, digest)
         };
         self.carry_out(context, kind, order, Some(before.id.of_next_attempt()))
             .await

@@ -90,8 +90,8 @@ impl BatchService<'_> {
         self.carry_out(context, kind, order, key).await
     }
 
-    /// The order for the same work once more, on these devices.
-    fn again(
+    /// The order for the same work once more, on these devices, as somebody asks for it.
+    pub(super) fn again(
         &self,
         kind: &OperationKind,
         before: Batch,

@@ -92,6 +92,7 @@ pub struct Ending {
 #[entity(index = "action, created_at")]
 #[entity(computed(action, reference, with = Run::action))]
 #[entity(computed(open_on, reference, with = Run::open_on))]
+#[entity(computed(own_created_at, int, with = Run::own_created_at))]
 #[entity(computed(attention_at, int, with = Run::attention_at))]
 #[entity(computed(turn_at, int, with = Run::turn_at))]
 #[entity(computed(secrets, reference, many, with = Run::needed_secrets))]
@@ -163,6 +164,11 @@ impl Run {
     /// The action that its device began it for by itself.
     fn action(&self) -> Option<ActionId> {
         self.origin.map(|origin| origin.action)
+    }
+
+    /// When it was created, of what its device did by itself and has ended: it is kept by no batch.
+    fn own_created_at(&self) -> Option<Timestamp> {
+        (self.batch.is_none() && self.state.is_terminal()).then_some(self.created_at)
     }
 
     /// Its place among the runs that its device is to do: the earliest goes first.

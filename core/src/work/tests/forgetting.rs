@@ -3,7 +3,10 @@
 use super::*;
 use crate::{
     store::{Entity, Query},
-    work::{Approval, Batch, Rollout, forgetting::forget_ended},
+    work::{
+        Approval, Batch, Rollout,
+        forgetting::{forget_ended, forget_some},
+    },
 };
 
 const DAY: u64 = 86_400;
@@ -105,6 +108,30 @@ async fn a_large_batch_goes_step_by_step_and_the_audit_says_so() {
         actions.len() > 1 && actions.iter().all(|action| action == "batch.forget"),
         "{actions:?}"
     );
+}
+
+#[tokio::test]
+async fn one_tick_forgets_so_much_and_the_next_ones_the_rest() {
+    let work = Work::new().await;
+    for _ in 0..3 {
+        work.create(&work.request("true")).await.unwrap();
+    }
+    work.advance(1);
+    let many = BatchRequest {
+        targets: Targets::devices(work.test.devices(600).await),
+        ..work.request("true")
+    };
+    work.create(&many).await.unwrap();
+    work.advance(366 * DAY);
+    for _ in 0..3 {
+        work.sweep().await;
+    }
+    // Two batches; the third and some runs of the large one; all of them.
+    for expected in [2, 1, 0] {
+        forget_some(&work.test.fleet, 2).await.unwrap();
+        assert_eq!(work.how_many::<Batch>().await, expected);
+    }
+    assert_eq!(work.stored().await, [0; 4]);
 }
 
 #[tokio::test]

@@ -32,8 +32,8 @@ pub(super) fn calendar(entries: &[Entry<'_>], is_all: bool) -> String {
     line("PRODID", "-//fleet//windows//EN");
     line("CALSCALE", "GREGORIAN");
     // RFC 7986 §5.1 and §5.7; the X- name is what older programs read.
-    line("NAME", "Windows");
-    line("X-WR-CALNAME", "Windows");
+    line("NAME", "Windows and plans");
+    line("X-WR-CALNAME", "Windows and plans");
     line("REFRESH-INTERVAL;VALUE=DURATION", "PT1H");
     if !is_all {
         let words = format!("The first {} occurrences; there are more.", entries.len());

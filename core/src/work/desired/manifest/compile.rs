@@ -10,7 +10,7 @@ use crate::{
     kernel::named_uuid,
     work::{
         desired::{
-            ActionId, MANIFEST_ACTION_INVALID, MANIFEST_TOO_LARGE, OnFailure,
+            ActionId, MANIFEST_ACTION_INVALID, MANIFEST_TOO_LARGE, OnFailure, Source,
             catalogue::Catalogue,
             resolve::{DeviceFacts, GroupKey, Placed, ResolvedGroup, resolve},
         },
@@ -100,6 +100,11 @@ fn group(catalogue: &Catalogue, found: &ResolvedGroup) -> Result<ManifestGroup, 
     }
     .unwrap_or_default();
     let label = found.key.to_string();
+    let source = match found.key {
+        GroupKey::Definition(id) => Source::Definition(id),
+        GroupKey::ActionSet(id) => Source::ActionSet(id),
+        GroupKey::Action(id) => Source::Action(id),
+    };
     // The same action may stand in a group more than once: each time is one of its own.
     let mut times = BTreeMap::<ActionId, u32>::new();
     let mut occurrences = Vec::with_capacity(found.actions.len());
@@ -110,6 +115,7 @@ fn group(catalogue: &Catalogue, found: &ResolvedGroup) -> Result<ManifestGroup, 
     }
     Ok(ManifestGroup {
         label,
+        name: catalogue.described(source).0,
         rhythm,
         on_failure,
         occurrences,
@@ -133,6 +139,7 @@ fn occurrence(
     Ok(Occurrence {
         id: named_uuid("manifest_occurrence", &format!("{label}/{}/{time}", placed.action)),
         action: placed.action,
+        name,
         generation: action.generation,
         operation: action.operation.clone(),
         params,

@@ -40,6 +40,8 @@ pub struct Occurrence {
     pub id: Uuid,
     /// The action.
     pub action: ActionId,
+    /// Its name when the manifest was compiled, for people: whether something is applied again does not depend on it.
+    pub name: String,
     /// Which generation of it.
     pub generation: u64,
     /// The kind of operation.
@@ -62,6 +64,8 @@ pub struct Occurrence {
 pub struct ManifestGroup {
     /// What it was made from: `definition:`, `action_set:` or `action:`, and an id.
     pub label: String,
+    /// The name of that, for people.
+    pub name: String,
     /// How often it is looked at.
     pub rhythm: Rhythm,
     /// What happens to the rest when one fails.

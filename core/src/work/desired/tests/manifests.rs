@@ -25,7 +25,7 @@ async fn a_device_that_nothing_was_ever_assigned_to_has_no_manifest() {
 }
 
 #[tokio::test]
-async fn the_version_rises_with_what_is_applied_and_with_nothing_else() {
+async fn the_version_rises_with_what_is_applied_and_its_names_and_with_nothing_else() {
     let desired = Desired::new(1).await;
     let (service, admin) = (desired.desired(), desired.test.admin());
     let (a, b) = (desired.action("a").await, desired.action("b").await);
@@ -40,14 +40,24 @@ async fn the_version_rises_with_what_is_applied_and_with_nothing_else() {
         ..ActionSetChange::default()
     };
     service.action_sets().set(&admin, set.id, None, &rename).await.unwrap();
+    desired.check(&["2: action_set[a b]"]).await;
+    let renamed = desired.manifest(desired.devices[0]).await.unwrap();
+    assert_eq!(
+        (first.groups[0].name.as_str(), renamed.groups[0].name.as_str()),
+        ("Set", "Other")
+    );
+    assert_eq!(
+        first.groups[0].occurrences, renamed.groups[0].occurrences,
+        "nothing else is another"
+    );
     desired.assign(b, device(desired.devices[0]), Mode::Required).await;
-    desired.check(&["1: action_set[a b]"]).await;
+    desired.check(&["2: action_set[a b]"]).await;
     let change = ActionChange {
         params: Some(json!({"name": "c"}).into()),
         ..ActionChange::default()
     };
     service.actions().set(&admin, a, None, &change).await.unwrap();
-    desired.check(&["2: action_set[c b]"]).await;
+    desired.check(&["3: action_set[c b]"]).await;
     let second = desired.manifest(desired.devices[0]).await.unwrap();
     let ids = |manifest: &ManifestView| -> Vec<_> {
         manifest.groups[0]
@@ -75,7 +85,7 @@ async fn the_version_rises_with_what_is_applied_and_with_nothing_else() {
         ..ActionSetChange::default()
     };
     service.action_sets().set(&admin, set.id, None, &order).await.unwrap();
-    desired.check(&["3: action_set[b c]"]).await;
+    desired.check(&["4: action_set[b c]"]).await;
     let rhythm = desired.manifest(desired.devices[0]).await.unwrap().groups[0]
         .rhythm
         .clone();
@@ -86,14 +96,14 @@ async fn the_version_rises_with_what_is_applied_and_with_nothing_else() {
         }
     );
     service.assignments().delete(&admin, assignment.id, None).await.unwrap();
-    desired.check(&["4: b"]).await;
+    desired.check(&["5: b"]).await;
     let history = service
         .manifests()
         .history(&admin, desired.devices[0], &PageRequest::default())
         .await
         .unwrap();
     let versions: Vec<_> = history.items.iter().map(|event| event.version).collect();
-    assert_eq!(versions.len(), 4);
+    assert_eq!(versions.len(), 5);
     let oldest = history.items.iter().find(|event| event.version == 1).unwrap();
     let groups = service
         .manifests()

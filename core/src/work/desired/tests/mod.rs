@@ -25,7 +25,7 @@ use crate::{
     Fleet,
     access::Permission,
     devices::{DeviceGroupId, DeviceId, groups::NewDeviceGroup, testing::TestFleet},
-    kernel::{Class, EntityId as _, MasterKey, PageRequest, Result, SeededRandom, Timestamp},
+    kernel::{Class, EntityId as _, MAX_LIMIT, MasterKey, PageRequest, Result, SeededRandom, Timestamp},
     modules::Module,
     work::{
         OperationKind,

@@ -6,11 +6,14 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    protocol::{Applied, Failing, Finished, ManifestAnswer, ManifestRequest, Originated, RunResult, assemble},
+    protocol::{
+        Applied, Failing, Finished, ManifestAnswer, ManifestRequest, OccurrencePart, Originated, RunResult, assemble,
+    },
     work::{
-        RunFilter, RunId, RunView, State,
-        batch::RUN_OF_ITS_DEVICE,
+        BatchRequest, Run, RunFilter, RunId, RunView, State,
+        batch::{RUN_OF_ITS_DEVICE, Targets},
         delivery::{Answer, Told},
+        forgetting::{forget_ended, forget_some},
     },
 };
 
@@ -127,11 +130,43 @@ async fn what_a_device_did_by_itself_is_forgotten_after_a_year() {
     desired.tell(0, occurrence.id, desired.test.clock_now()).await;
     for (days, kept) in [(364, 1), (2, 0)] {
         desired.test.advance(days * 86_400);
-        crate::work::forgetting::forget_ended(desired.test.fleet.clone())
-            .await
-            .unwrap();
+        forget_ended(desired.test.fleet.clone()).await.unwrap();
         assert_eq!(desired.runs().await.len(), kept);
     }
+}
+
+#[tokio::test]
+async fn what_a_device_did_by_itself_is_forgotten_however_much_other_work_is_kept() {
+    let desired = Desired::new(1).await;
+    let (test, admin) = (&desired.test, desired.test.admin());
+    // Older, and still to begin.
+    let kept = BatchRequest {
+        operation: "shell".into(),
+        params: json!({"script": "true"}).into(),
+        targets: Targets::devices(test.devices(MAX_LIMIT + 1).await),
+        start_at: Some(test.clock_now().plus(Duration::from_secs(366 * 86_400))),
+        confirm_devices: Some(MAX_LIMIT as u64 + 1),
+        ..BatchRequest::default()
+    };
+    let kept = test.fleet.batches().create(&admin, &kept, None).await.unwrap();
+    test.advance(60);
+    let action = desired.action("motd").await;
+    desired.assign(action, device(desired.devices[0]), Mode::Required).await;
+    desired.keep().await;
+    let occurrence = desired.occurrences(0).await.remove(0);
+    let told = test.clock_now();
+    desired.tell(0, occurrence.id, told).await;
+    let own = RunId::originated(desired.devices[0], occurrence.id, told);
+    for (days, is_there) in [(364, true), (2, false)] {
+        test.advance(days * 86_400);
+        forget_some(&test.fleet, 1).await.unwrap();
+        let found = test.fleet.store().get::<Run>(own).await.unwrap();
+        assert_eq!(found.is_some(), is_there);
+    }
+    assert_eq!(
+        test.fleet.batches().show(&admin, kept.id).await.unwrap().runs,
+        MAX_LIMIT as u64 + 1
+    );
 }
 
 #[tokio::test]
@@ -222,8 +257,13 @@ async fn an_agent_is_sent_what_it_lacks() {
     desired.assign(second, target, Mode::Required).await;
     desired.keep().await;
     let rest = desired.asked(0, Some(whole.body.digest.clone())).await;
-    let sent = serde_json::to_string(&rest.parts.groups).unwrap();
-    assert!(sent.contains("hosts") && !sent.contains("motd"), "{sent}");
+    let is_whole = |part: &OccurrencePart| matches!(part, OccurrencePart::Whole(_));
+    let sent = rest
+        .parts
+        .groups
+        .iter()
+        .map(|group| (group.name.as_str(), is_whole(&group.occurrences[0])));
+    assert_eq!(sent.collect::<Vec<_>>(), [("motd", false), ("hosts", true)]);
     assert_eq!(
         assemble(&had, &rest).unwrap(),
         desired.manifest(desired.devices[0]).await.unwrap().groups

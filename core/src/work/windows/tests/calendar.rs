@@ -135,8 +135,8 @@ async fn other_programs_can_subscribe_to_the_calendar() {
     };
     let text = windows.calendar(&admin, &filter).await.unwrap();
     let expected = format!(
-        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//fleet//windows//EN\r\nCALSCALE:GREGORIAN\r\nNAME:Windows\r\n\
-         X-WR-CALNAME:Windows\r\nREFRESH-INTERVAL;VALUE=DURATION:PT1H\r\n\
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//fleet//windows//EN\r\nCALSCALE:GREGORIAN\r\nNAME:Windows and plans\r\n\
+         X-WR-CALNAME:Windows and plans\r\nREFRESH-INTERVAL;VALUE=DURATION:PT1H\r\n\
          BEGIN:VEVENT\r\nUID:{}-1799996400@fleet\r\nSEQUENCE:2\r\nDTSTAMP:20270115T080011Z\r\n\
          DTSTART:20270115T070000Z\r\nDTEND:20270117T020000Z\r\n\
          SUMMARY:Blackout: Freeze of the year's end\\, for all who have devices anywh\r\n ere at all\r\n\
