@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Context, Paging, duration,
-    run::{How, On, ask, object},
+    run::{ContentFrom, How, On, ask, object},
     with,
 };
 use crate::{
@@ -49,6 +49,8 @@ Examples:
         #[arg(long, value_name = "JSON", default_value = "{}")]
         params: String,
         #[command(flatten)]
+        content: ContentFrom,
+        #[command(flatten)]
         kept: Kept,
     },
     /// Change an action; what is not given stays as it is.
@@ -61,6 +63,8 @@ Examples:
         /// Its parameters as JSON; `@FILE` reads them from a file, `-` from standard input.
         #[arg(long, value_name = "JSON")]
         params: Option<String>,
+        #[command(flatten)]
+        content: ContentFrom,
         #[command(flatten)]
         kept: Kept,
     },
@@ -240,12 +244,15 @@ pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
             name,
             operation,
             params,
+            content,
             kept,
         } => {
             let mut body = members_of(kept);
             body.insert("name".into(), json!(name));
             body.insert("operation".into(), json!(operation));
-            body.insert("params".into(), Value::Object(object(&params)?));
+            let mut params = object(&params)?;
+            content.add_to(&mut params, context).await?;
+            body.insert("params".into(), Value::Object(params));
             let made = context
                 .client
                 .post(&["actions"], &Value::Object(body), None)
@@ -257,12 +264,15 @@ pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
             action,
             name,
             params,
+            content,
             kept,
         } => {
             let mut change = members_of(kept);
             put(&mut change, "name", name);
-            if let Some(params) = params {
-                change.insert("params".into(), Value::Object(object(&params)?));
+            let mut given = params.as_deref().map(object).transpose()?.unwrap_or_default();
+            content.add_to(&mut given, context).await?;
+            if params.is_some() || !given.is_empty() {
+                change.insert("params".into(), Value::Object(given));
             }
             let id = id_of(&context.client, &ACTION, &action).await?;
             set(context, &["actions", &id], change, &action).await
