@@ -251,7 +251,7 @@ pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
             body.insert("name".into(), json!(name));
             body.insert("operation".into(), json!(operation));
             let mut params = object(&params)?;
-            content.add_to(&mut params, context).await?;
+            content.add_to(&mut params, &context.client).await?;
             body.insert("params".into(), Value::Object(params));
             let made = context
                 .client
@@ -270,7 +270,7 @@ pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
             let mut change = members_of(kept);
             put(&mut change, "name", name);
             let mut given = params.as_deref().map(object).transpose()?.unwrap_or_default();
-            content.add_to(&mut given, context).await?;
+            content.add_to(&mut given, &context.client).await?;
             if params.is_some() || !given.is_empty() {
                 change.insert("params".into(), Value::Object(given));
             }

@@ -259,7 +259,7 @@ pub struct Apply {
 pub async fn apply(context: &mut Context, command: Apply) -> Result<()> {
     let request = BatchRequest {
         operation: command.kind.clone(),
-        params: command.params(context).await?.into(),
+        params: command.params(&context.client).await?.into(),
         dry_run_first: command.dry_run_first,
         ..BatchRequest::default()
     };
@@ -267,9 +267,9 @@ pub async fn apply(context: &mut Context, command: Apply) -> Result<()> {
 }
 
 impl Apply {
-    async fn params(&self, context: &Context) -> Result<Value> {
+    async fn params(&self, client: &Client) -> Result<Value> {
         let mut params = object(&self.params)?;
-        self.content.add_to(&mut params, context).await?;
+        self.content.add_to(&mut params, client).await?;
         if self.absent {
             params.insert("state".into(), json!("absent"));
         }
@@ -293,7 +293,7 @@ const MAX_INLINE: u64 = 16 << 10;
 
 impl ContentFrom {
     /// Adds it to parameters: itself where it is short, and else the digest under which the server has it.
-    pub async fn add_to(&self, params: &mut Map<String, Value>, context: &Context) -> Result<()> {
+    pub async fn add_to(&self, params: &mut Map<String, Value>, client: &Client) -> Result<()> {
         let Some(path) = &self.content_from else { return Ok(()) };
         if params.contains_key("content") || params.contains_key("content_blob") {
             return Err(Failure::usage("the content stands in --params already"));
@@ -308,7 +308,7 @@ impl ContentFrom {
         let (member, value) = match text {
             Some(text) => ("content", text.into()),
             None => {
-                let blob = context.client.upload(&["blobs"], &[], path).await?.body;
+                let blob = client.upload(&["blobs"], &[], path).await?.body;
                 ("content_blob", blob["digest"].clone())
             }
         };
