@@ -22,6 +22,7 @@ pub mod actions;
 pub mod backoff;
 pub mod clock;
 pub mod collect;
+pub mod contents;
 pub mod credentials;
 pub mod desired;
 pub mod enrol;

@@ -116,6 +116,7 @@ pub async fn run(
         own: own.into(),
         policy: Arc::new(config.policy.clone()),
         escrow: Arc::new(http.clone()),
+        contents: Arc::new(http.clone()),
         clock: clock.clone(),
         random: random.clone(),
         state: config.state.path().to_owned(),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use fleet_core::{
+    blobs::BlobDigest,
     kernel::{Class, Code},
     work::operations::actions::{file::FileParams, paths},
 };
@@ -125,7 +126,10 @@ impl Action for File {
         };
         let bytes = match (params.managed_block, params.state.is_absent()) {
             (false, true) => return Ok(found.map(|_| Step::Remove(path)).into_iter().collect()),
-            (false, false) => content.as_bytes().to_vec(),
+            (false, false) => match params.content_blob.as_deref().and_then(BlobDigest::parse) {
+                Some(digest) => content_of(device, digest, present).await?,
+                None => content.as_bytes().to_vec(),
+            },
             (true, is_absent) => {
                 let Some((place, _)) = present else {
                     if is_absent {
@@ -168,6 +172,23 @@ impl Action for File {
             Step::Remove(_) => place.remove(),
         }
     }
+}
+
+/// What is in a blob: what is there already, or else what the server has.
+async fn content_of(
+    device: &Device,
+    digest: BlobDigest,
+    present: Option<(&Place, &Found)>,
+) -> Result<Vec<u8>, Problem> {
+    if let Some((place, found)) = present
+        && found.bytes <= MAX_BYTES
+    {
+        let bytes = place.read(MAX_BYTES)?;
+        if blake3::hash(&bytes).as_bytes() == digest.as_bytes() {
+            return Ok(bytes);
+        }
+    }
+    device.content(digest).await
 }
 
 impl File {

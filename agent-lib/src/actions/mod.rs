@@ -45,6 +45,7 @@ use fleet_core::{
 
 use self::{device::Device, driver::carry_out};
 use crate::{
+    contents::Contents,
     escrow::Escrow,
     executor::Executor,
     policy::Policy,
@@ -104,6 +105,7 @@ pub struct Actions {
     own: Arc<[String]>,
     policy: Arc<Policy>,
     escrow: Arc<dyn Escrow>,
+    contents: Arc<dyn Contents>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Randomness>,
     state: PathBuf,
@@ -121,6 +123,8 @@ pub struct ActionsParts {
     pub policy: Arc<Policy>,
     /// What keeps the secrets that actions make.
     pub escrow: Arc<dyn Escrow>,
+    /// Where contents come from that parameters name.
+    pub contents: Arc<dyn Contents>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where secrets come from.
@@ -150,6 +154,7 @@ impl Actions {
             own,
             policy: parts.policy,
             escrow: parts.escrow,
+            contents: parts.contents,
             clock: parts.clock,
             random: parts.random,
             state: parts.state,

@@ -76,7 +76,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_its_end(&self) -> Ending {
+    async fn to_its_end(self) -> Ending {
         match &self.params.check_script {
             Some(check) => self.with_check(check).await,
             None if self.params.dry_run => {

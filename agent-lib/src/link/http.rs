@@ -406,7 +406,7 @@ pub(crate) async fn read(response: reqwest::Response) -> Result<Bytes, LinkError
     read_at_most(response, MAX_EXCHANGE).await
 }
 
-async fn read_at_most(mut response: reqwest::Response, most: usize) -> Result<Bytes, LinkError> {
+pub(super) async fn read_at_most(mut response: reqwest::Response, most: usize) -> Result<Bytes, LinkError> {
     let status = response.status();
     let retry_after_seconds = response
         .headers()

@@ -8,6 +8,7 @@
 mod admission;
 mod carrier;
 mod connector;
+mod contents;
 mod escrow;
 mod http;
 mod own_tls;

@@ -1,34 +1,23 @@
 //! Releases of the agent, as operators see them.
 
-use std::time::Duration;
-
 use axum::{body::Body, extract::State, http::StatusCode};
-use bytes::Bytes;
 use fleet_core::{
     Fleet,
     agents::{AgentReleaseId, AgentReleaseView, NewAgentRelease, ReleaseFilter},
-    kernel::Result,
     protocol::AgentVersion,
 };
-use futures::{Stream, StreamExt as _, stream};
 use serde::Deserialize;
-use tokio::time::timeout;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use super::upload;
 use crate::{
-    codes,
     extract::{Json, List, PageParams, Path, Query},
     page_schema,
-    problem::{ApiError, ApiResult},
+    problem::ApiResult,
     router::Routes,
     state::{ApiState, Caller},
 };
-
-/// How long an upload may take in all.
-const UPLOAD: Duration = Duration::from_secs(3_600);
-/// How long nothing of it may arrive.
-const SILENCE: Duration = Duration::from_secs(60);
 
 page_schema!(
     /// A page of releases of the agent.
@@ -120,8 +109,7 @@ async fn create_agent_release(
         version: params.version,
         platform: params.platform,
     };
-    let created = timeout(UPLOAD, releases.create(&caller, &new, parts(body))).await;
-    let (release, is_new) = created.map_err(|_| too_slow())??;
+    let (release, is_new) = upload::whole(releases.create(&caller, &new, upload::parts(body))).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(release)))
 }
@@ -136,22 +124,4 @@ async fn withdraw_agent_release(
     Path(id): Path<AgentReleaseId>,
 ) -> ApiResult<Json<AgentReleaseView>> {
     Ok(Json(fleet.agent_releases().withdraw(&caller, id).await?))
-}
-
-/// The parts of a body as they arrive. One that breaks off, or falls silent, ends with an error.
-fn parts(body: Body) -> impl Stream<Item = Result<Bytes>> + Send {
-    let broken = |message: &str| codes::BODY_UNREADABLE.error(message);
-    stream::unfold(Some(body.into_data_stream()), move |body| async move {
-        let mut body = body?;
-        match timeout(SILENCE, body.next()).await {
-            Ok(None) => None,
-            Ok(Some(Ok(part))) => Some((Ok(part), Some(body))),
-            Ok(Some(Err(_))) => Some((Err(broken("the body broke off")), None)),
-            Err(_) => Some((Err(broken("nothing of the body arrived for a minute")), None)),
-        }
-    })
-}
-
-fn too_slow() -> ApiError {
-    ApiError::new(codes::BODY_UNREADABLE, "the body took longer than an hour to arrive")
 }

@@ -4,6 +4,7 @@
 mod access;
 mod agent;
 mod agents;
+mod blobs;
 mod certificates;
 mod desired;
 mod devices;
@@ -14,6 +15,7 @@ mod install;
 mod settings;
 mod storage;
 mod tries;
+mod upload;
 mod windows;
 mod work;
 
@@ -90,6 +92,7 @@ fn parts() -> Routes<ApiState> {
         access::routes(),
         agent::routes(),
         agents::routes(),
+        blobs::routes(),
         certificates::routes(),
         devices::routes(),
         document::routes(),

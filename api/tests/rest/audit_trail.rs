@@ -177,6 +177,8 @@ async fn releases(walk: &mut Walk<'_>, app: &App, admin: &str) {
     let made = walk.step("create_agent_release", upload).await.str("/id");
     let withdraw = app.post(&format!("{path}/{made}/withdraw")).token(admin);
     walk.step("withdraw_agent_release", withdraw).await;
+    let upload = app.post("/api/v1/blobs").token(admin).bytes(b"content".to_vec());
+    walk.step("create_blob", upload).await;
 }
 
 async fn storage(walk: &mut Walk<'_>, app: &App, admin: &str) {

@@ -10,6 +10,7 @@ mod support;
 
 mod access_matrix;
 mod audit_trail;
+mod blobs;
 mod desired;
 mod document;
 mod downloads;

@@ -79,7 +79,7 @@ fn value_of(document: &Value, id: &str, parameter: &Value) -> String {
         "section" => "packages",
         "manager" => "apt",
         "platform" => "linux-x86_64",
-        "sha256" => "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        "sha256" | "digest" => "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         "name" => "bash",
         "key" => "access.session_idle_seconds",
         name => panic!("{id}: say here which value {name} may have"),

@@ -1,10 +1,18 @@
 //! Audit actions and error codes of blobs.
 
 use crate::{
-    access::Action,
+    access::{Action, Permission},
     kernel::{Class, Code},
 };
 
+/// Upload what is too large for parameters.
+pub const BLOBS_UPLOAD: Permission = Permission::new("blobs:upload");
+
+/// A blob was uploaded.
+pub const BLOB_CREATE: Action = Action::new("blob.create");
+
+/// There is no such blob.
+pub const BLOB_NOT_FOUND: Code = Code::new("blob.not_found", Class::NotFound);
 /// It is larger than what is taken here.
 pub const BLOB_TOO_LARGE: Code = Code::new("blob.too_large", Class::TooLarge);
 /// There is no place for blobs, or it cannot be reached.

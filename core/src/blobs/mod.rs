@@ -3,6 +3,7 @@
 //! ```text
 //!   model    BlobRef: what documents hold    Blob: what is known of one    BlobHolder: a kind that refers to blobs
 //!   service  BlobService: take one in, give one out, refer to one
+//!   upload   what is too large for parameters, and named by them
 //!   incoming, stream   a blob on its way in, and on its way out, checked
 //!   transfer all blobs of a store, copied to another place and proved to be there
 //!   clean    those that nobody refers to go after seven days
@@ -28,13 +29,21 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod upload;
+#[cfg(test)]
+mod upload_tests;
 
-pub use actions::{BLOB_DAMAGED, BLOB_LEAVING, BLOB_TOO_LARGE, BLOB_UNAVAILABLE, BLOBS_CLEAN};
+pub use actions::{
+    BLOB_CREATE, BLOB_DAMAGED, BLOB_LEAVING, BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOB_UNAVAILABLE, BLOBS_CLEAN,
+    BLOBS_UPLOAD,
+};
 pub use clean::UNREFERENCED_LIFE;
 pub(crate) use clean::remove_blob;
 pub(crate) use incoming::Incoming;
-pub use model::{Blob, BlobDigest, BlobHolder, BlobId, BlobRef};
+pub use model::{Blob, BlobDigest, BlobHolder, BlobId, BlobRef, BlobView};
 pub use module::module;
 pub use service::BlobService;
 pub use stream::BlobStream;
 pub use transfer::{BlobTransfer, HeldBlob, Told, copy_blobs, held_blobs, plan_blobs, prove_blobs};
+pub use upload::MAX_CONTENT;
+pub(crate) use upload::hold_content;

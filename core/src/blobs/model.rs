@@ -115,6 +115,17 @@ pub struct Blob {
     pub leaving_since: Option<Timestamp>,
 }
 
+/// A blob that was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BlobView {
+    /// The BLAKE3 of its content, in hexadecimal: what parameters name it by.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, min_length = 64, max_length = 64))]
+    pub digest: BlobDigest,
+    /// Its size, in bytes.
+    pub size_bytes: u64,
+}
+
 /// A kind whose documents refer to blobs, and the text column that holds their digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobHolder {

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{BLOBS_CLEAN, Blob, clean};
+use super::{BLOB_CREATE, BLOBS_CLEAN, BLOBS_UPLOAD, Blob, clean};
 use crate::{
+    access::{PermissionEntry, Role},
     modules::{Job, Module},
     store::kind_schema,
 };
@@ -13,7 +14,12 @@ pub fn module() -> Module {
     Module {
         name: "blobs",
         kinds: vec![kind_schema::<Blob>()],
-        actions: vec![BLOBS_CLEAN],
+        permissions: vec![PermissionEntry {
+            permission: BLOBS_UPLOAD,
+            allows: "upload what is too large for parameters",
+            least: Role::Operator,
+        }],
+        actions: vec![BLOB_CREATE, BLOBS_CLEAN],
         jobs: vec![
             Job {
                 name: "blobs.clean",

@@ -27,6 +27,10 @@ impl<'a> BlobService<'a> {
         Self { store, objects }
     }
 
+    pub(super) fn store(&self) -> &'a Store {
+        self.store
+    }
+
     pub(super) fn objects(&self) -> Result<&'a Arc<dyn ObjectStore>> {
         self.objects
             .ok_or_else(|| BLOB_UNAVAILABLE.error("this server has no place for blobs"))
@@ -96,7 +100,7 @@ impl<'a> BlobService<'a> {
 }
 
 /// Nobody may refer to what is going.
-fn check_stays(blob: &Blob) -> Result<()> {
+pub(super) fn check_stays(blob: &Blob) -> Result<()> {
     match blob.leaving_since {
         None => Ok(()),
         Some(_) => Err(BLOB_LEAVING

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     access::{PermissionEntry, Role},
+    blobs::BlobHolder,
     modules::{Job, Module},
     retention::{LaneRetention, days_setting},
     store::{LaneRow as _, kind_schema, lane_schema},
@@ -218,6 +219,7 @@ pub fn module() -> Module {
                 tick: Arc::new(|fleet| Box::pin(delivery::sweep(fleet))),
             },
         ],
+        blob_holders: vec![BlobHolder::of(Batch::HELD_BLOB), BlobHolder::of(Plan::HELD_BLOB)],
         ..Module::default()
     };
     desired::add_to(&mut module);

@@ -3,6 +3,7 @@
 //! ```text
 //! files.rs      files and folders, found without following a link that nobody checked
 //! links.rs      where a path leads;  mounts.rs on which file system
+//! contents.rs   what is too large for parameters, from the server
 //! downloads.rs  what is fetched from an address, within bounds
 //! programs.rs   programs with their arguments, within the run's time
 //! escrow.rs     secrets that the server has before anything is changed
@@ -12,6 +13,7 @@
 //! ```
 
 mod accounts;
+mod contents;
 mod desktops;
 mod downloads;
 mod escrow;
@@ -40,6 +42,7 @@ use uuid::Uuid;
 
 use super::{Actions, action::Problem};
 use crate::{
+    contents::Contents,
     escrow::Escrow,
     executor::{Executor, RunFile},
     policy::Policy,
@@ -86,6 +89,7 @@ pub(super) struct Device {
     done: Mutex<BTreeSet<&'static str>>,
     fetched: Mutex<Option<Arc<RunFile>>>,
     escrow: Arc<dyn Escrow>,
+    contents: Arc<dyn Contents>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Randomness>,
     /// The agent's own folder.
@@ -112,6 +116,7 @@ impl Device {
             done: Mutex::default(),
             fetched: Mutex::default(),
             escrow: actions.escrow.clone(),
+            contents: actions.contents.clone(),
             clock: actions.clock.clone(),
             random: actions.random.clone(),
             state: actions.state.clone(),

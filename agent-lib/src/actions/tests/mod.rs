@@ -1,6 +1,7 @@
 //! Actions against a scratch root, with the machine's own tools.
 
 mod accounts;
+mod contents;
 mod desktops;
 mod device_keys;
 mod disks;
@@ -43,7 +44,7 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use self::escrow::Keeper;
+use self::{contents::Shelf, escrow::Keeper};
 use super::{Actions, ActionsParts};
 use crate::{
     executor::{Executor, ExecutorConfig},
@@ -56,6 +57,8 @@ pub(super) struct Scratch {
     folder: TempDir,
     /// Where its secrets are kept.
     pub(super) server: Arc<Keeper>,
+    /// Where contents come from.
+    pub(super) shelf: Arc<Shelf>,
     pub(super) clock: Arc<ManualClock>,
     random: Arc<SeededRandom>,
     /// The seed of the key that it is enrolled with.
@@ -100,6 +103,7 @@ impl Scratch {
         let scratch = Self {
             folder: tempfile::tempdir().unwrap(),
             server: Arc::default(),
+            shelf: Arc::default(),
             clock: Arc::new(ManualClock::new(SystemClock.now())),
             random: Arc::new(SeededRandom::new(1)),
             key: Mutex::new(1),
@@ -271,6 +275,7 @@ impl Scratch {
             own: vec!["/srv/agent".to_owned()],
             policy: Arc::new(Policy::parse(&self.policy, "root", TimeZone::UTC).unwrap()),
             escrow: self.server.clone(),
+            contents: self.shelf.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
             state: self.beside("state"),

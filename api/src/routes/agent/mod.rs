@@ -1,6 +1,7 @@
 //! Agents: enrolment, the link, and reports. The domain authenticates and decides; these routes shuttle frames.
 
 mod certificate;
+mod contents;
 mod enrol;
 mod escrow;
 mod exchange;
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(escrow::get_current_secrets))
             .routes(routes!(releases::get_agent_manifest))
             .routes(routes!(releases::download_agent))
+            .routes(routes!(contents::download_blob))
             .merge(
                 OpenApiRouter::new()
                     .routes(routes!(reports::receive_report))

@@ -10,7 +10,7 @@ use super::{
     Context, Paging,
     asking::{How, On, ask},
     duration,
-    run::object,
+    run::{ContentFrom, object},
     with,
 };
 use crate::{
@@ -51,6 +51,8 @@ Examples:
         #[arg(long, value_name = "JSON", default_value = "{}")]
         params: String,
         #[command(flatten)]
+        content: ContentFrom,
+        #[command(flatten)]
         kept: Kept,
     },
     /// Change an action; what is not given stays as it is.
@@ -63,6 +65,8 @@ Examples:
         /// Its parameters as JSON; `@FILE` reads them from a file, `-` from standard input.
         #[arg(long, value_name = "JSON")]
         params: Option<String>,
+        #[command(flatten)]
+        content: ContentFrom,
         #[command(flatten)]
         kept: Kept,
     },
@@ -242,12 +246,15 @@ pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
             name,
             operation,
             params,
+            content,
             kept,
         } => {
             let mut body = members_of(kept);
             body.insert("name".into(), json!(name));
             body.insert("operation".into(), json!(operation));
-            body.insert("params".into(), Value::Object(object(&params)?));
+            let mut params = object(&params)?;
+            content.add_to(&mut params, &context.client).await?;
+            body.insert("params".into(), Value::Object(params));
             let made = context
                 .client
                 .post(&["actions"], &Value::Object(body), None)
@@ -259,12 +266,15 @@ pub async fn actions(context: &mut Context, command: Actions) -> Result<()> {
             action,
             name,
             params,
+            content,
             kept,
         } => {
             let mut change = members_of(kept);
             put(&mut change, "name", name);
-            if let Some(params) = params {
-                change.insert("params".into(), Value::Object(object(&params)?));
+            let mut given = params.as_deref().map(object).transpose()?.unwrap_or_default();
+            content.add_to(&mut given, &context.client).await?;
+            if params.is_some() || !given.is_empty() {
+                change.insert("params".into(), Value::Object(given));
             }
             let id = id_of(&context.client, &ACTION, &action).await?;
             set(context, &["actions", &id], change, &action).await

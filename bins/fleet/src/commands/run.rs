@@ -20,7 +20,7 @@ use super::{
     pair,
     secret::SecretVariable,
 };
-use crate::client::{Failure, Result};
+use crate::client::{Client, Failure, Result};
 
 /// `fleet run`
 #[derive(Debug, Args)]
@@ -113,6 +113,7 @@ pub struct Sync {
 Examples:
   fleet apply package --on web-1 --params '{\"name\": \"nginx\"}' --dry-run
   fleet apply file --label env=prod --params @motd.json
+  fleet apply file --group kiosks --params '{\"path\": \"/opt/kiosk/film.mp4\"}' --content-from film.mp4
   fleet apply packages.upgrade --all --dry-run-first --wave 10%
   fleet apply packages.upgrade --all --retry 3 --retry-after 5m --retry-on failed
   fleet apply service --group db --params '{\"unit\": \"postgresql.service\", \"running\": \"restarted\"}'
@@ -129,6 +130,8 @@ pub struct Apply {
     /// Its parameters as JSON; `@FILE` reads them from a file, `-` from standard input.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     params: String,
+    #[command(flatten)]
+    content: ContentFrom,
     /// The devices are not to have it.
     #[arg(long)]
     absent: bool,
@@ -145,7 +148,7 @@ pub struct Apply {
 pub async fn apply(context: &mut Context, command: Apply) -> Result<()> {
     let request = BatchRequest {
         operation: command.kind.clone(),
-        params: command.params()?.into(),
+        params: command.params(&context.client).await?.into(),
         dry_run_first: command.dry_run_first,
         ..BatchRequest::default()
     };
@@ -153,8 +156,9 @@ pub async fn apply(context: &mut Context, command: Apply) -> Result<()> {
 }
 
 impl Apply {
-    fn params(&self) -> Result<Value> {
+    async fn params(&self, client: &Client) -> Result<Value> {
         let mut params = object(&self.params)?;
+        self.content.add_to(&mut params, client).await?;
         if self.absent {
             params.insert("state".into(), json!("absent"));
         }
@@ -162,6 +166,43 @@ impl Apply {
             params.insert("dry_run".into(), json!(true));
         }
         Ok(Value::Object(params))
+    }
+}
+
+/// A content that parameters hold, or name.
+#[derive(Debug, Args)]
+pub struct ContentFrom {
+    /// Take the content of `file` from this file. One that is large, or no text, is uploaded first; at most 10 MiB.
+    #[arg(long, value_name = "FILE")]
+    content_from: Option<PathBuf>,
+}
+
+/// What parameters hold of a content, in bytes: as JSON it may become longer.
+const MAX_INLINE: u64 = 16 << 10;
+
+impl ContentFrom {
+    /// Adds it to parameters: itself where it is short, and else the digest under which the server has it.
+    pub async fn add_to(&self, params: &mut Map<String, Value>, client: &Client) -> Result<()> {
+        let Some(path) = &self.content_from else { return Ok(()) };
+        if params.contains_key("content") || params.contains_key("content_blob") {
+            return Err(Failure::usage("the content stands in --params already"));
+        }
+        let unreadable = |error: std::io::Error| Failure::usage(format!("{} cannot be read: {error}", path.display()));
+        let mut read = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(MAX_INLINE + 1).read_to_end(&mut read).map_err(unreadable)?;
+        let text = String::from_utf8(read)
+            .ok()
+            .filter(|text| text.len() as u64 <= MAX_INLINE);
+        let (member, value) = match text {
+            Some(text) => ("content", text.into()),
+            None => {
+                let blob = client.upload(&["blobs"], &[], path).await?.body;
+                ("content_blob", blob["digest"].clone())
+            }
+        };
+        params.insert(member.into(), value);
+        Ok(())
     }
 }
 

@@ -13,6 +13,43 @@ fn authored() -> Server {
 }
 
 #[test]
+fn a_content_comes_from_a_file_and_is_uploaded_where_it_is_large_or_no_text() {
+    let server = Server::start();
+    let path = server.home.path().join("content");
+    let file = path.to_str().unwrap();
+    let kept = |content: &[u8], member: &str| {
+        std::fs::write(&path, content).unwrap();
+        let name = format!("{member} {}", content.len());
+        let params = r#"{"path": "/srv/film"}"#;
+        let create = ["actions", "create", &name, "file", "--params", params];
+        let made = server.json(&[&create[..], &["--content-from", file]].concat());
+        made["params"][member].as_str().unwrap().to_owned()
+    };
+    assert_eq!(kept(b"welcome\n", "content"), "welcome\n");
+    assert_eq!(kept(&[b'x'; 16 << 10], "content").len(), 16 << 10);
+    let large = kept(&[b'x'; (16 << 10) + 1], "content_blob");
+    assert_eq!(kept(&[0xff, 0xfe], "content_blob").len(), 64);
+    let changed = ["actions", "set", "content 8", "--params", r#"{"path": "/srv/film"}"#];
+    std::fs::write(&path, [b'x'; (16 << 10) + 1]).unwrap();
+    let changed = server.json(&[&changed[..], &["--content-from", file]].concat());
+    assert_eq!(changed["params"]["content_blob"], json!(large));
+    let twice = [
+        "actions",
+        "create",
+        "Twice",
+        "file",
+        "--params",
+        MOTD,
+        "--content-from",
+        file,
+    ];
+    server.refused(&twice, 2, "the content stands in --params already");
+    std::fs::write(&path, vec![0; (10 << 20) + 1]).unwrap();
+    let huge = ["actions", "create", "Huge", "file", "--content-from", file];
+    server.refused(&huge, 1, "larger than");
+}
+
+#[test]
 fn an_action_is_made_changed_and_deleted() {
     let server = authored();
     let shown = server.json(&["actions", "show", "motd"]);

@@ -54,7 +54,8 @@ impl Server {
         let (fleet, token) = runtime.block_on(async {
             let backend = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
             let builder = Fleet::builder(backend, MasterKey::generate(&SystemRandom));
-            let fleet = builder.open().await.unwrap();
+            let blobs = Arc::new(object_store::memory::InMemory::new());
+            let fleet = builder.blobs(blobs).open().await.unwrap();
             let claim = fleet.access().bootstrap_token().await.unwrap().unwrap();
             (fleet, claim.expose().to_owned())
         });

@@ -8,6 +8,7 @@ use super::{AskedTargets, RetryPolicy};
 use crate::{
     Entity,
     access::Actor,
+    blobs::BlobDigest,
     devices::{DeviceId, presence::PresenceBoard},
     kernel::{EntityId as _, Timestamp},
     work::{
@@ -55,6 +56,7 @@ pub enum Cause {
 #[entity(computed(looking_since, int, with = Batch::looking_since))]
 #[entity(computed(promotion_until, int, with = Batch::promotion_until))]
 #[entity(computed(secrets, reference, many, with = Batch::needed_secrets))]
+#[entity(computed(held_blob, text, with = Batch::held_blob))]
 pub struct Batch {
     /// Its id.
     #[entity(id)]
@@ -148,6 +150,11 @@ pub struct BatchTargets {
 }
 
 impl Batch {
+    /// What is too large for its parameters.
+    fn held_blob(&self) -> Option<BlobDigest> {
+        self.params.content_blob()
+    }
+
     /// The secrets of runs that are still to be made; those of the others are held by the runs.
     fn needed_secrets(&self) -> Vec<OperationSecretId> {
         let makes_runs = self.expanding_since.is_some() || self.retrying_since.is_some() || self.retry_at.is_some();

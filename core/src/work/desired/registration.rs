@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     access::{PermissionEntry, Role},
+    blobs::BlobHolder,
     modules::{Job, Module},
     retention::{LaneRetention, days_setting},
     store::{LaneRow as _, kind_schema, lane_schema, latest_schema},
@@ -20,6 +21,7 @@ use crate::{
 
 /// Adds desired state to the module.
 pub(in crate::work) fn add_to(module: &mut Module) {
+    module.blob_holders.push(BlobHolder::of(DesiredAction::HELD_BLOB));
     module.kinds.extend([
         kind_schema::<DesiredAction>(),
         kind_schema::<ActionSet>(),

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::{
     Entity,
     access::Actor,
+    blobs::BlobDigest,
     devices::device::fold,
     kernel::{Code, EntityId as _, Timestamp},
     work::{
@@ -28,6 +29,7 @@ crate::define_id!(
 #[entity(kind = "plan", version = 1)]
 #[entity(computed(name, text, unique, with = Plan::folded))]
 #[entity(computed(secrets, reference, many, with = Plan::secret_ids))]
+#[entity(computed(held_blob, text, with = Plan::held_blob))]
 pub struct Plan {
     /// Its id.
     #[entity(id)]
@@ -129,6 +131,11 @@ pub enum PlanOutcome {
 }
 
 impl Plan {
+    /// What is too large for its parameters.
+    fn held_blob(&self) -> Option<BlobDigest> {
+        self.params.content_blob()
+    }
+
     fn secret_ids(&self) -> Vec<OperationSecretId> {
         self.params.secret_ids()
     }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
 
 use super::{OperationSecretId, pointers};
+use crate::blobs::BlobDigest;
 
 /// What stands in the place of a secret wherever parameters are shown. In a change it stands for the secret that is kept.
 pub const MASK: &str = "********";
@@ -144,6 +145,12 @@ impl StoredParams {
             }
         }
         Self(params)
+    }
+
+    /// The blob that they name in the place of a content.
+    pub fn content_blob(&self) -> Option<BlobDigest> {
+        let digest = self.0.get("content_blob")?.as_str()?;
+        BlobDigest::parse(digest)
     }
 
     /// As they are shown: with [`MASK`] in the place of each secret.

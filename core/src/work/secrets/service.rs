@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Intake, OperationSecret, OperationSecretId, SECRET_GONE, SecretText, StoredParams};
 use crate::{
+    blobs::hold_content,
     kernel::{MAX_LIMIT, Result, Sealer},
     store::{Reader, Store, Tx, Versioned},
 };
@@ -61,8 +62,11 @@ impl<'a> Vault<'a> {
         Ok(text.into())
     }
 
-    /// Sees to it that what new work refers to is there when it is made, and stays: whoever removes what nothing refers to is told.
+    /// Sees to it that what new work refers to, secrets and content, is there when it is made, and stays: whoever removes what nothing refers to is told.
     pub async fn hold(self, tx: &mut Tx, params: &StoredParams, made: &[OperationSecret]) -> Result<()> {
+        if let Some(digest) = params.content_blob() {
+            hold_content(tx, digest).await?;
+        }
         for secret in made {
             tx.create(secret)?;
         }

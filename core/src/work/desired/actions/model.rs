@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Entity,
+    blobs::BlobDigest,
     devices::device::fold,
     kernel::Timestamp,
     work::{
@@ -23,6 +24,7 @@ crate::define_id!(
 #[entity(kind = "action", version = 1)]
 #[entity(computed(name, text, unique, with = DesiredAction::folded))]
 #[entity(computed(secrets, reference, many, with = DesiredAction::secret_ids))]
+#[entity(computed(held_blob, text, with = DesiredAction::held_blob))]
 pub struct DesiredAction {
     /// Its id.
     #[entity(id)]
@@ -53,6 +55,11 @@ pub struct DesiredAction {
 }
 
 impl DesiredAction {
+    /// What is too large for its parameters.
+    fn held_blob(&self) -> Option<BlobDigest> {
+        self.params.content_blob()
+    }
+
     fn secret_ids(&self) -> Vec<OperationSecretId> {
         self.params.secret_ids()
     }

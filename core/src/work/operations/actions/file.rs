@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     access::Permission,
+    blobs::BlobDigest,
     work::operations::{OperationKind, Risk, Upkeep},
 };
 
@@ -33,6 +34,10 @@ pub struct FileParams {
     /// What is in it; with all parameters at most 60 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// What is in it where that is larger, or no text: the BLAKE3 of a blob of at most 10 MiB that was uploaded, 64 hexadecimal digits in
+    /// lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_blob: Option<String>,
     /// Whose it is: a name or number; left as it is when nobody says, the agent's where it is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -53,6 +58,15 @@ impl FileParams {
         names::owner("owner", self.owner.as_deref())?;
         names::owner("group", self.group.as_deref())?;
         names::mode(self.mode.as_deref())?;
+        if let Some(digest) = &self.content_blob {
+            if self.content.is_some() || self.managed_block {
+                return Err("content_blob: it stands in the place of content, for a whole file".into());
+            }
+            return match BlobDigest::parse(digest) {
+                Some(_) => Ok(()),
+                None => Err("content_blob: a BLAKE3 is 64 hexadecimal digits in lower case".into()),
+            };
+        }
         match &self.content {
             None if self.managed_block => Err("content: say which text is added or taken out".into()),
             None if self.state.is_present() => {
@@ -106,6 +120,19 @@ mod tests {
         );
         check(json!({"path": "/etc/motd", "content": "", "surprise": 1}), false);
         check(json!({"path": "/etc/motd", "content": "x".repeat(61 * 1024)}), false);
+        let blob = "0af".repeat(21) + "9";
+        check(json!({"path": "/etc/motd", "content_blob": blob}), true);
+        check(
+            json!({"path": "/etc/motd", "content_blob": blob, "state": "absent"}),
+            true,
+        );
+        check(json!({"path": "/etc/motd", "content_blob": blob, "content": ""}), false);
+        check(
+            json!({"path": "/etc/motd", "content_blob": blob, "managed_block": true}),
+            false,
+        );
+        check(json!({"path": "/etc/motd", "content_blob": blob.to_uppercase()}), false);
+        check(json!({"path": "/etc/motd", "content_blob": "0af"}), false);
     }
 
     #[test]

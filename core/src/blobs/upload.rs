@@ -1,0 +1,105 @@
+//! What is too large for parameters: uploaded first, named by parameters, and given to the devices that are to have it.
+
+use bytes::Bytes;
+use futures::Stream;
+
+use super::{
+    BLOB_CREATE, BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOBS_UPLOAD, Blob, BlobDigest, BlobId, BlobRef, BlobService,
+    BlobStream, BlobView, service::check_stays,
+};
+use crate::{
+    access::Context,
+    kernel::{Error, Result},
+    store::{Evidence, Tx},
+};
+
+/// The largest content that parameters name, in bytes.
+pub const MAX_CONTENT: u64 = 10 << 20;
+const MEDIA_TYPE: &str = "application/octet-stream";
+
+impl BlobService<'_> {
+    /// Whether somebody may upload: to be asked before a body is read.
+    pub fn check_may_upload(&self, context: &Context) -> Result<()> {
+        context.require(BLOBS_UPLOAD).map(drop)
+    }
+
+    /// Takes in at most [`MAX_CONTENT`] bytes, to be named by parameters. What nobody names goes after seven days; the same content again
+    /// begins them anew.
+    ///
+    /// # Errors
+    /// As [`BlobService::take`].
+    pub async fn upload(&self, context: &Context, body: impl Stream<Item = Result<Bytes>> + Send) -> Result<BlobView> {
+        self.check_may_upload(context)?;
+        let taken = &self.take(MEDIA_TYPE, MAX_CONTENT, body).await?;
+        self.store()
+            .change(context, Evidence::Audit(BLOB_CREATE), |mut tx| async move {
+                let id = BlobId::of(taken.digest);
+                let now = tx.now();
+                match tx.get::<Blob>(id).await? {
+                    Some(before) => {
+                        check_stays(&before)?;
+                        let mut after = before.value.clone();
+                        after.unreferenced_since = after.unreferenced_since.map(|_| now);
+                        tx.update(&before, &after)?;
+                    }
+                    None => tx.create(&Blob {
+                        id,
+                        digest: taken.digest,
+                        size_bytes: taken.size_bytes,
+                        stored_at: now,
+                        unreferenced_since: Some(now),
+                        leaving_since: None,
+                    })?,
+                }
+                tx.subject::<Blob>(id, taken.digest.to_string());
+                tx.detail("size_bytes", taken.size_bytes);
+                tx.commit().await?;
+                Ok(BlobView {
+                    digest: taken.digest,
+                    size_bytes: taken.size_bytes,
+                })
+            })
+            .await
+    }
+
+    /// Gives out what parameters name. Whoever knows its digest has it from such parameters.
+    ///
+    /// # Errors
+    /// [`BLOB_NOT_FOUND`], and what opening it fails with.
+    pub async fn content(&self, digest: BlobDigest) -> Result<BlobStream> {
+        let found = self.store().get::<Blob>(BlobId::of(digest)).await?;
+        let found = found.filter(|blob| blob.leaving_since.is_none() && blob.size_bytes <= MAX_CONTENT);
+        let found = found.ok_or_else(|| not_found(digest))?;
+        self.open(&BlobRef {
+            digest,
+            size_bytes: found.size_bytes,
+            media_type: MEDIA_TYPE.to_owned(),
+        })
+        .await
+    }
+}
+
+/// Sees to it that what new work names is there when it is made, and stays: call it in the change that stores the parameters.
+///
+/// # Errors
+/// [`BLOB_NOT_FOUND`], [`BLOB_TOO_LARGE`], and [`super::BLOB_LEAVING`].
+pub(crate) async fn hold_content(tx: &mut Tx, digest: BlobDigest) -> Result<()> {
+    let before = tx
+        .get::<Blob>(BlobId::of(digest))
+        .await?
+        .ok_or_else(|| not_found(digest))?;
+    check_stays(&before)?;
+    if before.size_bytes > MAX_CONTENT {
+        return Err(BLOB_TOO_LARGE.error(format!("it is larger than {MAX_CONTENT} bytes")));
+    }
+    let mut held = before.value.clone();
+    match held.unreferenced_since.take() {
+        Some(_) => drop(tx.update(&before, &held)?),
+        None => tx.require(&before),
+    }
+    Ok(())
+}
+
+fn not_found(digest: BlobDigest) -> Error {
+    BLOB_NOT_FOUND.error(format!("there is no blob {digest}; upload it first"))
+}
