@@ -240,7 +240,7 @@ mod tests {
                 ("before anything is assigned", 0),
                 ("40 actions assigned to all", 100),
                 ("one of them changed", 100),
-                ("and renamed", 0),
+                ("and renamed", 100),
                 ("a window for all", 100),
                 ("many windows for some", 100),
                 ("taken back", 100),
