@@ -107,8 +107,8 @@ impl World {
                     State::AwaitingApproval | State::Queued | State::Offered => {
                         run.expires_at.plus(GRACE + timeout + GRACE)
                     }
-                    // Its own time is near, and nothing else holds it any more.
-                    State::Scheduled => now.plus(SCHEDULED),
+                    // Nothing else holds it any more when its own time has come, which is far away where the clock was set back since.
+                    State::Scheduled => now.max(run.due_at).plus(SCHEDULED),
                     _ => run
                         .started_at
                         .max(run.delivery.receipt_at)
