@@ -47,7 +47,7 @@ impl Owner for Occasion {
         // What is taken away is not made, whatever its steps are.
         match self.keeper.upgrade() {
             Some(keeper) if self.occurrence.state == DesiredState::Present => keeper.remember(|progress| {
-                progress.made.insert(self.occurrence.action);
+                progress.note_made(&self.occurrence);
             }),
             _ => Ok(()),
         }
@@ -63,7 +63,7 @@ impl Keeper {
     pub(super) async fn apply(self: &Arc<Self>, occurrence: &Occurrence, skip_unchanged: bool) -> Outcome {
         let (last, had_made) = self.look(|_, progress| {
             let last = progress.occurrences.get(&occurrence.id).cloned();
-            (last, progress.made.contains(&occurrence.action))
+            (last, progress.has_made(occurrence))
         });
         let owner = Arc::new(Occasion {
             keeper: Arc::downgrade(self),
@@ -98,16 +98,15 @@ impl Keeper {
             }
         };
         let is_told = owner.tells(&end) && !end.is_lost;
-        let action = occurrence.action;
         self.note(|progress| {
             let last = report::last(last.as_ref(), &end, is_told);
             progress.occurrences.insert(occurrence.id, last);
             progress.unreported += u64::from(end.is_lost);
             match occurrence.state {
-                DesiredState::Present if end.ending.made || had_made => drop(progress.made.insert(action)),
+                DesiredState::Present if end.ending.made || had_made => progress.note_made(occurrence),
                 // It was about to be made, and was not.
-                DesiredState::Present => drop(progress.made.remove(&action)),
-                DesiredState::Absent if is_content(end.ending.result) => drop(progress.made.remove(&action)),
+                DesiredState::Present => progress.forget_made(occurrence),
+                DesiredState::Absent if is_content(end.ending.result) => progress.forget_made(occurrence),
                 DesiredState::Absent => {}
             }
         });
@@ -121,7 +120,7 @@ impl Keeper {
 
     /// Takes something back, if this agent has made it; whether that is done.
     pub(super) async fn take_back(self: &Arc<Self>, revert: &Occurrence) -> bool {
-        let has_made = self.look(|_, progress| progress.made.contains(&revert.action));
+        let has_made = self.look(|_, progress| progress.has_made(revert));
         let ended = match has_made {
             true => self.apply(revert, false).await,
             false => {
@@ -139,7 +138,7 @@ impl Keeper {
         if is_done {
             self.note(|progress| {
                 progress.reverted.insert(revert.id);
-                progress.made.remove(&revert.action);
+                progress.forget_made(revert);
             });
         }
         is_done

@@ -6,7 +6,7 @@ use fleet_core::{
     kernel::Timestamp,
     protocol::{RunResult, Secrets},
     work::{
-        desired::{ActionId, ManifestGroup, Occurrence},
+        desired::{ManifestGroup, Occurrence},
         windows::HeldWindow,
     },
 };
@@ -41,9 +41,9 @@ pub(super) struct Progress {
     /// What became of occurrences, and of what is to be taken back.
     #[serde(default)]
     pub occurrences: BTreeMap<Uuid, Last>,
-    /// Actions by which this agent has made something that was not there before.
+    /// What of the device this agent has made, by whichever action: it was not there before.
     #[serde(default)]
-    pub made: BTreeSet<ActionId>,
+    pub made: BTreeSet<String>,
     /// What was taken back, until the server knows.
     #[serde(default)]
     pub reverted: BTreeSet<Uuid>,
@@ -80,6 +80,21 @@ pub(super) struct Last {
 }
 
 impl Progress {
+    /// Whether this agent has made what an occurrence is about, or a part of it.
+    pub fn has_made(&self, occurrence: &Occurrence) -> bool {
+        !self.made.is_disjoint(&occurrence.subjects)
+    }
+
+    /// This agent has made what an occurrence is about.
+    pub fn note_made(&mut self, occurrence: &Occurrence) {
+        self.made.extend(occurrence.subjects.iter().cloned());
+    }
+
+    /// What an occurrence is about is not there by this agent's hand.
+    pub fn forget_made(&mut self, occurrence: &Occurrence) {
+        self.made.retain(|subject| !occurrence.subjects.contains(subject));
+    }
+
     /// What is remembered once this manifest has taken the place of another.
     pub fn of(&self, before: &Manifest, after: &Manifest, now: Timestamp) -> Self {
         let old: HashMap<_, _> = before.occurrences().map(|one| (one.id, one)).collect();
@@ -97,15 +112,12 @@ impl Progress {
         // How something ended says nothing of what is another by now.
         let kept = after.occurrences().filter(|one| !is_new(one)).chain(&after.reverts);
         let kept: BTreeSet<_> = kept.map(|one| one.id).collect();
-        let actions: BTreeSet<_> = after
-            .occurrences()
-            .chain(&after.reverts)
-            .map(|one| one.action)
-            .collect();
+        let all = after.occurrences().chain(&after.reverts);
+        let subjects: BTreeSet<_> = all.flat_map(|one| &one.subjects).collect();
         let mut progress = self.clone();
         progress.groups = after.groups.iter().map(group).collect();
         progress.occurrences.retain(|id, _| kept.contains(id));
-        progress.made.retain(|action| actions.contains(action));
+        progress.made.retain(|subject| subjects.contains(subject));
         progress
             .reverted
             .retain(|id| after.reverts.iter().any(|revert| revert.id == *id));

@@ -123,6 +123,7 @@ impl Dataset {
             generation: action.generation,
             operation: action.operation.clone(),
             params: action.params.clone(),
+            subjects: Default::default(),
             state: action.state,
             timeout_seconds: action.timeout_seconds,
             action_set: None,

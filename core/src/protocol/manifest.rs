@@ -331,6 +331,7 @@ mod tests {
                 generation: u64::from(next.unwrap_or(1)),
                 operation: "file".into(),
                 params: StoredParams::without_secrets(json!({"path": format!("/{letter}")})),
+                subjects: ["user:ann".to_owned()].into(),
                 state: DesiredState::Present,
                 timeout_seconds: 60,
                 action_set: None,

@@ -79,6 +79,7 @@ fn occurrence(state: DesiredState) -> Occurrence {
         generation: 2,
         operation: "file".into(),
         params: StoredParams::without_secrets(json!({"path": "/etc/motd", "content": "welcome\n", "state": state})),
+        subjects: ["user:ann".to_owned()].into(),
         state,
         timeout_seconds: 300,
         action_set: Some(id(41)),

@@ -84,6 +84,36 @@ async fn an_account_that_it_has_made_is_taken_back_and_one_that_was_there_stays(
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_action_that_is_about_another_account_takes_back_what_it_made_and_nothing_else() {
+    let mut world = World::new("").await;
+    world.device.there.lock().unwrap().insert("bob".into());
+    world.assign("one:ann");
+    assert_eq!(world.turn().await, "ann");
+    world.assign("one:bob ~one:ann");
+    assert_eq!(world.turn().await, "ann- bob");
+    assert!(world.has("bob") && !world.has("ann"));
+    world.told().await;
+    world.start().await;
+    world.assign("~one:bob");
+    assert_eq!(world.turn().await, "");
+    assert!(world.has("bob"), "it was there before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_action_made_is_taken_back_when_the_last_one_that_is_about_it_goes() {
+    let world = World::new("").await;
+    world.assign("one:ann");
+    world.turn().await;
+    world.assign("one:ann two:ann");
+    world.turn().await;
+    world.assign("two:ann");
+    world.turn().await;
+    assert!(world.has("ann"));
+    world.assign("~two:ann");
+    assert_eq!(world.turn().await, "ann-");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_somebody_else_made_after_it_was_taken_away_stays() {
     let world = World::new("").await;
     world.assign("ann");

@@ -414,10 +414,14 @@ fn group(word: &str) -> ManifestGroup {
 }
 
 /// An occurrence by its name: `broken…`, `script…`, `hangs…` are of those kinds, all others are things; `-` at the end: absent; a digit
-/// before it: another generation.
+/// before it: another generation; `one:ann`: the action `one`, which is about `ann`.
 fn occurrence(label: &str, name: &str) -> Occurrence {
     let plain = name.trim_end_matches('-');
-    let base = plain.trim_end_matches(char::is_numeric);
+    let (base, plain) = plain.split_once(':').unwrap_or((plain, plain));
+    let (base, subject) = (
+        base.trim_end_matches(char::is_numeric),
+        plain.trim_end_matches(char::is_numeric),
+    );
     let state = if name.ends_with('-') {
         DesiredState::Absent
     } else {
@@ -426,7 +430,7 @@ fn occurrence(label: &str, name: &str) -> Occurrence {
     let kinds = ["broken", "script", "hangs", "unknown"];
     let label = label.trim_end_matches(char::is_numeric);
     Occurrence {
-        id: named_uuid("test", &format!("{label}/{base}")),
+        id: named_uuid("test", &format!("{label}/{base}/{subject}")),
         action: ActionId::from_uuid(named_uuid("test", base)),
         name: base.to_uppercase(),
         generation: 1,
@@ -436,6 +440,7 @@ fn occurrence(label: &str, name: &str) -> Occurrence {
             .unwrap_or("thing")
             .into(),
         params: StoredParams::without_secrets(json!({"name": plain, "state": state})),
+        subjects: [format!("thing:{subject}")].into(),
         state,
         timeout_seconds: 60,
         action_set: None,

@@ -33,6 +33,10 @@ pub struct OperationView {
     /// restored, `reverted` when that is taken back from devices that are to have it no longer. An open set: be ready for values that come
     /// later.
     pub upkeep: String,
+    /// Which member of the parameters says what of a device they are about: a JSON pointer to a text, or to a list of them. What is
+    /// taken back has one: it is left alone as long as anything else that is assigned is about the same. Null where the kind does not
+    /// say.
+    pub subject: Option<String>,
     /// How long it may run when nobody says, in seconds.
     pub timeout_seconds: u32,
     /// How long it may run at most, in seconds.
@@ -65,6 +69,7 @@ impl From<&OperationKind> for OperationView {
             risk: kind.risk.name().to_owned(),
             exclusive: kind.lane == Lane::Exclusive,
             upkeep: kind.upkeep.name().to_owned(),
+            subject: kind.subject.map(str::to_owned),
             timeout_seconds: kind.timeout_seconds,
             max_timeout_seconds: kind.max_timeout_seconds,
             expiry_seconds: kind.expiry_seconds,

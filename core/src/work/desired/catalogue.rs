@@ -48,6 +48,8 @@ pub(crate) struct Catalogues {
 pub(super) struct ReadyAction {
     pub action: DesiredAction,
     pub effective: Effective,
+    /// What of a device it is about.
+    pub subjects: BTreeSet<String>,
 }
 
 /// A set or a definition, but for its members.
@@ -147,7 +149,14 @@ impl Catalogue {
                 can_be_absent: effective.absent.is_some(),
             };
             loaded.world.actions.insert(action.id, facts);
-            loaded.actions.insert(action.id, ReadyAction { action, effective });
+            let kind = operations.kind(&action.operation).ok();
+            let subjects = kind.map(|kind| kind.subjects_of(&action.params.shown()));
+            let ready = ReadyAction {
+                subjects: subjects.unwrap_or_default(),
+                action,
+                effective,
+            };
+            loaded.actions.insert(ready.action.id, ready);
         }
         for found in all_pages::<ActionSet>(reader, &Query::all()).await? {
             let set = found.value;

@@ -45,6 +45,7 @@ pub const KIND: OperationKind = OperationKind {
     lane: Lane::Exclusive,
     idempotent: true,
     upkeep: Upkeep::None,
+    subject: None,
     knows_absence: false,
     dry_run_runs_code: false,
     timeout_seconds: 900,

@@ -193,6 +193,7 @@ pub const KIND: OperationKind = OperationKind {
     lane: Lane::Exclusive,
     idempotent: false,
     upkeep: Upkeep::Kept,
+    subject: None,
     knows_absence: false,
     // Its check_script.
     dry_run_runs_code: true,

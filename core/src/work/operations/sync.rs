@@ -40,6 +40,7 @@ pub const KIND: OperationKind = OperationKind {
     lane: Lane::Shared,
     idempotent: true,
     upkeep: Upkeep::None,
+    subject: None,
     knows_absence: false,
     dry_run_runs_code: false,
     timeout_seconds: 3_600,

@@ -32,8 +32,8 @@ pub(in crate::work::desired) struct CompiledContent {
     pub digest: String,
     pub groups: Vec<ManifestGroup>,
     pub windows: Vec<HeldWindow>,
-    /// The actions that stand in it.
-    pub actions: BTreeSet<ActionId>,
+    /// What of the device it is about.
+    pub subjects: BTreeSet<String>,
     pub occurrences: usize,
 }
 
@@ -72,13 +72,14 @@ fn content(
         );
         return Err((MANIFEST_TOO_LARGE.name(), why));
     }
-    let actions = resolved.iter().flat_map(|group| &group.actions);
+    let all = groups.iter().flat_map(|group| &group.occurrences);
+    let subjects = all.flat_map(|one| one.subjects.iter().cloned()).collect();
     Ok(CompiledContent {
         id: ManifestContentId::of(&digest),
         digest,
         groups,
         windows,
-        actions: actions.map(|placed| placed.action).collect(),
+        subjects,
         occurrences,
     })
 }
@@ -135,7 +136,8 @@ fn occurrence(
     };
     let params = catalogue.params(placed.action, placed.state).map_err(&invalid)?.clone();
     let ready = catalogue.actions.get(&placed.action);
-    let action = &ready.ok_or_else(|| invalid("it was deleted".to_owned()))?.action;
+    let ready = ready.ok_or_else(|| invalid("it was deleted".to_owned()))?;
+    let action = &ready.action;
     Ok(Occurrence {
         id: named_uuid("manifest_occurrence", &format!("{label}/{}/{time}", placed.action)),
         action: placed.action,
@@ -143,6 +145,7 @@ fn occurrence(
         generation: action.generation,
         operation: action.operation.clone(),
         params,
+        subjects: ready.subjects.clone(),
         state: placed.state,
         timeout_seconds: action.timeout_seconds,
         action_set: placed.action_set,

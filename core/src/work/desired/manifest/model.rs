@@ -1,5 +1,7 @@
 //! What is stored of manifests, and how they are shown.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -49,6 +51,9 @@ pub struct Occurrence {
     /// The parameters, the state among them where the kind takes one.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: StoredParams,
+    /// What of the device it is about, such as `user:ann`: nothing is taken back that another occurrence is about as well. Empty where its
+    /// kind does not say; nothing of such a kind is taken back.
+    pub subjects: BTreeSet<String>,
     /// The state that it is applied with.
     pub state: DesiredState,
     /// How long it may take, in seconds.

@@ -10,7 +10,7 @@ use crate::{
     devices::DeviceId,
     kernel::{Error, Result, Timestamp, canonical, named_uuid},
     work::{
-        desired::{ActionId, DesiredState, MANIFEST_TOO_LARGE},
+        desired::{DesiredState, MANIFEST_TOO_LARGE},
         windows::HeldWindow,
     },
 };
@@ -79,7 +79,7 @@ pub(super) fn next(
             compiled_at: now,
         }));
     };
-    let reverts = reverts(before, old, &content.actions, is_reverted);
+    let reverts = reverts(before, old, &content.subjects, is_reverted);
     if reverts.len() > MAX_REVERTS || digest(&[], &[], &reverts)?.1 > MAX_REVERT_BYTES {
         let why = format!(
             "more is to be taken back on the device than a manifest holds ({MAX_REVERTS} actions, {MAX_REVERT_BYTES} bytes); take \
@@ -135,28 +135,30 @@ fn failed(device: DeviceId, before: Option<&Manifest>, code: &str, message: &str
     })
 }
 
-/// What is to be taken back: what was there, is there no more in any state, and is of a kind that is taken back; and what is still open
-/// from before.
+/// What is to be taken back: what was there, what nothing is about any more in any state, and what is of a kind that is taken back; and
+/// what is still open from before. What was applied last goes first, since it may need what was applied before it.
 fn reverts(
     before: &Manifest,
     old: &[ManifestGroup],
-    current: &BTreeSet<ActionId>,
+    current: &BTreeSet<String>,
     is_reverted: &dyn Fn(&str) -> bool,
 ) -> Vec<Occurrence> {
-    let mut seen = current.clone();
-    let vanished = old.iter().flat_map(|group| &group.occurrences);
+    let vanished = old.iter().flat_map(|group| &group.occurrences).rev();
     let vanished = vanished.filter(|one| one.state == DesiredState::Present && is_reverted(&one.operation));
+    let mut seen = BTreeSet::new();
     let open = before.reverts.iter().cloned();
     open.chain(vanished.map(taken_back))
-        .filter(|one| seen.insert(one.action))
+        .filter(|one| one.subjects.is_disjoint(current))
+        .filter(|one| seen.insert(one.subjects.clone()))
         .collect()
 }
 
 /// The id of what takes back an occurrence.
 pub(super) fn revert_id(occurrence: &Occurrence) -> Uuid {
+    let subjects: Vec<_> = occurrence.subjects.iter().map(String::as_str).collect();
     named_uuid(
         "manifest_revert",
-        &format!("{}/{}", occurrence.action, occurrence.generation),
+        &format!("{}/{}/{}", occurrence.action, occurrence.generation, subjects.join("/")),
     )
 }
 

@@ -143,7 +143,8 @@ async fn what_vanished_is_taken_back_where_its_kind_is_until_the_device_says_so(
     let assigned = desired.assign(Source::ActionSet(set.id), target, Mode::Required).await;
     desired.check(&["1: action_set[file ann bob]"]).await;
     service.assignments().delete(&admin, assigned.id, None).await.unwrap();
-    desired.check(&["2: ~ann- ~bob-"]).await;
+    // The last one first.
+    desired.check(&["2: ~bob- ~ann-"]).await;
     // One that comes back is not taken back any more.
     let again = desired.assign(ann, target, Mode::Required).await;
     desired.check(&["3: ann ~bob-"]).await;
@@ -179,6 +180,36 @@ async fn what_vanished_is_taken_back_where_its_kind_is_until_the_device_says_so(
     desired.check(&["7: bob"]).await;
     service.actions().delete(&admin, bob, None, true).await.unwrap();
     desired.check(&["8: ~bob-"]).await;
+}
+
+#[tokio::test]
+async fn what_an_action_is_not_about_any_more_is_taken_back_unless_another_is_about_it() {
+    let desired = Desired::new(1).await;
+    let (service, admin) = (desired.desired(), desired.test.admin());
+    let target = device(desired.devices[0]);
+    let first = desired.action_of(REVERTED_KIND, "ann").await.unwrap().id;
+    let second = desired.action_of(REVERTED_KIND, "bob").await.unwrap().id;
+    let about = async |action, name: &str| {
+        let change = ActionChange {
+            params: Some(json!({"name": name}).into()),
+            ..ActionChange::default()
+        };
+        service.actions().set(&admin, action, None, &change).await.unwrap();
+    };
+    let assigned = desired.assign(first, target, Mode::Required).await;
+    desired.assign(second, target, Mode::Required).await;
+    desired.check(&["1: ann bob"]).await;
+    about(second, "eve").await;
+    desired.check(&["2: ann eve ~bob-"]).await;
+    about(second, "bob").await;
+    desired.check(&["3: ann bob ~eve-"]).await;
+    // Both are about the same by now.
+    about(second, "ann").await;
+    desired.check(&["4: ann ann ~eve- ~bob-"]).await;
+    service.assignments().delete(&admin, assigned.id, None).await.unwrap();
+    desired.check(&["5: ann ~eve- ~bob-"]).await;
+    about(second, "bob").await;
+    desired.check(&["6: bob ~eve- ~ann-"]).await;
 }
 
 #[tokio::test]

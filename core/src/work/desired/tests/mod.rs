@@ -56,6 +56,7 @@ fn kinds() -> Module {
         idempotent: true,
         upkeep,
         knows_absence: true,
+        subject: Some("/name"),
         dry_run_runs_code: false,
         timeout_seconds: 60,
         waits_seconds: |_| 0,

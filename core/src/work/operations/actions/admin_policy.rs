@@ -87,13 +87,16 @@ impl PolicyParams {
 action_params!(PolicyParams);
 
 /// The kind.
-pub const KIND: OperationKind = action::<PolicyParams>(
-    NAME,
-    "keep who does what as root",
-    POLICY_RUN,
-    Risk::High,
-    Upkeep::Reverted,
-);
+pub const KIND: OperationKind = OperationKind {
+    subject: Some("/name"),
+    ..action::<PolicyParams>(
+        NAME,
+        "keep who does what as root",
+        POLICY_RUN,
+        Risk::High,
+        Upkeep::Reverted,
+    )
+};
 
 #[cfg(test)]
 mod tests {

@@ -84,6 +84,7 @@ pub(super) const fn action<P: ActionParams + schemars::JsonSchema>(
         idempotent: true,
         upkeep,
         knows_absence: true,
+        subject: None,
         dry_run_runs_code: false,
         timeout_seconds: 300,
         waits_seconds: at_once,

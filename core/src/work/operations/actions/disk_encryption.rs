@@ -113,6 +113,7 @@ action_params!(DiskEncryptionParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
+    subject: Some("/volume"),
     secrets: &["/initial_key"],
     ..action::<DiskEncryptionParams>(
         NAME,

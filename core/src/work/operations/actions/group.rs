@@ -60,13 +60,16 @@ impl GroupParams {
 action_params!(GroupParams);
 
 /// The kind.
-pub const KIND: OperationKind = action::<GroupParams>(
-    NAME,
-    "keep a local group as it should be",
-    GROUP_RUN,
-    Risk::High,
-    Upkeep::Reverted,
-);
+pub const KIND: OperationKind = OperationKind {
+    subject: Some("/name"),
+    ..action::<GroupParams>(
+        NAME,
+        "keep a local group as it should be",
+        GROUP_RUN,
+        Risk::High,
+        Upkeep::Reverted,
+    )
+};
 
 #[cfg(test)]
 mod tests {

@@ -116,13 +116,16 @@ impl PasswordRotationParams {
 action_params!(PasswordRotationParams);
 
 /// The kind.
-pub const KIND: OperationKind = action::<PasswordRotationParams>(
-    NAME,
-    "rotate passwords of local users",
-    PASSWORD_ROTATION_RUN,
-    Risk::High,
-    Upkeep::Reverted,
-);
+pub const KIND: OperationKind = OperationKind {
+    subject: Some("/users"),
+    ..action::<PasswordRotationParams>(
+        NAME,
+        "rotate passwords of local users",
+        PASSWORD_ROTATION_RUN,
+        Risk::High,
+        Upkeep::Reverted,
+    )
+};
 
 #[cfg(test)]
 mod tests {

@@ -60,13 +60,16 @@ impl AccessParams {
 action_params!(AccessParams);
 
 /// The kind.
-pub const KIND: OperationKind = action::<AccessParams>(
-    NAME,
-    "keep who comes in by SSH, and how",
-    ACCESS_RUN,
-    Risk::High,
-    Upkeep::Reverted,
-);
+pub const KIND: OperationKind = OperationKind {
+    subject: Some("/name"),
+    ..action::<AccessParams>(
+        NAME,
+        "keep who comes in by SSH, and how",
+        ACCESS_RUN,
+        Risk::High,
+        Upkeep::Reverted,
+    )
+};
 
 #[cfg(test)]
 mod tests {

@@ -89,13 +89,16 @@ impl SshdParams {
 action_params!(SshdParams);
 
 /// The kind.
-pub const KIND: OperationKind = action::<SshdParams>(
-    NAME,
-    "keep settings of the SSH server",
-    SETTINGS_RUN,
-    Risk::High,
-    Upkeep::Reverted,
-);
+pub const KIND: OperationKind = OperationKind {
+    subject: Some("/name"),
+    ..action::<SshdParams>(
+        NAME,
+        "keep settings of the SSH server",
+        SETTINGS_RUN,
+        Risk::High,
+        Upkeep::Reverted,
+    )
+};
 
 #[cfg(test)]
 mod tests {

@@ -176,6 +176,7 @@ action_params!(UserParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
+    subject: Some("/name"),
     secrets: &["/password"],
     ..action::<UserParams>(
         NAME,

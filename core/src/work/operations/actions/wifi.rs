@@ -156,6 +156,7 @@ action_params!(WifiParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
+    subject: Some("/name"),
     secrets: &["/client_key", "/psk"],
     ..action::<WifiParams>(
         NAME,
