@@ -37,7 +37,7 @@ pub struct Ending {
 }
 
 /// How a run ends that was under way when the agent was.
-pub(super) fn interrupted() -> Ending {
+pub(crate) fn interrupted() -> Ending {
     Ending {
         message: Some("the agent was interrupted while it ran; its effect is unknown".into()),
         ..Ending::of(RunResult::Indeterminate)

@@ -23,6 +23,7 @@ mod sent;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use execute::interrupted;
 pub use execute::{Cancellation, Ending, Execute, OutputSink};
 pub use manager::{Runs, Taken};
 pub use own::{Own, OwnEnd, Owner};

@@ -29,6 +29,7 @@ pub(super) async fn run(run: &Run<'_>, device: &Device) -> Ending {
             device.warn(format!("{} is passed over: {refusal}", user.name)).await;
             continue;
         }
+        hide_lines(run, &user.name);
         let session = Session::new(device, user);
         let ending = Run {
             session: Some(&session),
@@ -49,6 +50,20 @@ pub(super) async fn run(run: &Run<'_>, device: &Device) -> Ending {
         ..ending
     };
     driver::with_warnings(ending, device)
+}
+
+/// Hides secrets of several lines as they are told.
+fn hide_lines(run: &Run<'_>, user: &str) {
+    let secrets = run.params.secret_env.values();
+    for told in secrets.filter_map(|secret| as_told(secret.reveal(), user)) {
+        run.output.hide(&told.into());
+    }
+}
+
+/// A text of several lines as it is told where a user prints it: with a name before each line but the first.
+fn as_told(text: &str, user: &str) -> Option<String> {
+    let text = text.trim_end_matches('\n');
+    text.contains('\n').then(|| text.replace('\n', &format!("\n{user}: ")))
 }
 
 /// Nothing is begun for others after that.
@@ -131,6 +146,18 @@ mod tests {
         let stopped = Some("bob: the script did not end by itself");
         for how in [Cancelled, TimedOut] {
             check(&[three.clone(), ending(how, None, None)], (how, None, None, stopped));
+        }
+    }
+
+    #[test]
+    fn secrets_of_several_lines_are_hidden_as_the_users_lines_are_told() {
+        for (secret, told) in [
+            ("hunter2", None),
+            ("hunter2\n", None),
+            ("user=svc\npw=hunter2", Some("user=svc\nana: pw=hunter2")),
+            ("a\n\nb\n", Some("a\nana: \nana: b")),
+        ] {
+            assert_eq!(as_told(secret, "ana").as_deref(), told, "{secret:?}");
         }
     }
 }
