@@ -14,7 +14,10 @@ use fleet_core::{
     work::{operations::actions::password_rotation::PasswordRotationParams, secrets::SecretText},
 };
 
-use super::{notes::Notes, password::generate};
+use super::{
+    notes::{First, Notes},
+    password::generate,
+};
 use crate::actions::{
     NOT_REACHED,
     action::Problem,
@@ -82,7 +85,14 @@ pub(super) async fn bring_into_use(
                 notes.conclude(intent.id, Conclusion::InUse);
             }
         }
-        Err(NotSet::Certainly(_)) => give_up(notes, user, prepared),
+        Err(NotSet::Certainly(_)) => {
+            give_up(notes, user, prepared);
+            let notes = notes.of(user);
+            // Unless an earlier one is in doubt, what the user has from now on is from somebody else.
+            if notes.intents.is_empty() && notes.first == Some(First::Setting) {
+                notes.first = Some(First::Making);
+            }
+        }
         // It may be set all the same: the intent stays, and the next pass sets another one.
         Err(NotSet::Perhaps(_)) => {}
     }
