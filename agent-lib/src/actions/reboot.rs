@@ -19,7 +19,7 @@ use super::{
     device::{Call, Device},
     driver::ending,
 };
-use crate::runs::Ending;
+use crate::runs::{Ending, interrupted};
 
 /// The time of a reboot has passed, and the device has not started anew.
 pub(super) const DID_NOT_HAPPEN: Code = Code::new("reboot.did_not_happen", Class::Unavailable);
@@ -100,7 +100,7 @@ impl Action for Reboot {
             Ok(_) => intent.come(device).await,
             Err(problem) => Err(problem),
         };
-        unless_stopped(device, come).await
+        unless_ended(device, come).await
     }
 
     fn is_lasting(step: &Step) -> bool {
@@ -111,21 +111,28 @@ impl Action for Reboot {
 impl Intent {
     /// Waits until the device has started anew. Where it does, it mostly ends this program, and the next one asks here.
     async fn come(&self, device: &Device) -> Result<(), Problem> {
-        while boot_id(device)? == self.boot_id {
-            if uptime(device)? >= self.until {
-                let why = "reboot did not happen: its time has passed, and the device has not started anew";
-                return Err(Problem::new(DID_NOT_HAPPEN, why));
+        loop {
+            match (boot_id(device), uptime(device)) {
+                (Ok(id), _) if id != self.boot_id => return Ok(()),
+                (Ok(_), Ok(uptime)) if uptime >= self.until => {
+                    let why = "reboot did not happen: its time has passed, and the device has not started anew";
+                    return Err(Problem::new(DID_NOT_HAPPEN, why));
+                }
+                // What cannot be read just now may be read a moment later; the time of the run bounds that.
+                _ => device.pause(LOOK).await?,
             }
-            device.pause(LOOK).await?;
         }
-        Ok(())
     }
 }
 
 /// Goes on with a run that was interrupted: says what became of its reboot, and announces none.
 pub(super) async fn take_up(params: &Value, device: &Device) -> Ending {
+    // One that was to take a shutdown back may have done so, or not.
+    if RebootParams::deserialize(params).is_ok_and(|params| params.state.is_absent()) {
+        return interrupted();
+    }
     let come = match device.recall::<Intent>(NOTE) {
-        Ok(Some(intent)) if intent.run == device.run_id() => unless_stopped(device, intent.come(device).await).await,
+        Ok(Some(intent)) if intent.run == device.run_id() => unless_ended(device, intent.come(device).await).await,
         Ok(_) => {
             let why = "the agent was interrupted before it announced the reboot, so nothing was done";
             return ending(Problem::new(NOT_ANNOUNCED, why), Some(false));
@@ -152,9 +159,10 @@ pub(super) async fn take_up(params: &Value, device: &Device) -> Ending {
     }
 }
 
-/// Takes the reboot back where its run was stopped: nobody waits for it any more.
-async fn unless_stopped(device: &Device, come: Result<(), Problem>) -> Result<(), Problem> {
-    if matches!(come, Err(Problem::Cancelled | Problem::TimedOut)) {
+/// Takes the reboot back where its run ends without it: nobody waits for it any more. One whose announcement failed may be announced all
+/// the same.
+async fn unless_ended(device: &Device, come: Result<(), Problem>) -> Result<(), Problem> {
+    if come.is_err() {
         match device.undo(&take_back()).await {
             Ok(answer) if answer.succeeded() => device.say("the reboot was taken back\n").await,
             _ => {

@@ -131,7 +131,7 @@ async fn what_was_interrupted_while_it_was_announced_is_known_by_the_next_start(
         let device = device();
         device.replace_by_fake("shutdown", stuck);
         device.begin_until("/run/stuck").await;
-        device.replace_by_fake("shutdown", "touch $ROOT/run/announced-again");
+        device.replace_by_fake("shutdown", "test \"$1\" = -c || touch $ROOT/run/announced-again");
         device.set(UPTIME, "5780.00 1\n");
         assert_eq!(device.take_up().await.verdict(), DID_NOT_HAPPEN);
         device.set(BOOT_ID, "two\n");
