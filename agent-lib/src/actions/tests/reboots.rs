@@ -52,9 +52,12 @@ impl Scratch {
 
     /// What the next start of the agent finds.
     async fn take_up(&self) -> Done {
+        self.take_up_of(&json!({"delay_minutes": 3})).await
+    }
+
+    async fn take_up_of(&self, params: &serde_json::Value) -> Done {
         let (_keep, requested) = watch::channel(false);
-        let params = json!({"delay_minutes": 3});
-        self.carry("reboot", &params, 900, Cancellation::new(requested), true)
+        self.carry("reboot", params, 900, Cancellation::new(requested), true)
             .await
     }
 }
@@ -191,4 +194,27 @@ async fn an_announcement_that_fails_is_no_reboot() {
     device.replace_by_fake("shutdown", "exit 1");
     let done = device.run("reboot", &json!({})).await;
     assert_eq!(done.verdict(), "Failed action.program_failed, the same");
+}
+
+#[tokio::test]
+async fn an_announcement_that_is_kept_and_fails_all_the_same_is_taken_back() {
+    let device = device();
+    device.replace_by_fake("shutdown", &format!("{{ {SHUTDOWN}; }}; test \"$1\" = -c"));
+    let done = device.run("reboot", &json!({})).await;
+    assert_eq!(done.verdict(), "Failed action.program_failed, the same");
+    assert_eq!(device.read(SCHEDULED), None);
+    assert!(done.output.contains("the reboot was taken back"), "{}", done.output);
+}
+
+#[tokio::test]
+async fn one_that_was_interrupted_while_it_took_a_shutdown_back_does_not_say_whether_it_did() {
+    for scheduled in [true, false] {
+        let device = device();
+        if scheduled {
+            device.set(SCHEDULED, "-r +9\n");
+        }
+        let done = device.take_up_of(&json!({"state": "absent"})).await;
+        assert_eq!(done.verdict(), "Indeterminate, unknown");
+        assert_eq!(device.read(SCHEDULED).is_some(), scheduled);
+    }
 }
