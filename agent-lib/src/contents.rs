@@ -23,6 +23,9 @@ pub enum ContentError {
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
     /// The server does not have it.
+    #[error("the server does not have it")]
+    Missing,
+    /// The server does not give it to this device.
     #[error("the server does not give it: {message} ({code})")]
     Refused {
         /// The stable code.

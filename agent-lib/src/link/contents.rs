@@ -21,6 +21,7 @@ impl Contents for Http {
         };
         match fetched.await {
             Ok(bytes) => Ok(bytes.into()),
+            Err(LinkError::Refused { status: 404, .. }) => Err(ContentError::Missing),
             Err(LinkError::Refused {
                 status, code, message, ..
             }) if !matches!(status, 429 | 500..) => Err(ContentError::Refused { code, message }),

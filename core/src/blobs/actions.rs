@@ -15,6 +15,8 @@ pub const BLOB_CREATE: Action = Action::new("blob.create");
 pub const BLOB_NOT_FOUND: Code = Code::new("blob.not_found", Class::NotFound);
 /// It is larger than what is taken here.
 pub const BLOB_TOO_LARGE: Code = Code::new("blob.too_large", Class::TooLarge);
+/// As many were uploaded that nothing names as there may be.
+pub const BLOB_TOO_MANY: Code = Code::new("blob.too_many", Class::Conflict);
 /// There is no place for blobs, or it cannot be reached.
 pub const BLOB_UNAVAILABLE: Code = Code::new("blob.unavailable", Class::Unavailable);
 /// The same content is being removed just now.

@@ -109,6 +109,7 @@ pub struct Blob {
     pub stored_at: Timestamp,
     /// Since when nobody is known to refer to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[entity(int)]
     pub unreferenced_since: Option<Timestamp>,
     /// Since when it is on its way out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,17 +4,19 @@ use bytes::Bytes;
 use futures::Stream;
 
 use super::{
-    BLOB_CREATE, BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOBS_UPLOAD, Blob, BlobDigest, BlobId, BlobRef, BlobService,
+    BLOB_CREATE, BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOB_TOO_MANY, BLOBS_UPLOAD, Blob, BlobDigest, BlobId, BlobRef, BlobService,
     BlobStream, BlobView, service::check_stays,
 };
 use crate::{
     access::Context,
     kernel::{Error, Result},
-    store::{Evidence, Tx},
+    store::{Evidence, Filter, Tx, Value},
 };
 
 /// The largest content that parameters name, in bytes.
 pub const MAX_CONTENT: u64 = 10 << 20;
+/// How many may wait to be named: 10 GiB of the largest, for at most seven days.
+pub(super) const MAX_UNNAMED: u64 = 1_000;
 const MEDIA_TYPE: &str = "application/octet-stream";
 
 impl BlobService<'_> {
@@ -27,9 +29,10 @@ impl BlobService<'_> {
     /// begins them anew.
     ///
     /// # Errors
-    /// As [`BlobService::take`].
+    /// [`BLOB_TOO_MANY`], and as [`BlobService::take`].
     pub async fn upload(&self, context: &Context, body: impl Stream<Item = Result<Bytes>> + Send) -> Result<BlobView> {
         self.check_may_upload(context)?;
+        self.check_room().await?;
         let taken = &self.take(MEDIA_TYPE, MAX_CONTENT, body).await?;
         self.store()
             .change(context, Evidence::Audit(BLOB_CREATE), |mut tx| async move {
@@ -62,7 +65,22 @@ impl BlobService<'_> {
             .await
     }
 
-    /// Gives out what parameters name. Whoever knows its digest has it from such parameters.
+    /// Whether one more may wait to be named. Those who ask at the same time may go beyond it by as many as they are.
+    async fn check_room(&self) -> Result<()> {
+        let unnamed = Filter::Range(Blob::UNREFERENCED_SINCE.name(), Some(Value::Int(i64::MIN)), None);
+        match self.store().reader().await?.count::<Blob>(&unnamed).await? {
+            0..MAX_UNNAMED => Ok(()),
+            _ => {
+                let why = format!(
+                    "{MAX_UNNAMED} contents were uploaded that nothing names, as many as there may be; name them, or wait until the \
+                     first go, seven days after they were uploaded"
+                );
+                Err(BLOB_TOO_MANY.error(why))
+            }
+        }
+    }
+
+    /// Gives out a content to whoever knows its digest: from parameters, from records of who asked for what, or from the content itself.
     ///
     /// # Errors
     /// [`BLOB_NOT_FOUND`], and what opening it fails with.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::stream;
 use serde_json::json;
 
-use super::{BLOB_NOT_FOUND, BLOB_TOO_LARGE, Blob, BlobDigest, BlobId, BlobView, MAX_CONTENT, clean};
+use super::{BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOB_TOO_MANY, Blob, BlobDigest, BlobId, BlobView, MAX_CONTENT, clean, upload::MAX_UNNAMED};
 use crate::{
     access::Role,
     devices::testing::{TestFleet, fails},
@@ -62,6 +62,26 @@ async fn what_nobody_names_goes_after_seven_days_and_another_upload_begins_them_
     clean_after(&test, 2).await;
     assert_eq!(unnamed(&test, &blob).await, Err("leaving"));
     fails(test.fleet.blobs().content(blob.digest).await, BLOB_NOT_FOUND);
+}
+
+#[tokio::test]
+async fn as_many_wait_to_be_named_as_there_may_be() {
+    let test = TestFleet::new().await;
+    let mut last = None;
+    for n in 0..MAX_UNNAMED {
+        let content = Bytes::from(n.to_be_bytes().to_vec());
+        let body = stream::iter([Ok(content)]);
+        last = Some(test.fleet.blobs().upload(&test.admin(), body).await.unwrap());
+    }
+    fails(upload(&test, b"film").await, BLOB_TOO_MANY);
+    let named = action(last.unwrap().digest);
+    let actions = test.fleet.desired().actions().create(&test.admin(), &named).await;
+    actions.unwrap();
+    upload(&test, b"film").await.unwrap();
+    fails(upload(&test, b"another").await, BLOB_TOO_MANY);
+    clean_after(&test, 7).await;
+    clean_after(&test, 1).await;
+    upload(&test, b"another").await.unwrap();
 }
 
 #[tokio::test]

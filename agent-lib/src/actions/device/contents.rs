@@ -21,6 +21,8 @@ use crate::{actions::action::Problem, contents::ContentError, identity::write_pr
 pub(in crate::actions) const UNREACHABLE: Code = Code::new("content.unreachable", Class::Unavailable);
 /// The server does not have a content: nothing was changed.
 pub(in crate::actions) const MISSING: Code = Code::new("content.missing", Class::NotFound);
+/// The server does not give a content to this device: nothing was changed.
+pub(in crate::actions) const REFUSED: Code = Code::new("content.refused", Class::Denied);
 /// What came is not what its digest says: nothing was changed.
 pub(in crate::actions) const ALTERED: Code = Code::new("content.altered", Class::Conflict);
 
@@ -33,7 +35,7 @@ impl Device {
     /// A content by its digest, which it has.
     ///
     /// # Errors
-    /// [`UNREACHABLE`], [`MISSING`], [`ALTERED`].
+    /// [`UNREACHABLE`], [`MISSING`], [`REFUSED`], [`ALTERED`].
     pub(in crate::actions) async fn content(&self, digest: BlobDigest) -> Result<Vec<u8>, Problem> {
         self.check_time()?;
         let folder = self.state.join(FOLDER);
@@ -58,12 +60,24 @@ impl Device {
         }
         Ok(bytes)
     }
+
+    /// Keeps a content that is where it belongs already, so that it can be put right while the server is away; as long as there is room, as
+    /// others would have to go for it at each look.
+    pub(in crate::actions) fn keep_found(&self, digest: BlobDigest, bytes: &[u8]) {
+        let folder = self.state.join(FOLDER);
+        let is_kept = folder.join(digest.to_string()).exists();
+        if !is_kept && all_kept(&folder) + bytes.len() as u64 <= MAX_KEPT {
+            // Without it the server is asked, as if it had never been there.
+            keep(&folder, digest, bytes).ok();
+        }
+    }
 }
 
 fn held(digest: BlobDigest, error: &ContentError) -> Problem {
     let code = match error {
         ContentError::Unreachable(_) => UNREACHABLE,
-        _ => MISSING,
+        ContentError::Missing => MISSING,
+        ContentError::Refused { .. } => REFUSED,
     };
     Problem::new(
         code,
@@ -89,6 +103,12 @@ fn keep(folder: &Path, digest: BlobDigest, bytes: &[u8]) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     make_room(folder, bytes.len() as u64)?;
     write_private(folder, "incoming", &digest.to_string(), bytes)
+}
+
+/// How much is kept, in bytes.
+fn all_kept(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum()
 }
 
 /// Removes the oldest until so much more fits.

@@ -88,6 +88,26 @@ async fn what_is_as_it_should_be_needs_no_server_either() {
     assert_eq!(device.shelf.asked(), 0);
 }
 
+#[tokio::test]
+async fn what_was_as_it_should_be_is_put_right_without_a_server() {
+    let device = device().with("/srv/film", "short").with_mode("/srv/film", 0o600);
+    device.check("file", params(b"short"), SAME).await;
+    fs::write(device.path("/srv/film"), "altered").unwrap();
+    device.check("file", params(b"short"), CHANGED).await;
+    assert_eq!(device.read("/srv/film").as_deref(), Some("short"));
+}
+
+#[tokio::test]
+async fn what_is_as_it_should_be_takes_no_room_from_what_was_fetched() {
+    let device = device().with("/srv/film", "short").with_mode("/srv/film", 0o600);
+    let kept = device.beside("state").join("actions/contents");
+    fs::create_dir_all(&kept).unwrap();
+    fs::File::create(kept.join("other")).unwrap().set_len(64 << 20).unwrap();
+    device.check("file", params(b"short"), SAME).await;
+    let names: Vec<_> = fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["other"]);
+}
+
 /// What does not come, or is another content, changes nothing, and is not kept.
 async fn check_held(answer: Result<Vec<u8>, ContentError>, code: &str) {
     let device = device().with("/srv/film", "former");
@@ -103,11 +123,12 @@ async fn check_held(answer: Result<Vec<u8>, ContentError>, code: &str) {
 #[tokio::test]
 async fn what_does_not_come_or_is_another_content_changes_nothing() {
     check_held(Err(away()), "content.unreachable").await;
-    let missing = ContentError::Refused {
-        code: "blob.not_found".into(),
-        message: "there is no such blob".into(),
+    check_held(Err(ContentError::Missing), "content.missing").await;
+    let refused = ContentError::Refused {
+        code: "device.revoked".into(),
+        message: "the device was taken out of the fleet".into(),
     };
-    check_held(Err(missing), "content.missing").await;
+    check_held(Err(refused), "content.refused").await;
     check_held(Ok(b"fi1m".to_vec()), "content.altered").await;
     check_held(Ok(Vec::new()), "content.altered").await;
 }
