@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::world::World;
+use crate::{package::Package, world::World};
 
 /// A device looks once a minute here; whatever is waited for comes within that, and a little.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -46,12 +46,12 @@ async fn action(world: &World, name: &str, operation: &str, params: Value) -> Va
     world.create("/api/v1/actions", &body).await["id"].clone()
 }
 
-/// Accounts are made by root alone. Whoever runs the tests as somebody else does without, and is told.
+/// Accounts and packages are made by root alone. Whoever runs the tests as somebody else does without, and is told.
 pub(crate) fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
     if !is_root {
-        println!("not root: no account is made");
+        println!("not root: no account is made, and no package installed");
     }
     is_root
 }
@@ -78,9 +78,14 @@ async fn a_definition_is_kept_without_the_server_and_put_right_and_taken_back() 
         )
         .await,
     ];
+    let mut package = None;
     if is_root() {
         actions.push(action(&world, "Ann", "user", json!({"name": user, "create_home": false})).await);
+        let made = Package::make(&folder).await;
+        actions.push(action(&world, "Tool", "package.file", made.params()).await);
+        package = Some(made);
     }
+    let is_installed = || package.as_ref().is_none_or(Package::is_installed);
     let every_minute = json!({"when": {"type": "interval", "every_seconds": 60}});
     let set = json!({"name": "Base", "members": actions, "rhythm": every_minute});
     let set = world.create("/api/v1/action-sets", &set).await["id"].clone();
@@ -110,7 +115,7 @@ async fn a_definition_is_kept_without_the_server_and_put_right_and_taken_back() 
     let freeze = format!("/api/v1/windows/{}", freeze.as_str().unwrap());
     assert_eq!(world.delete(&freeze).await, 204);
     until(&world, "applied", || async {
-        file.exists() && mark.exists() && (!is_root() || has_user(&user))
+        file.exists() && mark.exists() && (!is_root() || has_user(&user)) && is_installed()
     })
     .await;
     until(&world, "told of", || async {
@@ -124,15 +129,21 @@ async fn a_definition_is_kept_without_the_server_and_put_right_and_taken_back() 
     world.kill_server().await;
     std::fs::write(&file, "by hand").unwrap();
     std::fs::remove_file(&mark).unwrap();
+    package.iter().for_each(Package::remove_by_hand);
     world.restart_agent().await;
     let is_right = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| text == "welcome\n");
-    until(&world, "put right", || async { is_right(&file) && mark.exists() }).await;
-    world.restart_server().await;
-    until(&world, "told of", || async {
-        own_runs(&world).await.len() == first + 2
+    until(&world, "put right", || async {
+        is_right(&file) && mark.exists() && is_installed()
     })
     .await;
-    assert_eq!(own_runs(&world).await[..2], ["shell succeeded", "file succeeded"]);
+    world.restart_server().await;
+    let put_right = match package {
+        Some(_) => vec!["package.file succeeded", "shell succeeded", "file succeeded"],
+        None => vec!["shell succeeded", "file succeeded"],
+    };
+    let repaired = first + put_right.len();
+    until(&world, "told of", || async { own_runs(&world).await.len() == repaired }).await;
+    assert_eq!(own_runs(&world).await[..put_right.len()], put_right);
 
     let id = assigned["items"][0]["id"].as_str().unwrap();
     assert_eq!(world.delete(&format!("/api/v1/assignments/{id}")).await, 204);
@@ -141,10 +152,13 @@ async fn a_definition_is_kept_without_the_server_and_put_right_and_taken_back() 
         state["reverting"] == 0 && state["kept"] == 0 && !has_user(&user)
     })
     .await;
-    assert!(is_right(&file), "a file is not taken back");
+    assert!(
+        is_right(&file) && is_installed(),
+        "files and packages are not taken back"
+    );
     let last = if is_root() { 1 } else { 0 };
     until(&world, "told of", || async {
-        own_runs(&world).await.len() == first + 2 + last
+        own_runs(&world).await.len() == repaired + last
     })
     .await;
     world.stop().await;

@@ -10,6 +10,7 @@ mod install;
 mod life;
 #[allow(dead_code, reason = "the tests with nginx are in a file of their own")]
 mod nginx;
+mod package;
 mod processes;
 mod race;
 mod races;
