@@ -11,6 +11,7 @@ mod files;
 mod first_passwords;
 mod flatpaks;
 mod images;
+mod managers;
 mod mounts;
 mod package_files;
 mod packages;

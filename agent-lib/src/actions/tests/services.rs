@@ -1,4 +1,5 @@
-//! Services: `systemctl --root` and `systemd-analyze verify` are the machine's own; what needs a manager that runs is told to a script.
+//! Services: `systemctl --root` and `systemd-analyze verify` are the machine's own; the order in which a manager that runs is told of
+//! things is seen by a script in its place. One that runs is in `managers.rs`.
 
 use serde_json::json;
 
