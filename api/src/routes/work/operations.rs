@@ -33,9 +33,9 @@ pub struct OperationView {
     /// restored, `reverted` when that is taken back from devices that are to have it no longer. An open set: be ready for values that come
     /// later.
     pub upkeep: String,
-    /// Which member of the parameters says what of a device they are about: a JSON pointer to a text, or to a list of them. What is
-    /// taken back has one: it is left alone as long as anything else that is assigned is about the same. Null where the kind does not
-    /// say.
+    /// What of a device its parameters are about, such as `user` or `path`; kinds may be about the same. Of assigned actions that are about
+    /// the same one with other parameters, one applies. What is taken back is left alone as long as anything else that is assigned is about the
+    /// same. Null where the kind does not say. An open set: be ready for values that come later.
     pub subject: Option<String>,
     /// How long it may run when nobody says, in seconds.
     pub timeout_seconds: u32,
@@ -69,7 +69,7 @@ impl From<&OperationKind> for OperationView {
             risk: kind.risk.name().to_owned(),
             exclusive: kind.lane == Lane::Exclusive,
             upkeep: kind.upkeep.name().to_owned(),
-            subject: kind.subject.map(str::to_owned),
+            subject: kind.subject.map(|subject| subject.of.to_owned()),
             timeout_seconds: kind.timeout_seconds,
             max_timeout_seconds: kind.max_timeout_seconds,
             expiry_seconds: kind.expiry_seconds,

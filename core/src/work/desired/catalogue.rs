@@ -14,16 +14,17 @@ use super::{
     actions::{Effective, kinds_with_state},
     authoring::all_pages,
     manifest::{Compiled, Confirmations, Marks},
-    resolve::{ActionFacts, Assigned, DeviceFacts, Member, World},
+    resolve::{ActionFacts, Assigned, Claimant, Claims, DeviceFacts, Member, World},
 };
 use crate::{
     access::users::UserId,
     devices::{DeviceGroupId, DeviceId},
-    kernel::Result,
+    kernel::{Result, canonical},
     store::{CommitObserver, Query, Reader, Tx},
     work::{
-        Operations, StoredParams,
+        OperationKind, Operations, StoredParams,
         operations::Upkeep,
+        promotions::is_dry_run,
         windows::{WindowId, WindowSet, windows_that_count},
     },
 };
@@ -48,8 +49,30 @@ pub(crate) struct Catalogues {
 pub(super) struct ReadyAction {
     pub action: DesiredAction,
     pub effective: Effective,
-    /// What of a device it is about.
+    /// What of a device it is about, where that is taken back.
     pub subjects: BTreeSet<String>,
+}
+
+impl ReadyAction {
+    /// What it is about in each state in which it can be applied. What only looks is about nothing that others could undo.
+    fn claimants(&self, kind: &OperationKind) -> Vec<Claimant> {
+        let own = self
+            .effective
+            .own
+            .as_ref()
+            .ok()
+            .map(|params| (self.action.state, params));
+        let absent = self.effective.absent.as_ref();
+        let absent = absent.map(|params| (DesiredState::Absent, params));
+        let absent = absent.filter(|(state, _)| *state != self.action.state);
+        let all = own.into_iter().chain(absent).filter(|(_, params)| !is_dry_run(params));
+        let claimants = all.map(|(state, params)| Claimant {
+            action: self.action.id,
+            state,
+            subjects: kind.subjects_of(&params.shown()),
+        });
+        claimants.collect()
+    }
 }
 
 /// A set or a definition, but for its members.
@@ -141,6 +164,7 @@ impl Catalogue {
             ..Self::default()
         };
         let with_state = kinds_with_state(operations);
+        let mut claimants = Vec::new();
         for found in all_pages::<DesiredAction>(reader, &Query::all()).await? {
             let action = found.value;
             let effective = Effective::of(&action, operations, &with_state);
@@ -150,14 +174,18 @@ impl Catalogue {
             };
             loaded.world.actions.insert(action.id, facts);
             let kind = operations.kind(&action.operation).ok();
-            let subjects = kind.map(|kind| kind.subjects_of(&action.params.shown()));
+            let reverted = kind.filter(|kind| kind.upkeep == Upkeep::Reverted);
             let ready = ReadyAction {
-                subjects: subjects.unwrap_or_default(),
+                subjects: reverted.map_or_else(BTreeSet::new, |kind| kind.subjects_of(&action.params.shown()).own),
                 action,
                 effective,
             };
+            if let Some(kind) = kind {
+                claimants.extend(ready.claimants(kind));
+            }
             loaded.actions.insert(ready.action.id, ready);
         }
+        loaded.world.claims = Claims::of(&claimants, |action, state| loaded.does(action, state));
         for found in all_pages::<ActionSet>(reader, &Query::all()).await? {
             let set = found.value;
             loaded.world.sets.insert(set.id, set.members);
@@ -331,6 +359,13 @@ impl Catalogue {
         }
         known.insert(key, compiled.clone());
         compiled
+    }
+
+    /// What an action does in a state: its kind and parameters, as they are stored. A secret of one action is never equal to that of another.
+    fn does(&self, id: ActionId, state: DesiredState) -> Option<[u8; 32]> {
+        let operation = &self.actions.get(&id)?.action.operation;
+        let bytes = canonical::to_vec(&(operation, self.params(id, state).ok()?)).ok()?;
+        Some(*blake3::hash(&bytes).as_bytes())
     }
 
     /// The parameters with which an action is applied in a state.

@@ -1,7 +1,8 @@
 //! The registry of operation kinds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::Subject;
 use crate::{
     access::Permission,
     devices::Device,
@@ -89,9 +90,8 @@ pub struct OperationKind {
     pub upkeep: Upkeep,
     /// Whether its parameters have a member `state`, with which `absent` asks for the opposite.
     pub knows_absence: bool,
-    /// Which member of its parameters says what of a device they are about: a JSON pointer (RFC 6901) to a text, or to a list of them.
-    /// Whatever is taken back has one.
-    pub subject: Option<&'static str>,
+    /// What of a device its parameters are about. Whatever is taken back has one.
+    pub subject: Option<Subject>,
     /// Whether its dry run runs what somebody gave: then whatever has to hold before its work, has to hold before its dry run.
     pub dry_run_runs_code: bool,
     /// How long it may run when nobody says, in seconds, beyond what it waits for by its parameters.
@@ -206,21 +206,6 @@ impl OperationKind {
         }
     }
 
-    /// What of a device parameters are about, such as `user:ann`; nothing where the kind does not say.
-    pub fn subjects_of(&self, params: &serde_json::Value) -> BTreeSet<String> {
-        use serde_json::Value;
-        let Some(pointer) = self.subject else {
-            return BTreeSet::new();
-        };
-        // Without the member it is about what the device has one of.
-        let named =
-            |value: Option<&Value>| format!("{}:{}", self.name, value.and_then(Value::as_str).unwrap_or_default());
-        match params.pointer(pointer) {
-            Some(Value::Array(several)) => several.iter().map(|one| named(Some(one))).collect(),
-            one => [named(one)].into(),
-        }
-    }
-
     /// Checks parameters and gives back their normal form.
     pub fn check_params(&self, params: serde_json::Value) -> Result<serde_json::Value> {
         let fits = |params: serde_json::Value| {
@@ -237,52 +222,5 @@ impl OperationKind {
                 .error(format!("{}: {problem}", self.name))
                 .with_field("/params", problem)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::{
-        modules,
-        work::operations::actions::{disk_encryption, file, password_rotation, user},
-    };
-
-    #[test]
-    fn whatever_is_taken_back_says_what_it_is_about() {
-        let all = modules::built_in().into_iter().flat_map(|module| module.operations);
-        for kind in all.filter(|kind| kind.upkeep == Upkeep::Reverted) {
-            let member = kind
-                .subject
-                .and_then(|pointer| pointer.strip_prefix('/'))
-                .unwrap_or_default();
-            let schema = (kind.params_schema)();
-            assert!(schema["properties"].get(member).is_some(), "{}", kind.name);
-        }
-    }
-
-    #[track_caller]
-    fn check(kind: &OperationKind, params: Value, expected: &[&str]) {
-        let expected: Vec<_> = expected.iter().map(|subject| (*subject).to_owned()).collect();
-        assert_eq!(kind.subjects_of(&params).into_iter().collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn parameters_are_about_one_thing_or_several_or_what_a_device_has_one_of() {
-        check(&user::KIND, json!({"name": "ann", "shell": "/bin/sh"}), &["user:ann"]);
-        check(
-            &password_rotation::KIND,
-            json!({"users": ["bob", "ann"]}),
-            &["password.rotation:ann", "password.rotation:bob"],
-        );
-        check(
-            &disk_encryption::KIND,
-            json!({"volume": "/dev/sda2"}),
-            &["disk.encryption:/dev/sda2"],
-        );
-        check(&disk_encryption::KIND, json!({}), &["disk.encryption:"]);
-        check(&file::KIND, json!({"path": "/etc/motd"}), &[]);
     }
 }

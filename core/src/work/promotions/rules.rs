@@ -58,11 +58,16 @@ pub(in crate::work) fn check(kind: &OperationKind, params: &StoredParams) -> Res
         let why = format!("{} cannot say what it would do", kind.name);
         return Err(NO_DRY_RUN.error(why.clone()).with_field("/dry_run_first", why));
     }
-    if params.shown()[DRY_RUN] == true {
+    if is_dry_run(params) {
         let why = "the dry run comes first by itself, and what follows it is none: leave it out";
         return Err(Error::invalid_field("/params/dry_run", why));
     }
     with_dry_run(kind, params, true).map(drop)
+}
+
+/// Whether parameters ask to look, and to do nothing.
+pub(in crate::work) fn is_dry_run(params: &StoredParams) -> bool {
+    params.member(DRY_RUN).is_some_and(|value| *value == true)
 }
 
 /// The same parameters, for a dry run or for real.

@@ -199,6 +199,11 @@ impl StoredParams {
         })
     }
 
+    /// A member at the top.
+    pub(crate) fn member(&self, name: &str) -> Option<&Json> {
+        self.0.get(name)
+    }
+
     /// The same parameters with another member at the top.
     pub(crate) fn with_member(mut self, name: &str, value: Json) -> Self {
         if let Json::Object(members) = &mut self.0 {

@@ -29,7 +29,7 @@ pub(crate) use keep::{compile_pending, remove_idle_contents};
 pub(in crate::work::desired) use marks::Marks;
 pub use model::{
     Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestEventKind, ManifestGroup, ManifestProblem,
-    ManifestProgress, ManifestProgressId, ManifestState, ManifestView, Occurrence, Round, WhyView,
+    ManifestProgress, ManifestProgressId, ManifestState, ManifestView, Occurrence, OverruledBy, Round, WhyView,
 };
 pub use rules::{MAX_CONTENT_BYTES, MAX_OCCURRENCES, MAX_REVERT_BYTES, MAX_REVERTS, manifest_digest};
 pub use service::{ManifestService, WhyFilter};

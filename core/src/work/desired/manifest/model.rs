@@ -51,8 +51,8 @@ pub struct Occurrence {
     /// The parameters, the state among them where the kind takes one.
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub params: StoredParams,
-    /// What of the device it is about, such as `user:ann`: nothing is taken back that another occurrence is about as well. Empty where its
-    /// kind does not say; nothing of such a kind is taken back.
+    /// What of the device it is about, such as `user:ann`: nothing is taken back that another occurrence is about as well. Empty where
+    /// nothing of its kind is taken back.
     pub subjects: BTreeSet<String>,
     /// The state that it is applied with.
     pub state: DesiredState,
@@ -357,6 +357,18 @@ pub struct ManifestView {
     pub state: Option<ManifestState>,
 }
 
+/// What applies on a device in the place of an action: both are about the same, with other parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OverruledBy {
+    /// The action that applies.
+    pub action: ActionId,
+    /// Its name.
+    pub name: String,
+    /// What both are about, such as `path:/etc/motd` or `user:ann`; `#` and a digest follow a path where it is one block of the file.
+    pub subject: String,
+}
+
 /// What comes of an action on a device, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -373,6 +385,8 @@ pub struct WhyView {
     pub layer: Layer,
     /// The same in words.
     pub in_words: String,
+    /// What applies in its place, when it is overruled; null otherwise.
+    pub overruled_by: Option<OverruledBy>,
     /// The groups of the manifest in which it stands.
     pub groups: Vec<String>,
     /// All ways that lead to it, the one that decides among them.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Manifest, ManifestContent, ManifestContentId, ManifestEvent, ManifestGroup, ManifestState, ManifestView,
-    Occurrence, WhyView,
+    Occurrence, OverruledBy, WhyView,
 };
 use crate::{
     access::Context,
@@ -174,6 +174,7 @@ fn why(catalogue: &Catalogue, resolution: &Resolution, action: ActionId) -> WhyV
         reason: Reason::NotAssigned,
         layer: Layer::Device,
         steps: Vec::new(),
+        overruled_by: None,
     };
     let decision = resolution.decisions.get(&action).unwrap_or(&unreached).clone();
     let groups = resolution.groups.iter();
@@ -185,9 +186,19 @@ fn why(catalogue: &Catalogue, resolution: &Resolution, action: ActionId) -> WhyV
         reason: decision.reason,
         layer: decision.layer,
         in_words: in_words(catalogue, &decision),
+        overruled_by: overruled_by(catalogue, &decision),
         groups: groups.map(|group| group.key.to_string()).collect(),
         steps: decision.steps,
     }
+}
+
+fn overruled_by(catalogue: &Catalogue, decision: &Decision) -> Option<OverruledBy> {
+    let overruling = decision.overruled_by.as_ref()?;
+    Some(OverruledBy {
+        action: overruling.action,
+        name: catalogue.described(overruling.action.into()).0,
+        subject: overruling.subject.clone(),
+    })
 }
 
 /// A decision in a sentence.
@@ -201,6 +212,13 @@ fn in_words(catalogue: &Catalogue, decision: &Decision) -> String {
             "It is not applied: it is to be taken away, and its kind knows no absence"
         }
         (Outcome::NotApplied, _) => "It is not applied",
+    };
+    let what = match overruled_by(catalogue, decision) {
+        Some(by) => format!(
+            "{what} but overruled by the action {} ({}), which is about the same ({}) with other parameters",
+            by.name, by.action, by.subject
+        ),
+        None => what.to_owned(),
     };
     let Some(step) = decision.steps.iter().find(|step| step.standing == Standing::Decides) else {
         return format!("{what}.");

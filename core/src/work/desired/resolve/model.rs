@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::Claims;
 use crate::{
     access::users::UserId,
     devices::{DeviceGroupId, DeviceId},
@@ -25,6 +26,8 @@ pub struct World {
     pub definitions: BTreeMap<DefinitionId, Vec<Member>>,
     /// What is assigned to whom.
     pub assignments: BTreeMap<Target, Vec<Assigned>>,
+    /// What several actions are about.
+    pub claims: Claims,
 }
 
 /// What matters of an action.
@@ -144,6 +147,8 @@ pub enum Reason {
     NotSelected,
     /// No assignment reaches the device.
     NotAssigned,
+    /// It would apply, and contradicts another action, which does: both are about the same, with other parameters.
+    Overruled,
 }
 
 /// What one assignment contributes to a decision.
@@ -198,6 +203,17 @@ pub struct Decision {
     pub layer: Layer,
     /// All ways that lead to it.
     pub steps: Vec<Step>,
+    /// What applies in its place, when it is overruled.
+    pub overruled_by: Option<Overruling>,
+}
+
+/// What overrules an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overruling {
+    /// The action that applies.
+    pub action: ActionId,
+    /// What both are about, such as `user:ann`.
+    pub subject: String,
 }
 
 /// What a group was made from.

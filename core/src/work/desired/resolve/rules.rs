@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Assigned, Decision, DeviceFacts, GroupKey, Layer, Member, Outcome, Placed, Reason, Resolution, ResolvedGroup,
-    Standing, Step, World,
+    Standing, Step, World, overruled,
 };
 use crate::work::desired::{ActionId, ActionSetId, DefinitionId, DesiredState, Mode, Source, Target};
 
@@ -37,11 +37,22 @@ enum Verdict {
 /// What applies to a device, in which order, and why.
 pub fn resolve(world: &World, device: &DeviceFacts<'_>) -> Resolution {
     let ways = ways(world, device);
-    let decisions: BTreeMap<ActionId, Decision> = ways
+    let mut decisions: BTreeMap<ActionId, Decision> = ways
         .iter()
         .map(|(action, ways)| (*action, decide(world, *action, ways)))
         .collect();
-    let groups = group(world, device, &ways, &decisions);
+    let mut groups = group(world, device, &ways, &decisions);
+    for (action, overruling) in overruled(&world.claims, &groups) {
+        if let Some(decision) = decisions.get_mut(&action) {
+            decision.outcome = Outcome::NotApplied;
+            decision.reason = Reason::Overruled;
+            decision.overruled_by = Some(overruling);
+        }
+        for group in &mut groups {
+            group.actions.retain(|placed| placed.action != action);
+        }
+    }
+    groups.retain(|group| !group.actions.is_empty());
     Resolution { groups, decisions }
 }
 
@@ -189,6 +200,7 @@ fn decide(world: &World, action: ActionId, ways: &[Way<'_>]) -> Decision {
         reason,
         layer,
         steps: ways.iter().map(step).collect(),
+        overruled_by: None,
     }
 }
 

@@ -213,6 +213,52 @@ async fn what_an_action_is_not_about_any_more_is_taken_back_unless_another_is_ab
 }
 
 #[tokio::test]
+async fn of_two_that_contradict_each_other_the_first_is_in_the_manifest_and_nothing_is_taken_back() {
+    let desired = Desired::new(1).await;
+    let (service, admin) = (desired.desired(), desired.test.admin());
+    let target = device(desired.devices[0]);
+    let first = desired.action_of(REVERTED_KIND, "ann").await.unwrap().id;
+    let second = desired.action_of(REVERTED_KIND, "bob").await.unwrap().id;
+    let assigned = desired.assign(first, target, Mode::Required).await;
+    desired.assign(second, target, Mode::Required).await;
+    desired.check(&["1: ann bob"]).await;
+    let params = async |params: Json| {
+        let change = ActionChange {
+            params: Some(params.into()),
+            ..ActionChange::default()
+        };
+        service.actions().set(&admin, second, None, &change).await.unwrap();
+    };
+    params(json!({"name": "ann", "shell": "/bin/sh"})).await;
+    desired.check(&["2: ann ~bob-"]).await;
+    assert_eq!(
+        desired.why(second).await,
+        format!(
+            "It is not applied but overruled by the action ann ({first}), which is about the same (test_user:ann) with other \
+             parameters: it is assigned to the device as required."
+        )
+    );
+    // What only looks contradicts nothing.
+    params(json!({"name": "ann", "shell": "/bin/sh", "dry_run": true})).await;
+    desired.check(&["3: ann ann ~bob-"]).await;
+    params(json!({"name": "ann", "shell": "/bin/sh"})).await;
+    desired.check(&["4: ann ~bob-"]).await;
+    // It comes in its place, and the user stays.
+    service.assignments().delete(&admin, assigned.id, None).await.unwrap();
+    desired.check(&["5: ann ~bob-"]).await;
+    let manifest = desired.manifest(desired.devices[0]).await.unwrap();
+    assert_eq!(manifest.groups[0].occurrences[0].action, second);
+    let uninstalled = desired.assign(first, target, Mode::Uninstall).await;
+    desired.check(&["6: ann- ~bob-"]).await;
+    service
+        .assignments()
+        .delete(&admin, uninstalled.id, None)
+        .await
+        .unwrap();
+    desired.check(&["7: ann ~bob-"]).await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_compiled_keeps_the_manifest_that_there_is_and_says_why() {
     let desired = Desired::new(1).await;
     let (service, admin) = (desired.desired(), desired.test.admin());

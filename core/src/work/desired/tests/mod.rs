@@ -29,7 +29,7 @@ use crate::{
     modules::Module,
     work::{
         OperationKind,
-        operations::{Lane, Risk, Upkeep, shell::SHELL_RUN},
+        operations::{Lane, Risk, Subject, Upkeep, named, shell::SHELL_RUN},
     },
 };
 
@@ -56,7 +56,7 @@ fn kinds() -> Module {
         idempotent: true,
         upkeep,
         knows_absence: true,
-        subject: Some("/name"),
+        subject: Some(Subject::new(name, |params| named(params, "name"))),
         dry_run_runs_code: false,
         timeout_seconds: 60,
         waits_seconds: |_| 0,

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Presence,
-    common::{action, action_params, is_false},
+    common::{action, action_params, is_false, read},
     names, paths,
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep},
 };
 
 /// Put AppImages on devices, and remove them.
@@ -71,6 +71,9 @@ action_params!(AppImageParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
+    subject: Some(Subject::new(paths::SUBJECT, |params| {
+        read(params).map_or_else(Vec::new, |params: AppImageParams| vec![params.path()])
+    })),
     timeout_seconds: 1_800,
     ..action::<AppImageParams>(
         NAME,

@@ -52,6 +52,11 @@ pub(super) fn check<P: ActionParams>(params: serde_json::Value) -> Result<serde_
     }
 }
 
+/// Parameters as their own type; none where they were stored before that changed.
+pub(super) fn read<P: DeserializeOwned>(params: &serde_json::Value) -> Option<P> {
+    P::deserialize(params).ok()
+}
+
 /// Whether a member is left out of the normal form.
 pub(in crate::work::operations) fn is_false(value: &bool) -> bool {
     !*value

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep, named},
 };
 
 /// Make and remove folders on devices.
@@ -59,13 +59,16 @@ impl DirectoryParams {
 action_params!(DirectoryParams);
 
 /// The kind.
-pub const KIND: OperationKind = action::<DirectoryParams>(
-    NAME,
-    "keep a folder as it should be",
-    DIRECTORY_RUN,
-    Risk::High,
-    Upkeep::Kept,
-);
+pub const KIND: OperationKind = OperationKind {
+    subject: Some(Subject::new(paths::SUBJECT, |params| named(params, "path"))),
+    ..action::<DirectoryParams>(
+        NAME,
+        "keep a folder as it should be",
+        DIRECTORY_RUN,
+        Risk::High,
+        Upkeep::Kept,
+    )
+};
 
 #[cfg(test)]
 mod tests {

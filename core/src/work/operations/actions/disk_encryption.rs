@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Presence,
-    common::{action, action_params, is_false},
+    common::{action, action_params, is_false, read},
     paths,
 };
 use crate::{
     access::Permission,
     work::{
-        operations::{OperationKind, Risk, Upkeep},
+        operations::{OperationKind, Risk, Subject, Upkeep, named},
         secrets::{MASK, SecretText},
     },
 };
@@ -22,6 +22,8 @@ pub const NAME: &str = "disk.encryption";
 
 /// How long a passphrase lasts when nobody says, in days.
 const INTERVAL_DAYS: u16 = 90;
+/// How long a passphrase may last, in days.
+const MAX_INTERVAL_DAYS: u16 = 365;
 /// The longest passphrase that cryptsetup(8) reads from its standard input, in bytes.
 const MAX_KEY: usize = 512;
 
@@ -81,12 +83,20 @@ fn is_interval(days: &u16) -> bool {
 }
 
 impl DiskEncryptionParams {
+    /// Of several for one volume the strictest applies: that which replaces the passphrase soonest.
+    fn rank(&self) -> u64 {
+        match self.state {
+            Presence::Present => u64::from(MAX_INTERVAL_DAYS.saturating_sub(self.interval_days)) + 1,
+            Presence::Absent => 0,
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         if let Some(volume) = &self.volume {
             paths::check_shape(volume).map_err(|problem| format!("volume, as a {problem}"))?;
         }
-        if !(1..=365).contains(&self.interval_days) {
-            return Err("interval_days: 1 to 365".into());
+        if !(1..=MAX_INTERVAL_DAYS).contains(&self.interval_days) {
+            return Err(format!("interval_days: 1 to {MAX_INTERVAL_DAYS}"));
         }
         match &self.initial_key {
             Some(key) => check_key(key.reveal()),
@@ -113,7 +123,10 @@ action_params!(DiskEncryptionParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
-    subject: Some("/volume"),
+    subject: Some(Subject {
+        rank: |params| read(params).map_or(0, |params: DiskEncryptionParams| params.rank()),
+        ..Subject::new(NAME, |params| named(params, "volume"))
+    }),
     secrets: &["/initial_key"],
     ..action::<DiskEncryptionParams>(
         NAME,
@@ -142,6 +155,15 @@ mod tests {
         check(json!({"volume": "/dev/../etc/shadow"}), false);
         check(json!({"interval_days": 0}), false);
         check(json!({"interval_days": 366}), false);
+    }
+
+    #[test]
+    fn of_several_for_one_volume_the_strictest_applies() {
+        let rank = |params| KIND.subjects_of(&KIND.check_params(params).unwrap()).rank;
+        let weekly = rank(json!({"interval_days": 7, "volume": "/dev/sda3"}));
+        assert!(weekly > rank(json!({})));
+        assert!(rank(json!({"interval_days": 365})) > rank(json!({"interval_days": 7, "state": "absent"})));
+        assert_eq!(weekly, rank(json!({"interval_days": 7, "device_key": "tpm2"})));
     }
 
     #[test]

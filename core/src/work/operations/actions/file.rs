@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Presence,
-    common::{action, action_params, is_false},
+    common::{action, action_params, is_false, read},
     names, paths,
 };
 use crate::{
     access::Permission,
     blobs::BlobDigest,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep},
 };
 
 /// Write and remove files on devices.
@@ -53,6 +53,25 @@ pub struct FileParams {
 }
 
 impl FileParams {
+    /// What no other may say otherwise: the file, or the block in it, which is its text without the empty lines around it.
+    fn own(&self) -> String {
+        match &self.content {
+            Some(content) if self.managed_block => {
+                let digest = blake3::hash(content.trim_matches('\n').as_bytes()).to_hex();
+                format!("{}#{:.16}", self.path, digest.as_str())
+            }
+            _ => self.path.clone(),
+        }
+    }
+
+    /// A block leaves the rest of its file to others.
+    fn shared(&self) -> Vec<String> {
+        match self.managed_block {
+            true => vec![self.path.clone()],
+            false => Vec::new(),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         paths::check_file(&self.path, &[])?;
         names::owner("owner", self.owner.as_deref())?;
@@ -84,8 +103,15 @@ impl FileParams {
 action_params!(FileParams);
 
 /// The kind.
-pub const KIND: OperationKind =
-    action::<FileParams>(NAME, "keep a file as it should be", FILE_RUN, Risk::High, Upkeep::Kept);
+pub const KIND: OperationKind = OperationKind {
+    subject: Some(Subject {
+        shared: |params| read(params).map_or_else(Vec::new, |params: FileParams| params.shared()),
+        ..Subject::new(paths::SUBJECT, |params| {
+            read(params).map_or_else(Vec::new, |params: FileParams| vec![params.own()])
+        })
+    }),
+    ..action::<FileParams>(NAME, "keep a file as it should be", FILE_RUN, Risk::High, Upkeep::Kept)
+};
 
 #[cfg(test)]
 mod tests {

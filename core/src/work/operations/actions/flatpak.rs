@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Presence,
-    common::{action, action_params, is_false},
+    common::{action, action_params, is_false, read},
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep},
 };
 
 /// Install and remove Flatpaks on devices.
@@ -69,6 +69,15 @@ fn is_default_remote(remote: &str) -> bool {
 }
 
 impl FlatpakParams {
+    /// The application in the installations that are meant.
+    fn installed(&self) -> String {
+        let scope = match self.scope {
+            FlatpakScope::System => "system",
+            FlatpakScope::Users => "users",
+        };
+        format!("{scope}/{}", self.app_id)
+    }
+
     fn check(&self) -> Result<(), String> {
         let good = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
         let parts: Vec<_> = self.app_id.split('.').collect();
@@ -99,6 +108,9 @@ action_params!(FlatpakParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
+    subject: Some(Subject::new(NAME, |params| {
+        read(params).map_or_else(Vec::new, |params: FlatpakParams| vec![params.installed()])
+    })),
     timeout_seconds: 3_600,
     ..action::<FlatpakParams>(
         NAME,

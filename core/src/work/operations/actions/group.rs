@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep, named},
 };
 
 /// Make, alter and remove local groups of devices.
@@ -61,7 +61,7 @@ action_params!(GroupParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
-    subject: Some("/name"),
+    subject: Some(Subject::new(NAME, |params| named(params, "name"))),
     ..action::<GroupParams>(
         NAME,
         "keep a local group as it should be",

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Presence,
-    common::{action, action_params, is_false},
+    common::{action, action_params, is_false, read},
     names,
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep},
 };
 
 /// Install and remove packages on devices.
@@ -58,20 +58,34 @@ pub struct PackageParams {
 }
 
 impl PackageParams {
+    /// Its own name for each package manager that has one.
+    fn own_names(&self) -> [(&'static str, &'static str, &Option<String>); 5] {
+        [
+            ("apt", "apt_name", &self.apt_name),
+            ("dnf", "dnf_name", &self.dnf_name),
+            ("zypper", "zypper_name", &self.zypper_name),
+            ("pacman", "pacman_name", &self.pacman_name),
+            ("apk", "apk_name", &self.apk_name),
+        ]
+    }
+
+    /// Manager and name, for each manager that it has a name for.
+    fn known_as(&self) -> Vec<String> {
+        let names = self
+            .own_names()
+            .map(|(manager, _, own)| (manager, own.as_ref().unwrap_or(&self.name)));
+        let known = names.into_iter().filter(|(_, name)| !name.is_empty());
+        known.map(|(manager, name)| format!("{manager}/{name}")).collect()
+    }
+
     fn check(&self) -> Result<(), String> {
-        let others = [
-            ("apt_name", &self.apt_name),
-            ("dnf_name", &self.dnf_name),
-            ("zypper_name", &self.zypper_name),
-            ("pacman_name", &self.pacman_name),
-            ("apk_name", &self.apk_name),
-        ];
-        if self.name.is_empty() && others.iter().all(|(_, name)| name.is_none()) {
+        let others = self.own_names();
+        if self.name.is_empty() && others.iter().all(|(_, _, name)| name.is_none()) {
             return Err("name: say which package".into());
         }
         let others = others
             .into_iter()
-            .filter_map(|(member, name)| Some((member, name.as_ref()?)));
+            .filter_map(|(_, member, name)| Some((member, name.as_ref()?)));
         let own = Some(("name", &self.name)).filter(|(_, name)| !name.is_empty());
         for (member, name) in own.into_iter().chain(others) {
             names::package(member, name, 255)?;
@@ -91,6 +105,9 @@ action_params!(PackageParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
+    subject: Some(Subject::new(NAME, |params| {
+        read(params).map_or_else(Vec::new, |params: PackageParams| params.known_as())
+    })),
     timeout_seconds: 1_800,
     ..action::<PackageParams>(
         NAME,

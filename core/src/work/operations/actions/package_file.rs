@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Presence,
-    common::{action, action_params, is_false},
-    names,
+    common::{action, action_params, is_false, read},
+    names, package,
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep},
 };
 
 /// Install packages on devices from files, and remove them.
@@ -125,6 +125,20 @@ pub fn is_package(text: &str) -> bool {
 }
 
 impl PackageFileParams {
+    /// Manager and name, for each manager whose file tells the name of its package.
+    fn known_as(&self) -> Vec<String> {
+        let managers = [
+            ("apt", PackageFormat::Deb),
+            ("dnf", PackageFormat::Rpm),
+            ("zypper", PackageFormat::Rpm),
+        ];
+        let known = managers.into_iter().filter_map(|(manager, format)| {
+            let name = self.file(format)?.package(format)?;
+            Some(format!("{manager}/{name}"))
+        });
+        known.collect()
+    }
+
     /// The file of a format.
     pub fn file(&self, format: PackageFormat) -> Option<&PackageFile> {
         match format {
@@ -151,6 +165,9 @@ action_params!(PackageFileParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
+    subject: Some(Subject::new(package::NAME, |params| {
+        read(params).map_or_else(Vec::new, |params: PackageFileParams| params.known_as())
+    })),
     timeout_seconds: 1_800,
     ..action::<PackageFileParams>(
         NAME,

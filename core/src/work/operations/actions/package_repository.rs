@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Presence, armor,
-    common::{action, action_params, is_false, is_true, yes},
+    common::{action, action_params, is_false, is_true, read, yes},
     names,
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep},
 };
 
 /// Decide which package repositories devices install from.
@@ -194,6 +194,20 @@ pub struct PacmanRepository {
 const SCHEMES: [&str; 3] = ["https", "http", "file"];
 
 impl RepositoryParams {
+    /// Manager and name, for each manager that is told something. To be rid of it, all are.
+    fn known_as(&self) -> Vec<String> {
+        let sections = [
+            ("apt", self.apt.as_ref().map(|apt| apt.disabled)),
+            ("dnf", self.dnf.as_ref().map(|dnf| dnf.disabled)),
+            ("zypper", self.zypper.as_ref().map(|zypper| zypper.disabled)),
+            ("pacman", self.pacman.as_ref().map(|pacman| pacman.disabled)),
+        ];
+        let told = sections
+            .into_iter()
+            .filter(|(_, disabled)| self.state.is_absent() || *disabled == Some(false));
+        told.map(|(manager, _)| format!("{manager}/{}", self.name)).collect()
+    }
+
     fn check(&self) -> Result<(), String> {
         let good = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
         let begins = self.name.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -317,6 +331,9 @@ action_params!(RepositoryParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
+    subject: Some(Subject::new(NAME, |params| {
+        read(params).map_or_else(Vec::new, |params: RepositoryParams| params.known_as())
+    })),
     timeout_seconds: 1_800,
     ..action::<RepositoryParams>(
         NAME,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep, named},
 };
 
 /// Have devices change the passwords of local users.
@@ -117,7 +117,7 @@ action_params!(PasswordRotationParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
-    subject: Some("/users"),
+    subject: Some(Subject::new(NAME, |params| named(params, "users"))),
     ..action::<PasswordRotationParams>(
         NAME,
         "rotate passwords of local users",

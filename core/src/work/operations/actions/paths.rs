@@ -1,5 +1,8 @@
 //! Which paths no action touches. Pure: the agent asks it for the path as it was written, and for the path that it leads to.
 
+/// What parameters with a path are about; a path has one form, as [`check_shape`] takes it.
+pub(super) const SUBJECT: &str = "path";
+
 /// What is decided over nowhere: it is not a disk.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 

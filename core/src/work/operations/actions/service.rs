@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep, named},
 };
 
 /// Alter, start and stop services of devices.
@@ -94,13 +94,16 @@ impl ServiceParams {
 action_params!(ServiceParams);
 
 /// The kind.
-pub const KIND: OperationKind = action::<ServiceParams>(
-    NAME,
-    "keep a service as it should be",
-    SERVICE_RUN,
-    Risk::High,
-    Upkeep::Kept,
-);
+pub const KIND: OperationKind = OperationKind {
+    subject: Some(Subject::new(NAME, |params| named(params, "unit"))),
+    ..action::<ServiceParams>(
+        NAME,
+        "keep a service as it should be",
+        SERVICE_RUN,
+        Risk::High,
+        Upkeep::Kept,
+    )
+};
 
 #[cfg(test)]
 mod tests {

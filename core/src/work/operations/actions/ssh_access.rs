@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep, named},
 };
 
 /// Decide who comes in to devices by SSH.
@@ -61,7 +61,7 @@ action_params!(AccessParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
-    subject: Some("/name"),
+    subject: Some(Subject::new(NAME, |params| named(params, "name"))),
     ..action::<AccessParams>(
         NAME,
         "keep who comes in by SSH, and how",

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::Permission,
-    work::operations::{OperationKind, Risk, Upkeep},
+    work::operations::{OperationKind, Risk, Subject, Upkeep, named},
 };
 
 /// Alter the settings of devices' SSH servers.
@@ -90,7 +90,7 @@ action_params!(SshdParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
-    subject: Some("/name"),
+    subject: Some(Subject::new(NAME, |params| named(params, "name"))),
     ..action::<SshdParams>(
         NAME,
         "keep settings of the SSH server",

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     access::Permission,
     work::{
-        operations::{OperationKind, Risk, Upkeep},
+        operations::{OperationKind, Risk, Subject, Upkeep, named},
         secrets::SecretText,
     },
 };
@@ -176,7 +176,7 @@ action_params!(UserParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
-    subject: Some("/name"),
+    subject: Some(Subject::new(NAME, |params| named(params, "name"))),
     secrets: &["/password"],
     ..action::<UserParams>(
         NAME,

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     access::Permission,
     work::{
-        operations::{OperationKind, Risk, Upkeep},
+        operations::{OperationKind, Risk, Subject, Upkeep, named},
         secrets::SecretText,
     },
 };
@@ -156,7 +156,7 @@ action_params!(WifiParams);
 
 /// The kind.
 pub const KIND: OperationKind = OperationKind {
-    subject: Some("/name"),
+    subject: Some(Subject::new(NAME, |params| named(params, "name"))),
     secrets: &["/client_key", "/psk"],
     ..action::<WifiParams>(
         NAME,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ACTIONS, DEFINITIONS, Line, Mode, SETS, words};
+use super::{ACTIONS, DEFINITIONS, Line, Mode, SETS, rivals, words};
 
 /// A mistake in the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,18 @@ pub(super) enum Mutant {
     OrderIsIgnored,
     GreatestOrderCounts,
     DeletedActionsStay,
+    ContradictionsStay,
+    TheLastApplies,
+    EqualParametersContradict,
+    TheOverruledOverrule,
+    RanksAreIgnored,
+    TheLowestRankApplies,
+    AllSubjectsHaveToBeTaken,
+    StatesDoTheSame,
+    PartsContradictEachOther,
+    PartsContradictNothing,
+    TheWholeYieldsToNoPart,
+    RepeatsContradictThemselves,
 }
 
 impl Mutant {
@@ -77,6 +89,18 @@ impl Mutant {
         Self::OrderIsIgnored,
         Self::GreatestOrderCounts,
         Self::DeletedActionsStay,
+        Self::ContradictionsStay,
+        Self::TheLastApplies,
+        Self::EqualParametersContradict,
+        Self::TheOverruledOverrule,
+        Self::RanksAreIgnored,
+        Self::TheLowestRankApplies,
+        Self::AllSubjectsHaveToBeTaken,
+        Self::StatesDoTheSame,
+        Self::PartsContradictEachOther,
+        Self::PartsContradictNothing,
+        Self::TheWholeYieldsToNoPart,
+        Self::RepeatsContradictThemselves,
     ];
 }
 
@@ -254,10 +278,39 @@ fn decided(lines: &[Line], chosen: &[&str], action: &str, mutant: Mutant) -> Opt
 }
 
 /// A group: where it stands, its name, and its actions.
-type Named = ((i32, u8, usize, usize), String, String);
+pub(super) type Named = ((i32, u8, usize, usize), String, String);
 
 /// The groups in a line, as `show` writes them.
 pub(super) fn naive(lines: &[Line], chosen: &[&str], mutant: Mutant) -> String {
+    let mut groups = before_rivals(lines, chosen, mutant);
+    let overruled = rivals::overruled(&groups, mutant);
+    let mut seen = BTreeSet::new();
+    for (_, _, shown) in &mut groups {
+        let kept = words(shown).filter(|word| {
+            let again = !seen.insert((*word).to_owned()) && rivals::is_about_something(word);
+            let is_overruled = overruled.iter().any(|(loser, _)| loser == word);
+            let is_repeat = again && mutant == Mutant::RepeatsContradictThemselves;
+            !is_overruled && !is_repeat
+        });
+        *shown = kept.collect::<Vec<_>>().join(" ");
+    }
+    let groups = groups.iter().filter(|(_, _, shown)| !shown.is_empty());
+    let text: Vec<_> = groups.map(|(_, name, shown)| format!("{name}[{shown}]")).collect();
+    text.join(" ")
+}
+
+/// What is overruled by what, such as `l<k`.
+pub(super) fn naive_overruled(lines: &[Line], chosen: &[&str], mutant: Mutant) -> BTreeSet<String> {
+    let overruled = rivals::overruled(&before_rivals(lines, chosen, mutant), mutant);
+    let name = |word: &str| word.trim_end_matches('-').to_owned();
+    let pairs = overruled
+        .iter()
+        .map(|(loser, winner)| format!("{}<{}", name(loser), name(winner)));
+    pairs.collect()
+}
+
+/// The groups before actions are held against each other, in order.
+fn before_rivals(lines: &[Line], chosen: &[&str], mutant: Mutant) -> Vec<Named> {
     let containers = || DEFINITIONS.iter().chain(SETS).map(|(name, _)| *name);
     let strengths = |name: &str| -> Vec<(u8, i32)> {
         let of_it = lines.iter().filter(|line| line.source == name);
@@ -341,9 +394,5 @@ pub(super) fn naive(lines: &[Line], chosen: &[&str], mutant: Mutant) -> String {
         }
     }
     groups.sort();
-    let text: Vec<_> = groups
-        .iter()
-        .map(|(_, name, shown)| format!("{name}[{shown}]"))
-        .collect();
-    text.join(" ")
+    groups
 }

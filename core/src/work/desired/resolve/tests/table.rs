@@ -104,6 +104,35 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     ("u1 required T, u1 required a", "", "a[a] b[b] c[c]"),
     ("u1 required c 1, u1 required a 2", "", "c[c] a[a]"),
+    // Of those that contradict each other the first applies, in the order of the groups.
+    ("device required k, g1 required l", "", "k[k]"),
+    ("device required k 2, g1 required l 1", "", "l[l]"),
+    ("u1 required k, u2 required l", "", "k[k]"),
+    ("device required l, g1 required R", "", "R[k p]"),
+    ("device required k, g1 excluded l", "", "k[k]"),
+    ("device available k, g1 required l", "", "l[l]"),
+    // What does the same contradicts nothing; what is taken away does something else.
+    ("device required k, g1 required m", "", "k[k] m[m]"),
+    ("device required k, g1 uninstall m", "", "k[k]"),
+    ("device uninstall k, g1 uninstall m", "", "k[k-] m[m-]"),
+    ("device uninstall k, g1 required l", "", "k[k-]"),
+    ("device required m, g1 required l, u1 required k", "", "k[k] m[m]"),
+    // An action does not contradict itself, however often it stands there.
+    ("device required K", "", "K[l l]"),
+    ("device required K, g1 excluded l", "", "K[k]"),
+    ("device required R, g1 required K 1", "", "R[k p] K[k]"),
+    // Of several things each counts, and what is overruled overrules nothing.
+    ("device required o, g1 required p", "", "o[o]"),
+    ("device required k, g1 required o, g2 required p", "", "k[k] p[p]"),
+    ("device required o 1, g1 required k 2, g2 required p 3", "", "o[o]"),
+    // A rank goes before the order.
+    ("device required q 1, g1 required r 2", "", "r[r]"),
+    ("device required p 1, g1 required q 2", "", "q[q]"),
+    ("device required o 1, g1 required p 2, g2 required r 3", "", "o[o] r[r]"),
+    // Parts do not contradict each other, and each of them the whole.
+    ("device required v, g1 required w", "", "v[v] w[w]"),
+    ("device required t, g1 required v, g2 required w", "", "t[t]"),
+    ("device required t 2, g1 required v 1, g2 required w 3", "", "v[v] w[w]"),
 ];
 
 #[test]
