@@ -35,8 +35,7 @@ mod upload_tests;
 
 pub use actions::{
     BLOB_CREATE, BLOB_DAMAGED, BLOB_LEAVING, BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOB_TOO_MANY, BLOB_UNAVAILABLE,
-    BLOBS_CLEAN,
-    BLOBS_UPLOAD,
+    BLOBS_CLEAN, BLOBS_UPLOAD,
 };
 pub use clean::UNREFERENCED_LIFE;
 pub(crate) use clean::remove_blob;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures::Stream;
 
 use super::{
-    BLOB_CREATE, BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOB_TOO_MANY, BLOBS_UPLOAD, Blob, BlobDigest, BlobId, BlobRef, BlobService,
-    BlobStream, BlobView, service::check_stays,
+    BLOB_CREATE, BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOB_TOO_MANY, BLOBS_UPLOAD, Blob, BlobDigest, BlobId, BlobRef,
+    BlobService, BlobStream, BlobView, service::check_stays,
 };
 use crate::{
     access::Context,

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use futures::stream;
 use serde_json::json;
 
-use super::{BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOB_TOO_MANY, Blob, BlobDigest, BlobId, BlobView, MAX_CONTENT, clean, upload::MAX_UNNAMED};
+use super::{
+    BLOB_NOT_FOUND, BLOB_TOO_LARGE, BLOB_TOO_MANY, Blob, BlobDigest, BlobId, BlobView, MAX_CONTENT, clean,
+    upload::MAX_UNNAMED,
+};
 use crate::{
     access::Role,
     devices::testing::{TestFleet, fails},

@@ -108,7 +108,10 @@ fn keep(folder: &Path, digest: BlobDigest, bytes: &[u8]) -> io::Result<()> {
 /// How much is kept, in bytes.
 fn all_kept(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum()
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|about| about.len())
+        .sum()
 }
 
 /// Removes the oldest until so much more fits.

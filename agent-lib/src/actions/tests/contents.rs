@@ -104,7 +104,10 @@ async fn what_is_as_it_should_be_takes_no_room_from_what_was_fetched() {
     fs::create_dir_all(&kept).unwrap();
     fs::File::create(kept.join("other")).unwrap().set_len(64 << 20).unwrap();
     device.check("file", params(b"short"), SAME).await;
-    let names: Vec<_> = fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(&kept)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names, ["other"]);
 }
 
