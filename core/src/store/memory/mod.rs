@@ -77,6 +77,20 @@ impl MemoryStore {
         }
     }
 
+    /// Another store that holds what this one does now, and goes its own way from here; it costs next to nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] once this one is closed.
+    pub fn fork(&self, clock: Arc<dyn Clock>) -> Result<Self> {
+        let state = self.with(|state| Ok(state.clone()))?;
+        Ok(Self {
+            state: Arc::new(Mutex::new(Some(state))),
+            tracking: Mutex::new(None),
+            clock,
+            wake: watch::Sender::new(()),
+        })
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         work(lock(&self.state).as_mut().ok_or_else(closed)?)
     }

@@ -1,26 +1,15 @@
 //! Work that looks first, where the server is killed at any of its commits: it is done for real once, and only where it would change
 //! something.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use fleet_core::{
     Fleet,
     access::{Actor, Context},
-    devices::{
-        DeviceId,
-        enrolment::{EnrolRequest, Machine, NewEnrolmentToken},
-    },
-    kernel::{ManualClock, MasterKey, PageRequest, Result, SeededRandom, SigningKey, Timestamp},
+    devices::DeviceId,
+    kernel::{PageRequest, Result},
     protocol::{Finished, RunResult},
-    store::{Backend, Error, Query, memory::MemoryStore},
+    store::Query,
     work::{
         Batch, BatchId, BatchRequest, RunFilter, RunView,
         approvals::{APPROVAL_CLOSED, Comment},
@@ -29,87 +18,21 @@ use fleet_core::{
         secrets::OperationSecret,
     },
 };
-use fleet_storage_conformance::{Tap, Tapped};
 use serde_json::json;
 
-/// From the n-th commit on nothing is committed any more, as for a server that was killed.
-#[derive(Debug)]
-struct Killed {
-    commits: AtomicU64,
-    last: u64,
-    /// Whether that commit is made, and only its answer lost.
-    done: bool,
-}
-
-impl Killed {
-    fn happened(&self) -> bool {
-        self.commits.load(Ordering::SeqCst) >= self.last
-    }
-}
-
-#[async_trait::async_trait]
-impl Tap for Killed {
-    async fn before(&self, call: &'static str) -> std::result::Result<(), Error> {
-        if call != "commit" {
-            return Ok(());
-        }
-        let commit = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
-        match commit > self.last || (commit == self.last && !self.done) {
-            true => Err(Error::Unavailable("killed".into())),
-            false => Ok(()),
-        }
-    }
-
-    async fn after(&self, call: &'static str) -> std::result::Result<(), Error> {
-        match call == "commit" && self.happened() {
-            true => Err(Error::Unavailable("killed".into())),
-            false => Ok(()),
-        }
-    }
-}
+use crate::{killed::Killed, world::World};
 
 /// One store, and devices of which the first two would be changed.
-struct World {
-    store: Arc<MemoryStore>,
-    clock: Arc<ManualClock>,
-    random: Arc<SeededRandom>,
+struct Looking {
+    world: World,
     devices: Vec<DeviceId>,
 }
 
-impl World {
+impl Looking {
     async fn new() -> Self {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_800_000_000)));
-        let mut world = Self {
-            store: Arc::new(MemoryStore::new(clock.clone())),
-            clock,
-            random: Arc::new(SeededRandom::new(1)),
-            devices: Vec::new(),
-        };
-        let fleet = world.server(world.store.clone()).await;
-        let system = Context::system("test");
-        for n in 0..4 {
-            let (_, secret) = fleet
-                .enrolment()
-                .create_token(&system, &NewEnrolmentToken::default())
-                .await
-                .unwrap();
-            let machine = Machine {
-                hostname: format!("web-{n}"),
-                machine_id: None,
-                agent_version: "1.0.0".into(),
-            };
-            let key = SigningKey::generate(&*world.random);
-            let request = EnrolRequest::prove(secret, &key, [9; 32], machine);
-            let enrolled = fleet.enrolment().enrol(&request, Default::default()).await.unwrap();
-            world.devices.push(enrolled.device_id);
-        }
-        world
-    }
-
-    async fn server(&self, store: Arc<dyn Backend>) -> Fleet {
-        let builder = Fleet::builder(store, MasterKey::generate(&SeededRandom::new(7)));
-        let builder = builder.clock(self.clock.clone()).random(self.random.clone());
-        builder.open().await.unwrap()
+        let world = World::new();
+        let devices = world.enrol(&world.server().await, 4).await;
+        Self { world, devices }
     }
 
     /// All that is done, from the beginning, as often as it takes.
@@ -127,10 +50,7 @@ impl World {
         let batch = fleet.batches().create(&asks, &request, Some(key)).await?;
         for run in self.runs(fleet, batch.id).await.iter().filter(|run| !run.terminal) {
             let place = self.devices.iter().position(|device| *device == run.device).unwrap();
-            fleet
-                .delivery()
-                .pending(run.device, 1, &SigningKey::generate(&*self.random))
-                .await?;
+            fleet.delivery().pending(run.device, 1, &self.world.key()).await?;
             fleet.delivery().finished(run.device, looked(run, place)).await?;
         }
         self.jobs(fleet).await?;
@@ -165,7 +85,7 @@ impl World {
     }
 
     async fn check(&self) {
-        let fleet = self.server(self.store.clone()).await;
+        let fleet = self.world.server().await;
         let mut reader = fleet.store().reader().await.unwrap();
         let page = PageRequest::default();
         let batches = reader.list(&Query::<Batch>::all(), &page).await.unwrap().items;
@@ -236,21 +156,18 @@ async fn a_server_that_is_killed_at_any_commit_does_it_for_real_once() {
     for done in [false, true] {
         let mut last = 1;
         loop {
-            let world = World::new().await;
-            let tap = Arc::new(Killed {
-                commits: AtomicU64::new(0),
-                last,
-                done,
-            });
-            let fleet = world.server(Tapped::over(world.store.clone(), tap.clone())).await;
-            let outcome = world.work(&fleet).await;
+            let looking = Looking::new().await;
+            let tap = Arc::new(Killed::at(last, done));
+            let fleet = looking.world.killed_server(tap.clone()).await;
+            tap.begin();
+            let outcome = looking.work(&fleet).await;
             assert!(outcome.is_ok() || tap.happened(), "{outcome:?}");
             drop(fleet);
-            let again = world.server(world.store.clone()).await;
-            world.work(&again).await.unwrap();
+            let again = looking.world.server().await;
+            looking.work(&again).await.unwrap();
             // Whatever is done once more changes nothing.
-            world.work(&again).await.unwrap();
-            world.check().await;
+            looking.work(&again).await.unwrap();
+            looking.check().await;
             if !tap.happened() {
                 break;
             }
