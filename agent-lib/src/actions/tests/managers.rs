@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -12,6 +12,27 @@ use serde_json::{Value, json};
 use super::{CHANGED, Scratch, absent, is_root, tool};
 
 const UNITS: &str = "/etc/systemd/system";
+/// Puts it into a control group of its own, under a folder of the control groups in namespaces of their own.
+const OWN_GROUP: &str = r#"
+set -e
+TREE=$1
+shift
+mount --make-rprivate /
+mkdir -p $TREE
+mount -t cgroup2 cgroup2 $TREE
+mkdir $TREE/fleet-test-$$
+echo $$ >$TREE/fleet-test-$$/cgroup.procs
+exec unshare --pid --mount --uts --ipc --cgroup --fork --kill-child "$@"
+"#;
+/// Removes that group when its processes have ended: it would outlive them.
+const NO_GROUP: &str = r#"
+mount --make-rprivate /
+mount -t cgroup2 cgroup2 $1
+for attempt in 1 2 3 4 5 6 7 8 9 10; do
+    find $1/fleet-test-$2 -depth -type d -exec rmdir {} + 2>/dev/null && exit 0
+    sleep 0.1
+done
+"#;
 /// Makes a root for it, of which it may write what it likes, and becomes it. Mounts and processes go with the namespaces.
 const BOOT: &str = r#"
 set -e
@@ -34,11 +55,19 @@ printf '[Unit]\nDescription=Nothing\n' >$R/run/systemd/system/nothing.target
 exec env -i container=fleet PATH=/usr/sbin:/usr/bin chroot $R /usr/lib/systemd/systemd --system --unit=nothing.target
 "#;
 
+/// A script whose mounts nobody else sees; it gets what is added.
+fn in_mounts_of_its_own(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]);
+    command
+}
+
 /// A systemd that runs; it ends with this value.
 struct Manager {
     unshare: Child,
     /// systemd, as this machine counts.
     pid: String,
+    groups: PathBuf,
 }
 
 impl Drop for Manager {
@@ -46,23 +75,18 @@ impl Drop for Manager {
         // By `--kill-child` systemd goes with it, and with that all of its processes.
         let _ = self.unshare.kill();
         let _ = self.unshare.wait();
+        let id = self.unshare.id().to_string();
+        let _ = in_mounts_of_its_own(NO_GROUP).arg(&self.groups).arg(id).status();
     }
 }
 
 impl Manager {
     /// Starts one on the unit files of a device; why not, where this machine does not let it.
     fn boot(device: &Scratch) -> Result<Self, String> {
-        let flags = [
-            "--pid",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--cgroup",
-            "--fork",
-            "--kill-child",
-        ];
-        let unshare = Command::new("unshare")
-            .args(flags)
+        let groups = device.beside("groups");
+        // Each becomes the next: all are one process, and its id names the group.
+        let unshare = in_mounts_of_its_own(OWN_GROUP)
+            .arg(&groups)
             .args(["sh", "-c", BOOT, "boot"])
             .args([device.beside("booted"), device.path(UNITS)])
             .stdin(Stdio::null())
@@ -73,6 +97,7 @@ impl Manager {
         let mut manager = Self {
             unshare,
             pid: String::new(),
+            groups,
         };
         let deadline = Instant::now() + Duration::from_secs(30);
         while !manager.is_running() {
