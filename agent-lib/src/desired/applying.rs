@@ -106,7 +106,9 @@ impl Keeper {
                 DesiredState::Present if end.ending.made || had_made => progress.note_made(occurrence),
                 // It was about to be made, and was not.
                 DesiredState::Present => progress.forget_made(occurrence),
-                DesiredState::Absent if is_content(end.ending.result) => progress.forget_made(occurrence),
+                DesiredState::Absent if is_content(end.ending.result) && !occurrence.is_dry_run() => {
+                    progress.forget_made(occurrence)
+                }
                 DesiredState::Absent => {}
             }
         });

@@ -132,10 +132,17 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// Registers kinds; fails on a name that is registered twice.
+    /// Registers kinds; fails on a name that is registered twice, and on a kind that is taken back and does not say what it is about.
     pub fn new(kinds: impl IntoIterator<Item = OperationKind>) -> Result<Self> {
         let mut registry = Self::default();
         for kind in kinds {
+            if kind.upkeep == Upkeep::Reverted && kind.subject.is_none() {
+                let why = format!(
+                    "operation {} is taken back, and names no subject by which that is known",
+                    kind.name
+                );
+                return Err(Error::internal(why));
+            }
             if registry.kinds.insert(kind.name, kind).is_some() {
                 return Err(Error::internal(format!("operation {} is registered twice", kind.name)));
             }

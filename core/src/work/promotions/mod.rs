@@ -26,6 +26,6 @@ mod settle;
 
 pub use events::*;
 pub use model::{DryRunOutcome, Promotion, PromotionStanding, PromotionTerms, PromotionView};
-pub(super) use rules::{check, first_look, is_dry_run};
+pub(super) use rules::{DRY_RUN, check, first_look, is_dry_run};
 pub(crate) use settle::settle_due;
 pub(super) use settle::{close, looking};

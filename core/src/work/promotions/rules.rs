@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The member of parameters that asks for a dry run.
-const DRY_RUN: &str = "dry_run";
+pub(in crate::work) const DRY_RUN: &str = "dry_run";
 
 /// What a dry run said of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

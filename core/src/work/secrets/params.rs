@@ -212,6 +212,14 @@ impl StoredParams {
         self
     }
 
+    /// The same parameters without a member at the top.
+    pub(crate) fn without_member(mut self, name: &str) -> Self {
+        if let Json::Object(members) = &mut self.0 {
+            members.remove(name);
+        }
+        self
+    }
+
     /// Reads them as a kind's own type, with [`MASK`] in the place of each secret.
     pub(crate) fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_value(self.shown()).ok()

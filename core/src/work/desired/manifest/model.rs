@@ -16,6 +16,7 @@ use crate::{
             ActionId, ActionSetId, DesiredChangeId, DesiredState, OnFailure, Rhythm, Target,
             resolve::{Layer, Outcome, Reason, Step},
         },
+        promotions::is_dry_run,
         secrets::{OperationSecretId, StoredParams},
         windows::HeldWindow,
     },
@@ -61,6 +62,13 @@ pub struct Occurrence {
     /// The set that it stands in, within a definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action_set: Option<ActionSetId>,
+}
+
+impl Occurrence {
+    /// Whether it only says what it would do.
+    pub fn is_dry_run(&self) -> bool {
+        is_dry_run(&self.params)
+    }
 }
 
 /// Actions that are applied one after another.

@@ -11,6 +11,7 @@ use crate::{
     kernel::{Error, Result, Timestamp, canonical, named_uuid},
     work::{
         desired::{DesiredState, MANIFEST_TOO_LARGE},
+        promotions::DRY_RUN,
         windows::HeldWindow,
     },
 };
@@ -135,8 +136,9 @@ fn failed(device: DeviceId, before: Option<&Manifest>, code: &str, message: &str
     })
 }
 
-/// What is to be taken back: what was there, what nothing is about any more in any state, and what is of a kind that is taken back; and
-/// what is still open from before. What was applied last goes first, since it may need what was applied before it.
+/// What is to be taken back: what nothing is about any more in any state, and what is of a kind that is taken back; and what is still open
+/// from before. What was applied last goes first, since it may need what was applied before it. What was to be absent counts as well: it
+/// may have taken the place of what made something, and may not have been applied. The device takes back only what it has made.
 fn reverts(
     before: &Manifest,
     old: &[ManifestGroup],
@@ -144,13 +146,25 @@ fn reverts(
     is_reverted: &dyn Fn(&str) -> bool,
 ) -> Vec<Occurrence> {
     let vanished = old.iter().flat_map(|group| &group.occurrences).rev();
-    let vanished = vanished.filter(|one| one.state == DesiredState::Present && is_reverted(&one.operation));
+    let vanished = vanished.filter(|one| is_reverted(&one.operation));
     let mut seen = BTreeSet::new();
     let open = before.reverts.iter().cloned();
     open.chain(vanished.map(taken_back))
-        .filter(|one| one.subjects.is_disjoint(current))
+        .filter(|one| !one.subjects.iter().any(|subject| is_about(subject, current)))
         .filter(|one| seen.insert(one.subjects.clone()))
         .collect()
+}
+
+/// Whether something else is about the same. What has no name is what a device has one of, whatever it is called elsewhere.
+fn is_about(subject: &str, current: &BTreeSet<String>) -> bool {
+    let Some((of, name)) = subject.split_once(':') else {
+        return current.contains(subject);
+    };
+    let nameless = &subject[..=of.len()];
+    match name {
+        "" => current.iter().any(|other| other.starts_with(nameless)),
+        _ => current.contains(subject) || current.contains(nameless),
+    }
 }
 
 /// The id of what takes back an occurrence.
@@ -162,10 +176,12 @@ pub(super) fn revert_id(occurrence: &Occurrence) -> Uuid {
     )
 }
 
-/// An occurrence, applied as absent.
+/// An occurrence, applied as absent, and not only as a dry run: what it is about may have been made by another, or before it became one.
 pub(super) fn taken_back(occurrence: &Occurrence) -> Occurrence {
     let params = occurrence.params.clone();
-    let params = params.with_member("state", DesiredState::Absent.name().into());
+    let params = params
+        .with_member("state", DesiredState::Absent.name().into())
+        .without_member(DRY_RUN);
     Occurrence {
         id: revert_id(occurrence),
         params,

@@ -163,7 +163,7 @@ async fn what_vanished_is_taken_back_where_its_kind_is_until_the_device_says_so(
         .unwrap();
     assert_eq!(desired.test.seq().await, seq, "what is told twice changes nothing");
     desired.check(&["4: ann"]).await;
-    // What was uninstalled is gone already; what is deleted is taken back with what it was.
+    // Whether what was uninstalled is gone already, the device knows; what is deleted is taken back with what it was.
     let change = AssignmentChange {
         mode: Some(Mode::Uninstall),
         order: None,
@@ -175,11 +175,26 @@ async fn what_vanished_is_taken_back_where_its_kind_is_until_the_device_says_so(
         .unwrap();
     desired.check(&["5: ann-"]).await;
     service.assignments().delete(&admin, again.id, None).await.unwrap();
-    desired.check(&["6: "]).await;
+    desired.check(&["6: ~ann-"]).await;
     desired.assign(bob, target, Mode::Required).await;
-    desired.check(&["7: bob"]).await;
+    desired.check(&["7: bob ~ann-"]).await;
     service.actions().delete(&admin, bob, None, true).await.unwrap();
-    desired.check(&["8: ~bob-"]).await;
+    desired.check(&["8: ~ann- ~bob-"]).await;
+}
+
+#[tokio::test]
+async fn what_was_to_be_absent_is_taken_back_once_nothing_is_about_it_for_it_may_never_have_been_applied() {
+    let desired = Desired::new(1).await;
+    let (service, admin) = (desired.desired(), desired.test.admin());
+    let target = device(desired.devices[0]);
+    let ann = desired.action_of(REVERTED_KIND, "ann").await.unwrap().id;
+    let required = desired.assign(ann, target, Mode::Required).await;
+    desired.check(&["1: ann"]).await;
+    service.assignments().delete(&admin, required.id, None).await.unwrap();
+    let taken_away = desired.assign(ann, target, Mode::Uninstall).await;
+    desired.check(&["2: ann-"]).await;
+    service.assignments().delete(&admin, taken_away.id, None).await.unwrap();
+    desired.check(&["3: ~ann-"]).await;
 }
 
 #[tokio::test]
