@@ -257,7 +257,7 @@ fn group(
             Member::Action(_) => None,
         })
         .collect();
-    // Definitions before sets before single actions, where their orders are equal.
+    // Definitions before sets before single actions before what only owners have, where their orders are equal.
     let mut groups: Vec<((i32, u8, usize, usize), ResolvedGroup)> = Vec::new();
     let mut in_groups = BTreeSet::new();
     for (source, order) in &in_effect {
@@ -295,7 +295,12 @@ fn group(
             key: GroupKey::Action(*action),
             actions: vec![alone],
         };
-        groups.push(((order, 2, outer, inner), group));
+        // What the device has for itself before what its owners have: of those that contradict each other the first applies.
+        let rank = match decision.layer {
+            Layer::Device => 2,
+            Layer::User => 3,
+        };
+        groups.push(((order, rank, outer, inner), group));
     }
     groups.sort_by_key(|(place, group)| (*place, group.key));
     groups.into_iter().map(|(_, group)| group).collect()

@@ -53,6 +53,7 @@ pub(super) enum Mutant {
     PartsContradictNothing,
     TheWholeYieldsToNoPart,
     RepeatsContradictThemselves,
+    OwnersStandAmongTheDevices,
 }
 
 impl Mutant {
@@ -101,6 +102,7 @@ impl Mutant {
         Self::PartsContradictNothing,
         Self::TheWholeYieldsToNoPart,
         Self::RepeatsContradictThemselves,
+        Self::OwnersStandAmongTheDevices,
     ];
 }
 
@@ -390,7 +392,9 @@ fn before_rivals(lines: &[Line], chosen: &[&str], mutant: Mutant) -> Vec<Named> 
             } else {
                 action.to_owned()
             };
-            groups.push(((order, 2, outer, inner), action.to_owned(), shown));
+            let is_last = said.layer == In::User && mutant != Mutant::OwnersStandAmongTheDevices;
+            let rank = if is_last { 3 } else { 2 };
+            groups.push(((order, rank, outer, inner), action.to_owned(), shown));
         }
     }
     groups.sort();

@@ -116,7 +116,10 @@ const CASES: &[(&str, &str, &str)] = &[
     ("device required k, g1 uninstall m", "", "k[k]"),
     ("device uninstall k, g1 uninstall m", "", "k[k-] m[m-]"),
     ("device uninstall k, g1 required l", "", "k[k-]"),
-    ("device required m, g1 required l, u1 required k", "", "k[k] m[m]"),
+    ("device required m 2, g1 required l 2, u1 required k 1", "", "k[k] m[m]"),
+    // Of one order, what the device has for itself goes before what its owners have.
+    ("device required m, g1 required l, u1 required k", "", "l[l]"),
+    ("g1 required l, u1 required k", "", "l[l]"),
     // An action does not contradict itself, however often it stands there.
     ("device required K", "", "K[l l]"),
     ("device required K, g1 excluded l", "", "K[k]"),
