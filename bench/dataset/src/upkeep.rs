@@ -103,6 +103,7 @@ impl Dataset {
                 size_bytes: blob.size_bytes,
                 stored_at: created_at,
                 unreferenced_since: None,
+                unnamed_since: None,
                 leaving_since: None,
             };
             let release = AgentRelease {

@@ -68,7 +68,10 @@ async fn note(fleet: &Fleet, steps: &[(Versioned<Blob>, Step)]) -> Result<()> {
         match step {
             Step::Judged(Disuse::Begins) => after.unreferenced_since = Some(now),
             Step::Judged(Disuse::Ends) => after.unreferenced_since = None,
-            Step::Judged(Disuse::Lapsed) => after.leaving_since = Some(now),
+            Step::Judged(Disuse::Lapsed) => {
+                after.leaving_since = Some(now);
+                after.unnamed_since = None;
+            }
             Step::Remove => return None,
         }
         Some(after)
@@ -147,6 +150,7 @@ pub(super) async fn adopt(fleet: &Fleet) -> Result<()> {
                         size_bytes: *size_bytes,
                         stored_at: now,
                         unreferenced_since: Some(now),
+                        unnamed_since: None,
                         leaving_since: None,
                     })?;
                 }
@@ -175,6 +179,7 @@ mod tests {
             size_bytes: 1,
             stored_at: ago(100 * 86_400),
             unreferenced_since: unreferenced.map(ago),
+            unnamed_since: None,
             leaving_since: leaving.map(ago),
         };
         assert_eq!(step(&blob, is_referred_to, NOW), expected);

@@ -109,8 +109,11 @@ pub struct Blob {
     pub stored_at: Timestamp,
     /// Since when nobody is known to refer to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[entity(int)]
     pub unreferenced_since: Option<Timestamp>,
+    /// Since when it waits to be named for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[entity(int)]
+    pub unnamed_since: Option<Timestamp>,
     /// Since when it is on its way out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving_since: Option<Timestamp>,

@@ -76,6 +76,7 @@ impl<'a> BlobService<'a> {
                 check_stays(&before)?;
                 let after = Blob {
                     unreferenced_since: None,
+                    unnamed_since: None,
                     ..before.value.clone()
                 };
                 tx.update(&before, &after)?;
@@ -87,6 +88,7 @@ impl<'a> BlobService<'a> {
                 size_bytes: blob.size_bytes,
                 stored_at: tx.now(),
                 unreferenced_since: None,
+                unnamed_since: None,
                 leaving_since: None,
             }),
         }

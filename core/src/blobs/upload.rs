@@ -43,6 +43,7 @@ impl BlobService<'_> {
                         check_stays(&before)?;
                         let mut after = before.value.clone();
                         after.unreferenced_since = after.unreferenced_since.map(|_| now);
+                        after.unnamed_since = after.unnamed_since.map(|_| now);
                         tx.update(&before, &after)?;
                     }
                     None => tx.create(&Blob {
@@ -51,6 +52,7 @@ impl BlobService<'_> {
                         size_bytes: taken.size_bytes,
                         stored_at: now,
                         unreferenced_since: Some(now),
+                        unnamed_since: Some(now),
                         leaving_since: None,
                     })?,
                 }
@@ -65,14 +67,15 @@ impl BlobService<'_> {
             .await
     }
 
-    /// Whether one more may wait to be named. Those who ask at the same time may go beyond it by as many as they are.
+    /// Whether one more may wait to be named; what was named once does not count. Before the body is read: what is refused takes no room.
+    /// Those who ask at the same time may go beyond it by as many as they are.
     async fn check_room(&self) -> Result<()> {
-        let unnamed = Filter::Range(Blob::UNREFERENCED_SINCE.name(), Some(Value::Int(i64::MIN)), None);
+        let unnamed = Filter::Range(Blob::UNNAMED_SINCE.name(), Some(Value::Int(i64::MIN)), None);
         match self.store().reader().await?.count::<Blob>(&unnamed).await? {
             0..MAX_UNNAMED => Ok(()),
             _ => {
                 let why = format!(
-                    "{MAX_UNNAMED} contents were uploaded that nothing names, as many as there may be; name them, or wait until the \
+                    "{MAX_UNNAMED} contents were uploaded that nothing has named, as many as there may be; name them, or wait until the \
                      first go, seven days after they were uploaded"
                 );
                 Err(BLOB_TOO_MANY.error(why))
@@ -111,6 +114,7 @@ pub(crate) async fn hold_content(tx: &mut Tx, digest: BlobDigest) -> Result<()> 
         return Err(BLOB_TOO_LARGE.error(format!("it is larger than {MAX_CONTENT} bytes")));
     }
     let mut held = before.value.clone();
+    held.unnamed_since = None;
     match held.unreferenced_since.take() {
         Some(_) => drop(tx.update(&before, &held)?),
         None => tx.require(&before),

@@ -83,8 +83,20 @@ async fn as_many_wait_to_be_named_as_there_may_be() {
     upload(&test, b"film").await.unwrap();
     fails(upload(&test, b"another").await, BLOB_TOO_MANY);
     clean_after(&test, 7).await;
-    clean_after(&test, 1).await;
     upload(&test, b"another").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_named_once_takes_no_room_from_what_is_uploaded() {
+    let test = TestFleet::new().await;
+    let (blob, admin) = (upload(&test, b"film").await.unwrap(), test.admin());
+    let desired = test.fleet.desired();
+    let made = desired.actions().create(&admin, &action(blob.digest)).await.unwrap();
+    desired.actions().delete(&admin, made.id, None, false).await.unwrap();
+    clean_after(&test, 0).await;
+    assert_eq!(unnamed(&test, &blob).await, Ok(Some(0)));
+    let found = test.fleet.store().get::<Blob>(BlobId::of(blob.digest)).await.unwrap();
+    assert_eq!(found.unwrap().value.unnamed_since, None);
 }
 
 #[tokio::test]

@@ -20,10 +20,12 @@ pub fn samples() -> Vec<Sample> {
         size_bytes: 5_000_000,
         stored_at: at(0),
         unreferenced_since: Some(at(60)),
+        unnamed_since: Some(at(60)),
         leaving_since: Some(at(120)),
     };
     let referred_to = Blob {
         unreferenced_since: None,
+        unnamed_since: None,
         leaving_since: None,
         ..blob.clone()
     };
