@@ -68,6 +68,9 @@ struct Intent {
     boot_id: String,
     /// When it has not happened, in seconds since that start.
     until: u64,
+    /// What was announced before.
+    #[serde(default)]
+    before: Option<String>,
 }
 
 #[async_trait]
@@ -93,14 +96,14 @@ impl Action for Reboot {
             run: device.run_id(),
             boot_id: boot_id(device)?,
             until: uptime(device)? + u64::from(*minutes) * 60 + PATIENCE_SECONDS,
+            before: announced(device),
         };
         device.remember(NOTE, &intent)?;
-        let announced = device.must(&announce(*minutes, params.message.as_deref())).await;
-        let come = match announced {
+        let come = match device.must(&announce(*minutes, params.message.as_deref())).await {
             Ok(_) => intent.come(device).await,
             Err(problem) => Err(problem),
         };
-        unless_ended(device, come).await
+        intent.unless_come(device, come).await
     }
 
     fn is_lasting(step: &Step) -> bool {
@@ -123,6 +126,22 @@ impl Intent {
             }
         }
     }
+
+    /// Takes the reboot back where its run ends without it: nobody waits for it any more. One whose announcement failed may be announced
+    /// all the same; what somebody else announced before stays.
+    async fn unless_come(&self, device: &Device, come: Result<(), Problem>) -> Result<(), Problem> {
+        if come.is_err() && (self.before.is_none() || announced(device) != self.before) {
+            match device.undo(&take_back()).await {
+                Ok(answer) if answer.succeeded() => device.say("the reboot was taken back\n").await,
+                _ => {
+                    device
+                        .warn("the reboot could not be taken back, and may come".to_owned())
+                        .await
+                }
+            }
+        }
+        come
+    }
 }
 
 /// Goes on with a run that was interrupted: says what became of its reboot, and announces none.
@@ -132,7 +151,10 @@ pub(super) async fn take_up(params: &Value, device: &Device) -> Ending {
         return interrupted();
     }
     let come = match device.recall::<Intent>(NOTE) {
-        Ok(Some(intent)) if intent.run == device.run_id() => unless_ended(device, intent.come(device).await).await,
+        Ok(Some(intent)) if intent.run == device.run_id() => {
+            let come = intent.come(device).await;
+            intent.unless_come(device, come).await
+        }
         Ok(_) => {
             let why = "the agent was interrupted before it announced the reboot, so nothing was done";
             return ending(Problem::new(NOT_ANNOUNCED, why), Some(false));
@@ -159,20 +181,9 @@ pub(super) async fn take_up(params: &Value, device: &Device) -> Ending {
     }
 }
 
-/// Takes the reboot back where its run ends without it: nobody waits for it any more. One whose announcement failed may be announced all
-/// the same.
-async fn unless_ended(device: &Device, come: Result<(), Problem>) -> Result<(), Problem> {
-    if come.is_err() {
-        match device.undo(&take_back()).await {
-            Ok(answer) if answer.succeeded() => device.say("the reboot was taken back\n").await,
-            _ => {
-                device
-                    .warn("the reboot could not be taken back, and may come".to_owned())
-                    .await
-            }
-        }
-    }
-    come
+/// What is announced just now.
+fn announced(device: &Device) -> Option<String> {
+    device.read_text(SCHEDULED, MAX_BYTES).ok()
 }
 
 fn boot_id(device: &Device) -> Result<String, Problem> {

@@ -197,6 +197,16 @@ async fn an_announcement_that_fails_is_no_reboot() {
 }
 
 #[tokio::test]
+async fn an_announcement_that_fails_leaves_what_somebody_else_announced() {
+    let theirs = "USEC=1800000000000000\nMODE=poweroff\n";
+    let device = device().with(SCHEDULED, theirs);
+    device.replace_by_fake("shutdown", &format!("test \"$1\" = -c || exit 1; {SHUTDOWN}"));
+    let done = device.run("reboot", &json!({})).await;
+    assert_eq!(done.verdict(), "Failed action.program_failed, the same");
+    assert_eq!(device.read(SCHEDULED).as_deref(), Some(theirs));
+}
+
+#[tokio::test]
 async fn an_announcement_that_is_kept_and_fails_all_the_same_is_taken_back() {
     let device = device();
     device.replace_by_fake("shutdown", &format!("{{ {SHUTDOWN}; }}; test \"$1\" = -c"));
