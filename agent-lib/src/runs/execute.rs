@@ -107,18 +107,24 @@ pub struct OutputSink {
 
 /// Secrets that a run has made or read, which nothing that it tells shows; those of its offer are not among them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hidden(Arc<Mutex<Vec<SecretText>>>);
+pub(super) struct Hidden(Arc<Mutex<Vec<Secret>>>);
+
+/// A secret that a run made or read.
+#[derive(Clone, Debug)]
+pub(super) enum Secret {
+    /// It is hidden, and each long line of it.
+    Lines(SecretText),
+    /// It is hidden where all of it stands.
+    Whole(SecretText),
+}
 
 impl Hidden {
-    fn add(&self, secret: &SecretText) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(secret.clone());
+    fn add(&self, secret: Secret) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(secret);
     }
 
     /// Those after the first `known`.
-    pub fn after(&self, known: usize) -> Vec<SecretText> {
+    pub fn after(&self, known: usize) -> Vec<Secret> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(known..).unwrap_or_default().to_vec()
     }
@@ -149,7 +155,12 @@ impl OutputSink {
 
     /// A secret that is to be taken out of whatever is written from here on, and of how the run is said to have ended.
     pub fn hide(&self, secret: &SecretText) {
-        self.hidden.add(secret);
+        self.hidden.add(Secret::Lines(secret.clone()));
+    }
+
+    /// The same, of a text that is a secret as a whole, and whose lines are none.
+    pub fn hide_whole(&self, secret: &SecretText) {
+        self.hidden.add(Secret::Whole(secret.clone()));
     }
 
     /// To be told before the device is changed; `making` where something is made that was not there.

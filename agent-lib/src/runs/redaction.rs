@@ -1,14 +1,11 @@
 //! Takes the secrets of a run out of all that it tells.
 
-use fleet_core::{
-    protocol::{OfferBody, OutputStream},
-    work::secrets::SecretText,
-};
+use fleet_core::protocol::{OfferBody, OutputStream};
 use serde_json::Value;
 
 use super::{
     Ending,
-    execute::{Hidden, pieces},
+    execute::{Hidden, Secret, pieces},
     redactor::Redactor,
 };
 
@@ -81,10 +78,14 @@ impl Redaction {
     fn learn(&mut self) {
         let new = self.hidden.after(self.known);
         self.known += new.len();
-        let values = || new.iter().map(SecretText::reveal);
-        self.fresh.add(values());
-        for (_, redactor) in &mut self.streams {
-            redactor.add(values());
+        let streams = self.streams.iter_mut().map(|(_, redactor)| redactor);
+        for redactor in streams.chain([&mut self.fresh]) {
+            for secret in &new {
+                match secret {
+                    Secret::Lines(secret) => redactor.add([secret.reveal()].into_iter()),
+                    Secret::Whole(secret) => redactor.add_whole(secret.reveal()),
+                }
+            }
         }
     }
 }
@@ -95,6 +96,8 @@ fn say(stream: OutputStream, text: &str, said: &mut Vec<(OutputStream, String)>)
 
 #[cfg(test)]
 mod tests {
+    use fleet_core::work::secrets::SecretText;
+
     use super::*;
     use fleet_core::{protocol::RunResult, work::secrets::MASK};
     use tokio::sync::mpsc;

@@ -41,12 +41,15 @@ impl Redactor {
             let lines = value
                 .lines()
                 .filter(|line| line.len() >= SHORTEST_LINE && !line.starts_with("-----"));
-            let words = lines.chain([value]).filter(|word| word.len() >= SHORTEST);
-            for word in words {
-                if !self.words.words.iter().any(|known| known.as_str() == word) {
-                    self.words.words.push(Zeroizing::new(word.to_owned()));
-                }
-            }
+            lines.chain([value]).for_each(|word| self.add_whole(word));
+        }
+    }
+
+    /// Takes this out, too, where all of it stands.
+    pub fn add_whole(&mut self, word: &str) {
+        let words = &mut self.words.words;
+        if word.len() >= SHORTEST && !words.iter().any(|known| known.as_str() == word) {
+            words.push(Zeroizing::new(word.to_owned()));
         }
     }
 

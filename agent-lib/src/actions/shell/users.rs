@@ -56,7 +56,7 @@ pub(super) async fn run(run: &Run<'_>, device: &Device) -> Ending {
 fn hide_lines(run: &Run<'_>, user: &str) {
     let secrets = run.params.secret_env.values();
     for told in secrets.filter_map(|secret| as_told(secret.reveal(), user)) {
-        run.output.hide(&told.into());
+        run.output.hide_whole(&told.into());
     }
 }
 
