@@ -130,8 +130,11 @@ impl Manager {
     }
 
     /// How its own systemctl is called.
-    fn inside(&self) -> [&str; 9] {
+    fn inside(&self) -> [&str; 12] {
         [
+            "timeout",
+            "--kill-after=1",
+            "30",
             "nsenter",
             "--target",
             &self.pid,
