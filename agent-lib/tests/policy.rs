@@ -118,7 +118,11 @@ fn what_was_accepted_before_the_policy_forbade_it_does_not_begin() {
         hangs: true,
         ..Counting::default()
     });
-    let before = tokio::runtime::Runtime::new().unwrap();
+    // On one thread: nothing of it goes on while it is dropped.
+    let before = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let thread = before.block_on(async {
         let (runs, thread) = start(folder.path(), "", hanging.clone()).await;
         assert_eq!(runs.take(offer(1)).await.unwrap(), Taken::Accepted);
