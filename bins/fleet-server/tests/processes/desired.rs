@@ -127,6 +127,7 @@ async fn a_definition_is_kept_without_the_server_and_put_right_and_taken_back() 
 
     // Nobody is there but the device, whose agent is killed, too.
     world.kill_server().await;
+    world.kill_agent();
     std::fs::write(&file, "by hand").unwrap();
     std::fs::remove_file(&mark).unwrap();
     package.iter().for_each(Package::remove_by_hand);

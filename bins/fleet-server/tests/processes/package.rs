@@ -50,9 +50,13 @@ impl Package {
         let url = format!("http://{}/{name}_1.0_all.deb", listener.local_addr().unwrap());
         let mut serving = JoinSet::new();
         serving.spawn(async move {
+            let mut answers = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                // Whoever asked may have heard enough.
-                let _ = answer(stream, &bytes).await;
+                let bytes = bytes.clone();
+                answers.spawn(async move {
+                    // Whoever asked may have heard enough.
+                    let _ = answer(stream, &bytes).await;
+                });
             }
         });
         Self {
@@ -102,8 +106,9 @@ impl Package {
 impl Drop for Package {
     fn drop(&mut self) {
         // Also where the test has failed, and whatever of it is there.
-        if let Err(error) = self.purge() {
-            println!("{} is left on this machine: {error}", self.name);
+        match self.purge() {
+            Ok(status) if status.success() => {}
+            ended => println!("{} may be left on this machine: {ended:?}", self.name),
         }
     }
 }
