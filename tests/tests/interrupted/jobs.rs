@@ -1,12 +1,16 @@
 //! Each job, killed after each of its writes at each stage. Killed before a write is killed after the one before it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use fleet_core::{Fleet, modules::Job};
 
 use crate::{
     killed::Killed,
-    picture::picture,
+    picture::{picture, without_meanings},
     stages::{Happening, Stage},
     world::World,
 };
@@ -33,6 +37,20 @@ const ELSEWHERE: [(&str, &str); 6] = [
     ),
 ];
 
+/// Jobs that go on over several writes, and have to do so here: between these they are killed.
+const SEVERAL: [&str; 10] = [
+    "devices.dynamic_groups",
+    "devices.inventory_cleaning",
+    "retention.forget",
+    "retention.trim",
+    "work.forget",
+    "work.manifests",
+    "work.plans",
+    "work.release",
+    "work.rollouts",
+    "work.sweep",
+];
+
 /// How often all jobs run until nothing is left to do, and what passes in between: what another server may be at is left to it for a while.
 const ROUNDS: usize = 3;
 const PAUSE: Duration = Duration::from_secs(120);
@@ -50,7 +68,7 @@ pub async fn settled(world: &World) -> Vec<String> {
         }
         world.clock.advance(PAUSE);
     }
-    picture(&fleet).await
+    picture(world, &fleet).await
 }
 
 /// How often a job writes, if nobody kills it.
@@ -76,15 +94,24 @@ async fn after_kill(world: &World, name: &str, last: u64) -> Vec<String> {
 }
 
 pub fn check(expected: &[String], found: &[String], what: &str) {
-    let lacks = expected.iter().filter(|line| !found.contains(line)).take(3);
-    let more = found.iter().filter(|line| !expected.contains(line)).take(3);
-    let (lacks, more): (Vec<_>, Vec<_>) = (lacks.collect(), more.collect());
     assert!(
         expected == found,
-        "{what}: {} documents, not {}\nit lacks {lacks:#?}\nit has {more:#?}",
+        "{what}: {} items, not {}\nit lacks {:#?}\nit has {:#?}",
         found.len(),
-        expected.len()
+        expected.len(),
+        only_in(expected, found),
+        only_in(found, expected),
     );
+}
+
+/// Some of what only the first has; what differs by more than by what it stands for comes first.
+fn only_in<'l>(one: &'l [String], other: &[String]) -> Vec<&'l String> {
+    let known: BTreeSet<_> = other.iter().collect();
+    let alike: BTreeSet<_> = other.iter().map(|line| without_meanings(line)).collect();
+    let mut only: Vec<_> = one.iter().filter(|line| !known.contains(line)).collect();
+    only.sort_by_key(|line| alike.contains(&without_meanings(line)));
+    only.truncate(3);
+    only
 }
 
 #[tokio::test]
@@ -119,5 +146,6 @@ async fn a_job_that_is_killed_at_any_of_its_writes_comes_to_the_same() {
     for (job, writes) in &most {
         let elsewhere = ELSEWHERE.iter().any(|(name, _)| name == job);
         assert_eq!(elsewhere, *writes == 0, "{job} makes {writes} writes");
+        assert!(*writes > 1 || !SEVERAL.contains(job), "{job} makes {writes} writes");
     }
 }

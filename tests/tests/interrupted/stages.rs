@@ -8,18 +8,21 @@ use fleet_core::{
     access::Context,
     devices::{
         DeviceId,
+        groups::DeviceGroupId,
         inventory::{Packages, SectionBody, SectionReport},
         presence::DeviceBeat,
     },
     kernel::PageRequest,
     protocol::{Finished, RunResult},
-    work::{BatchId, BatchRequest, RunFilter, batch::Targets},
+    work::{BatchId, BatchRequest, PlanId, RunFilter, batch::Targets},
 };
 use futures::stream;
 use serde_json::{Value, json};
 
 use crate::world::World;
 
+/// The query of a group that all of them are in.
+pub const WEB: &str = "hostname startsWith \"web\"";
 /// More than any job changes in one commit.
 const DEVICES: usize = 520;
 const HOUR: u64 = 3_600;
@@ -156,12 +159,7 @@ impl Happening {
                 self.pass(60);
             }
             Stage::Planned => {
-                let at = self.world.later(HOUR);
-                let plan = json!({
-                    "name": "Nightly", "operation": "inventory.refresh", "targets": {"all": true},
-                    "schedule": {"type": "once", "at": at},
-                });
-                fleet.plans().create(&context(), &request(plan)).await.unwrap();
+                self.plan(fleet).await;
                 self.pass(HOUR);
             }
             Stage::Wave => {
@@ -213,8 +211,7 @@ impl Happening {
                     .unwrap();
             }
             Stage::Grouped => {
-                let group = json!({"name": "Web", "query": "hostname startsWith \"web\""});
-                fleet.device_groups().create(&context(), &request(group)).await.unwrap();
+                self.group(fleet, json!({"name": "Web", "query": WEB})).await;
             }
             Stage::Expired => self.pass(30 * DAY),
             Stage::Removed => {
@@ -226,6 +223,20 @@ impl Happening {
             Stage::Older => self.pass(8 * DAY),
             Stage::Ancient => self.pass(7 * 365 * DAY),
         }
+    }
+
+    /// Work for all devices in an hour.
+    pub async fn plan(&self, fleet: &Fleet) -> PlanId {
+        let plan = json!({
+            "name": "Nightly", "operation": "inventory.refresh", "targets": {"all": true},
+            "schedule": {"type": "once", "at": self.world.later(HOUR)},
+        });
+        fleet.plans().create(&context(), &request(plan)).await.unwrap().id
+    }
+
+    pub async fn group(&self, fleet: &Fleet, group: Value) -> DeviceGroupId {
+        let groups = fleet.device_groups();
+        groups.create(&context(), &request(group)).await.unwrap().id
     }
 
     async fn report(&self, fleet: &Fleet, names: &[&str]) {
@@ -246,7 +257,7 @@ impl Happening {
         self.world.clock.advance(Duration::from_secs(seconds));
     }
 
-    async fn ask(&mut self, fleet: &Fleet, targets: Targets, more: Value) {
+    pub async fn ask(&mut self, fleet: &Fleet, targets: Targets, more: Value) {
         let mut body = json!({"operation": "shell", "params": {"script": "true"}, "targets": targets, "confirm_devices": targets.devices.len()});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let batch: BatchRequest = request(body);

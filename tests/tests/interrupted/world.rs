@@ -13,7 +13,8 @@ use fleet_core::{
     store::{Backend, memory::MemoryStore},
 };
 use fleet_storage_conformance::Tapped;
-use object_store::memory::InMemory;
+use futures::TryStreamExt as _;
+use object_store::{ObjectStore as _, memory::InMemory};
 
 use crate::killed::Killed;
 
@@ -85,6 +86,16 @@ impl World {
             enrolled.push(joined.device_id);
         }
         enrolled
+    }
+
+    /// The paths of all objects.
+    pub async fn objects(&self) -> Vec<String> {
+        let objects = self.objects.list(None);
+        objects
+            .map_ok(|object| object.location.to_string())
+            .try_collect()
+            .await
+            .unwrap()
     }
 
     pub fn later(&self, seconds: u64) -> Timestamp {
