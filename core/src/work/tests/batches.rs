@@ -290,3 +290,19 @@ async fn many_at_once_with_one_key_make_one_batch() {
         .unwrap();
     assert_eq!(runs.items.len(), 1);
 }
+
+#[tokio::test]
+async fn the_most_devices_that_one_request_may_name_take_a_few_dozen_commits() {
+    let work = Work::new().await;
+    let devices = work.test.devices(MAX_TARGETS).await;
+    let before = work.test.seq().await;
+    let request = BatchRequest {
+        targets: Targets::devices(devices),
+        confirm_devices: Some(MAX_TARGETS as u64),
+        ..work.request("true")
+    };
+    let batch = work.create(&request).await.unwrap();
+    assert_eq!(work.states_of(batch.id).await, [format!("queued {MAX_TARGETS}")]);
+    let commits = work.test.seq().await - before;
+    assert!(commits <= 36, "{commits}");
+}
