@@ -145,6 +145,8 @@ enum Command {
     /// Approvals: work that begins only when others agree.
     #[command(subcommand, visible_alias = "approval")]
     Approvals(approvals::Command),
+    /// Agree to work that somebody else asked for: `fleet approvals approve` in short.
+    Approve(approvals::Decide),
     /// Windows: when devices may be changed, and when they must not be.
     #[command(subcommand, visible_alias = "window")]
     Windows(windows::Command),
@@ -262,6 +264,7 @@ pub async fn run(cli: Cli) -> Result<()> {
         Command::Batches(command) => batches::run(context, command).await,
         Command::Rollouts(command) => rollouts::run(context, command).await,
         Command::Approvals(command) => approvals::run(context, command).await,
+        Command::Approve(decide) => approvals::run(context, approvals::Command::Approve(decide)).await,
         Command::Plans(command) => plans::run(context, command).await,
         Command::Windows(command) => windows::run(context, command).await,
         Command::Actions(command) => desired::actions(context, command).await,

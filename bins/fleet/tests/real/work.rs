@@ -69,6 +69,7 @@ fn what_others_have_to_agree_to_waits_and_is_refused() {
         (1, &json!(batch))
     );
     server.refused(&["approvals", "approve", &approval], 3, "somebody else has to agree");
+    server.refused(&["approve", &approval], 3, "somebody else has to agree");
     let refused = server.json(&["approvals", "reject", &approval, "--comment", "not today"]);
     assert_eq!(refused["standing"], "rejected");
     assert!(server.listed(&["approvals", "list"], "/id").is_empty());
