@@ -33,6 +33,43 @@ async fn assign(app: &App, admin: &str, source: &Value, device: &str, mode: &str
 }
 
 #[tokio::test]
+async fn of_actions_that_contradict_each_other_it_is_said_which_applies() {
+    let (app, admin) = App::with_admin().await;
+    let device = app.device(&admin, "web-1").await.id.to_string();
+    let mut actions = Vec::new();
+    for content in ["first", "second"] {
+        let new = json!({"name": content, "operation": "file", "params": {"path": "/etc/motd", "content": content}});
+        let made = app.post("/api/v1/actions").token(&admin).body(&new).send().await;
+        actions.push(made.expect(201).str("/id"));
+    }
+    for action in &actions {
+        assign(
+            &app,
+            &admin,
+            &json!({"type": "action", "id": action}),
+            &device,
+            "required",
+        )
+        .await;
+    }
+    keep(&app).await;
+    let why = format!("/api/v1/devices/{device}/why");
+    let why = app.get(&why).token(&admin).send().await.expect(200).json();
+    let said: Vec<_> = why["items"].as_array().unwrap().iter().collect();
+    let overruled = said.iter().find(|one| one["outcome"] == "not_applied").unwrap();
+    let applied = said.iter().find(|one| one["outcome"] != "not_applied").unwrap();
+    let by = &overruled["overruled_by"];
+    assert_eq!(
+        (&by["action"], &by["name"]),
+        (&applied["action"], &applied["name"]),
+        "{by}"
+    );
+    assert_eq!(by["subject"], "path:/etc/motd");
+    assert!(overruled["in_words"].as_str().unwrap().contains("overruled by"));
+    assert_eq!(applied["overruled_by"], Value::Null);
+}
+
+#[tokio::test]
 async fn what_is_assigned_stands_in_the_manifest_and_is_explained() {
     let (app, admin) = App::with_admin().await;
     let device = app.device(&admin, "web-1").await.id.to_string();
