@@ -43,7 +43,11 @@ use fleet_core::{
     work::operations::actions as kinds,
 };
 
-use self::{device::Device, driver::carry_out};
+pub use self::device::Witness;
+use self::{
+    device::{Device, Effects},
+    driver::carry_out,
+};
 use crate::{
     contents::Contents,
     escrow::Escrow,
@@ -110,6 +114,7 @@ pub struct Actions {
     random: Arc<dyn Randomness>,
     state: PathBuf,
     device_key: PublicKey,
+    effects: Effects,
 }
 
 /// What actions are carried out with.
@@ -159,6 +164,16 @@ impl Actions {
             random: parts.random,
             state: parts.state,
             device_key: parts.device_key,
+            effects: Effects::default(),
+        }
+    }
+
+    /// The same, before the eyes of a witness.
+    #[must_use]
+    pub fn seen_by(self, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            effects: Effects::seen_by(witness),
+            ..self
         }
     }
 

@@ -198,7 +198,7 @@ impl Action for User {
                 let mode = place.found()?.map_or(0o700, |found| found.mode);
                 return place.adjust(mode, user.uid, user.gid);
             }
-            Step::MakeHome(home) => return make_home(device, &there(params, device)?, home),
+            Step::MakeHome(home) => return make_home(device, &there(params, device)?, home).await,
             Step::Keys(keys) => return write_keys(device, &there(params, device)?, keys),
             Step::Hide(hidden) => return hide(device, name, *hidden),
             Step::EndSessions(uid) => return end_sessions(device, name, *uid).await,
@@ -386,24 +386,31 @@ fn home_place(device: &Device, home: &str) -> Result<Place, Problem> {
     place.ok_or_else(|| Problem::new(FILES_FAILED, format!("the folder above {home} is not there")))
 }
 
-/// Makes a home as `useradd` does: with the files of `/etc/skel`, not those in folders.
-fn make_home(device: &Device, user: &Account, home: &str) -> Result<(), Problem> {
+/// Makes a home as `useradd` does: with the files of `/etc/skel`, not those in folders. It is whole before it gets its name, as nobody
+/// would finish one that is there.
+async fn make_home(device: &Device, user: &Account, home: &str) -> Result<(), Problem> {
     device.make_parents(home)?;
-    let place = home_place(device, home)?;
-    place.make_folder()?;
-    place.adjust(0o700, user.uid, user.gid)?;
+    let (parent, name) = home.rsplit_once('/').unwrap_or(("", home));
+    let unfinished = format!("{parent}/.{name}.fleet-home");
+    let building = home_place(device, &unfinished)?;
+    if building.found()?.is_some() {
+        // What a crash left behind.
+        building.remove_tree().await?;
+    }
+    let building = home_place(device, &unfinished)?;
+    building.make_folder_of(0o700, user.uid, user.gid)?;
     for name in device.names_in("/etc/skel", 100)? {
         let from = device.place(&format!("/etc/skel/{name}"), paths::check_file)?;
         let Some(from) = from else { continue };
         let Some(found) = from.found()?.filter(|found| found.kind == FoundKind::File) else {
             continue;
         };
-        let to = in_home(device, home, &name)?;
+        let to = in_home(device, &unfinished, &name)?;
         if let Some(to) = to {
             to.write(&from.read(MAX_BYTES)?, found.mode, user.uid, user.gid)?;
         }
     }
-    Ok(())
+    building.give_place(&home_place(device, home)?)
 }
 
 /// A place in a home. A link that its user has put there leads nowhere else: what root writes there would be written elsewhere.
@@ -453,10 +460,7 @@ fn write_keys(device: &Device, user: &Account, keys: &str) -> Result<(), Problem
     }
     let folder = in_home(device, &user.home, ".ssh")?.ok_or_else(no_home)?;
     match folder.found()?.map(|found| found.kind) {
-        None => {
-            folder.make_folder()?;
-            folder.adjust(0o700, user.uid, user.gid)?;
-        }
+        None => folder.make_folder_of(0o700, user.uid, user.gid)?,
         Some(FoundKind::Folder | FoundKind::Link) => {}
         Some(_) => return Err(Problem::new(FILES_FAILED, format!("{} is no folder", folder.path))),
     }

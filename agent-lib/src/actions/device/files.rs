@@ -13,12 +13,13 @@ use std::{
 
 use fleet_core::work::operations::actions::paths;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fsync, mkdirat, open, openat, renameat, statat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid, fchmod, fchown, fsync, mkdirat, open, openat, renameat,
+    renameat_with, statat, unlinkat,
 };
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Device, downloads::hexadecimal, links};
+use super::{Device, downloads::hexadecimal, effects::Effects, links};
 use crate::actions::{FILES_FAILED, PATH_PROTECTED, action::Problem};
 
 /// What kind of thing is at a path.
@@ -52,6 +53,7 @@ pub(in crate::actions) struct Place {
     name: String,
     /// Where it is, for people, and for rules: all links of the folder followed.
     pub(in crate::actions) path: String,
+    effects: Effects,
 }
 
 impl Device {
@@ -77,6 +79,7 @@ impl Device {
                 folder,
                 name: name.to_owned(),
                 path: leads_to,
+                effects: self.effects.clone(),
             })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
@@ -218,7 +221,8 @@ impl Place {
                 Mode::RUSR | Mode::WUSR,
             )?))
         };
-        let file = begin().map_err(|error| failed(&self.path, "written", &error))?;
+        let file = self.effects.done("begin", &self.path, begin);
+        let file = file.map_err(|error| failed(&self.path, "written", &error))?;
         Ok(Incoming {
             place: self,
             temporary,
@@ -248,7 +252,8 @@ impl Place {
             fsync(&file)?;
             Ok(())
         };
-        adjust().map_err(|error| failed(&self.path, "adjusted", &error))
+        let adjusted = self.effects.done("adjust", &self.path, adjust);
+        adjusted.map_err(|error| failed(&self.path, "adjusted", &error))
     }
 
     /// Makes a folder, with 0755.
@@ -263,23 +268,70 @@ impl Place {
             )?;
             self.sync_folder()
         };
-        make().map_err(|error| failed(&self.path, "made", &error))
+        let made = self.effects.done("make", &self.path, make);
+        made.map_err(|error| failed(&self.path, "made", &error))
+    }
+
+    /// Makes a folder that is somebody's, or leaves nothing there: it is theirs before it gets its name.
+    pub(in crate::actions) fn make_folder_of(&self, mode: u32, uid: u32, gid: u32) -> Result<(), Problem> {
+        let temporary = format!(".{:.200}.fleet-new", self.name);
+        let make = || -> io::Result<()> {
+            // What a crash left behind.
+            match unlinkat(&self.folder, &temporary, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+            mkdirat(&self.folder, &temporary, Mode::RWXU)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let made = openat(&self.folder, &temporary, flags, Mode::empty())?;
+            own(&made, Some(uid), Some(gid))?;
+            fchmod(&made, Mode::from_bits_truncate(mode))?;
+            renameat_with(
+                &self.folder,
+                &temporary,
+                &self.folder,
+                &self.name,
+                RenameFlags::NOREPLACE,
+            )?;
+            self.sync_folder()
+        };
+        let made = self.effects.done("make", &self.path, make);
+        made.map_err(|error| failed(&self.path, "made", &error))
+    }
+
+    /// Gives what is here another place that is free.
+    pub(in crate::actions) fn give_place(&self, place: &Self) -> Result<(), Problem> {
+        let give = || -> io::Result<()> {
+            renameat_with(
+                &self.folder,
+                &self.name,
+                &place.folder,
+                &place.name,
+                RenameFlags::NOREPLACE,
+            )?;
+            place.sync_folder()
+        };
+        let given = self.effects.done("give its place to", &place.path, give);
+        given.map_err(|error| failed(&place.path, "made", &error))
     }
 
     /// Removes a file, or a link and not what it names; fine when it is gone already.
     pub(in crate::actions) fn remove(&self) -> Result<(), Problem> {
-        match unlinkat(&self.folder, &self.name, AtFlags::empty()) {
-            Ok(()) => self
-                .sync_folder()
-                .map_err(|error| failed(&self.path, "removed", &error)),
+        let remove = || match unlinkat(&self.folder, &self.name, AtFlags::empty()) {
+            Ok(()) => self.sync_folder(),
             Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(self.failed("removed", error)),
-        }
+            Err(error) => Err(error.into()),
+        };
+        let removed = self.effects.done("remove", &self.path, remove);
+        removed.map_err(|error| failed(&self.path, "removed", &error))
     }
 
     /// Removes a folder and all that is in it, following no link.
     pub(in crate::actions) async fn remove_tree(self) -> Result<(), Problem> {
-        let path = self.path.clone();
+        let (path, effects) = (self.path.clone(), self.effects.clone());
+        let what = || format!("remove all of {path}");
+        let refused = |error: io::Error| failed(&path, "removed", &error);
+        effects.before(what).map_err(refused)?;
         // By way of the open folder: its own path could lead elsewhere meanwhile.
         let anchored = format!("/proc/self/fd/{}/{}", self.folder.as_raw_fd(), self.name);
         let removed = tokio::task::spawn_blocking(move || {
@@ -288,7 +340,9 @@ impl Place {
             removed
         });
         let removed = removed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        removed.map_err(|error| failed(&path, "removed", &error))
+        removed.map_err(refused)?;
+        effects.after(what);
+        Ok(())
     }
 
     fn sync_folder(&self) -> io::Result<()> {
@@ -321,7 +375,12 @@ impl Incoming<'_> {
 
     /// Gives it its place, once it is on the disk.
     pub(in crate::actions) fn keep(mut self, mode: u32, uid: u32, gid: u32) -> Result<(), Problem> {
-        let Place { folder, name, path } = self.place;
+        let Place {
+            folder,
+            name,
+            path,
+            effects,
+        } = self.place;
         let keep = || -> io::Result<()> {
             own(&self.file, Some(uid), Some(gid))?;
             fchmod(&self.file, Mode::from_bits_truncate(mode))?;
@@ -329,7 +388,8 @@ impl Incoming<'_> {
             renameat(folder, &self.temporary, folder, name)?;
             Ok(())
         };
-        keep().map_err(|error| failed(path, "written", &error))?;
+        let kept = effects.done("write", path, keep);
+        kept.map_err(|error| failed(path, "written", &error))?;
         self.is_kept = true;
         self.place
             .sync_folder()

@@ -7,6 +7,7 @@
 //! downloads.rs  what is fetched from an address, within bounds
 //! programs.rs   programs with their arguments, within the run's time
 //! escrow.rs     secrets that the server has before anything is changed
+//! effects.rs    who hears of what is done
 //! notes.rs      what an action remembers from one run to the next
 //! accounts.rs   the local users and groups, as their files tell
 //! desktops.rs   who is signed in to a desktop
@@ -16,6 +17,7 @@ mod accounts;
 mod contents;
 mod desktops;
 mod downloads;
+mod effects;
 mod escrow;
 mod files;
 mod links;
@@ -49,9 +51,11 @@ use crate::{
     runs::{Cancellation, OutputSink},
 };
 
+pub use self::effects::Witness;
 pub(super) use self::{
     accounts::{ACCOUNT_FILES, Account, ShadowEntry},
     downloads::{MAX_FILE, shown},
+    effects::Effects,
     files::{Found, FoundKind, Place},
     programs::{Answer, Call},
 };
@@ -96,6 +100,7 @@ pub(super) struct Device {
     state: PathBuf,
     /// The key that the device is enrolled with.
     device_key: PublicKey,
+    effects: Effects,
 }
 
 impl Device {
@@ -121,6 +126,7 @@ impl Device {
             random: actions.random.clone(),
             state: actions.state.clone(),
             device_key: actions.device_key,
+            effects: actions.effects.clone(),
         }
     }
 

@@ -68,7 +68,7 @@ impl Device {
             let text = serde_json::to_vec(&stored).map_err(io::Error::other)?;
             write_private(&folder, &format!("{name}.new"), &format!("{name}.json"), &text)
         };
-        write().map_err(|error| {
+        self.effects.done("remember", name, write).map_err(|error| {
             let why = format!("{}/{name}.json cannot be written: {error}", folder.display());
             Problem::new(FILES_FAILED, why)
         })

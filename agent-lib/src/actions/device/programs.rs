@@ -183,6 +183,11 @@ impl Device {
         let path = self
             .find_program(&call.program)
             .ok_or_else(|| Problem::new(PROGRAM_FAILED, format!("this device has no program {}", call.program)))?;
+        let what = || format!("run {} {}", call.program, call.arguments.join(" "));
+        self.effects.before(what).map_err(|error| {
+            let why = format!("{} could not be started: {error}", call.program);
+            Problem::new(PROGRAM_FAILED, why)
+        })?;
         let program = path.to_string_lossy().into_owned();
         let arguments = call.arguments.clone();
         let spec = ShellSpec {
@@ -222,6 +227,7 @@ impl Device {
         };
         let running = self.executor.run(self.run, &spec, 0, sender, cancel);
         let (outcome, ()) = tokio::join!(running, listen);
+        self.effects.after(what);
         let outcome = outcome.map_err(|error| Problem::new(error.code(), error.message().to_owned()))?;
         if is_shown {
             self.truncated.fetch_add(outcome.truncated_bytes, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use super::{CHANGED, SAME, Scratch, absent, is_root};
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample me@there";
 
 /// None where the tests may not change roots.
-fn device() -> Option<Scratch> {
+pub(super) fn device() -> Option<Scratch> {
     let tools = [
         "useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel", "gpasswd", "chpasswd", "chage",
     ];

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{CHANGED, SAME, Scratch, absent, is_root, tool};
 
 /// A device with flatpak and a remote `local` that has `org.fleet.Sample`; none where this machine has no flatpak.
-fn device() -> Option<Scratch> {
+pub(super) fn device() -> Option<Scratch> {
     tool("flatpak")?;
     let device = Scratch::new().with_tools(&["flatpak"]).with_folder("/etc/flatpak");
     let remote = device.beside("remote");

@@ -11,6 +11,7 @@ mod files;
 mod first_passwords;
 mod flatpaks;
 mod images;
+mod interrupted;
 mod managers;
 mod mounts;
 mod package_files;
@@ -46,7 +47,7 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use self::{contents::Shelf, escrow::Keeper};
-use super::{Actions, ActionsParts};
+use super::{Actions, ActionsParts, Witness};
 use crate::{
     executor::{Executor, ExecutorConfig},
     policy::Policy,
@@ -66,6 +67,8 @@ pub(super) struct Scratch {
     pub(super) key: Mutex<u64>,
     /// Its policy file.
     pub(super) policy: String,
+    /// Who hears of what the next run does.
+    pub(super) witness: Mutex<Option<Arc<dyn Witness>>>,
     /// Whether runs are carried out on the machine itself, whose paths are those of the tests.
     pub(super) is_machine: bool,
 }
@@ -109,6 +112,7 @@ impl Scratch {
             random: Arc::new(SeededRandom::new(1)),
             key: Mutex::new(1),
             policy: String::new(),
+            witness: Mutex::default(),
             is_machine: false,
         };
         scratch
@@ -285,6 +289,10 @@ impl Scratch {
         let actions = match self.is_machine {
             true => Actions::new(parts),
             false => Actions::below(self.root(), parts),
+        };
+        let actions = match self.witness.lock().unwrap().take() {
+            Some(witness) => actions.seen_by(witness),
+            None => actions,
         };
         let offer = OfferBody {
             run: RunId::from_uuid(self.mark()),

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// A device with apt, and a server that has its packages as files, and one that needs another.
-async fn device() -> Option<(Scratch, Web)> {
+pub(super) async fn device() -> Option<(Scratch, Web)> {
     let device = packages::device()?.with_tools(&["dpkg-deb"]);
     let file = |version: &str| {
         let path = device
@@ -48,7 +48,7 @@ fn needy(device: &Scratch) -> Vec<u8> {
 }
 
 /// The parameters for a file of the server, whatever is in it.
-async fn deb(web: &Web, path: &str) -> Value {
+pub(super) async fn deb(web: &Web, path: &str) -> Value {
     let bytes = reqwest::get(web.url(path)).await.unwrap().bytes().await.unwrap();
     json!({"deb": {"url": web.url(path), "sha256": digest(&bytes)}})
 }

@@ -9,7 +9,7 @@ use super::{CHANGED, SAME, Scratch, absent, is_root, tool};
 const TOOLS: [&str; 4] = ["groupadd", "groupdel", "gpasswd", "groupmod"];
 
 /// A device with an SSH server; none where there is none, or where it may not be asked.
-fn with_sshd() -> Option<Scratch> {
+pub(super) fn with_sshd() -> Option<Scratch> {
     if !is_root() || ["sshd", "ssh-keygen"].iter().any(|name| tool(name).is_none()) {
         return None;
     }
@@ -114,7 +114,7 @@ async fn those_who_may_come_in_do_so_by_their_group() {
 }
 
 /// A device with sudo; none where there is none, or where it may not be asked.
-fn with_sudo() -> Option<Scratch> {
+pub(super) fn with_sudo() -> Option<Scratch> {
     let has = is_root() && tool("visudo").is_some();
     has.then(|| {
         let device = Scratch::new().with_tools(&TOOLS).with_tools(&["visudo"]);

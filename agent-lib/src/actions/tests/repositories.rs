@@ -14,7 +14,7 @@ const SOURCE: &str = "/etc/apt/sources.list.d/fleet-ours.sources";
 const KEY: &str = "/etc/apt/keyrings/fleet-ours.asc";
 
 /// A device that knows no repository, beside one that is signed by a key of its own.
-fn device() -> Option<Scratch> {
+pub(super) fn device() -> Option<Scratch> {
     if ["gpg", "gpgv"].iter().any(|name| tool(name).is_none()) {
         return None;
     }
@@ -67,11 +67,11 @@ fn sign(device: &Scratch, name: &str) {
     fs::write(release.with_file_name("InRelease"), signed).unwrap();
 }
 
-fn key(device: &Scratch, name: &str) -> String {
+pub(super) fn key(device: &Scratch, name: &str) -> String {
     String::from_utf8(gpg(device, name, &["--armor", "--export"])).unwrap()
 }
 
-fn apt(device: &Scratch, more: Value) -> Value {
+pub(super) fn apt(device: &Scratch, more: Value) -> Value {
     let url = format!("file:{}", device.beside("repository").display());
     let mut apt = json!({"url": url, "distribution": "./"});
     apt.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

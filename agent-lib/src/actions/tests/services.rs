@@ -5,10 +5,10 @@ use serde_json::json;
 
 use super::{CHANGED, SAME, Scratch, absent, tool};
 
-const UNIT: &str =
+pub(super) const UNIT: &str =
     "[Unit]\nDescription=Sample\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
 
-fn device() -> Scratch {
+pub(super) fn device() -> Scratch {
     Scratch::new()
         .with_folder("/etc/systemd/system")
         .with_tools(&["systemctl", "systemd-analyze"])

@@ -10,7 +10,7 @@ const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICA
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n";
 
 /// None where the tests may not give files away.
-fn device() -> Option<Scratch> {
+pub(super) fn device() -> Option<Scratch> {
     is_root().then(|| Scratch::new().with_folder(FOLDER))
 }
 
@@ -30,7 +30,7 @@ fn office() -> Value {
     json!({"name": "office", "ssid": "Office 5", "psk": "correct horse", "priority": 10})
 }
 
-fn by_certificate() -> Value {
+pub(super) fn by_certificate() -> Value {
     json!({"name": "office", "ssid": "Office", "identity": "web-1", "ca_certificate": CERTIFICATE,
         "client_certificate": CERTIFICATE, "client_key": KEY, "hidden": true, "auto_connect": false})
 }
