@@ -163,7 +163,7 @@ pub async fn id_of(client: &Client, noun: &Noun, text: &str) -> Result<String> {
     }
     if noun.name.is_none() && !is_last_digits(text) {
         return Err(Failure::usage(format!(
-            "{text} is no id of a {}; give the whole id or its last {LAST_DIGITS} digits",
+            "{text} is no {}'s id; give the whole id or its last {LAST_DIGITS} digits",
             noun.word
         )));
     }

@@ -82,7 +82,7 @@ fn what_others_have_to_agree_to_waits_and_is_refused() {
         "not today"
     );
     server.refused(&["approvals", "reject", &approval], 4, "refused already");
-    server.refused(&["approvals", "show", "today"], 2, "no id of a approval");
+    server.refused(&["approvals", "show", "today"], 2, "no approval's id");
 
     // Whoever tries it again asks anew.
     let run = server.listed(&["runs", "list", "--batch", &batch], "/id").remove(0);
