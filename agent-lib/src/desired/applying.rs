@@ -102,13 +102,15 @@ impl Keeper {
             let last = report::last(last.as_ref(), &end, is_told);
             progress.occurrences.insert(occurrence.id, last);
             progress.unreported += u64::from(end.is_lost);
+            if occurrence.is_dry_run() {
+                // It has made nothing, and taken nothing away.
+                return;
+            }
             match occurrence.state {
                 DesiredState::Present if end.ending.made || had_made => progress.note_made(occurrence),
                 // It was about to be made, and was not.
                 DesiredState::Present => progress.forget_made(occurrence),
-                DesiredState::Absent if is_content(end.ending.result) && !occurrence.is_dry_run() => {
-                    progress.forget_made(occurrence)
-                }
+                DesiredState::Absent if is_content(end.ending.result) => progress.forget_made(occurrence),
                 DesiredState::Absent => {}
             }
         });

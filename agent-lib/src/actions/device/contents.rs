@@ -65,9 +65,7 @@ impl Device {
     /// others would have to go for it at each look.
     pub(in crate::actions) fn keep_found(&self, digest: BlobDigest, bytes: &[u8]) {
         let folder = self.state.join(FOLDER);
-        let about = fs::symlink_metadata(folder.join(digest.to_string()));
-        let is_kept = about.is_ok_and(|about| about.is_file() && about.len() == bytes.len() as u64);
-        if !is_kept && all_kept(&folder) + bytes.len() as u64 <= MAX_KEPT {
+        if kept(&folder, digest).is_none() && all_kept(&folder) + bytes.len() as u64 <= MAX_KEPT {
             // Without it the server is asked, as if it had never been there.
             keep(&folder, digest, bytes).ok();
         }
