@@ -111,7 +111,10 @@ async fn to_its_end<A: Action>(params: &A::Params, device: &Device) -> Ending {
             let changed = match &problem {
                 // There is neither time nor leave to look.
                 Problem::TimedOut | Problem::Cancelled => (done > 0).then_some(true),
-                _ => look::<A>(params, device).await.ok().map(|left| left != steps),
+                _ => {
+                    let left = look::<A>(params, device).await.ok();
+                    left.map(|left| left != steps || device.has_made_parents())
+                }
             };
             let ending = ending(problem, changed);
             return with_steps(Ending { made, ..ending }, &steps[..done]);

@@ -20,6 +20,7 @@ mod driver;
 mod file;
 mod flatpak;
 mod group;
+mod homes;
 mod members;
 mod packages;
 mod passwords;

@@ -1,4 +1,4 @@
-//! `user`.
+//! `user`. What becomes of its home: `homes.rs`.
 
 use std::fmt;
 
@@ -16,6 +16,7 @@ use super::{
     action::{Action, Problem},
     device::{ACCOUNT_FILES, Account, Call, Device, FoundKind, Place},
     group::shadow_tool,
+    homes,
     passwords::first,
 };
 
@@ -29,7 +30,7 @@ pub(super) const DISABLED: &str = "1";
 /// Where the sign-in screen reads whom it leaves out.
 const ACCOUNTS: &str = "/var/lib/AccountsService/users";
 const HIDDEN: &str = "[User]\nSystemAccount=true\n";
-const MAX_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 /// How often a password is hashed (crypt(5)): some tenths of a second for who signs in, and for each try of who has the hash.
 const SHA_ROUNDS: &str = "500000";
 
@@ -124,12 +125,12 @@ impl Action for User {
                     true => Step::CreateWithPassword(params.force_password_change),
                     false => Step::Create,
                 });
-                let home = home(params, None);
-                if params.wants_home() && device.exists(&home) {
-                    steps.push(Step::OwnHome(home));
-                }
+                steps.extend(home_before(params, device).map(Step::OwnHome));
             }
-            Some(user) => look_at_account(params, device, user, &mut steps)?,
+            Some(user) => {
+                look_at_account(params, device, user, &mut steps)?;
+                steps.extend(homes::due(device, &params.name)?.map(Step::OwnHome));
+            }
         }
         let (password, expires) = match &found {
             Some(_) => {
@@ -182,10 +183,7 @@ impl Action for User {
                 .with([name])
         };
         let call = match step {
-            Step::Create => useradd(params, device)?,
-            Step::CreateWithPassword(is_forced) => {
-                return first::make(device, name, &useradd(params, device)?, *is_forced).await;
-            }
+            Step::Create | Step::CreateWithPassword(_) => return create(params, device, step).await,
             Step::MakePassword(is_forced) => return first::set(device, name, *is_forced).await,
             Step::Change(options) => shadow_tool(device, "usermod").with(options.clone()).with([name]),
             Step::Password(is_forced) => return set_password(params, device, *is_forced).await,
@@ -195,10 +193,13 @@ impl Action for User {
             Step::OwnHome(home) => {
                 let user = there(params, device)?;
                 let place = home_place(device, home)?;
-                let mode = place.found()?.map_or(0o700, |found| found.mode);
-                return place.adjust(mode, user.uid, user.gid);
+                // One that is gone meanwhile is made at the next look, as the user's.
+                if let Some(found) = place.found()? {
+                    place.adjust(found.mode, user.uid, user.gid)?;
+                }
+                return homes::forget(device, name);
             }
-            Step::MakeHome(home) => return make_home(device, &there(params, device)?, home).await,
+            Step::MakeHome(home) => return homes::make(device, &there(params, device)?, home).await,
             Step::Keys(keys) => return write_keys(device, &there(params, device)?, keys),
             Step::Hide(hidden) => return hide(device, name, *hidden),
             Step::EndSessions(uid) => return end_sessions(device, name, *uid).await,
@@ -207,6 +208,7 @@ impl Action for User {
                 device
                     .must(&shadow_tool(device, "userdel").with(with_home).with([name]))
                     .await?;
+                homes::forget(device, name)?;
                 return first::forget(device, name).await;
             }
         };
@@ -346,6 +348,28 @@ fn there(params: &UserParams, device: &Device) -> Result<Account, Problem> {
     user.ok_or_else(|| Problem::new(super::ACCOUNT_UNKNOWN, format!("{} is gone meanwhile", params.name)))
 }
 
+/// The home that is there before its user, where one is wanted.
+fn home_before(params: &UserParams, device: &Device) -> Option<String> {
+    let home = home(params, None);
+    (params.wants_home() && device.exists(&home)).then_some(home)
+}
+
+async fn create(params: &UserParams, device: &Device, step: &Step) -> Result<(), Problem> {
+    let name = params.name.as_str();
+    let useradd = useradd(params, device)?;
+    if let Some(home) = home_before(params, device) {
+        homes::remember(device, name, home)?;
+    }
+    let made = match step {
+        Step::CreateWithPassword(is_forced) => first::make(device, name, &useradd, *is_forced).await,
+        _ => device.must(&useradd).await.map(drop),
+    };
+    if made.is_err() && device.user(name)?.is_none() {
+        homes::forget(device, name)?;
+    }
+    made
+}
+
 fn useradd(params: &UserParams, device: &Device) -> Result<Call, Problem> {
     let first = |paths: [&str; 2]| {
         let found = paths.into_iter().find(|path| device.exists(path));
@@ -381,40 +405,13 @@ fn useradd(params: &UserParams, device: &Device) -> Result<Call, Problem> {
     Ok(shadow_tool(device, "useradd").with(options).with([&params.name]))
 }
 
-fn home_place(device: &Device, home: &str) -> Result<Place, Problem> {
+pub(super) fn home_place(device: &Device, home: &str) -> Result<Place, Problem> {
     let place = device.place(home, paths::check_file)?;
     place.ok_or_else(|| Problem::new(FILES_FAILED, format!("the folder above {home} is not there")))
 }
 
-/// Makes a home as `useradd` does: with the files of `/etc/skel`, not those in folders. It is whole before it gets its name, as nobody
-/// would finish one that is there.
-async fn make_home(device: &Device, user: &Account, home: &str) -> Result<(), Problem> {
-    device.make_parents(home)?;
-    let (parent, name) = home.rsplit_once('/').unwrap_or(("", home));
-    let unfinished = format!("{parent}/.{name}.fleet-home");
-    let building = home_place(device, &unfinished)?;
-    if building.found()?.is_some() {
-        // What a crash left behind.
-        building.remove_tree().await?;
-    }
-    let building = home_place(device, &unfinished)?;
-    building.make_folder_of(0o700, user.uid, user.gid)?;
-    for name in device.names_in("/etc/skel", 100)? {
-        let from = device.place(&format!("/etc/skel/{name}"), paths::check_file)?;
-        let Some(from) = from else { continue };
-        let Some(found) = from.found()?.filter(|found| found.kind == FoundKind::File) else {
-            continue;
-        };
-        let to = in_home(device, &unfinished, &name)?;
-        if let Some(to) = to {
-            to.write(&from.read(MAX_BYTES)?, found.mode, user.uid, user.gid)?;
-        }
-    }
-    building.give_place(&home_place(device, home)?)
-}
-
 /// A place in a home. A link that its user has put there leads nowhere else: what root writes there would be written elsewhere.
-fn in_home(device: &Device, home: &str, path: &str) -> Result<Option<Place>, Problem> {
+pub(super) fn in_home(device: &Device, home: &str, path: &str) -> Result<Option<Place>, Problem> {
     let real = device.leads_to(home)?;
     device.place(&format!("{home}/{path}"), |path, own| {
         paths::check_file(path, own)?;

@@ -9,12 +9,17 @@ use std::{
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     os::fd::{AsRawFd as _, OwnedFd},
     path::Path,
+    sync::atomic::Ordering,
 };
 
 use fleet_core::work::operations::actions::paths;
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid, fchmod, fchown, fsync, mkdirat, open, openat, renameat,
-    renameat_with, statat, unlinkat,
+use rustix::{
+    fs::{
+        AtFlags, Dir, FileType, Gid, Mode, OFlags, RenameFlags, Uid, fchmod, fchown, fstat, fsync, mkdirat, open,
+        openat, renameat, renameat_with, statat, unlinkat,
+    },
+    io::Errno,
+    process::geteuid,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -95,6 +100,7 @@ impl Device {
             let place = place.ok_or_else(|| failed(parent, "made", &io::ErrorKind::NotFound.into()))?;
             if place.found()?.is_none() {
                 place.make_folder()?;
+                self.made_parents.store(true, Ordering::Relaxed);
             }
         }
         Ok(())
@@ -184,7 +190,7 @@ impl Place {
                 gid: stat.st_gid,
                 bytes: u64::try_from(stat.st_size).unwrap_or(0),
             })),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(self.failed("looked at", error)),
         }
     }
@@ -210,7 +216,7 @@ impl Place {
         let begin = || -> io::Result<File> {
             // What a crash left behind.
             match unlinkat(&self.folder, &temporary, AtFlags::empty()) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -274,41 +280,50 @@ impl Place {
 
     /// Makes a folder that is somebody's, or leaves nothing there: it is theirs before it gets its name.
     pub(in crate::actions) fn make_folder_of(&self, mode: u32, uid: u32, gid: u32) -> Result<(), Problem> {
-        let temporary = format!(".{:.200}.fleet-new", self.name);
+        // Not the name that a file would get on its way here.
+        let temporary = format!(".{:.200}.fleet-folder", self.name);
         let make = || -> io::Result<()> {
             // What a crash left behind.
             match unlinkat(&self.folder, &temporary, AtFlags::REMOVEDIR) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
             mkdirat(&self.folder, &temporary, Mode::RWXU)?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let made = openat(&self.folder, &temporary, flags, Mode::empty())?;
-            own(&made, Some(uid), Some(gid))?;
-            fchmod(&made, Mode::from_bits_truncate(mode))?;
-            renameat_with(
-                &self.folder,
-                &temporary,
-                &self.folder,
-                &self.name,
-                RenameFlags::NOREPLACE,
-            )?;
+            let made = self.own_new_folder(&temporary, mode, uid, gid);
+            let made = made.and_then(|()| rename_to_free(&self.folder, &temporary, &self.folder, &self.name));
+            if made.is_err() {
+                // The first problem is the one to tell.
+                unlinkat(&self.folder, &temporary, AtFlags::REMOVEDIR).ok();
+            }
+            made?;
             self.sync_folder()
         };
         let made = self.effects.done("make", &self.path, make);
         made.map_err(|error| failed(&self.path, "made", &error))
     }
 
+    /// Gives a folder to somebody that was made just now. Who may write in the folder above may have put another in its place: only an
+    /// empty one of the agent's own is given away.
+    fn own_new_folder(&self, name: &str, mode: u32, uid: u32, gid: u32) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(&self.folder, name, flags, Mode::empty())?;
+        let is_own = fstat(&made)?.st_uid == geteuid().as_raw();
+        let mut inside = Dir::read_from(&made)?.filter(|entry| {
+            let name = entry.as_ref().map(|entry| entry.file_name().to_bytes().to_owned());
+            !name.is_ok_and(|name| name == b"." || name == b"..")
+        });
+        if !is_own || inside.next().is_some() {
+            return Err(io::Error::other("another folder was put in its place"));
+        }
+        own(&made, Some(uid), Some(gid))?;
+        fchmod(&made, Mode::from_bits_truncate(mode))?;
+        Ok(())
+    }
+
     /// Gives what is here another place that is free.
     pub(in crate::actions) fn give_place(&self, place: &Self) -> Result<(), Problem> {
         let give = || -> io::Result<()> {
-            renameat_with(
-                &self.folder,
-                &self.name,
-                &place.folder,
-                &place.name,
-                RenameFlags::NOREPLACE,
-            )?;
+            rename_to_free(&self.folder, &self.name, &place.folder, &place.name)?;
             place.sync_folder()
         };
         let given = self.effects.done("give its place to", &place.path, give);
@@ -319,7 +334,7 @@ impl Place {
     pub(in crate::actions) fn remove(&self) -> Result<(), Problem> {
         let remove = || match unlinkat(&self.folder, &self.name, AtFlags::empty()) {
             Ok(()) => self.sync_folder(),
-            Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         };
         let removed = self.effects.done("remove", &self.path, remove);
@@ -351,7 +366,7 @@ impl Place {
         Ok(())
     }
 
-    fn failed(&self, what: &str, error: rustix::io::Errno) -> Problem {
+    fn failed(&self, what: &str, error: Errno) -> Problem {
         failed(&self.path, what, &error.into())
     }
 }
@@ -405,6 +420,27 @@ impl Drop for Incoming<'_> {
     }
 }
 
+/// Gives something another name that nothing has. File systems and kernels that cannot do this in one step are looked at before.
+fn rename_to_free(from: &OwnedFd, name: &str, to: &OwnedFd, free: &str) -> io::Result<()> {
+    match renameat_with(from, name, to, free, RenameFlags::NOREPLACE) {
+        Err(error) if lacks_noreplace(error) => rename_where_free(from, name, to, free),
+        renamed => Ok(renamed?),
+    }
+}
+
+/// As the kernel says of a file system that does not know `RENAME_NOREPLACE`, or does not know it itself (renameat2(2)).
+fn lacks_noreplace(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
+fn rename_where_free(from: &OwnedFd, name: &str, to: &OwnedFd, free: &str) -> io::Result<()> {
+    match statat(to, free, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(renameat(from, name, to, free)?),
+        Ok(_) => Err(Errno::EXIST.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn own(file: impl std::os::fd::AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
     fchown(file, uid.map(Uid::from_raw), gid.map(Gid::from_raw))?;
     Ok(())
@@ -444,4 +480,42 @@ pub(super) fn failed(path: &str, what: &str, error: &io::Error) -> Problem {
         _ => format!("{path} cannot be {what}: {error}"),
     };
     Problem::new(FILES_FAILED, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_something_has_is_not_taken_even_where_the_file_system_cannot_tell() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = || {
+            let entries = std::fs::read_dir(folder.path()).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort_unstable();
+            names
+        };
+        let opened = open(folder.path(), OFlags::DIRECTORY | OFlags::PATH, Mode::empty()).unwrap();
+        for rename in [rename_to_free, rename_where_free] {
+            std::fs::create_dir(folder.path().join("new")).unwrap();
+            std::os::unix::fs::symlink("nowhere", folder.path().join("taken")).unwrap();
+            let error = rename(&opened, "new", &opened, "taken").unwrap_err();
+            assert_eq!(
+                (error.kind(), names()),
+                (io::ErrorKind::AlreadyExists, vec!["new".into(), "taken".into()])
+            );
+            rename(&opened, "new", &opened, "free").unwrap();
+            assert_eq!(names(), ["free", "taken"]);
+            std::fs::remove_dir(folder.path().join("free")).unwrap();
+            std::fs::remove_file(folder.path().join("taken")).unwrap();
+        }
+        for (error, expected) in [
+            (Errno::INVAL, true),
+            (Errno::NOSYS, true),
+            (Errno::OPNOTSUPP, true),
+            (Errno::EXIST, false),
+        ] {
+            assert_eq!(lacks_noreplace(error), expected, "{error}");
+        }
+    }
 }

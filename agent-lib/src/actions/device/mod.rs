@@ -30,7 +30,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -101,6 +101,8 @@ pub(super) struct Device {
     /// The key that the device is enrolled with.
     device_key: PublicKey,
     effects: Effects,
+    /// Whether folders were made that a path goes through, which no look finds missing.
+    made_parents: AtomicBool,
 }
 
 impl Device {
@@ -127,6 +129,7 @@ impl Device {
             state: actions.state.clone(),
             device_key: actions.device_key,
             effects: actions.effects.clone(),
+            made_parents: AtomicBool::new(false),
         }
     }
 
@@ -232,6 +235,11 @@ impl Device {
     /// Whether this is asked for the first time in this run.
     pub(super) fn is_first(&self, what: &'static str) -> bool {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(what)
+    }
+
+    /// Whether the run has made folders that a path goes through.
+    pub(super) fn has_made_parents(&self) -> bool {
+        self.made_parents.load(Ordering::Relaxed)
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {

@@ -280,7 +280,11 @@ async fn dnf_is_told_by_a_file_and_rpm_takes_the_key() {
 
 #[tokio::test]
 async fn a_key_that_rpm_does_not_take_is_not_left_there() {
-    let device = Scratch::new().with_fake("dnf", "true").with_fake("rpm", "exit 1");
+    let device = Scratch::new()
+        .with_folder("/etc/pki/rpm-gpg")
+        .with_folder("/etc/yum.repos.d")
+        .with_fake("dnf", "true")
+        .with_fake("rpm", "exit 1");
     let params = json!({"name": "ours", "dnf": {"baseurl": "https://fleet.invalid", "key": {"text": SAMPLE_KEY}}});
     let failed = device.run("package.repository", &params).await;
     assert_eq!(failed.verdict(), "Failed action.program_failed, the same");

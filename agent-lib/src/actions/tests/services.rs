@@ -78,7 +78,7 @@ async fn nothing_is_started_where_no_manager_runs() {
 }
 
 /// A manager that runs, by a script that keeps what it is told; what enables is the machine's own.
-fn running() -> Scratch {
+pub(super) fn running() -> Scratch {
     let systemctl = tool("systemctl").unwrap();
     Scratch::new()
         .with_folder("/etc/systemd/system")

@@ -16,7 +16,7 @@ fn stage(device: Option<Scratch>, runs: impl FnOnce(&Scratch) -> Vec<Value>) -> 
     Some(Stage {
         device: device.into(),
         runs,
-        _web: None,
+        web: None,
     })
 }
 
@@ -56,6 +56,10 @@ cases! {
         let unit = |content: &str| json!({"unit": "sample.service", "content": content, "enabled": true});
         and_back(unit(services::UNIT), Some(unit(&services::UNIT.replace("Sample", "Other"))))
     });
+    a_service_that_runs: "service" => stage(Some(services::running()), |_| {
+        let unit = json!({"unit": "sample.service", "content": services::UNIT, "enabled": true, "running": "started"});
+        and_back(unit, None)
+    });
     a_package: "package" => stage(packages::device(), |_| {
         and_back(json!({"name": "fleet-sample", "version": "1.0", "pin": true}), None)
     });
@@ -77,6 +81,14 @@ cases! {
         and_back(user("/bin/sh", keys[0]), Some(user("/bin/bash", keys[1])))
     });
     a_home_that_is_missing: "user" => stage(homeless().await, |_| vec![json!({"name": "carl"})]);
+    a_user_whose_home_was_there_before: "user" => stage(with_home(), |_| vec![json!({"name": "bob"})]);
+    a_user_with_a_password: "user" => stage(accounts::device(), |_| {
+        vec![json!({"name": "bob", "password": "a password of bob's"})]
+    });
+    a_user_who_is_disabled: "user" => stage(accounts::device(), |_| {
+        let user = |disabled: bool| json!({"name": "bob", "disabled": disabled});
+        vec![user(false), user(true), user(false)]
+    });
     a_group: "group" => stage(accounts::device(), |_| {
         and_back(json!({"name": "ops", "members": ["ana"]}), Some(json!({"name": "ops", "members": []})))
     });
@@ -94,6 +106,11 @@ cases! {
         and_back(json!({"name": "ops", "users": ["ana"], "access_level": "full"}), None)
     });
     a_network: "wifi" => stage(wifi::device(), |_| and_back(wifi::by_certificate(), None));
+}
+
+/// A device where a home stands that is nobody's yet.
+fn with_home() -> Option<Scratch> {
+    Some(accounts::device()?.with("/home/bob/mail", "x"))
 }
 
 /// A device with the user carl, who has no home, and a skeleton of two files.
@@ -116,20 +133,16 @@ async fn upgraded() -> Option<Stage> {
 async fn from_file() -> Option<Stage> {
     let (device, web) = package_files::device().await?;
     let first = package_files::deb(&web, "/fleet-sample_1.0_all.deb").await;
-    let stage = stage(Some(device), |_| and_back(first, None))?;
-    Some(Stage {
-        _web: Some(web),
-        ..stage
-    })
+    let mut stage = stage(Some(device), |_| and_back(first, None))?;
+    stage.web = Some(web);
+    Some(stage)
 }
 
 async fn app_image() -> Option<Stage> {
     const PROGRAM: &[u8] = b"#!/bin/sh\necho hello\n";
     let web = Web::with([("/Tool.AppImage", Reply::File(PROGRAM.to_vec()))]).await;
     let params = json!({"url": web.url("/Tool.AppImage"), "sha256": digest(PROGRAM)});
-    let stage = stage(Some(Scratch::new()), |_| and_back(params, None))?;
-    Some(Stage {
-        _web: Some(web),
-        ..stage
-    })
+    let mut stage = stage(Some(Scratch::new()), |_| and_back(params, None))?;
+    stage.web = Some(web);
+    Some(stage)
 }
