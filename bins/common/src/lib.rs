@@ -1,4 +1,4 @@
-//! What the programs of fleet have in common: where words go, and the one place that opens a store by its URI.
+//! What the programs of fleet have in common: where words go and come from, and the one place that opens a store by its URI.
 
 #![warn(missing_docs)]
 
@@ -6,3 +6,4 @@ pub mod log_file;
 pub mod logging;
 #[cfg(feature = "storage")]
 pub mod storage;
+pub mod terminal;

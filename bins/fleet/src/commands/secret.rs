@@ -3,17 +3,14 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, IsTerminal as _, Read, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use fleet_bins_common::terminal::{MAX_LINE, first_line, hidden, terminal};
 
 use crate::client::{Exit, Failure, Result};
-
-/// The longest password or token, in bytes.
-const MAX_SECRET: u64 = 4 * 1024;
 
 /// Where a password comes from.
 #[derive(Debug, clap::Args)]
@@ -92,12 +89,12 @@ impl SecretVariable {
 
 fn whole_file(path: &Path) -> Result<String> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_SECRET + 2).read_to_string(&mut text));
+    let read = File::open(path).and_then(|file| file.take(MAX_LINE + 2).read_to_string(&mut text));
     read.map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
     if let Some(line) = text.strip_suffix('\n') {
         text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
     }
-    if text.len() as u64 > MAX_SECRET {
+    if text.len() as u64 > MAX_LINE {
         return Err(Failure::usage(format!(
             "{} is larger than a secret may be",
             path.display()
@@ -118,18 +115,6 @@ pub fn from_file(path: &Path) -> Result<String> {
         return Err(Failure::usage(format!("the first line of {} is empty", path.display())));
     }
     Ok(secret)
-}
-
-fn first_line(from: impl Read) -> io::Result<String> {
-    let mut line = String::new();
-    BufReader::new(from.take(MAX_SECRET)).read_line(&mut line)?;
-    line.truncate(line.trim_end_matches(['\r', '\n']).len());
-    Ok(line)
-}
-
-fn terminal() -> Option<File> {
-    let terminal = File::options().read(true).write(true).open("/dev/tty");
-    terminal.ok().filter(|terminal| terminal.is_terminal())
 }
 
 /// What is typed after a question, shown as it is typed; nothing where there is no terminal.
@@ -154,36 +139,19 @@ fn no_terminal() -> Failure {
 
 async fn from_terminal(terminal: File, prompt: &str, is_new: bool) -> Result<String> {
     let prompt = prompt.to_owned();
-    let shown = tcgetattr(&terminal).map_err(|error| Failure::from(io::Error::from(error)))?;
-    let to_restore = terminal.try_clone()?;
-    let asked = tokio::task::spawn_blocking({
-        let shown = shown.clone();
-        move || type_in(&terminal, &shown, &prompt, is_new)
-    });
-    let result = tokio::select! {
-        result = asked => result.unwrap_or_else(|_| Err(Failure::silent(Exit::Failed))),
-        _ = tokio::signal::ctrl_c() => Err(Failure::silent(Exit::Interrupted)),
-    };
-    // Whatever happened: who types next wants to see it.
-    let _ = tcsetattr(&to_restore, OptionalActions::Now, &shown);
-    result
+    match hidden(terminal, move |ask| type_in(ask, &prompt, is_new)).await {
+        Ok(typed) => typed,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Failure::silent(Exit::Interrupted)),
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn type_in(mut terminal: &File, shown: &Termios, prompt: &str, is_new: bool) -> Result<String> {
-    let mut hidden = shown.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(terminal, OptionalActions::Flush, &hidden).map_err(|error| Failure::from(io::Error::from(error)))?;
-    let mut once = |prompt: &str| -> Result<String> {
-        write!(terminal, "{prompt}: ")?;
-        let secret = first_line(terminal);
-        writeln!(terminal)?;
-        Ok(secret?)
-    };
-    let secret = once(prompt)?;
+fn type_in(ask: &mut dyn FnMut(&str) -> io::Result<String>, prompt: &str, is_new: bool) -> Result<String> {
+    let secret = ask(prompt)?;
     if secret.is_empty() {
         return Err(Failure::usage("no password was typed"));
     }
-    if is_new && once("once more")? != secret {
+    if is_new && ask("once more")? != secret {
         return Err(Failure::usage("the two passwords differ"));
     }
     Ok(secret)
@@ -192,18 +160,6 @@ fn type_in(mut terminal: &File, shown: &Termios, prompt: &str, is_new: bool) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_secret_is_the_first_line() {
-        for (text, expected) in [
-            ("hunter2", "hunter2"),
-            ("hunter2\n", "hunter2"),
-            ("hunter2\r\nmore\n", "hunter2"),
-            (" a b \n", " a b "),
-        ] {
-            assert_eq!(first_line(text.as_bytes()).unwrap(), expected);
-        }
-    }
 
     #[test]
     fn a_secret_variable_names_a_file_and_never_holds_its_value() {
