@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use fleet_core::{
     escrow::{Conclusion, EscrowKind, EscrowReason, EscrowState, EscrowedSecretId},
     protocol::HeldSecret,
-    work::{RunId, secrets::SecretText},
+    work::{RunId, operations::actions::disk_encryption::DeviceKey, secrets::SecretText},
 };
 
 /// Where secrets are kept.
@@ -31,6 +31,24 @@ pub trait Escrow: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the server does not say.
     async fn current(&self, kind: EscrowKind, subject: &str) -> Result<Vec<HeldSecret>, EscrowError>;
+
+    /// Whether a passphrase of a disk of this device may be chosen by a token; it stays as it is.
+    ///
+    /// # Errors
+    /// When it may not, or the server does not say.
+    async fn check_passphrase_token(&self, token: &SecretText) -> Result<(), EscrowError>;
+
+    /// Says that a passphrase was chosen by a token, which is used with that. The same again is no second use.
+    ///
+    /// # Errors
+    /// When the token cannot be used, or it is not certain that it was heard.
+    async fn use_passphrase_token(&self, token: &SecretText, disk: &str) -> Result<(), EscrowError>;
+
+    /// Says which key of the device's own a disk has. May be repeated.
+    ///
+    /// # Errors
+    /// When it is not certain that it was heard.
+    async fn tell_disk_key(&self, disk: &str, key: DeviceKey) -> Result<(), EscrowError>;
 }
 
 /// A secret to be kept.

@@ -26,7 +26,7 @@ use crate::{
         enrolment::{Enrolments, RefusalGate},
         groups::DynamicGroups,
     },
-    escrow::{Allowance, EscrowService},
+    escrow::{Allowance, DiskKeyService, EscrowService},
     kernel::{Clock, Error, MasterKey, Randomness, Result, Sealer, SystemClock, SystemRandom},
     link::{Admission, DirectOffers, Inboxes, KnownDevices, LinkService, ReplayGuard, SessionKeys, Sessions},
     live::Signals,
@@ -398,6 +398,11 @@ impl Fleet {
     /// The secrets that devices make.
     pub fn escrow(&self) -> EscrowService<'_> {
         EscrowService::new(self)
+    }
+
+    /// The keys of devices' own, by which their disks open beside what is in escrow.
+    pub fn disk_keys(&self) -> DiskKeyService<'_> {
+        DiskKeyService::new(self)
     }
 
     pub(crate) fn escrow_allowance(&self) -> MutexGuard<'_, Allowance> {

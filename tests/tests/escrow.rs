@@ -16,10 +16,12 @@ use fleet_core::{
     Fleet,
     access::Context,
     devices::enrolment::{Machine, NewEnrolmentToken, TokenText},
-    escrow::{Conclusion, EscrowFilter, EscrowKind, EscrowReason, EscrowState, EscrowedSecretId},
+    escrow::{
+        Conclusion, EscrowFilter, EscrowKind, EscrowReason, EscrowState, EscrowedSecretId, NewDiskPassphraseToken,
+    },
     kernel::{EntityId as _, ManualClock, MasterKey, PageRequest, SeededRandom, SigningKey, Timestamp},
     store::memory::MemoryStore,
-    work::RunId,
+    work::{RunId, operations::actions::disk_encryption::DeviceKey, secrets::SecretText},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use uuid::Uuid;
@@ -194,4 +196,52 @@ async fn a_receipt_that_the_pinned_server_did_not_sign_is_none() {
         misled.current(ANA.0, ANA.1).await,
         Err(EscrowError::Untrusted(_))
     ));
+}
+
+const DISK: &str = "6f1f0b1e-4a55-4f0e-9a0e-5f1d3c2b1a00";
+
+#[tokio::test]
+async fn a_token_for_a_passphrase_is_looked_at_used_and_used_up() {
+    let world = World::new(4).await;
+    let (agent, system) = (world.agent(), Context::system("test"));
+    let keys = world.fleet.disk_keys();
+    let new = NewDiskPassphraseToken::default();
+    let made = keys.create_token(&system, world.identity.device, &new).await.unwrap();
+    let code = |answer: Result<(), EscrowError>| match answer {
+        Err(EscrowError::Refused { code, .. }) => code,
+        other => format!("{other:?}"),
+    };
+    let none = SecretText::from("0".repeat(64));
+    assert_eq!(
+        code(agent.check_passphrase_token(&none).await),
+        "disk_passphrase_token.unknown"
+    );
+    agent.check_passphrase_token(&made.token).await.unwrap();
+    agent.use_passphrase_token(&made.token, DISK).await.unwrap();
+    agent.use_passphrase_token(&made.token, DISK).await.unwrap();
+    assert_eq!(
+        code(agent.check_passphrase_token(&made.token).await),
+        "disk_passphrase_token.used"
+    );
+    let shown = keys.show(&system, world.identity.device).await.unwrap();
+    assert_eq!(
+        (&*shown.disks[0].disk, shown.disks[0].key),
+        (DISK, DeviceKey::Passphrase)
+    );
+    agent.tell_disk_key(DISK, DeviceKey::None).await.unwrap();
+    let shown = keys.show(&system, world.identity.device).await.unwrap();
+    assert_eq!(shown.disks[0].key, DeviceKey::None);
+
+    let misled = world.agent_as(Identity {
+        server: SigningKey::generate(&*world.random).public(),
+        ..world.identity.clone()
+    });
+    let made = keys.create_token(&system, world.identity.device, &new).await.unwrap();
+    for answer in [
+        misled.check_passphrase_token(&made.token).await,
+        misled.use_passphrase_token(&made.token, DISK).await,
+        misled.tell_disk_key(DISK, DeviceKey::Tpm2).await,
+    ] {
+        assert!(matches!(answer, Err(EscrowError::Untrusted(_))), "{answer:?}");
+    }
 }

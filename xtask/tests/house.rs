@@ -33,7 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("migrate-storage", &["fleet-core", "fleet-bins-common"]),
     ("fleet-server", &["fleet-core", "fleet-api", "fleet-bins-common"]),
     ("fleet-agent", &["fleet-core", "fleet-agent-lib", "fleet-bins-common"]),
-    ("fleet", &["fleet-core"]),
+    ("fleet", &["fleet-core", "fleet-bins-common"]),
     ("fleet-example-embed", &["fleet-core", "fleet-storage-sqlite"]),
     (
         "fleet-bench",

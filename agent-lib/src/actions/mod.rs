@@ -44,7 +44,12 @@ use fleet_core::{
     work::operations::actions as kinds,
 };
 
-pub use self::device::Witness;
+pub use self::{
+    device::Witness,
+    disk_encryption::{
+        Beginning, Choice, Choosable, PASSPHRASE_NOT_WANTED, PASSPHRASE_REFUSED, PASSPHRASE_UNTOLD, TOKEN_REFUSED,
+    },
+};
 use self::{
     device::{Device, Effects},
     driver::carry_out,

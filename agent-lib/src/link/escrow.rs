@@ -6,7 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fleet_core::{
     escrow::{Conclusion, EscrowKind, EscrowState, EscrowedSecretId},
-    protocol::{EscrowAnswer, EscrowConclude, EscrowDeposit, EscrowQuestion, EscrowReceipt, HeldSecret, HeldSecrets},
+    protocol::{
+        DiskKeyReceipt, DiskKeyTold, DiskPassphraseTokenCheck, DiskPassphraseTokenUse, EscrowAnswer, EscrowConclude,
+        EscrowDeposit, EscrowQuestion, EscrowReceipt, HeldSecret, HeldSecrets,
+    },
+    work::{operations::actions::disk_encryption::DeviceKey, secrets::SecretText},
 };
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -17,6 +21,9 @@ use crate::escrow::{Deposit, Escrow, EscrowError};
 const DEPOSIT: &str = "/agent/v1/escrow/deposit";
 const CONCLUDE: &str = "/agent/v1/escrow/conclude";
 const CURRENT: &str = "/agent/v1/escrow/current";
+const CHECK_TOKEN: &str = "/agent/v1/disk-passphrase-tokens/check";
+const USE_TOKEN: &str = "/agent/v1/disk-passphrase-tokens/use";
+const TELL_KEY: &str = "/agent/v1/disk-keys/tell";
 /// How long the server may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,6 +64,37 @@ impl Escrow for Http {
         };
         let held: HeldSecrets = ask(self, CURRENT, &nonce, &request).await?;
         Ok(held.body.secrets)
+    }
+
+    async fn check_passphrase_token(&self, token: &SecretText) -> Result<(), EscrowError> {
+        let nonce = self.nonce();
+        let request = DiskPassphraseTokenCheck {
+            nonce: nonce.clone(),
+            token: token.clone(),
+        };
+        ask::<DiskKeyReceipt>(self, CHECK_TOKEN, &nonce, &request)
+            .await
+            .map(drop)
+    }
+
+    async fn use_passphrase_token(&self, token: &SecretText, disk: &str) -> Result<(), EscrowError> {
+        let nonce = self.nonce();
+        let request = DiskPassphraseTokenUse {
+            nonce: nonce.clone(),
+            token: token.clone(),
+            disk: disk.to_owned(),
+        };
+        ask::<DiskKeyReceipt>(self, USE_TOKEN, &nonce, &request).await.map(drop)
+    }
+
+    async fn tell_disk_key(&self, disk: &str, key: DeviceKey) -> Result<(), EscrowError> {
+        let nonce = self.nonce();
+        let request = DiskKeyTold {
+            nonce: nonce.clone(),
+            disk: disk.to_owned(),
+            key,
+        };
+        ask::<DiskKeyReceipt>(self, TELL_KEY, &nonce, &request).await.map(drop)
     }
 }
 

@@ -1,10 +1,13 @@
-//! Secrets that devices made, as people see them.
+//! Secrets that devices made, as people see them, and keys of devices' own.
 
-use axum::extract::State;
+use axum::{extract::State, http::StatusCode};
 use fleet_core::{
     Fleet,
     devices::DeviceId,
-    escrow::{EscrowFilter, EscrowKind, EscrowedSecretId, EscrowedSecretView, RevealedSecret},
+    escrow::{
+        DeviceDiskKeysView, DiskPassphraseTokenView, EscrowFilter, EscrowKind, EscrowedSecretId, EscrowedSecretView,
+        NewDiskPassphraseToken, RevealedSecret,
+    },
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -29,7 +32,9 @@ pub(super) fn routes() -> Routes<ApiState> {
     Routes {
         ordinary: OpenApiRouter::new()
             .routes(routes!(list_escrowed_secrets))
-            .routes(routes!(reveal_escrowed_secret)),
+            .routes(routes!(reveal_escrowed_secret))
+            .routes(routes!(get_device_disk_keys))
+            .routes(routes!(create_disk_passphrase_token)),
         waiting: OpenApiRouter::new(),
     }
 }
@@ -77,4 +82,34 @@ async fn reveal_escrowed_secret(
     Path(id): Path<EscrowedSecretId>,
 ) -> ApiResult<Json<RevealedSecret>> {
     Ok(Json(fleet.escrow().reveal(&caller, id).await?))
+}
+
+/// Show which key of its own each disk of a device has beside what is in escrow, as far as the device has told.
+#[utoipa::path(get, path = "/api/v1/devices/{id}/disk-keys", operation_id = "get_device_disk_keys", tag = "escrow",
+    params(("id" = DeviceId, Path, description = "The device")),
+    responses((status = 200, description = "The keys, without what opens by them", body = DeviceDiskKeysView)),
+    extensions(("x-fleet-permission" = json!("escrow:read"))))]
+async fn get_device_disk_keys(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<DeviceId>,
+) -> ApiResult<Json<DeviceDiskKeysView>> {
+    Ok(Json(fleet.disk_keys().show(&caller, id).await?))
+}
+
+/// Make a token by which whoever is at a device chooses a passphrase of its disk, once. It is shown this once.
+///
+/// It takes `disk-passphrases:write`, or `disk-passphrases:own` and to own the device; any other device is not found.
+#[utoipa::path(post, path = "/api/v1/devices/{id}/disk-passphrase-tokens", operation_id = "create_disk_passphrase_token", tag = "escrow",
+    params(("id" = DeviceId, Path, description = "The device")), request_body = NewDiskPassphraseToken,
+    responses((status = 201, description = "The token, and what to type on the device", body = DiskPassphraseTokenView)),
+    extensions(("x-fleet-permission" = json!("disk-passphrases:own")), ("x-fleet-audit" = json!("disk_passphrase_token.create"))))]
+async fn create_disk_passphrase_token(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(id): Path<DeviceId>,
+    Json(new): Json<NewDiskPassphraseToken>,
+) -> ApiResult<(StatusCode, Json<DiskPassphraseTokenView>)> {
+    let made = fleet.disk_keys().create_token(&caller, id, &new).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }

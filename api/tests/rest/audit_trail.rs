@@ -16,8 +16,9 @@ use super::{
 
 /// What leaves no audit entry: facts that devices report and certificates that they are issued, which are the device's own
 /// timeline; and questions that are put by POST.
-const FACTS: [&str; 9] = [
+const FACTS: [&str; 10] = [
     "certify_device",
+    "check_disk_passphrase_token",
     "exchange_frames",
     "get_own_manifest",
     "receive_report",
@@ -144,6 +145,19 @@ async fn escrow(walk: &mut Walk<'_>, app: &App, admin: &str) {
         ("get_current_secrets", "current", &about),
     ] {
         let call = app.post(&format!("/agent/v1/escrow/{verb}")).body(body).device(&device);
+        walk.step(step, call).await;
+    }
+    let path = format!("/api/v1/devices/{}/disk-passphrase-tokens", device.id);
+    let make = app.post(&path).token(admin).body(&json!({}));
+    let made = walk.step("create_disk_passphrase_token", make).await;
+    let disk = "6f1f0b1e-4a55-4f0e-9a0e-5f1d3c2b1a00";
+    let using = json!({"nonce": "n", "token": made.str("/token"), "disk": disk});
+    let telling = json!({"nonce": "n", "disk": disk, "key": "tpm2"});
+    for (step, path, body) in [
+        ("use_disk_passphrase_token", "disk-passphrase-tokens/use", &using),
+        ("tell_disk_key", "disk-keys/tell", &telling),
+    ] {
+        let call = app.post(&format!("/agent/v1/{path}")).body(body).device(&device);
         walk.step(step, call).await;
     }
     let reveal = app.post(&format!("/api/v1/escrowed-secrets/{secret}/reveal"));

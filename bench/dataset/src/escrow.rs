@@ -1,12 +1,13 @@
-//! Passwords of local users, as devices have deposited them.
+//! Passwords of local users, as devices have deposited them, and keys of devices' own.
 
 use std::time::Duration;
 
 use fleet_core::{
     devices::Device,
-    escrow::{EscrowKind, EscrowReason, EscrowState, EscrowedSecret, EscrowedSecretId},
+    escrow::{DeviceDiskKeys, DiskKey, EscrowKind, EscrowReason, EscrowState, EscrowedSecret, EscrowedSecretId},
     kernel::{Sealer, SeededRandom},
     store::Result,
+    work::operations::actions::disk_encryption::DeviceKey,
 };
 
 use crate::{Dataset, dice::Dice, writer::Writer};
@@ -16,7 +17,7 @@ const ROTATED: usize = 10;
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 impl Dataset {
-    /// The password in use on a device, and the one before it.
+    /// The password in use on a device, the one before it, and the key that its disk has.
     pub(crate) async fn write_escrow(&self, writer: &mut Writer<'_>, n: usize, device: &Device) -> Result<()> {
         if !n.is_multiple_of(ROTATED) {
             return Ok(());
@@ -49,6 +50,19 @@ impl Dataset {
             };
             writer.put(&secret).await?;
         }
+        let disk = dice.uuid(device.enrolled_at).to_string();
+        let key = DiskKey {
+            disk,
+            key: DeviceKey::Tpm2,
+            since: self.now().minus(MONTH),
+        };
+        writer
+            .put(&DeviceDiskKeys {
+                id: device.id,
+                disks: vec![key],
+                tokens: Vec::new(),
+            })
+            .await?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod disk;
 mod enrol;
 mod install;
 mod launch;
@@ -37,6 +38,9 @@ enum Command {
     Uninstall(install::Uninstall),
     /// What this device lets be done to it.
     Policy(policy::PolicyCommand),
+    /// Disks of this device, and what opens them.
+    #[command(subcommand)]
+    Disk(disk::DiskCommand),
     /// Collect the inventory and print it; needs no server.
     Report(commands::Report),
 }
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Install(command) => command.run(),
         Command::Uninstall(command) => command.run(),
         Command::Policy(command) => command.run(),
+        Command::Disk(command) => command.run(),
         Command::Report(command) => command.run(),
     };
     match outcome {

@@ -25,7 +25,7 @@ pub(crate) struct Depositor<'a> {
 }
 
 impl Depositor<'_> {
-    fn context(&self) -> Context {
+    pub(super) fn context(&self) -> Context {
         let actor = Actor::Device {
             id: self.id.uuid(),
             name: self.name.to_owned(),
@@ -203,7 +203,7 @@ impl EscrowService<'_> {
             .await
     }
 
-    fn take_allowance(&self, device: DeviceId) -> Result<()> {
+    pub(super) fn take_allowance(&self, device: DeviceId) -> Result<()> {
         let taken = self.fleet.escrow_allowance().take(device, self.fleet.clock().now());
         taken.map_err(|seconds| {
             ESCROW_TOO_OFTEN

@@ -16,12 +16,14 @@
 //! allowance.rs  how often a device may deposit and ask (pure)
 //! service.rs    what people do;  agent.rs what devices do
 //! clean.rs      what becomes of the secrets of devices that are gone
+//! disk_keys/    keys of devices' own, by which their disks open as well
 //! ```
 
 mod actions;
 mod agent;
 mod allowance;
 mod clean;
+mod disk_keys;
 mod model;
 mod module;
 mod rules;
@@ -36,6 +38,12 @@ pub use actions::{
 pub(crate) use agent::Depositor;
 pub(crate) use allowance::Allowance;
 pub use clean::GONE_LIFE;
+pub use disk_keys::{
+    DISK_KEY_TOLD, DISK_KEYS_FULL, DISK_PASSPHRASES_OWN, DISK_PASSPHRASES_WRITE, DeviceDiskKeys, DeviceDiskKeysView,
+    DiskKey, DiskKeyService, DiskKeyView, DiskPassphraseToken, DiskPassphraseTokenView, MAX_DISKS, MAX_WAITING,
+    NewDiskPassphraseToken, PASSPHRASE_TOKEN_CREATE, PASSPHRASE_TOKEN_EXPIRED, PASSPHRASE_TOKEN_UNKNOWN,
+    PASSPHRASE_TOKEN_USE, PASSPHRASE_TOKEN_USED, PASSPHRASE_TOKENS_WAITING, TokenUse,
+};
 pub use model::{
     EscrowFilter, EscrowKind, EscrowReason, EscrowState, EscrowedSecret, EscrowedSecretId, EscrowedSecretView,
     RevealedSecret,

@@ -4,7 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     ESCROW_ABANDON, ESCROW_CLEAN, ESCROW_CONFIRM, ESCROW_DEPOSIT, ESCROW_READ, ESCROW_READ_BY_DEVICE, ESCROW_REVEAL,
-    ESCROW_REVEALED, EscrowedSecret, clean::clean,
+    ESCROW_REVEALED, EscrowedSecret,
+    clean::clean,
+    disk_keys::{
+        DISK_KEY_TOLD, DISK_PASSPHRASES_OWN, DISK_PASSPHRASES_WRITE, DeviceDiskKeys, PASSPHRASE_TOKEN_CREATE,
+        PASSPHRASE_TOKEN_USE,
+    },
 };
 use crate::{
     access::{PermissionEntry, Role},
@@ -16,7 +21,7 @@ use crate::{
 pub fn module() -> Module {
     Module {
         name: "escrow",
-        kinds: vec![kind_schema::<EscrowedSecret>()],
+        kinds: vec![kind_schema::<EscrowedSecret>(), kind_schema::<DeviceDiskKeys>()],
         permissions: vec![
             PermissionEntry {
                 permission: ESCROW_READ,
@@ -28,6 +33,16 @@ pub fn module() -> Module {
                 allows: "read passwords of local users and passphrases of disks",
                 least: Role::Admin,
             },
+            PermissionEntry {
+                permission: DISK_PASSPHRASES_WRITE,
+                allows: "let passphrases be chosen for the disks of any device",
+                least: Role::Admin,
+            },
+            PermissionEntry {
+                permission: DISK_PASSPHRASES_OWN,
+                allows: "let passphrases be chosen for the disks of one's own devices",
+                least: Role::Viewer,
+            },
         ],
         actions: vec![
             ESCROW_DEPOSIT,
@@ -36,6 +51,9 @@ pub fn module() -> Module {
             ESCROW_READ_BY_DEVICE,
             ESCROW_REVEALED,
             ESCROW_CLEAN,
+            PASSPHRASE_TOKEN_CREATE,
+            PASSPHRASE_TOKEN_USE,
+            DISK_KEY_TOLD,
         ],
         jobs: vec![Job {
             name: "escrow.devices_gone",

@@ -83,7 +83,7 @@ impl LinkService<'_> {
     }
 }
 
-fn depositor<'a>(device: &'a LinkedDevice, origin: &'a Origin) -> Depositor<'a> {
+pub(super) fn depositor<'a>(device: &'a LinkedDevice, origin: &'a Origin) -> Depositor<'a> {
     Depositor {
         id: device.id,
         name: &device.name,
@@ -91,7 +91,7 @@ fn depositor<'a>(device: &'a LinkedDevice, origin: &'a Origin) -> Depositor<'a> 
     }
 }
 
-fn check_nonce(nonce: &str) -> Result<()> {
+pub(super) fn check_nonce(nonce: &str) -> Result<()> {
     match nonce.len() <= MAX_NONCE && !nonce.contains('\0') {
         true => Ok(()),
         false => Err(Error::invalid_field(

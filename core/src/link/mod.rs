@@ -9,7 +9,7 @@
 //! service.rs       the use cases
 //! admission.rs     how many sessions are opened at once, and when the others may come again
 //! certificates.rs  devices that prove themselves by a certificate
-//! escrow.rs        secrets that devices make
+//! escrow.rs        secrets that devices make;  disk_keys.rs keys of their own
 //! session.rs       which session of a device counts here
 //! standing.rs      what is said to agents that are let in no more, or not yet
 //! replay.rs        assertions that were used
@@ -22,6 +22,7 @@
 mod admission;
 mod certificates;
 mod direct;
+mod disk_keys;
 mod escrow;
 mod follow;
 mod known;

@@ -11,6 +11,9 @@
 //! escrow     POST /agent/v1/escrow/deposit   a secret that the device made, kept before it changes anything
 //!            POST /agent/v1/escrow/conclude  what became of it
 //!            POST /agent/v1/escrow/current   those of a subject that are in use, or may be
+//! disk_keys  POST /agent/v1/disk-passphrase-tokens/check  whether a passphrase may be chosen by a token
+//!            POST /agent/v1/disk-passphrase-tokens/use    one was
+//!            POST /agent/v1/disk-keys/tell   which key of the device's own a disk has
 //! ```
 //!
 //! On the server's own TLS port a device proves itself by its certificate, and signs only requests for the next one.
@@ -24,6 +27,7 @@
 
 mod assertion;
 mod certificate;
+mod disk_keys;
 mod enrolment;
 mod escrow;
 mod frames;
@@ -37,6 +41,9 @@ mod welcome;
 
 pub use assertion::{Assertion, AssertionError, Claims, MAX_SKEW, body_digest};
 pub use certificate::{CertificateAnswer, CertificateBody, CertificateRequest, TrustAnswer, TrustBody};
+pub use disk_keys::{
+    DiskKeyReceipt, DiskKeyReceiptBody, DiskKeyTold, DiskPassphraseTokenCheck, DiskPassphraseTokenUse,
+};
 pub use enrolment::{EnrolAnswer, EnrolAnswerBody};
 pub use escrow::{
     EscrowAnswer, EscrowConclude, EscrowDeposit, EscrowQuestion, EscrowReceipt, EscrowReceiptBody, HeldSecret,

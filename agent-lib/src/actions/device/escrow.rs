@@ -4,7 +4,7 @@ use fleet_core::{
     escrow::{Conclusion, EscrowKind, EscrowReason, EscrowedSecretId},
     kernel::{EntityId as _, Randomness, Timestamp},
     protocol::HeldSecret,
-    work::{RunId, secrets::SecretText},
+    work::{RunId, operations::actions::disk_encryption::DeviceKey, secrets::SecretText},
 };
 
 use super::Device;
@@ -68,6 +68,42 @@ impl Device {
         let found = self.escrow.current(kind, subject).await.map_err(|error| held(&error))?;
         found.iter().for_each(|held| self.output().hide(&held.secret));
         Ok(found)
+    }
+
+    /// Whether a passphrase of a disk may be chosen by a token; it stays as it is.
+    ///
+    /// # Errors
+    /// As [`EscrowError`] says.
+    pub(in crate::actions) async fn check_passphrase_token(&self, token: &SecretText) -> Result<(), EscrowError> {
+        self.escrow.check_passphrase_token(token).await
+    }
+
+    /// Says that a passphrase of a disk was chosen by a token, which is used with that.
+    ///
+    /// # Errors
+    /// As [`EscrowError`] says.
+    pub(in crate::actions) async fn use_passphrase_token(
+        &self,
+        token: &SecretText,
+        disk: &str,
+    ) -> Result<(), EscrowError> {
+        self.escrow.use_passphrase_token(token, disk).await
+    }
+
+    /// Says which key of the device's own a disk has.
+    ///
+    /// # Errors
+    /// [`ESCROW_UNREACHABLE`], [`ESCROW_NOT_KEPT`]: the disk has it all the same.
+    pub(in crate::actions) async fn tell_disk_key(&self, disk: &str, key: DeviceKey) -> Result<(), Problem> {
+        self.check_time()?;
+        self.escrow.tell_disk_key(disk, key).await.map_err(|error| {
+            let code = match error {
+                EscrowError::Unreachable(_) => ESCROW_UNREACHABLE,
+                EscrowError::Refused { .. } | EscrowError::Untrusted(_) => ESCROW_NOT_KEPT,
+            };
+            let why = "the server could not be told which key the disk has; it is told at the next pass";
+            Problem::new(code, format!("{why} ({error})"))
+        })
     }
 
     /// The time, by the server's clock as far as it is known.

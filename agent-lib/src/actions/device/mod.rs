@@ -57,6 +57,7 @@ pub(super) use self::{
     downloads::{MAX_FILE, shown},
     effects::Effects,
     files::{Found, FoundKind, Place},
+    notes::NoteLock,
     programs::{Answer, Call},
 };
 
@@ -105,18 +106,39 @@ pub(super) struct Device {
     made_parents: AtomicBool,
 }
 
+/// What work on a device may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// What its processes are known by.
+    pub(super) run: Uuid,
+    /// How long it may take, in seconds.
+    pub(super) timeout_seconds: u32,
+    /// How much of its output is kept, in bytes.
+    pub(super) output_limit_bytes: u64,
+}
+
 impl Device {
     pub(super) fn new(actions: &Actions, offer: &OfferBody, output: OutputSink, cancellation: Cancellation) -> Self {
+        let bounds = Bounds {
+            run: offer.run.uuid(),
+            timeout_seconds: offer.timeout_seconds,
+            output_limit_bytes: offer.output_limit_bytes,
+        };
+        Self::within(actions, bounds, output, cancellation)
+    }
+
+    /// For work that nobody has offered.
+    pub(super) fn within(actions: &Actions, bounds: Bounds, output: OutputSink, cancellation: Cancellation) -> Self {
         Self {
             root: actions.root.clone(),
             own: actions.own.clone(),
             policy: actions.policy.clone(),
             executor: actions.executor.clone(),
-            run: offer.run.uuid(),
+            run: bounds.run,
             output,
             cancellation,
-            deadline: Instant::now() + Duration::from_secs(u64::from(offer.timeout_seconds)),
-            room: AtomicU64::new(offer.output_limit_bytes),
+            deadline: Instant::now() + Duration::from_secs(u64::from(bounds.timeout_seconds)),
+            room: AtomicU64::new(bounds.output_limit_bytes),
             truncated: AtomicU64::new(0),
             warnings: Mutex::default(),
             deferred: Mutex::default(),

@@ -1,7 +1,12 @@
 //! What an action remembers from one run to the next: a small file of its own in the agent's state folder, never a secret. It is that
 //! of the key with which the device is enrolled: another server keeps nothing of what this one does.
 
-use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
 
 use fleet_core::kernel::{PublicKey, Result as CoreResult};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -31,6 +36,12 @@ pub(super) fn forget(state: &Path) -> CoreResult<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Keeps other processes off something while it lives, however this one ends.
+#[derive(Debug)]
+pub(in crate::actions) struct NoteLock {
+    _file: File,
 }
 
 impl Device {
@@ -70,6 +81,32 @@ impl Device {
         };
         self.effects.done("remember", name, write).map_err(|error| {
             let why = format!("{}/{name}.json cannot be written: {error}", folder.display());
+            Problem::new(FILES_FAILED, why)
+        })
+    }
+
+    /// Keeps other processes off what is remembered under a name, and off what that is about; nothing where one of them does so now.
+    ///
+    /// # Errors
+    /// When there can be no such file.
+    pub(in crate::actions) fn lock_note(&self, name: &str) -> Result<Option<NoteLock>, Problem> {
+        let folder = self.state.join(FOLDER);
+        let lock = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(folder.join(format!("{name}.lock")))?;
+            match file.try_lock() {
+                Ok(()) => Ok(Some(NoteLock { _file: file })),
+                Err(TryLockError::WouldBlock) => Ok(None),
+                Err(TryLockError::Error(error)) => Err(error),
+            }
+        };
+        self.effects.done("lock", name, lock).map_err(|error| {
+            let why = format!("{}/{name}.lock cannot be used: {error}", folder.display());
             Problem::new(FILES_FAILED, why)
         })
     }

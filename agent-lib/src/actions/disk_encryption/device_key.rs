@@ -6,10 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use fleet_core::{
-    escrow::EscrowKind,
-    work::{operations::actions::disk_encryption::DeviceKey, secrets::SecretText},
-};
+use fleet_core::{escrow::EscrowKind, work::secrets::SecretText};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -57,20 +54,20 @@ pub(super) enum Change {
 
 /// What is left to do so that the volume has the key that is wanted; nothing when it has.
 pub(super) async fn look(
-    wanted: DeviceKey,
+    is_wanted: bool,
     device: &Device,
     volume: &Volume,
     remembered: Option<&Remembered>,
 ) -> Result<Option<Change>, Problem> {
-    match (wanted, remembered) {
-        (DeviceKey::None, None) => Ok(None),
+    match (is_wanted, remembered) {
+        (false, None) => Ok(None),
         // Also where it never came to be: a key that somebody else makes later would be taken for it.
-        (DeviceKey::None, Some(Remembered::Making)) => Ok(Some(Change::TakeAway)),
-        (DeviceKey::None, Some(remembered)) => {
+        (false, Some(Remembered::Making)) => Ok(Some(Change::TakeAway)),
+        (false, Some(remembered)) => {
             let is_there = !remembered.slots(&header(device, volume).await?).is_empty();
             Ok(is_there.then_some(Change::TakeAway))
         }
-        (DeviceKey::Tpm2, remembered) => {
+        (true, remembered) => {
             let is_opened_by_tpm = !header(device, volume).await?.tpm_slots().is_empty();
             match remembered {
                 // What an interrupted run has made is to be known for ours.
@@ -173,7 +170,7 @@ fn check_tpm(device: &Device) -> Result<(), Problem> {
 }
 
 /// A passphrase that the server keeps and that opens the volume: without one nothing is changed.
-async fn kept_by_server(device: &Device, volume: &Volume) -> Result<SecretText, Problem> {
+pub(super) async fn kept_by_server(device: &Device, volume: &Volume) -> Result<SecretText, Problem> {
     let kept = device.current_secrets(EscrowKind::DiskPassphrase, &volume.uuid).await?;
     for held in kept {
         if device.opens(volume, &held.secret).await? {

@@ -56,6 +56,16 @@ impl Header {
             .map(|(number, _)| number.as_str())
     }
 
+    /// Whether there is a key in the slot of this number.
+    pub(super) fn has(&self, number: &str) -> bool {
+        self.keyslots.contains_key(number)
+    }
+
+    /// What the key in the slot of this number is known by.
+    pub(super) fn salt(&self, number: &str) -> Option<Salt> {
+        self.keyslots.get(number).map(|slot| slot.kdf.salt.clone())
+    }
+
     /// The numbers of the tokens by which a TPM opens this key slot and no other.
     pub(super) fn tpm_tokens_of(&self, number: &str) -> Vec<&str> {
         let tokens = self.tokens.iter();
@@ -94,6 +104,8 @@ mod tests {
         assert_eq!(header.tpm_slots(), set(&["c", "d"]));
         assert_eq!(header.number(&"c".into()), Some("4"));
         assert_eq!(header.number(&"e".into()), None);
+        assert_eq!((header.salt("4"), header.salt("7")), (Some("c".into()), None));
+        assert!(header.has("4") && !header.has("7"));
     }
 
     #[test]

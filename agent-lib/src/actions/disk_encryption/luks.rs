@@ -54,6 +54,19 @@ impl Device {
         self.succeed(call, &[by, key]).await
     }
 
+    /// Has a passphrase that somebody has chosen open a volume, from an empty key slot. It is worth what deriving a key from it costs:
+    /// as much as cryptsetup finds right for this device.
+    pub(super) async fn add_chosen_key(
+        &self,
+        volume: &Volume,
+        by: &SecretText,
+        key: &SecretText,
+        slot: &str,
+    ) -> Result<(), Problem> {
+        let call = cryptsetup(self, "luksAddKey", &volume.path).with(["--key-slot", slot]);
+        self.succeed(call, &[by, key]).await
+    }
+
     /// A passphrase opens a volume no more.
     pub(super) async fn remove_key(&self, volume: &Volume, key: &SecretText) -> Result<(), Problem> {
         self.succeed(cryptsetup(self, "luksRemoveKey", &volume.path), &[key])

@@ -5,16 +5,20 @@
 //! luks.rs          what cryptsetup(8) does with it
 //! recovery_key.rs  passphrases (pure)
 //! custody.rs       the order in which one takes the place of another
-//! device_key.rs    a key of the device's own, beside it;  header.rs which of a volume's keys it is (pure)
+//! device_key.rs    a key of the device's TPM, beside it;  header.rs which of a volume's keys it is (pure)
+//! passphrase.rs    a passphrase of an owner's, beside it;  choosing.rs how it is chosen;  history.rs and none again
 //! ```
 //!
 //! What is remembered from run to run says which secret of the server opens which volume, and since when; with it a device that cannot
 //! reach its server knows that there is nothing to do.
 
+mod choosing;
 mod custody;
 mod device_key;
 mod header;
+mod history;
 mod luks;
+mod passphrase;
 mod recovery_key;
 mod volume;
 
@@ -24,10 +28,16 @@ use async_trait::async_trait;
 use fleet_core::{
     escrow::EscrowedSecretId,
     kernel::{Class, Code, Timestamp},
-    work::operations::actions::disk_encryption::{DiskEncryptionParams, NAME},
+    work::operations::actions::{
+        disk_encryption::{DeviceKey, DiskEncryptionParams, NAME},
+        passphrase::PassphraseRules,
+    },
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::choosing::{
+    Beginning, Choice, Choosable, PASSPHRASE_NOT_WANTED, PASSPHRASE_REFUSED, PASSPHRASE_UNTOLD, TOKEN_REFUSED,
+};
 use self::{
     device_key::{Change, Remembered},
     luks::Volume,
@@ -67,9 +77,15 @@ struct KeptVolume {
     secret: EscrowedSecretId,
     /// Since when.
     since: Timestamp,
-    /// The key of the device's own, where it was given one.
+    /// The key of its TPM's, where it was given one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     device_key: Option<Remembered>,
+    /// What a passphrase has to be that an owner chooses, where one may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passphrase: Option<PassphraseRules>,
+    /// Which key of the device's own the server was told of last.
+    #[serde(default)]
+    told: DeviceKey,
 }
 
 /// What is done.
@@ -83,6 +99,14 @@ pub(super) enum Step {
     MakeDeviceKey(Volume),
     /// The TPM opens it no more.
     TakeAwayDeviceKey(Volume),
+    /// What somebody has left who was interrupted while choosing a passphrase opens it no more.
+    SettlePassphrase(Volume),
+    /// An owner may choose a passphrase by these rules.
+    AllowPassphrase(Volume, PassphraseRules),
+    /// None may, and the one that was chosen opens it no more.
+    RevokePassphrase(Volume),
+    /// The server hears which key of the device's own it has.
+    Tell(Volume, DeviceKey),
     /// It is no longer looked after.
     Forget(String),
 }
@@ -95,6 +119,32 @@ impl fmt::Display for Step {
             Self::MakeDeviceKey(volume) => write!(f, "have the TPM open {}", volume.path),
             Self::TakeAwayDeviceKey(volume) => {
                 write!(f, "take away the key by which the TPM opens {}", volume.path)
+            }
+            Self::SettlePassphrase(volume) => {
+                write!(
+                    f,
+                    "take away the passphrase of {} that was not set to the end",
+                    volume.path
+                )
+            }
+            Self::AllowPassphrase(volume, rules) => {
+                let length = rules.min_length;
+                write!(
+                    f,
+                    "let an owner choose a passphrase of {} ({length} characters at least)",
+                    volume.path
+                )
+            }
+            Self::RevokePassphrase(volume) => {
+                write!(f, "take away the passphrase of {} that an owner chose", volume.path)
+            }
+            Self::Tell(volume, key) => {
+                let key = match key {
+                    DeviceKey::None => "has no key of its own",
+                    DeviceKey::Tpm2 => "opens by the TPM",
+                    DeviceKey::Passphrase => "opens by a passphrase that an owner chose",
+                };
+                write!(f, "tell the server that {} {key}", volume.path)
             }
             Self::Forget(path) => write!(f, "leave the passphrases of {path} as they are from now on"),
         }
@@ -125,25 +175,31 @@ impl Action for DiskEncryption {
             Some(before) if device.now().since(before.since) >= interval => vec![Step::Replace(volume.clone())],
             Some(_) => Vec::new(),
         };
-        let remembered = before.and_then(|before| before.device_key.as_ref());
-        match device_key::look(params.device_key, device, &volume, remembered).await {
-            Ok(None) => {}
-            Ok(Some(Change::Make)) => steps.push(Step::MakeDeviceKey(volume)),
-            Ok(Some(Change::TakeAway)) => steps.push(Step::TakeAwayDeviceKey(volume)),
+        let (own, problem) = own_keys(params, device, &volume, before).await;
+        steps.extend(own);
+        match problem {
+            None => Ok(steps),
             // What the server keeps does not wait for a TPM.
-            Err(Problem::Failed { message, .. }) if !steps.is_empty() => device.warn(message).await,
-            Err(problem) => return Err(problem),
+            Some(Problem::Failed { message, .. }) if !steps.is_empty() => {
+                device.warn(message).await;
+                Ok(steps)
+            }
+            Some(problem) => Err(problem),
         }
-        Ok(steps)
     }
 
     async fn act(params: &DiskEncryptionParams, device: &Device, step: &Step) -> Result<(), Problem> {
+        // Somebody may be choosing a passphrase meanwhile.
+        let _lock = passphrase::lock(device)?;
         let mut kept = device.recall::<Kept>(NAME)?.unwrap_or_default();
         match step {
             Step::TakeOver(volume) | Step::Replace(volume) => {
                 let secret = custody::take(params, device, volume, matches!(step, Step::Replace(_))).await?;
                 let (path, since) = (volume.path.clone(), device.now());
-                let device_key = kept.get(&volume.uuid).and_then(|before| before.device_key.clone());
+                let before = kept.remove(&volume.uuid);
+                let told = before.as_ref().map(|before| before.told).unwrap_or_default();
+                let passphrase = before.as_ref().and_then(|before| before.passphrase);
+                let device_key = before.and_then(|before| before.device_key);
                 // A volume that was formatted anew has another UUID.
                 kept.retain(|_, before| before.path != path);
                 while kept.len() >= MAX_VOLUMES {
@@ -154,6 +210,8 @@ impl Action for DiskEncryption {
                     secret,
                     since,
                     device_key,
+                    passphrase,
+                    told,
                 };
                 kept.insert(volume.uuid.clone(), now);
             }
@@ -176,10 +234,95 @@ impl Action for DiskEncryption {
                     _ => device_key::make(device, volume, before.as_ref(), remember).await,
                 };
             }
+            Step::SettlePassphrase(volume) => return passphrase::settle(device, volume).await,
+            Step::AllowPassphrase(volume, rules) => match kept.get_mut(&volume.uuid) {
+                Some(kept) => kept.passphrase = Some(*rules),
+                None => return Ok(()),
+            },
+            Step::RevokePassphrase(volume) => {
+                let Some(before) = kept.get_mut(&volume.uuid) else {
+                    return Ok(());
+                };
+                // What the server has heard from whoever chose it is to be taken back as well.
+                if passphrase::is_told(device, volume)? {
+                    before.told = DeviceKey::Passphrase;
+                }
+                before.passphrase = None;
+                device.remember(NAME, &kept)?;
+                return passphrase::revoke(device, volume).await;
+            }
+            Step::Tell(volume, key) => {
+                device.tell_disk_key(&volume.uuid, *key).await?;
+                if *key != DeviceKey::Passphrase {
+                    passphrase::untell(device, volume)?;
+                }
+                match kept.get_mut(&volume.uuid) {
+                    Some(kept) => kept.told = *key,
+                    None => return Ok(()),
+                }
+            }
             Step::Forget(path) => kept.retain(|_, before| before.path != *path),
         }
         device.remember(NAME, &kept)
     }
+}
+
+/// What is left to do about the keys of the device's own, and what is in the way of the one that is wanted. The one that is not goes
+/// first.
+async fn own_keys(
+    params: &DiskEncryptionParams,
+    device: &Device,
+    volume: &Volume,
+    before: Option<&KeptVolume>,
+) -> (Vec<Step>, Option<Problem>) {
+    let wanted = (params.device_key == DeviceKey::Passphrase).then_some(params.passphrase);
+    let allowed = before.and_then(|before| before.passphrase);
+    let mut steps = Vec::new();
+    let standing = passphrase::look(wanted, device, volume, allowed).await;
+    if let Ok(standing) = &standing
+        && standing.change == Some(passphrase::Change::Revoke)
+    {
+        steps.push(Step::RevokePassphrase(volume.clone()));
+    }
+    let remembered = before.and_then(|before| before.device_key.as_ref());
+    let is_wanted = params.device_key == DeviceKey::Tpm2;
+    match device_key::look(is_wanted, device, volume, remembered).await {
+        Ok(None) => {}
+        Ok(Some(Change::Make)) => steps.push(Step::MakeDeviceKey(volume.clone())),
+        Ok(Some(Change::TakeAway)) => steps.push(Step::TakeAwayDeviceKey(volume.clone())),
+        Err(problem) => return (steps, Some(problem)),
+    }
+    let standing = match standing {
+        Ok(standing) => standing,
+        Err(problem) => return (steps, Some(problem)),
+    };
+    if standing.is_unfinished {
+        steps.push(Step::SettlePassphrase(volume.clone()));
+    }
+    if let (Some(rules), Some(passphrase::Change::Allow)) = (wanted, standing.change) {
+        steps.push(Step::AllowPassphrase(volume.clone(), rules));
+    }
+    let has = match (params.device_key, standing.since) {
+        (DeviceKey::Passphrase, None) | (DeviceKey::None, _) => DeviceKey::None,
+        (key, _) => key,
+    };
+    let told = before.map(|before| before.told).unwrap_or_default();
+    let told = if standing.is_told { DeviceKey::Passphrase } else { told };
+    if has != told {
+        steps.push(Step::Tell(volume.clone(), has));
+    }
+    match (wanted, standing.since) {
+        (Some(_), Some(since)) if device.is_first("passphrase of an owner") => {
+            let said = format!(
+                "{} opens by a passphrase that an owner chose, since {since}\n",
+                volume.path
+            );
+            device.say(&said).await;
+        }
+        (Some(_), None) => device.defer(format!("no owner has chosen a passphrase of {} yet", volume.path)),
+        _ => {}
+    }
+    (steps, None)
 }
 
 /// The volume that is named, or all.

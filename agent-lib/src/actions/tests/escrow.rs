@@ -7,6 +7,7 @@ use fleet_core::{
     escrow::{Conclusion, EscrowKind, EscrowState, EscrowedSecretId},
     kernel::Timestamp,
     protocol::HeldSecret,
+    work::{operations::actions::disk_encryption::DeviceKey, secrets::SecretText},
 };
 
 use tokio::sync::Notify;
@@ -19,6 +20,9 @@ pub(super) enum Asked {
     Deposit,
     Conclude,
     Current,
+    CheckToken,
+    UseToken,
+    Tell,
 }
 
 /// How it fails.
@@ -47,6 +51,10 @@ pub(in crate::actions) struct Keeper {
 #[derive(Debug, Default)]
 struct Kept {
     secrets: Vec<(Deposit, EscrowState)>,
+    /// Tokens by which passphrases are chosen, with the disks that they were used for.
+    tokens: Vec<(String, Option<String>)>,
+    /// Which keys of its own the device has told of, in order.
+    told: Vec<String>,
     fails: Option<(Asked, Failure)>,
     /// How many questions of that sort it still answers.
     answers: usize,
@@ -68,6 +76,21 @@ impl Keeper {
     /// Whether it has failed since it was told how.
     pub(super) fn has_failed(&self) -> bool {
         self.lock().failed > 0
+    }
+
+    /// Makes a token.
+    pub(super) fn allow(&self, token: &str) {
+        self.lock().tokens.push((token.to_owned(), None));
+    }
+
+    /// How many tokens were used.
+    pub(super) fn used(&self) -> usize {
+        self.lock().tokens.iter().filter(|(_, used)| used.is_some()).count()
+    }
+
+    /// Which keys of its own the device has told of, in order.
+    pub(super) fn told(&self) -> Vec<String> {
+        self.lock().told.clone()
     }
 
     /// All that was deposited, in order, with how it stands.
@@ -113,9 +136,9 @@ impl Keeper {
             None => return answer(&mut self.lock()),
             Some(Failure::Forgets) => {
                 let mut kept = self.lock();
-                let before = kept.secrets.clone();
+                let before = (kept.secrets.clone(), kept.tokens.clone(), kept.told.clone());
                 let answer = answer(&mut kept);
-                kept.secrets = before;
+                (kept.secrets, kept.tokens, kept.told) = before;
                 return answer;
             }
             Some(Failure::AnswerLost | Failure::HangsAfter) => drop(answer(&mut self.lock())),
@@ -172,6 +195,44 @@ impl Escrow for Keeper {
         .await
     }
 
+    async fn check_passphrase_token(&self, token: &SecretText) -> Result<(), EscrowError> {
+        self.ask(Asked::CheckToken, |kept| {
+            match kept.tokens.iter().find(|(known, _)| known == token.reveal()) {
+                Some((_, None)) => Ok(()),
+                Some((_, Some(_))) => Err(refused("disk_passphrase_token.used")),
+                None => Err(refused("disk_passphrase_token.unknown")),
+            }
+        })
+        .await
+    }
+
+    async fn use_passphrase_token(&self, token: &SecretText, disk: &str) -> Result<(), EscrowError> {
+        self.ask(Asked::UseToken, |kept| {
+            let known = kept.tokens.iter_mut().find(|(known, _)| known == token.reveal());
+            let (_, used) = known.ok_or_else(|| refused("disk_passphrase_token.unknown"))?;
+            match used {
+                None => {
+                    *used = Some(disk.to_owned());
+                    kept.told.push("passphrase".into());
+                    Ok(())
+                }
+                Some(before) if before == disk => Ok(()),
+                Some(_) => Err(refused("disk_passphrase_token.used")),
+            }
+        })
+        .await
+    }
+
+    async fn tell_disk_key(&self, _disk: &str, key: DeviceKey) -> Result<(), EscrowError> {
+        self.ask(Asked::Tell, |kept| {
+            if kept.told.last().is_none_or(|last| last != key.name()) {
+                kept.told.push(key.name().into());
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn current(&self, kind: EscrowKind, subject: &str) -> Result<Vec<HeldSecret>, EscrowError> {
         self.ask(Asked::Current, |kept| {
             let found = kept.secrets.iter().rev().filter(|(deposit, state)| {
@@ -186,5 +247,12 @@ impl Escrow for Keeper {
             Ok(held.collect())
         })
         .await
+    }
+}
+
+fn refused(code: &str) -> EscrowError {
+    EscrowError::Refused {
+        code: code.into(),
+        message: "this token cannot be used".into(),
     }
 }

@@ -16,6 +16,7 @@ mod managers;
 mod mounts;
 mod package_files;
 mod packages;
+mod passphrases;
 mod passwords;
 mod reboots;
 mod remote;
@@ -260,15 +261,8 @@ impl Scratch {
             .await
     }
 
-    /// Carries a run out, or takes up one that was interrupted.
-    pub(super) async fn carry(
-        &self,
-        kind: &str,
-        params: &Value,
-        timeout_seconds: u32,
-        cancellation: Cancellation,
-        is_taken_up: bool,
-    ) -> Done {
+    /// What is carried out on it.
+    pub(super) fn actions(&self) -> Actions {
         let config = ExecutorConfig {
             scripts: self.beside("scripts"),
             shared_scripts: self.beside("shared"),
@@ -290,10 +284,22 @@ impl Scratch {
             true => Actions::new(parts),
             false => Actions::below(self.root(), parts),
         };
-        let actions = match self.witness.lock().unwrap().take() {
+        match self.witness.lock().unwrap().take() {
             Some(witness) => actions.seen_by(witness),
             None => actions,
-        };
+        }
+    }
+
+    /// Carries a run out, or takes up one that was interrupted.
+    pub(super) async fn carry(
+        &self,
+        kind: &str,
+        params: &Value,
+        timeout_seconds: u32,
+        cancellation: Cancellation,
+        is_taken_up: bool,
+    ) -> Done {
+        let actions = self.actions();
         let offer = OfferBody {
             run: RunId::from_uuid(self.mark()),
             device: DeviceId::from_uuid(Uuid::nil()),

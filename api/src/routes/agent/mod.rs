@@ -2,6 +2,7 @@
 
 mod certificate;
 mod contents;
+mod disk_keys;
 mod enrol;
 mod escrow;
 mod exchange;
@@ -31,6 +32,9 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(escrow::deposit_secret))
             .routes(routes!(escrow::conclude_secret))
             .routes(routes!(escrow::get_current_secrets))
+            .routes(routes!(disk_keys::check_disk_passphrase_token))
+            .routes(routes!(disk_keys::use_disk_passphrase_token))
+            .routes(routes!(disk_keys::tell_disk_key))
             .routes(routes!(releases::get_agent_manifest))
             .routes(routes!(releases::download_agent))
             .routes(routes!(contents::download_blob))

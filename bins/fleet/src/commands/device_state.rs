@@ -1,12 +1,14 @@
 //! What a device shall be, and why; whom it belongs to, and what is chosen on it.
 
-use clap::Args;
-use serde_json::json;
+use std::time::Duration;
 
-use super::{Context, Paging, assignments::SourceName, with};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Context, Paging, assignments::SourceName, duration, with};
 use crate::{
     client::{ACTION, DEVICE, Query, Result, USER, id_of},
-    output::{Column, Show},
+    output::{Column, Format, Show, note},
 };
 
 /// `fleet manifest`
@@ -41,6 +43,20 @@ pub struct Owners {
     /// Take it from everybody.
     #[arg(long)]
     nobody: bool,
+}
+
+/// `fleet devices disk-passphrase-token`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fleet devices disk-passphrase-token laptop-7
+  fleet devices disk-passphrase-token laptop-7 --expires 5m -o json")]
+pub struct DiskPassphraseToken {
+    /// The device.
+    device: String,
+    /// How long it can be used, 1m to 60m [default: 15m].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    expires: Option<Duration>,
 }
 
 /// `fleet devices available`
@@ -85,6 +101,12 @@ const HISTORY: &[Column] = &[
     Column::new("TO TAKE BACK", "/reverts", Show::Text).wide(),
     Column::new("PROBLEM", "/problem/message", Show::Text),
 ];
+const DISK_KEYS: &[Column] = &[
+    Column::new("DISK", "/disk", Show::Text),
+    Column::new("KEY", "/key", Show::State),
+    Column::new("SINCE", "/since", Show::Ago),
+];
+
 const AVAILABLE: &[Column] = &[
     Column::new("WHAT", "/name", Show::Text),
     Column::new("IS A", "/source/type", Show::Text),
@@ -123,6 +145,37 @@ pub async fn owners(context: &mut Context, owners: Owners) -> Result<()> {
     context
         .output
         .done(&format!("{} belongs to {whom}", owners.device), &set)
+}
+
+/// Makes a token by which a passphrase of a device's disk is chosen.
+pub async fn disk_passphrase_token(context: &mut Context, token: DiskPassphraseToken) -> Result<()> {
+    let id = id_of(&context.client, &DEVICE, &token.device).await?;
+    let body = match token.expires {
+        Some(time) => json!({"expires_in_seconds": time.as_secs()}),
+        None => json!({}),
+    };
+    let path = ["devices", &id, "disk-passphrase-tokens"];
+    let made = context.client.post(&path, &body, None).await?.body;
+    match (&made["command"], made["expires_at"].as_str()) {
+        (Value::String(command), Some(expires)) if context.output.format() == Format::Table => {
+            let device = &token.device;
+            note(&format!(
+                "shown only now; to be typed on {device}, once, before {expires}:"
+            ));
+            context.output.text(&format!("{command}\n"))
+        }
+        _ => context.output.thing(&made),
+    }
+}
+
+/// Lists which key of its own each disk of a device has.
+pub async fn disk_keys(context: &mut Context, device: &str) -> Result<()> {
+    let id = id_of(&context.client, &DEVICE, device).await?;
+    let found = context.client.get(&["devices", &id, "disk-keys"], &[]).await?.body;
+    let disks = found["disks"].as_array().cloned().unwrap_or_default();
+    let mut list = context.output.list(DISK_KEYS);
+    list.page(&disks)?;
+    list.end("the device has told of no key of its own")
 }
 
 /// Lists what may be chosen on a device.

@@ -84,6 +84,13 @@ Examples:
     Select(device_state::Selection),
     /// Choose it no more.
     Deselect(device_state::Selection),
+    /// Make a token by which whoever is at a device chooses a passphrase of its disk, once; print what to type there.
+    DiskPassphraseToken(device_state::DiskPassphraseToken),
+    /// Which key of its own each disk of a device has: none, its TPM's, or a passphrase.
+    DiskKeys {
+        /// The device.
+        device: String,
+    },
     /// What happened to a device, newest first.
     Events {
         /// The device.
@@ -317,6 +324,8 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
         Command::Available(available) => device_state::available(context, available).await,
         Command::Select(selection) => device_state::select(context, selection, true).await,
         Command::Deselect(selection) => device_state::select(context, selection, false).await,
+        Command::DiskPassphraseToken(token) => device_state::disk_passphrase_token(context, token).await,
+        Command::DiskKeys { device } => device_state::disk_keys(context, &device).await,
         Command::Events { device, paging } => {
             let id = id_of(&context.client, &DEVICE, &device).await?;
             let path = ["devices", &id, "events"];

@@ -91,6 +91,8 @@ const COMMANDS: &[(&str, &str)] = &[
     ("list_device_manifest_events", "manifest ID --history"),
     ("explain_device_actions", "why ID"),
     ("list_escrowed_secrets", "escrow list ID"),
+    ("get_device_disk_keys", "devices disk-keys ID"),
+    ("create_disk_passphrase_token", "devices disk-passphrase-token ID"),
     ("reveal_escrowed_secret", "escrow reveal --id ID"),
     ("list_operations", "operations"),
     ("list_plans", "plans list"),

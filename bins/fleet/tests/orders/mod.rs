@@ -134,3 +134,33 @@ fn a_secret_is_revealed_with_those_that_may_be_in_use() {
         assert_eq!((done.code, server.asked().len()), (2, 0), "{done:?}");
     }
 }
+
+#[test]
+fn a_token_for_a_passphrase_is_printed_as_what_is_to_be_typed() {
+    let server = || {
+        Fake::start(|seen, _| match (seen.method.as_str(), &*seen.target) {
+            ("GET", target) if target.starts_with("/api/v1/devices?") => page(value!([device(WEB, "web")]), None),
+            ("GET", _) => json(
+                200,
+                value!({"device": WEB, "disks": [{"disk": "6f1f0b1e", "key": "tpm2", "since": "2027-01-15T08:00:00Z"}]}),
+            ),
+            _ => json(
+                201,
+                value!({"device": WEB, "token": "5e7c", "command": "sudo it --token 5e7c", "expires_at": "2027-01-15T08:15:00Z"}),
+            ),
+        })
+    };
+    let fake = server();
+    let done = fake.fleet(&["devices", "disk-passphrase-token", "web", "--expires", "5m"]);
+    assert_eq!((done.code, &*done.out), (0, "sudo it --token 5e7c\n"), "{done:?}");
+    assert!(done.err.contains("2027-01-15T08:15:00Z"), "{done:?}");
+    let asked = fake.requests();
+    let asked = asked.iter().find(|asked| asked.method == "POST").unwrap();
+    assert_eq!(asked.json(), value!({"expires_in_seconds": 300}));
+    let done = server().fleet(&["devices", "disk-passphrase-token", "web", "-o", "json"]);
+    assert!(done.out.contains("\"token\": \"5e7c\""), "{done:?}");
+    let done = server().fleet(&["devices", "disk-keys", "web"]);
+    assert!(done.out.contains("6f1f0b1e") && done.out.contains("tpm2"), "{done:?}");
+    let done = server().fleet(&["devices", "disk-keys", "web", "-o", "json"]);
+    assert!(done.out.contains("\"key\": \"tpm2\""), "{done:?}");
+}

@@ -18,6 +18,7 @@ use crate::{
         inventory::{InventorySection, InventorySectionId, Section},
         permissions::{in_scope, not_found, require_in_scope},
     },
+    escrow::DeviceDiskKeys,
     kernel::{EntityId as _, Error, PRECONDITION_FAILED, Page, PageRequest, Result},
     live::Signals,
     store::{Evidence, Filter, LaneQuery, Reader, Rev, Store, Tx, Value, Versioned},
@@ -302,6 +303,7 @@ impl<'a> DeviceService<'a> {
                 tx.remove::<Manifest>(id);
                 tx.remove::<DeviceOwners>(id);
                 tx.remove::<DeviceSelections>(id);
+                tx.remove::<DeviceDiskKeys>(id);
                 for section in Section::ALL {
                     tx.remove::<InventorySection>(InventorySectionId::of(id, section));
                 }

@@ -29,7 +29,7 @@ use crate::actions::{KINDS, Witness};
 const ELSEWHERE: [(&str, &str); 3] = [
     (
         "disk.encryption",
-        "with what the server keeps: disks.rs, device_keys.rs",
+        "with what the server keeps: disks.rs, device_keys.rs, passphrases.rs",
     ),
     ("password.rotation", "with what the server keeps: passwords.rs"),
     ("reboot", "taken up and never repeated: reboots.rs"),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Presence,
     common::{action, action_params, is_false, read},
+    passphrase::PassphraseRules,
     paths,
 };
 use crate::{
@@ -37,9 +38,20 @@ pub enum DeviceKey {
     None,
     /// One that the device's TPM 2.0 gives out, as long as Secure Boot is as it was (PCR 7).
     Tpm2,
+    /// A passphrase that an owner of the device chooses at it, with a token of the server, for key slot 7.
+    Passphrase,
 }
 
 impl DeviceKey {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Tpm2 => "tpm2",
+            Self::Passphrase => "passphrase",
+        }
+    }
+
     fn is_none(&self) -> bool {
         *self == Self::None
     }
@@ -69,9 +81,12 @@ pub struct DiskEncryptionParams {
     /// After how many days the passphrase is replaced, 1 to 365.
     #[serde(default = "interval", skip_serializing_if = "is_interval")]
     pub interval_days: u16,
-    /// Whether the device opens it by itself as well: `none` when nobody says, or `tpm2`.
+    /// Whether it opens by a key of the device's own as well: `none` when nobody says, `tpm2` or `passphrase`.
     #[serde(default, skip_serializing_if = "DeviceKey::is_none")]
     pub device_key: DeviceKey,
+    /// What a passphrase has to be that an owner of the device chooses; with `device_key: passphrase`.
+    #[serde(default, skip_serializing_if = "PassphraseRules::is_default")]
+    pub passphrase: PassphraseRules,
 }
 
 fn interval() -> u16 {
@@ -97,6 +112,10 @@ impl DiskEncryptionParams {
         }
         if !(1..=MAX_INTERVAL_DAYS).contains(&self.interval_days) {
             return Err(format!("interval_days: 1 to {MAX_INTERVAL_DAYS}"));
+        }
+        self.passphrase.check_bounds()?;
+        if self.device_key != DeviceKey::Passphrase && !self.passphrase.is_default() {
+            return Err("passphrase: it is for device_key: passphrase".into());
         }
         match &self.initial_key {
             Some(key) => check_key(key.reveal()),
@@ -172,6 +191,25 @@ mod tests {
         check(json!({"device_key": "tpm"}), false);
         let none = KIND.check_params(json!({"device_key": "none"}));
         assert_eq!(none.unwrap(), json!({}));
+    }
+
+    #[test]
+    fn what_a_passphrase_has_to_be_is_said_where_one_is_wanted() {
+        check(json!({"device_key": "passphrase"}), true);
+        let rules = json!({"min_length": 128, "complexity": "complex"});
+        check(json!({"device_key": "passphrase", "passphrase": rules}), true);
+        check(json!({"device_key": "tpm2", "passphrase": rules}), false);
+        check(json!({"passphrase": rules}), false);
+        for rules in [
+            json!({"min_length": 15}),
+            json!({"min_length": 129}),
+            json!({"complexity": "hard"}),
+            json!({"words": 4}),
+        ] {
+            check(json!({"device_key": "passphrase", "passphrase": rules}), false);
+        }
+        let params = KIND.check_params(json!({"device_key": "passphrase", "passphrase": {"min_length": 16}}));
+        assert_eq!(params.unwrap(), json!({"device_key": "passphrase"}));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! common.rs      what all of them share: the wanted state, dry runs, how parameters are checked
 //! armor.rs       public keys as text (pure)
+//! passphrase.rs  what passphrases have to be that people choose (pure)
 //! paths.rs       which paths no action touches;  names.rs which names of accounts, packages and the like there are (pure)
 //! <kind>.rs      the parameters of a kind, and the kind
 //! ```
@@ -24,6 +25,7 @@ pub mod package;
 pub mod package_file;
 pub mod package_repository;
 pub mod packages_upgrade;
+pub mod passphrase;
 pub mod password_rotation;
 pub mod paths;
 pub mod reboot;
