@@ -448,6 +448,13 @@ async fn devices(walk: &mut Walk<'_>, app: &App, admin: &str) {
     walk.step("retry_run", app.post(&again_alone).token(admin)).await;
     let stop = app.post(&format!("/api/v1/batches/{again}/cancel")).token(admin);
     walk.step("cancel_batch", stop).await;
+    let more = post(
+        "/api/v1/batches",
+        &json!({"operation": "shell", "params": {"script": "true"}, "targets": {"devices": [device]}}),
+    );
+    walk.step("create_batch", more).await;
+    let stop_all = app.post(&format!("/api/v1/devices/{device}/runs/cancel")).token(admin);
+    walk.step("cancel_device_runs", stop_all).await;
 
     let work =
         json!({"operation": "shell", "params": {"script": "true"}, "targets": {"devices": [device]}, "rollout": {}});

@@ -20,7 +20,7 @@ use super::{
     },
     promotions::{BATCH_PROMOTION_SETTLE, settle_due},
     rollouts::{ROLLOUT_ABORT, ROLLOUT_ADVANCE, ROLLOUT_PAUSE, ROLLOUT_RESUME, Rollout, RolloutOrder, advance_due},
-    run::{RUN_CANCEL, RunEvent},
+    run::{DEVICE_RUNS_CANCEL, RUN_CANCEL, RunEvent},
     secrets,
     windows::{WINDOW_CREATE, WINDOW_DELETE, WINDOW_UPDATE, WINDOWS_READ, WINDOWS_WRITE, Window},
 };
@@ -135,6 +135,7 @@ pub fn module() -> Module {
             ROLLOUT_RESUME,
             ROLLOUT_ABORT,
             RUN_CANCEL,
+            DEVICE_RUNS_CANCEL,
             PLAN_CREATE,
             PLAN_UPDATE,
             PLAN_DELETE,

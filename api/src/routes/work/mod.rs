@@ -36,6 +36,7 @@ pub(super) fn routes() -> Routes<ApiState> {
             .routes(routes!(runs::list_runs))
             .routes(routes!(runs::get_run))
             .routes(routes!(runs::cancel_run))
+            .routes(routes!(runs::cancel_device_runs))
             .routes(routes!(runs::retry_run))
             .routes(routes!(runs::list_run_output))
             .routes(routes!(runs::list_run_events)),

@@ -19,7 +19,7 @@ use fleet_core::{
         batch::batch_id_for_key,
         desired::ActionId,
         output::{ChunkView, OutputWatch, Seen},
-        run::{Period, RunEvent},
+        run::{CancelledRuns, Period, RunEvent},
     },
 };
 use futures::{Stream, stream};
@@ -144,6 +144,19 @@ pub(super) async fn cancel_run(
     Path(id): Path<RunId>,
 ) -> ApiResult<Json<RunView>> {
     Ok(Json(fleet.runs().cancel(&caller, id).await?))
+}
+
+/// Stop all runs that a device has still to do or is at, whoever asked for them; other devices of their batches go on.
+#[utoipa::path(post, path = "/api/v1/devices/{id}/runs/cancel", operation_id = "cancel_device_runs", tag = "runs",
+    params(("id" = DeviceId, Path, description = "The device")),
+    responses((status = 200, description = "How many were asked to stop", body = CancelledRuns)),
+    extensions(("x-fleet-permission" = json!("runs:cancel")), ("x-fleet-audit" = json!("device.runs.cancel"))))]
+pub(super) async fn cancel_device_runs(
+    State(fleet): State<Fleet>,
+    Caller(caller): Caller,
+    Path(device): Path<DeviceId>,
+) -> ApiResult<Json<CancelledRuns>> {
+    Ok(Json(fleet.runs().cancel_all_of(&caller, device).await?))
 }
 
 /// Do once more what a run did, however it ended: a batch of one device, whose `retry_of` is the run's batch. As many have to agree as had to

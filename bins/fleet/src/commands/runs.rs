@@ -30,15 +30,9 @@ pub enum Command {
     /// Print what a run printed.
     #[command(after_help = "Example:\n  fleet runs output ID --format ndjson --stream stdout > output.ndjson")]
     Output(RunOutput),
-    /// Cancel runs, or all runs of a batch.
-    Cancel {
-        /// The runs.
-        #[arg(required_unless_present = "batch")]
-        runs: Vec<String>,
-        /// All runs of this batch that have not ended.
-        #[arg(long, value_name = "ID")]
-        batch: Option<String>,
-    },
+    /// Cancel runs, all runs of a batch, or all that devices have still to do.
+    #[command(after_help = "Example:\n  fleet runs cancel 5d0c6b7e9a41\n  fleet runs cancel --device web-1")]
+    Cancel(Cancel),
     /// Do once more what a run did, in a batch of one device.
     #[command(after_help = "Example:\n  fleet runs retry 5d0c6b7e9a41")]
     Retry {
@@ -86,6 +80,20 @@ pub struct List {
     finished_to: Option<String>,
     #[command(flatten)]
     paging: Paging,
+}
+
+/// `fleet runs cancel`
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Cancel {
+    /// The runs.
+    runs: Vec<String>,
+    /// All runs of this batch that have not ended.
+    #[arg(long, value_name = "ID")]
+    batch: Option<String>,
+    /// All runs of this device that have not ended, of whatever batch; may be repeated.
+    #[arg(long)]
+    device: Vec<String>,
 }
 
 const COLUMNS: &[Column] = &[
@@ -138,27 +146,7 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             context.show(&["runs", &id]).await
         }
         Command::Output(wanted) => run_output::print(context, wanted).await,
-        Command::Cancel { runs, batch } => {
-            let mut ids = Vec::new();
-            for run in &runs {
-                ids.push(id_of(&context.client, &RUN, run).await?);
-            }
-            if let Some(batch) = batch {
-                batches::cancel(context, &batch).await?;
-            }
-            for id in &ids {
-                let run = context
-                    .client
-                    .post(&["runs", id, "cancel"], &json!({}), None)
-                    .await?
-                    .body;
-                let state = run["state"].as_str().unwrap_or("unknown").to_owned();
-                context
-                    .output
-                    .done(&format!("asked to cancel {id}; it is {state}"), &run)?;
-            }
-            Ok(())
-        }
+        Command::Cancel(wanted) => cancel(context, wanted).await,
         Command::Retry { run } => {
             let id = id_of(&context.client, &RUN, &run).await?;
             let path = ["runs", &id, "retry"];
@@ -176,6 +164,38 @@ pub async fn run(context: &mut Context, command: Command) -> Result<()> {
             context.list(&path, Query::new(), paging, EVENTS, "no events").await
         }
     }
+}
+
+/// Asks for runs to stop. All that is named is found before anything is stopped.
+async fn cancel(context: &mut Context, wanted: Cancel) -> Result<()> {
+    let (mut runs, mut devices) = (Vec::new(), Vec::new());
+    for run in &wanted.runs {
+        runs.push(id_of(&context.client, &RUN, run).await?);
+    }
+    for device in &wanted.device {
+        devices.push((device, id_of(&context.client, &DEVICE, device).await?));
+    }
+    if let Some(batch) = &wanted.batch {
+        batches::cancel(context, batch).await?;
+    }
+    for id in &runs {
+        let path = ["runs", id, "cancel"];
+        let run = context.client.post(&path, &json!({}), None).await?.body;
+        let state = run["state"].as_str().unwrap_or("unknown");
+        let words = format!("asked to cancel {id}; it is {state}");
+        context.output.done(&words, &run)?;
+    }
+    for (name, id) in &devices {
+        let path = ["devices", id, "runs", "cancel"];
+        let answer = context.client.post(&path, &json!({}), None).await?.body;
+        let words = match answer["runs"].as_u64() {
+            Some(1) => format!("asked to cancel 1 run of {name}"),
+            Some(runs) => format!("asked to cancel {runs} runs of {name}"),
+            None => format!("asked to cancel all runs of {name}"),
+        };
+        context.output.done(&words, &answer)?;
+    }
+    Ok(())
 }
 
 /// Lists the runs of a batch.

@@ -109,6 +109,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("list_runs", "runs list"),
     ("get_run", "runs show RUN"),
     ("cancel_run", "runs cancel RUN"),
+    ("cancel_device_runs", "runs cancel --device ID"),
     ("retry_run", "runs retry RUN"),
     ("list_run_events", "runs events RUN"),
     ("list_run_output", "runs output RUN"),

@@ -8,28 +8,17 @@ use crate::{
     devices::DeviceId,
     kernel::{EntityId as _, MAX_LIMIT, PageRequest, PageToken, Result},
     live::Signals,
-    store::{Direction, Evidence, Filter, Query, Reader, Store, Tx, Value, Versioned},
+    store::{Direction, Evidence, Filter, Query, Reader, Store, Tx, Value},
     work::{
         RUNS_CANCEL, State, approvals,
         promotions::{self, PromotionStanding},
         rollouts::{Phase, Rollout, RolloutOrder},
-        run::{Edge, Run, RunId, step_run},
+        run::{Run, RunId, stop},
     },
 };
 
 /// Batches that one tick of the job looks for.
 const BATCHES: usize = 20;
-
-/// States that a run can be stopped in.
-const OPEN: [State; 7] = [
-    State::Draft,
-    State::AwaitingApproval,
-    State::Scheduled,
-    State::Queued,
-    State::Offered,
-    State::Accepted,
-    State::Running,
-];
 
 /// A run that was stopped or let go, and its device.
 pub(crate) type Stopped = (RunId, DeviceId);
@@ -92,7 +81,7 @@ pub(crate) async fn cancel_batch(tx: &mut Tx, batch: &mut Batch, reason: &str) -
 
 /// Whether a run of a batch has not ended, of those that are made.
 pub(in crate::work) async fn has_open_runs(reader: &mut Reader, id: BatchId) -> Result<bool> {
-    let open = Run::STATE.one_of(OPEN.map(|state| state.name()));
+    let open = Run::STATE.one_of(State::OPEN.map(|state| state.name()));
     Ok(reader.count::<Run>(&Run::BATCH.eq(id.uuid()).and(open)).await? > 0)
 }
 
@@ -167,26 +156,11 @@ async fn stop_page(
     let found = tx.list(&query, page).await?;
     let mut stopped = Vec::new();
     for before in &found.items {
-        if stop(tx, before, reason)? {
+        if stop(tx, before, Some(reason))?.is_some() {
             stopped.push((before.id, before.device));
         }
     }
     Ok((stopped, found.next))
-}
-
-fn stop(tx: &mut Tx, before: &Versioned<Run>, reason: &str) -> Result<bool> {
-    let mut run = before.value.clone();
-    if run.state.is_terminal() || run.cancel_requested_at.is_some() {
-        return Ok(false);
-    }
-    run.cancel_requested_at = Some(tx.now());
-    if run.state.is_with_device() {
-        tx.update(before, &run)?;
-    } else {
-        let actor = tx.context().actor().clone();
-        step_run(tx, before, &mut run, &actor, Edge::Withdraw, Some(reason.to_owned()))?;
-    }
-    Ok(true)
 }
 
 /// Goes on with batches whose stopping was interrupted.

@@ -1,21 +1,19 @@
-//! Reading and cancelling runs.
+//! Reading runs.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Edge, Run, RunEvent, RunId, RunView, State, Step};
 use crate::{
-    access::{Action, Actor, Context},
+    access::{Actor, Context},
     devices::DeviceId,
     kernel::{Class, Code, EntityId, Error, Page, PageRequest, Result, Timestamp},
     live::Signals,
-    store::{Direction, Evidence, Field, LaneQuery, Query, Store, Tx, Versioned},
-    work::{BatchId, RUNS_CANCEL, RUNS_READ, desired::ActionId},
+    store::{Direction, Field, LaneQuery, Query, Store, Tx, Versioned},
+    work::{BatchId, RUNS_READ, desired::ActionId},
 };
 
 /// There is no such run.
 pub const RUN_NOT_FOUND: Code = Code::new("run.not_found", Class::NotFound);
-/// Somebody asked to stop a run.
-pub const RUN_CANCEL: Action = Action::new("run.cancel");
 
 /// Which runs are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,9 +69,9 @@ pub struct RunCounts {
 /// Reads and cancels runs.
 #[derive(Debug)]
 pub struct RunService<'a> {
-    store: &'a Store,
-    devices: &'a Signals<DeviceId>,
-    runs: &'a Signals<RunId>,
+    pub(super) store: &'a Store,
+    pub(super) devices: &'a Signals<DeviceId>,
+    pub(super) runs: &'a Signals<RunId>,
 }
 
 impl<'a> RunService<'a> {
@@ -124,34 +122,6 @@ impl<'a> RunService<'a> {
         reader
             .rows(&LaneQuery::<RunEvent>::oldest_first().stream(id.uuid()), page)
             .await
-    }
-
-    /// Stops a run: at once when it is still here, otherwise as soon as its device hears of it. Stopping what has ended, or
-    /// is being stopped, changes nothing.
-    pub async fn cancel(&self, context: &Context, id: RunId) -> Result<RunView> {
-        context.require(RUNS_CANCEL)?;
-        let run = self
-            .store
-            .change(context, Evidence::Audit(RUN_CANCEL), |mut tx| async move {
-                let before = tx.get::<Run>(id).await?.ok_or_else(|| not_found(id))?;
-                let mut run = before.value.clone();
-                if !run.state.is_terminal() && run.cancel_requested_at.is_none() {
-                    run.cancel_requested_at = Some(tx.now());
-                    tx.subject::<Run>(id, format!("{} on {}", run.operation, run.device_name));
-                    if run.state.is_with_device() {
-                        tx.update(&before, &run)?;
-                    } else {
-                        let actor = tx.context().actor().clone();
-                        step_run(&mut tx, &before, &mut run, &actor, Edge::Withdraw, None)?;
-                    }
-                }
-                tx.commit().await?;
-                Ok(run)
-            })
-            .await?;
-        self.devices.signal(run.device);
-        self.runs.signal(id);
-        Ok(run.into())
     }
 }
 

@@ -156,6 +156,9 @@ impl State {
         Indeterminate,
     ];
 
+    /// Those that a run can be stopped in: it has not ended.
+    pub const OPEN: [Self; 7] = [Draft, AwaitingApproval, Scheduled, Queued, Offered, Accepted, Running];
+
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -324,6 +327,13 @@ mod tests {
                 .iter()
                 .any(|edge| matches!(from.after(*edge), Step::To(_)));
             assert!(out, "the server can end {from:?} without the device");
+        }
+    }
+
+    #[test]
+    fn open_is_what_has_not_ended() {
+        for state in State::ALL {
+            assert_eq!(State::OPEN.contains(&state), !state.is_terminal(), "{state:?}");
         }
     }
 

@@ -126,3 +126,61 @@ async fn only_who_may_stops_a_batch_that_is_there() {
     let stranger = BatchId::new(work.now(), &crate::kernel::SeededRandom::new(6));
     fails(batches.cancel(&work.test.admin(), stranger).await, BATCH_NOT_FOUND);
 }
+
+#[tokio::test]
+async fn all_of_a_device_is_stopped_and_other_devices_go_on() {
+    let work = Work::new().await;
+    let runs = work.test.fleet.runs();
+    let admin = work.test.admin();
+    let mut request = work.for_many(2).await;
+    request.targets.devices.push(work.device);
+    let batch = work.create(&request).await.unwrap().id;
+    let with_device = work.pending(1).await.offers[0].body.run;
+    // What waits for its time, and what has ended.
+    let later = BatchRequest {
+        start_at: Some(work.now().plus(Duration::from_secs(3_600))),
+        ..work.request("true")
+    };
+    let later = work.create(&later).await.unwrap().id;
+    work.advance(1);
+    let audited = work.test.actions().await.len();
+    let stopped = runs.cancel_all_of(&admin, work.device).await.unwrap();
+    assert_eq!(stopped.runs, 2);
+    assert_eq!(work.test.actions().await[audited..], ["device.runs.cancel"]);
+    assert_eq!(work.states_of(batch).await, ["offered 1", "queued 2"]);
+    assert_eq!(work.states_of(later).await, ["cancelled 1"]);
+    assert_eq!(work.pending(1).await.cancels, [with_device]);
+    let withdrawn = work.moves(work.only_run_of(later).await.id).await;
+    assert!(withdrawn.last().unwrap().contains("cancelled"), "{withdrawn:?}");
+    // Again changes nothing, and leaves no row.
+    assert_eq!(runs.cancel_all_of(&admin, work.device).await.unwrap().runs, 0);
+    assert_eq!(work.test.actions().await.len(), audited + 1);
+}
+
+#[tokio::test]
+async fn more_runs_of_a_device_than_a_page_holds_are_all_stopped() {
+    let work = Work::new().await;
+    let (runs, admin) = (work.test.fleet.runs(), work.test.admin());
+    let many = crate::kernel::MAX_LIMIT + 3;
+    for _ in 0..many {
+        work.create(&work.request("true")).await.unwrap();
+    }
+    assert_eq!(runs.cancel_all_of(&admin, work.device).await.unwrap().runs, many as u64);
+    let filter = RunFilter {
+        states: vec![State::Cancelled],
+        ..RunFilter::default()
+    };
+    assert_eq!(runs.count(&admin, &filter).await.unwrap(), many as u64);
+}
+
+#[tokio::test]
+async fn who_may_not_stop_runs_stops_none_of_a_device_and_an_unknown_device_has_none() {
+    let work = Work::new().await;
+    let runs = work.test.fleet.runs();
+    let viewer = work.test.role(Role::Viewer);
+    let refused = runs.cancel_all_of(&viewer, work.device).await;
+    fails(refused, crate::access::DENIED);
+    let unknown: DeviceId = crate::kernel::EntityId::from_uuid(uuid::Uuid::from_u128(7));
+    let refused = runs.cancel_all_of(&work.test.admin(), unknown).await;
+    fails(refused, crate::devices::device::DEVICE_NOT_FOUND);
+}
