@@ -27,7 +27,7 @@ pub(super) const DID_NOT_HAPPEN: Code = Code::new("reboot.did_not_happen", Class
 pub(super) const NOT_ANNOUNCED: Code = Code::new("reboot.not_announced", Class::Unavailable);
 
 /// Says that one is announced (systemd-logind).
-const SCHEDULED: &str = "/run/systemd/shutdown/scheduled";
+pub(super) const SCHEDULED: &str = "/run/systemd/shutdown/scheduled";
 /// What the kernel calls this start (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// For how long it has been running, which no change of a clock alters (proc_uptime(5)).
@@ -71,6 +71,9 @@ struct Intent {
     /// What was announced before.
     #[serde(default)]
     before: Option<String>,
+    /// What stood there once it was announced; nothing where that is not known.
+    #[serde(default)]
+    ours: Option<String>,
 }
 
 #[async_trait]
@@ -92,15 +95,22 @@ impl Action for Reboot {
         let Step::Announce(minutes) = step else {
             return device.must(&take_back()).await.map(drop);
         };
-        let intent = Intent {
+        let mut intent = Intent {
             run: device.run_id(),
             boot_id: boot_id(device)?,
             until: uptime(device)? + u64::from(*minutes) * 60 + PATIENCE_SECONDS,
             before: announced(device),
+            ours: None,
         };
         device.remember(NOTE, &intent)?;
-        let come = match device.must(&announce(*minutes, params.message.as_deref())).await {
-            Ok(_) => intent.come(device).await,
+        let come = match device.must(&announce("-r", *minutes, params.message.as_deref())).await {
+            Ok(_) => {
+                intent.ours = announced(device);
+                match device.remember(NOTE, &intent) {
+                    Ok(()) => intent.come(device).await,
+                    Err(problem) => Err(problem),
+                }
+            }
             Err(problem) => Err(problem),
         };
         intent.unless_come(device, come).await
@@ -127,10 +137,19 @@ impl Intent {
         }
     }
 
+    /// Whether what is announced just now is this reboot, or may be: what somebody else has announced since is not ours to take back.
+    fn stands(&self, device: &Device) -> bool {
+        let now = announced(device);
+        match &self.ours {
+            Some(_) => now == self.ours,
+            None => self.before.is_none() || now != self.before,
+        }
+    }
+
     /// Takes the reboot back where its run ends without it: nobody waits for it any more. One whose announcement failed may be announced
-    /// all the same; what somebody else announced before stays.
+    /// all the same; what somebody else announced stays.
     async fn unless_come(&self, device: &Device, come: Result<(), Problem>) -> Result<(), Problem> {
-        if come.is_err() && (self.before.is_none() || announced(device) != self.before) {
+        if come.is_err() && self.stands(device) {
             match device.undo(&take_back()).await {
                 Ok(answer) if answer.succeeded() => device.say("the reboot was taken back\n").await,
                 _ => {
@@ -201,11 +220,12 @@ fn uptime(device: &Device) -> Result<u64, Problem> {
     seconds.ok_or_else(|| Problem::new(FILES_FAILED, format!("{UPTIME} says no time")))
 }
 
-/// Announces a reboot to everybody who is signed in.
-pub(super) fn announce(minutes: u32, message: Option<&str>) -> Call {
-    Call::new("shutdown", ["-r".to_owned(), format!("+{minutes}")]).with(message)
+/// Announces to everybody who is signed in what comes in so many minutes: a reboot (`-r`), or that the device goes off (`-P`).
+pub(super) fn announce(what: &str, minutes: u32, message: Option<&str>) -> Call {
+    Call::new("shutdown", [what.to_owned(), format!("+{minutes}")]).with(message)
 }
 
-fn take_back() -> Call {
+/// Takes back what is announced.
+pub(super) fn take_back() -> Call {
     Call::new("shutdown", ["-c"])
 }

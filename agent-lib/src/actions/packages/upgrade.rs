@@ -107,7 +107,9 @@ impl Action for Upgrade {
             device
                 .say("the upgrade made a reboot necessary; the device starts anew in a minute\n")
                 .await;
-            device.must(&announce(1, Some("Upgraded packages need it."))).await?;
+            device
+                .must(&announce("-r", 1, Some("Upgraded packages need it.")))
+                .await?;
         }
         Ok(())
     }

@@ -228,3 +228,27 @@ async fn one_that_was_interrupted_while_it_took_a_shutdown_back_does_not_say_whe
         assert_eq!(device.read(SCHEDULED).is_some(), scheduled);
     }
 }
+
+#[tokio::test]
+async fn what_somebody_else_has_announced_since_is_not_taken_back() {
+    let theirs = "USEC=1800000000000000\nMODE=poweroff\n";
+    let device = device();
+    let (cancel, requested) = watch::channel(false);
+    let replaced = async {
+        let note = device.beside("state").join("actions/reboot.json");
+        while !fs::read_to_string(&note).is_ok_and(|note| note.contains("-r +3")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        device.set(SCHEDULED, theirs);
+        cancel.send_replace(true);
+    };
+    let params = json!({"delay_minutes": 3});
+    let run = device.carry("reboot", &params, 900, Cancellation::new(requested), false);
+    let (done, ()) = tokio::join!(run, replaced);
+    assert_eq!(done.verdict(), "Cancelled, unknown");
+    assert_eq!(device.read(SCHEDULED).as_deref(), Some(theirs));
+    // Nor by the agent that comes after one that died.
+    device.set(UPTIME, "9000.00 1\n");
+    assert_eq!(device.take_up().await.verdict(), DID_NOT_HAPPEN);
+    assert_eq!(device.read(SCHEDULED).as_deref(), Some(theirs));
+}
