@@ -27,6 +27,7 @@ mod passwords;
 mod reboot;
 mod service;
 mod shell;
+mod shutdown;
 mod sshd;
 #[cfg(test)]
 mod tests;
@@ -81,7 +82,7 @@ pub const ESCROW_UNREACHABLE: Code = Code::new("escrow.unreachable", Class::Unav
 pub const ESCROW_NOT_KEPT: Code = Code::new("escrow.not_kept", Class::Unavailable);
 
 /// The kinds of action that this agent carries out.
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 19] = [
     kinds::file::NAME,
     kinds::directory::NAME,
     kinds::service::NAME,
@@ -100,6 +101,7 @@ pub const KINDS: [&str; 18] = [
     kinds::disk_encryption::NAME,
     kinds::password_rotation::NAME,
     kinds::reboot::NAME,
+    kinds::shutdown::NAME,
 ];
 
 /// Removes what actions remember: this device has left its server, and stays as it is.
@@ -205,6 +207,7 @@ impl Actions {
             kinds::disk_encryption::NAME => carry_out::<disk_encryption::DiskEncryption>(&offer.params, &device).await,
             kinds::password_rotation::NAME => carry_out::<passwords::Rotation>(&offer.params, &device).await,
             kinds::reboot::NAME => carry_out::<reboot::Reboot>(&offer.params, &device).await,
+            kinds::shutdown::NAME => carry_out::<shutdown::Shutdown>(&offer.params, &device).await,
             _ => return None,
         })
     }

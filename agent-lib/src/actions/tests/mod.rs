@@ -23,6 +23,7 @@ mod remote;
 mod repositories;
 mod scripts;
 mod services;
+mod shutdowns;
 mod web;
 mod wifi;
 

@@ -26,13 +26,14 @@ use super::{Done, SAME, Scratch, web::Web};
 use crate::actions::{KINDS, Witness};
 
 /// Kinds of which no case is here, and where each of their steps is failed and interrupted.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
     (
         "disk.encryption",
         "with what the server keeps: disks.rs, device_keys.rs, passphrases.rs",
     ),
     ("password.rotation", "with what the server keeps: passwords.rs"),
     ("reboot", "taken up and never repeated: reboots.rs"),
+    ("shutdown", "one step, and never repeated: shutdowns.rs"),
 ];
 
 /// What may differ: logs, locks, what tools keep of before, and what repositories offer.

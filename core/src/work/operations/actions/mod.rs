@@ -30,6 +30,7 @@ pub mod password_rotation;
 pub mod paths;
 pub mod reboot;
 pub mod service;
+pub mod shutdown;
 pub mod ssh_access;
 pub mod sshd_settings;
 pub mod user;
@@ -70,6 +71,7 @@ pub(crate) const ALL: &[(OperationKind, &str)] = &[
         "keep the passphrases of devices' encrypted volumes",
     ),
     (reboot::KIND, "have devices start anew"),
+    (shutdown::KIND, "switch devices off"),
 ];
 
 /// Their permissions: whoever gives devices work by hand has them.

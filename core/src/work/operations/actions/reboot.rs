@@ -37,20 +37,25 @@ pub struct RebootParams {
     pub message: Option<String>,
 }
 
-const fn five() -> u32 {
+pub(super) const fn five() -> u32 {
     5
 }
 
 impl RebootParams {
     fn check(&self) -> Result<(), String> {
-        if !(1..=1_440).contains(&self.delay_minutes) {
-            return Err("delay_minutes: 1 to 1440".into());
-        }
-        match &self.message {
-            Some(message) if message.starts_with('-') => Err("message: does not begin with -".into()),
-            Some(message) => names::line("message", message, 500),
-            None => Ok(()),
-        }
+        check_announcement(self.delay_minutes, self.message.as_deref())
+    }
+}
+
+/// Refuses what people who are signed in could not be told.
+pub(super) fn check_announcement(delay_minutes: u32, message: Option<&str>) -> Result<(), String> {
+    if !(1..=1_440).contains(&delay_minutes) {
+        return Err("delay_minutes: 1 to 1440".into());
+    }
+    match message {
+        Some(message) if message.starts_with('-') => Err("message: does not begin with -".into()),
+        Some(message) => names::line("message", message, 500),
+        None => Ok(()),
     }
 }
 
