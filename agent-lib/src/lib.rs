@@ -25,6 +25,7 @@ pub mod collect;
 pub mod contents;
 pub mod credentials;
 pub mod desired;
+pub mod disk;
 pub mod enrol;
 pub mod escrow;
 pub mod executor;

@@ -126,7 +126,7 @@ pub async fn run(
     let operations = Operations::new(reports.clone(), updater.clone(), actions, requests.clone());
     let runs = Runs::recover(journal, recovered, clock.clone(), config.policy, Arc::new(operations)).await?;
     let keeper = Keeper::new(KeeperParts {
-        state: config.state.path().to_owned(),
+        disk: config.state.clone(),
         http: http.clone(),
         runs: runs.clone(),
         clock: clock.clone(),

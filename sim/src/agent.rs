@@ -1,10 +1,6 @@
 //! A device: its disk, its clock, its network, and the agent that is started on it again and again.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fleet_agent_lib::{
     clock::ServerClock,
@@ -117,11 +113,6 @@ impl Agent {
         }
     }
 
-    /// A real folder, for what is not simulated of its disk.
-    pub fn state(&self) -> &Path {
-        &self.parts.state
-    }
-
     /// Whether its agent runs.
     pub fn runs(&self) -> bool {
         self.running.is_some()
@@ -215,7 +206,8 @@ impl Start {
     async fn recover(&self) -> Result<(Worker, JoinSet<()>)> {
         let parts = &self.parts;
         let clock = Arc::new(ServerClock::new(self.clock.clone()));
-        let (journal, mut recovered) = Journal::open(self.disk.mount(), self.limits, clock.now())?;
+        let disk = self.disk.mount();
+        let (journal, mut recovered) = Journal::open(disk.clone(), self.limits, clock.now())?;
         if parts.plant == Some(Plant::RunAgainAfterRestart) {
             for run in &mut recovered.runs {
                 run.starts = 0;
@@ -231,7 +223,7 @@ impl Start {
         let executor = SimExecutor {
             device: parts.identity.device,
             boot: self.boot,
-            state: parts.state.clone(),
+            disk: self.disk.clone(),
             seed: parts.seed,
             clock: self.clock.clone(),
             door: parts.door.clone(),
@@ -273,7 +265,7 @@ impl Start {
         }
         let in_session = watch::Sender::new(false);
         let keeper = Keeper::new(KeeperParts {
-            state: parts.state.clone(),
+            disk,
             http: http.clone(),
             runs: runs.clone(),
             clock: clock.clone(),

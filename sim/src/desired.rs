@@ -35,8 +35,7 @@ impl SimExecutor {
         if judge.clock_was_ever_set() || !self.clock.is_right() || !is_free {
             return None;
         }
-        let text = std::fs::read_to_string(self.state.join("manifest.json")).ok()?;
-        let manifest: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let manifest = self.disk.json("manifest.json")?;
         let windows: Vec<HeldWindow> = serde_json::from_value(manifest["windows"].clone()).ok()?;
         let now = judge.clock.now();
         windows.iter().find_map(|window| {
@@ -151,11 +150,8 @@ impl World {
             let why = format!("device {index} does not know its manifest");
             return Some((Invariant::ManifestsArrive, why));
         }
-        let file = |name| {
-            let text = std::fs::read_to_string(self.agents[index].state().join(name)).ok()?;
-            serde_json::from_str::<serde_json::Value>(&text).ok()
-        };
-        let (manifest, progress) = (file("manifest.json")?, file("manifest-progress.json")?);
+        let disk = &self.agents[index].disk;
+        let (manifest, progress) = (disk.json("manifest.json")?, disk.json("manifest-progress.json")?);
         let mut labels = manifest["groups"]
             .as_array()?
             .iter()
@@ -188,8 +184,7 @@ impl World {
 
     /// Version and digest of the manifest on a device's disk.
     fn kept(&self, index: usize) -> Option<(u64, String)> {
-        let text = std::fs::read_to_string(self.agents[index].state().join("manifest.json")).ok()?;
-        let stored: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let stored = self.agents[index].disk.json("manifest.json")?;
         Some((stored["version"].as_u64()?, stored["digest"].as_str()?.to_owned()))
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use fleet_agent_lib::journal::{Disk, DiskFile};
+use fleet_agent_lib::disk::{Disk, DiskFile};
 use tokio::sync::Notify;
 
 use crate::{dice::Dice, plant::Plant};
@@ -116,6 +116,13 @@ impl SimDisk {
         self.platter().largest
     }
 
+    /// What a file says that is there whole.
+    pub fn json(&self, name: &str) -> Option<serde_json::Value> {
+        let platter = self.platter();
+        let file = *platter.names.get(name)?;
+        serde_json::from_slice(&platter.files[file].live).ok()
+    }
+
     fn platter(&self) -> MutexGuard<'_, Platter> {
         self.platter.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,6 +162,19 @@ impl Disk for Mounted {
             disk: self.disk.clone(),
             mount: self.mount,
             file,
+        }))
+    }
+
+    fn find(&self, name: &str) -> io::Result<Option<Box<dyn DiskFile>>> {
+        let file = self
+            .disk
+            .with(self.mount, |platter| Ok(platter.names.get(name).copied()))?;
+        Ok(file.map(|file| {
+            Box::new(Open {
+                disk: self.disk.clone(),
+                mount: self.mount,
+                file,
+            }) as Box<dyn DiskFile>
         }))
     }
 

@@ -1,6 +1,6 @@
 //! Executes runs in simulated time: how long each takes, what it prints and how it ends follow from its id and the seed.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use fleet_agent_lib::runs::{Cancellation, Ending, Execute, OutputSink};
@@ -17,7 +17,7 @@ use futures::FutureExt as _;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    attempts::not_to_be_tried_again, clock::SimClock, desired::KEPT, dice::Dice, doom::Doom, door::Door,
+    attempts::not_to_be_tried_again, clock::SimClock, desired::KEPT, dice::Dice, disk::SimDisk, doom::Doom, door::Door,
     judge::Invariant, looks::not_looked_at, plant::Plant, secrets::wrong_secret, turns::too_early,
 };
 
@@ -34,7 +34,7 @@ pub struct SimExecutor {
     /// Which start of its agent.
     pub boot: u64,
     /// Where its agent keeps its manifest.
-    pub state: PathBuf,
+    pub disk: Arc<SimDisk>,
     /// The seed of the simulation.
     pub seed: u64,
     /// The device's own clock.

@@ -1,7 +1,6 @@
 //! Keeps this device as its manifest says.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -32,6 +31,7 @@ use super::{
 use crate::{
     backoff::{Backoff, BackoffLimits},
     clock::ServerClock,
+    disk::Disk,
     link::Http,
     runs::Runs,
     state::STATE_UNUSABLE,
@@ -53,8 +53,8 @@ const MAX_LINES: usize = 500;
 /// What a keeper needs.
 #[derive(Debug)]
 pub struct KeeperParts {
-    /// The state directory.
-    pub state: PathBuf,
+    /// Where manifest and progress lie.
+    pub disk: Arc<dyn Disk>,
     /// How the server is reached.
     pub http: Http,
     /// What executes.
@@ -103,7 +103,7 @@ struct Kept {
 impl Keeper {
     /// A keeper that begins with what is on disk.
     pub fn new(parts: KeeperParts) -> Arc<Self> {
-        let files = Files::new(parts.state.clone(), parts.http.identity().key.public());
+        let files = Files::new(parts.disk.clone(), parts.http.identity().key.public());
         let (manifest, progress) = files.read();
         let progress = match &manifest {
             // What is remembered may be of another manifest, where only one of the two could be written.

@@ -1,22 +1,22 @@
 //! Manifest and progress on disk, in two files of the state directory: the one is large and changes seldom.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path, sync::Arc};
 
 use fleet_core::kernel::PublicKey;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::progress::{Manifest, Progress};
-use crate::identity::{read_bounded, remove, write_private};
+use crate::{
+    disk::{self, Disk},
+    identity::remove,
+};
 
 const MANIFEST: &str = "manifest.json";
 const NEW_MANIFEST: &str = "manifest.json.new";
 const PROGRESS: &str = "manifest-progress.json";
 const NEW_PROGRESS: &str = "manifest-progress.json.new";
 /// More than either ever has.
-const MAX_BYTES: u64 = 16 << 20;
+const MAX_BYTES: usize = 16 << 20;
 
 /// A file, and whose it is: a device that is enrolled anew has another key, and begins anew.
 #[derive(Serialize, Deserialize)]
@@ -30,13 +30,13 @@ struct Stored<T> {
 /// The files of a device.
 #[derive(Debug)]
 pub(super) struct Files {
-    state: PathBuf,
+    disk: Arc<dyn Disk>,
     device_key: PublicKey,
 }
 
 impl Files {
-    pub fn new(state: PathBuf, device_key: PublicKey) -> Self {
-        Self { state, device_key }
+    pub fn new(disk: Arc<dyn Disk>, device_key: PublicKey) -> Self {
+        Self { disk, device_key }
     }
 
     /// What is there; nothing where it cannot be read: then all of it is asked for anew.
@@ -47,20 +47,18 @@ impl Files {
     }
 
     fn read_one<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let path = self.state.join(name);
-        let text = match read_bounded(&path, MAX_BYTES) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        let text = match disk::read(&*self.disk, name, MAX_BYTES) {
+            Ok(text) => text?,
             Err(error) => {
-                tracing::error!(path = %path.display(), %error, "cannot be read; it is asked for anew");
+                tracing::error!(file = name, %error, "cannot be read; it is asked for anew");
                 return None;
             }
         };
-        match serde_json::from_str::<Stored<T>>(&text) {
+        match serde_json::from_slice::<Stored<T>>(&text) {
             Ok(stored) if stored.device_key == self.device_key => Some(stored.body),
             Ok(_) => None,
             Err(error) => {
-                tracing::error!(path = %path.display(), %error, "is damaged; it is asked for anew");
+                tracing::error!(file = name, %error, "is damaged; it is asked for anew");
                 None
             }
         }
@@ -83,7 +81,7 @@ impl Files {
             body,
         };
         let text = serde_json::to_vec(&stored).map_err(io::Error::other)?;
-        write_private(&self.state, new_name, name, &text)
+        disk::replace(&*self.disk, new_name, name, &text)
     }
 }
 

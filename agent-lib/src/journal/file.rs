@@ -9,12 +9,12 @@ use uuid::Uuid;
 use super::{
     JOURNAL_BROKEN, JOURNAL_DISK_FULL, JOURNAL_FULL, JOURNAL_NEWER, JOURNAL_UNREADABLE, Limits, Record, Recovered,
     RecoveredRun,
-    disk::{Disk, DiskFile},
     frame::{Class, FORMAT, FRAME_HEADER, Head, body_of},
     index::{Facts, Index, Item, Run},
     rewrite::{copy_live, lost},
     scan::{End, Found, Location, read_record, scan},
 };
+use crate::disk::{Disk, DiskFile};
 
 /// Output that the server has not got yet.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,13 +6,12 @@
 //!
 //! Map: [`Record`] is what callers append; `frame` turns it into bytes and back; `scan` reads a file that may have been
 //! cut or damaged; `index` knows where everything that still counts lies; `rewrite`
-//! leaves the rest behind; [`Journal`] joins them over a file of a [`Disk`];
+//! leaves the rest behind; [`Journal`] joins them over a file of a [`Disk`](crate::disk::Disk);
 //! [`JournalWriter`] gives it a thread of its own and groups what several tasks append; [`decide`] says what to do with
 //! a run that was found after a restart; [`Overview`] shows from outside what lies in it.
 //!
 //! Bodies (offers, output, results) are opaque and stay on disk; memory holds a few words for each.
 
-mod disk;
 mod file;
 mod frame;
 mod index;
@@ -30,7 +29,6 @@ use std::time::Duration;
 
 use fleet_core::kernel::{Class, Code};
 
-pub use disk::{Disk, DiskFile};
 pub use file::{Journal, Pending, Status};
 pub use frame::MAX_RECORD_BYTES;
 pub use overview::Overview;

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::{
     Limits,
-    disk::DiskFile,
     file::{NAME, load, unreadable},
     index::Item,
     recovery::Recovered,
 };
+use crate::disk::DiskFile;
 
 /// What lies in a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

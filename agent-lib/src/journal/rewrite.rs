@@ -6,12 +6,12 @@ use fleet_core::kernel::Result;
 use uuid::Uuid;
 
 use super::{
-    disk::DiskFile,
     file::{unreadable, write_error},
     frame::{Class, Head},
     index::{Index, Item, Run},
     scan::{Location, read_record},
 };
+use crate::disk::DiskFile;
 
 /// Writes to `new` all that `index` finds of use in `old`; answers its length and its index. The caller syncs it.
 pub(super) fn copy_live(index: &Index, old: &dyn DiskFile, new: &dyn DiskFile) -> Result<(u64, Index)> {

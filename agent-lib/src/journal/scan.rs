@@ -4,10 +4,8 @@ use std::io;
 
 use serde::de::IgnoredAny;
 
-use super::{
-    disk::DiskFile,
-    frame::{FRAME_HEADER, Head, decode, plausible_length},
-};
+use super::frame::{FRAME_HEADER, Head, decode, plausible_length};
+use crate::disk::DiskFile;
 
 /// Bytes of the journal that are not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

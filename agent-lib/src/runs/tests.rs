@@ -22,7 +22,8 @@ use uuid::Uuid;
 use super::{Cancellation, Ending, Execute, OutputSink, Own, OwnEnd, Owner, Runs, Sent, Taken};
 use crate::{
     clock::ServerClock,
-    journal::{Disk, DiskFile, JOURNAL_DISK_FULL, Journal, JournalWriter, Limits, Record},
+    disk::{Disk, DiskFile},
+    journal::{JOURNAL_DISK_FULL, Journal, JournalWriter, Limits, Record},
     policy::Policy,
     state::StateDirectory,
 };
@@ -50,6 +51,10 @@ impl Disk for Filling {
             file: Disk::open(&self.disk, name)?,
             full: self.full.clone(),
         }))
+    }
+
+    fn find(&self, name: &str) -> io::Result<Option<Box<dyn DiskFile>>> {
+        Disk::find(&self.disk, name)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -233,7 +233,7 @@ impl World {
         let state = self.folder.path();
         let clock = Arc::new(ServerClock::new(self.clock.clone()));
         let disk = Arc::new(StateDirectory::open(state).unwrap());
-        let (journal, recovered) = Journal::open(disk, Limits::default(), NOW).unwrap();
+        let (journal, recovered) = Journal::open(disk.clone(), Limits::default(), NOW).unwrap();
         let (writer, journal) = JournalWriter::new(journal);
         tokio::spawn(journal.keep());
         let policy = Policy::parse(self.policy, "root", TimeZone::UTC).unwrap();
@@ -256,7 +256,7 @@ impl World {
             random.clone(),
         );
         let keeper = Keeper::new(KeeperParts {
-            state: state.into(),
+            disk,
             http,
             runs: runs.clone(),
             clock,
