@@ -4,8 +4,10 @@ mod parts;
 mod summary;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
+    fs,
     io::{BufRead as _, BufReader, IsTerminal as _, Read, Write},
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
     sync::{Mutex, PoisonError},
     thread,
@@ -59,6 +61,8 @@ const TAIL: usize = 40;
 pub struct Settings {
     long: bool,
     nextest: bool,
+    /// The file to which tests say that this machine lacks what they need.
+    not_run: PathBuf,
 }
 
 /// Runs all parts, also after a failure, and says how each went.
@@ -77,7 +81,11 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let settings = Settings {
         long: arguments.long,
         nextest: setup::succeeds(workspace.cargo().args(["nextest", "--version"])),
+        not_run: workspace.target.join("tests-not-run"),
     };
+    if settings.not_run.exists() {
+        fs::remove_file(&settings.not_run)?;
+    }
     let mut outcomes = Vec::new();
     for part in PARTS {
         let begun = Instant::now();
@@ -94,7 +102,12 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
             left_out,
         });
     }
-    Ok(report(&outcomes))
+    let not_run = match fs::read_to_string(&settings.not_run) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(report(&outcomes, &not_run))
 }
 
 fn run_part(workspace: &Workspace, settings: &Settings, part: &Part) -> Result<(Ran, Option<String>)> {
@@ -174,7 +187,7 @@ fn show(pipe: impl Read, mut to: impl Write, tail: &Mutex<VecDeque<String>>) -> 
     counts
 }
 
-fn report(outcomes: &[Outcome]) -> ExitCode {
+fn report(outcomes: &[Outcome], not_run: &str) -> ExitCode {
     let mut total = Counts::default();
     let mut left_out = Vec::new();
     println!("\n{:<10} {:>8}  {:>7}  {:>7}", "part", "minutes", "passed", "failed");
@@ -193,6 +206,16 @@ fn report(outcomes: &[Outcome]) -> ExitCode {
     println!("{:<10} {minutes:>8.1}  {:>7}  {:>7}", "all", total.passed, total.failed);
     if !left_out.is_empty() {
         println!("\nleft out: {}", left_out.join(", "));
+    }
+    let not_run: BTreeSet<_> = not_run.lines().collect();
+    if !not_run.is_empty() {
+        println!(
+            "\n{} tests prove less than they could here, which counts as passed:",
+            not_run.len()
+        );
+        for line in not_run {
+            println!("  {line}");
+        }
     }
     for outcome in outcomes.iter().filter(|outcome| !outcome.ran.tail.is_empty()) {
         println!("\n── {} failed; its last lines:", outcome.name);

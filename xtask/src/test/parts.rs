@@ -331,6 +331,7 @@ fn xtask(workspace: &Workspace, settings: &Settings, arguments: &[&str]) -> Step
 
 fn prepare(mut command: Command, settings: &Settings) -> Command {
     command.env("CARGO_TERM_COLOR", settings.color());
+    command.env("FLEET_TESTS_NOT_RUN", &settings.not_run);
     if settings.long {
         command.env("FLEET_TEST_LONG", "1").env("PROPTEST_CASES", "4096");
     }

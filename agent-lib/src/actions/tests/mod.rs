@@ -29,6 +29,7 @@ mod wifi;
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
@@ -389,12 +390,31 @@ pub(super) fn tool(name: &str) -> Option<PathBuf> {
     let mut places = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
         .map(|folder| Path::new(folder).join(name));
-    places.find(|place| place.is_file())
+    let found = places.find(|place| place.is_file());
+    if found.is_none() {
+        not_run(&format!("{name} is not on this machine"));
+    }
+    found
+}
+
+/// Says that a test proves nothing here, or not all of it: also to `cargo xtask test`, which names it at its end.
+pub(super) fn not_run(why: &str) {
+    let thread = std::thread::current();
+    let line = format!("{}: {why}\n", thread.name().unwrap_or("a test"));
+    print!("not run: {line}");
+    if let Some(path) = std::env::var_os("FLEET_TESTS_NOT_RUN") {
+        let mut file = fs::File::options().append(true).create(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
 }
 
 /// Whether the tests may change owners and roots; else those that need it prove nothing here.
 pub(super) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        not_run("it needs root");
+    }
+    is_root
 }
 
 pub(super) const SAME: &str = "Succeeded, the same";

@@ -22,7 +22,7 @@ use fleet_core::protocol::RunResult;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::{Done, SAME, Scratch, web::Web};
+use super::{Done, SAME, Scratch, not_run, web::Web};
 use crate::actions::{KINDS, Witness};
 
 /// Kinds of which no case is here, and where each of their steps is failed and interrupted.
@@ -227,7 +227,9 @@ fn check_settles(runtime: &Runtime, (stage, since): &Ready, kind: &str, turn: us
 fn check(kind: &'static str, made: Made) {
     let runtime = Runtime::new().unwrap();
     let Some(first) = runtime.block_on(made()) else {
-        println!("skipped: this machine lacks what {kind} needs here, or the right to use it");
+        not_run(&format!(
+            "this machine lacks what {kind} needs here, or the right to use it"
+        ));
         return;
     };
     let (mut all_deaths, mut all_failures) = (0, 0);
